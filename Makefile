@@ -1,0 +1,59 @@
+# Needs Python 3.11, a C++ compiler and make. Everything is installed into $(VENV), once.
+#   make quickstart   tune, verify and benchmark a small network
+#   make test         ruff, mypy and pytest
+# Another interpreter: make PYTHON=python3.12 quickstart
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RESULTS := artifacts/quickstart
+REPORT := $(RESULTS)/bench.json
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format schema clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## create .venv and install the pinned versions (once)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the pinned versions need Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is newer than what it was installed from: a second call installs nothing.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
+	touch $@
+
+quickstart: $(STAMP) ## tune, verify and benchmark a small network (a few minutes)
+	$(BIN)/tunekit doctor --quick
+	$(BIN)/tunekit tune recipes/quickstart.yaml
+	$(BIN)/tunekit bench recipes/quickstart.yaml -o $(REPORT)
+	@printf '\nThe library and its manifest: $(RESULTS)/model.so, $(RESULTS)/manifest.json\n'
+	@printf 'The comparison with raw samples: $(REPORT)\n'
+	@printf 'Every measurement: tuning_logs/catalogue.db\n'
+
+test: lint ## ruff, mypy and pytest
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## the tests that take minutes or gigabytes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the sources into the project's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(STAMP) ## write the recipes' JSON Schema anew
+	$(BIN)/tunekit recipe schema > recipes/recipe.schema.json
+
+clean: ## remove caches and builds; .venv, catalogue and artifacts stay
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find tunekit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
