@@ -1,0 +1,114 @@
+"""What a fresh clone relies on: the make targets, the pins, and the command's other doors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tunekit import __version__, toolchain
+
+ROOT = Path(__file__).parent.parent
+PINS = dict(
+    line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line
+)
+
+
+def make(*arguments: str) -> str:
+    done = subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_quickstart_installs_then_tunes_and_benchmarks() -> None:
+    commands = make("-n", "quickstart", "VENV=/nowhere").splitlines()
+    order = ("-m venv", "-c constraints.txt", "tunekit tune", "tunekit bench")
+    places = [next(i for i, line in enumerate(commands) if part in line) for part in order]
+    assert places == sorted(places)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_test_checks_form_types_and_behaviour() -> None:
+    commands = make("-n", "test", "VENV=/nowhere")
+    for part in ("ruff check", "ruff format --check", "mypy", "-m pytest"):
+        assert part in commands
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_alone_lists_its_targets_without_installing() -> None:
+    listed = make("VENV=/nowhere")
+    for target in ("quickstart", "test", "lint", "format", "clean"):
+        assert f"make {target}" in listed
+
+
+def test_ci_runs_the_tests_from_any_folder() -> None:
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text()
+
+
+def test_the_pins_name_versions_only() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
+
+
+def test_every_requirement_is_pinned() -> None:
+    pinned = {normal(name) for name in PINS}
+    for requirement in metadata.requires("tunekit") or []:
+        name = normal(re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0])
+        if 'extra == "postgres"' not in requirement:
+            assert name in pinned, requirement
+
+
+def test_the_pinned_pair_is_the_one_that_the_toolchain_check_accepts() -> None:
+    assert PINS["apache-tvm"] == toolchain.TVM_VERSION
+    assert PINS["apache-tvm-ffi"] == toolchain.TVM_FFI_VERSION
+    requirements = metadata.requires("tunekit") or []
+    assert f"apache-tvm=={toolchain.TVM_VERSION}" in requirements
+    assert f"apache-tvm-ffi=={toolchain.TVM_FFI_VERSION}" in requirements
+
+
+def test_the_package_has_one_version() -> None:
+    assert metadata.version("tunekit") == __version__
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_documents_every_verb_and_every_key_of_a_recipe() -> None:
+    from tunekit.cli.app import VERBS
+    from tunekit.recipe import Measure, ModelSpec, Recipe, Reference, Tuning
+
+    readme = (ROOT / "README.md").read_text()
+    for verb in VERBS:
+        assert f"### `tunekit {verb}" in readme
+    nested = {"model": ModelSpec, "tuning": Tuning, "reference": Reference}
+    keys = [key for key in Recipe.model_fields if key not in nested]
+    for section, model in nested.items():
+        keys += [f"{section}.{key}" for key in model.model_fields if key != "measure"]
+    keys += [f"tuning.measure.{key}" for key in Measure.model_fields]
+    for key in keys:
+        assert f"| `{key}` |" in readme, key
+
+
+def test_the_readmes_recipe_can_be_used(tmp_path: Path) -> None:
+    from tunekit.recipe import load_recipe
+
+    found = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert found is not None
+    file = tmp_path / "readme.yaml"
+    file.write_text(found[1])
+    assert load_recipe(file).name == "my_model"

@@ -1,0 +1,360 @@
+"""`tunekit tune` from an empty folder to a library, through Ctrl-C and kill -9.
+
+One small model is tuned once, in several goes, and its traces are looked at from all sides: that
+takes a few seconds a process, and the tests share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from tunekit.catalogue import Catalogue, Trial
+from tunekit.recipe import load_recipe
+
+_BUDGET = 16
+_MODEL = """\
+import torch
+
+
+def tiny():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8 * 16 * 16, 10),
+    )
+"""
+_RECIPE = f"""\
+name: tiny
+model:
+  source: python:tiny_model:tiny
+  weights: weights.pt
+  inputs:
+    - name: image
+      shape: [1, 3, 16, 16]
+layout: NCHW
+catalogue: ledger/catalogue.db
+tuning:
+  trials: {_BUDGET}
+  measure: {{repeat: 2, min_repeat_ms: 1, jobs: 1}}
+"""
+_PROGRAM = [sys.executable, "-c", "from tunekit.cli.app import main; main()"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished process, and the trials in the catalogue when it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    trials: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """The folder in which all happened, and the runs in their order."""
+
+    folder: Path
+    interrupted: Run
+    killed: Run
+    finished: Run
+    left_behind: Sequence[psutil.Process]
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts" / "tiny"
+
+    def trials(self) -> list[Trial]:
+        with Catalogue.open(self.folder / "ledger" / "catalogue.db", create=False) as catalogue:
+            return list(catalogue.trials())
+
+
+def _prepare(folder: Path) -> None:
+    (folder / "tiny_model.py").write_text(_MODEL)
+    (folder / "tiny.yaml").write_text(_RECIPE)
+    names: dict[str, Any] = {}
+    exec(_MODEL, names)
+    torch.manual_seed(11)
+    torch.save(names["tiny"]().state_dict(), folder / "weights.pt")
+
+
+def _trials(folder: Path, ledger: str = "ledger/catalogue.db") -> int:
+    """Trials in the catalogue, read beside whoever writes it; 0 before there is one."""
+    path = folder / ledger
+    if not path.is_file():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return int(connection.execute("select count(*) from trials").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*_PROGRAM, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(
+    process: subprocess.Popen[str], folder: Path, ledger: str = "ledger/catalogue.db"
+) -> Run:
+    stdout, stderr = process.communicate(timeout=120)
+    return Run(process.returncode, stdout, stderr, _trials(folder, ledger))
+
+
+def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """One session: interrupted, gone on with, killed, gone on with to its end."""
+    folder = tmp_path_factory.mktemp("story")
+    _prepare(folder)
+    process = _start(folder, "tune", "tiny.yaml")
+    _wait(lambda: _trials(folder) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    interrupted = _finish(process, folder)
+
+    process = _start(folder, "tune", "tiny.yaml")
+    _wait(lambda: _trials(folder) > interrupted.trials, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    killed = _finish(process, folder)
+    _, left_behind = psutil.wait_procs(family, timeout=20)
+
+    finished = _finish(_start(folder, "tune", "tiny.yaml"), folder)
+    return Story(folder, interrupted, killed, finished, left_behind)
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: Story) -> None:
+    run = story.interrupted
+    assert run.returncode == 130, run.stderr
+    assert run.stdout == ""
+    assert "stopping after this batch" in run.stderr
+    assert f"error: stopped after {run.trials} of {_BUDGET} trials" in run.stderr
+    assert "  hint: go on with: tunekit tune tiny.yaml\n" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_ctrl_c_lets_the_running_batch_end(story: Story) -> None:
+    assert 1 < story.interrupted.trials < _BUDGET
+
+
+def test_a_killed_session_keeps_what_it_measured_and_leaves_no_process(story: Story) -> None:
+    assert story.killed.returncode == -signal.SIGKILL
+    assert story.killed.trials > story.interrupted.trials
+    assert not story.left_behind
+
+
+def test_the_same_command_goes_on_with_the_session(story: Story) -> None:
+    assert f"{story.interrupted.trials} of {_BUDGET} trials done" in story.killed.stderr
+    assert f"{story.killed.trials} of {_BUDGET} trials done" in story.finished.stderr
+    with Catalogue.open(story.folder / "ledger" / "catalogue.db", create=False) as catalogue:
+        (session,) = [found for found in catalogue.sessions() if found.name == "tiny"][-1:]
+        assert session.state == "finished"
+        assert session.trials_done == session.budget_trials == _BUDGET
+
+
+def test_the_budget_is_spent_exactly_once_however_often_it_was_interrupted(story: Story) -> None:
+    assert story.finished.returncode == 0, story.finished.stderr
+    assert story.finished.trials == _BUDGET
+    trials = story.trials()
+    assert [trial.position for trial in trials] == list(range(_BUDGET))
+    keys = [(trial.structural_hash, trial.candidate_digest) for trial in trials]
+    assert len(set(keys)) == _BUDGET
+
+
+def test_every_trial_has_seconds_or_a_failure_and_its_trace(story: Story) -> None:
+    for trial in story.trials():
+        assert (trial.run_seconds is None) == (trial.failure is not None)
+        assert json.loads(trial.trace_json)
+        if trial.run_seconds is not None:
+            assert 1 <= len(trial.run_seconds) <= 2
+    assert any(trial.run_seconds for trial in story.trials())
+
+
+def test_the_library_lies_where_standard_output_says(story: Story) -> None:
+    assert story.finished.stdout == "artifacts/tiny\n"
+    assert sorted(file.name for file in story.artifacts.iterdir()) == [
+        "manifest.json",
+        "model.so",
+        "recipe.yaml",
+    ]
+
+
+def test_without_a_terminal_the_progress_is_plain_lines(story: Story) -> None:
+    assert "\x1b" not in story.finished.stderr
+    assert "\r" not in story.finished.stderr
+    assert f"{_BUDGET}/{_BUDGET} trials, estimated latency " in story.finished.stderr
+
+
+def test_the_manifest_describes_the_library(story: Story) -> None:
+    manifest = json.loads((story.artifacts / "manifest.json").read_text())
+    library = (story.artifacts / manifest["library"]).read_bytes()
+    assert manifest["sha256"] == hashlib.sha256(library).hexdigest()
+    assert manifest["size_bytes"] == len(library)
+    assert manifest["inputs"] == [{"name": "image", "shape": [1, 3, 16, 16], "dtype": "float32"}]
+    assert [output["shape"] for output in manifest["outputs"]] == [[1, 10]]
+    assert manifest["coverage"] == 1.0
+    assert manifest["applied"] == manifest["kernels"] == len(manifest["tasks"])
+    assert all(0 <= error < 1e-4 for error in manifest["relative_errors"])
+    assert len(manifest["relative_errors"]) == 2
+    assert manifest["versions"]["apache-tvm"]
+    assert manifest["target"]["kind"] == "llvm"
+    assert manifest["host"]["cores"] >= 1
+    good = {trial.trial_id: trial for trial in story.trials() if trial.run_seconds}
+    best: dict[str, float] = {}
+    for trial in good.values():
+        assert trial.mean_s is not None
+        best[trial.structural_hash] = min(
+            trial.mean_s, best.get(trial.structural_hash, trial.mean_s)
+        )
+    for task in manifest["tasks"]:
+        assert good[task["trial_id"]].mean_s == task["latency_s"] == best[task["structural_hash"]]
+    total = sum(task["weight"] * task["latency_s"] for task in manifest["tasks"])
+    assert manifest["estimated_latency_s"] == pytest.approx(total)
+
+
+def test_the_library_is_in_the_catalogue(story: Story) -> None:
+    manifest = json.loads((story.artifacts / "manifest.json").read_text())
+    path = story.folder / "ledger" / "catalogue.db"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("select path, sha256 from libraries").fetchall()
+    assert rows == [(str((story.artifacts / "model.so").resolve()), manifest["sha256"])]
+
+
+def test_the_resolved_recipe_beside_the_library_says_everything(story: Story) -> None:
+    recipe = load_recipe(story.artifacts / "recipe.yaml")
+    asked = load_recipe(story.folder / "tiny.yaml")
+    assert recipe.model == asked.model
+    assert recipe.tuning == asked.tuning
+    assert recipe.layout == "NCHW"
+    assert isinstance(recipe.target, dict)
+    assert recipe.target["kind"] == "llvm"
+    manifest = json.loads((story.artifacts / "manifest.json").read_text())
+    assert recipe.model_dump(mode="json") == manifest["recipe"]
+
+
+def test_the_library_loads_without_tunekit_and_computes_what_torch_does(
+    story: Story, tmp_path: Path
+) -> None:
+    image = np.random.default_rng(3).standard_normal((1, 3, 16, 16), dtype=np.float32)
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "import tvm\n"
+        "from tvm import relax\n"
+        "library = tvm.runtime.load_module(sys.argv[1])\n"
+        "machine = relax.VirtualMachine(library, tvm.cpu())\n"
+        "outputs = machine['main'](tvm.runtime.tensor(np.load('image.npy')))\n"
+        "output = outputs if hasattr(outputs, 'numpy') else outputs[0]\n"
+        "np.save('output.npy', output.numpy())\n"
+        "assert 'tunekit' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(story.artifacts / "model.so")],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+    )
+    names: dict[str, Any] = {}
+    exec(_MODEL, names)
+    model = names["tiny"]()
+    model.load_state_dict(torch.load(story.folder / "weights.pt"))
+    with torch.no_grad():
+        wanted = model.eval()(torch.from_numpy(image)).numpy()
+    output = np.load(tmp_path / "output.npy")
+    assert output.shape == wanted.shape
+    assert np.abs(output - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(story: Story) -> None:
+    """With the budget of one batch more, it starts from the known best and compiles the same."""
+    before = json.loads((story.artifacts / "manifest.json").read_text())
+    run = _finish(
+        _start(
+            story.folder,
+            *("tune", str(story.artifacts / "recipe.yaml")),
+            *("--trials", "2", "--artifacts", "again"),
+        ),
+        story.folder,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.trials == _BUDGET + 2
+    assert "0/2 trials, estimated latency" in run.stderr  # not "0 of 2 tasks have a time"
+    after = json.loads((story.folder / "again" / "tiny" / "manifest.json").read_text())
+    assert after["work_digest"] == before["work_digest"]
+    assert after["target"] == before["target"]
+    assert after["coverage"] == 1.0
+    assert after["estimated_latency_s"] <= before["estimated_latency_s"]
+
+
+def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(story: Story) -> None:
+    run = _finish(
+        _start(
+            story.folder,
+            *("tune", "tiny.yaml", "--trials", "0", "--catalogue", "empty.db"),
+            *("--artifacts", "nothing"),
+        ),
+        story.folder,
+        "empty.db",
+    )
+    assert (run.returncode, run.stdout, run.trials) == (0, "nothing/tiny\n", 0), run.stderr
+    assert "coverage: 0.0%" in run.stderr
+    assert "the library is unscheduled" in run.stderr
+    manifest = json.loads((story.folder / "nothing" / "tiny" / "manifest.json").read_text())
+    assert (manifest["coverage"], manifest["applied"]) == (0.0, 0)
+    assert manifest["estimated_latency_s"] is None
+
+
+def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_measured(story: Story) -> None:
+    """One candidate takes longer than anyone would wait; its batch is not waited for."""
+    process = _start(
+        story.folder,
+        *("tune", "tiny.yaml", "--trials", "15", "--min-repeat-ms", "2000"),
+        *("--repeat", "4", "--timeout", "60", "--catalogue", "slow.db"),
+    )
+    _wait(lambda: _trials(story.folder, "slow.db") >= 1, process)
+    server = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "once more stops at once" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    run = _finish(process, story.folder, "slow.db")
+    assert run.returncode == 130
+    assert f"error: stopped at once after {run.trials} trials" in run.stderr
+    assert "  hint: go on with: tunekit tune tiny.yaml --trials 15 " in run.stderr
+    assert "Traceback" not in run.stderr
+    assert 1 <= run.trials < 4
+    _, alive = psutil.wait_procs(server, timeout=20)
+    assert not alive

@@ -1,0 +1,178 @@
+"""Work that is paid for once: results kept by the content they were made from.
+
+An entry is a folder of files under ``<root>/<kind>/<key>`` with the sha256 of every file beside
+them. It appears whole or not at all, and is checked each time it is read: an entry that lost a
+file, a byte or its list is removed and reported as absent, so that it is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from tunekit import __version__
+from tunekit.errors import UsageError
+
+KeyPart: TypeAlias = (
+    "str | bytes | int | float | bool | Path | Mapping[str, KeyPart] | Sequence[KeyPart] | None"
+)
+
+ENVIRONMENT_VARIABLE = "TUNEKIT_CACHE"
+_CHECKSUMS = "checksums.json"
+_UNFINISHED = ".unfinished-"
+_ABANDONED_AFTER_S = 24 * 3600.0
+_CHUNK_BYTES = 1 << 20
+
+
+class ContentCache:
+    """A folder of results, each under the key of everything that determined it.
+
+    Any number of processes may read and write it at once. ``root`` defaults to $TUNEKIT_CACHE,
+    else to the user's cache folder; it is created by the first ``put``.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else default_root()
+
+    def get(self, kind: str, key: str) -> Path | None:
+        """The folder of a complete and undamaged entry, else None (a damaged one is removed)."""
+        folder = self._folder(kind, key)
+        if not folder.is_dir():
+            return None
+        if _is_intact(folder):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    @contextmanager
+    def put(self, kind: str, key: str) -> Iterator[Path]:
+        """A temporary folder to write the entry's files into; leaving the block publishes it.
+
+        When the block raises, nothing is left behind. Of two writers of one key the first to
+        finish wins: the contents follow from the key, so either will do. Raises UsageError when
+        the cache cannot be written.
+        """
+        parent = self.root / kind
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(parent)
+            temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=parent))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write the cache folder {self.root}: {error.strerror or error}",
+                hint=f"set {ENVIRONMENT_VARIABLE} to a folder that can be written",
+            ) from error
+        try:
+            yield temporary
+            checksums = {name: _sha256(temporary / name) for name in _file_names(temporary)}
+            (temporary / _CHECKSUMS).write_text(json.dumps(checksums, indent=1), "utf-8")
+            self._publish(temporary, kind, key)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, temporary: Path, kind: str, key: str) -> None:
+        folder = self._folder(kind, key)
+        while not _rename(temporary, folder):
+            # Taken. A damaged entry is removed by `get`, and the next turn succeeds.
+            if self.get(kind, key) is not None:
+                return
+
+    def _folder(self, kind: str, key: str) -> Path:
+        return self.root / kind / key
+
+
+def default_root() -> Path:
+    """$TUNEKIT_CACHE, else the user's cache folder for tunekit (absolute)."""
+    configured = os.environ.get(ENVIRONMENT_VARIABLE)
+    if configured:
+        return Path(configured).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("tunekit", appauthor=False))
+
+
+def content_key(*parts: KeyPart) -> str:
+    """sha256 (hex) of the parts, their order and tunekit's version.
+
+    Mappings are taken in the order of their keys, sequences in their own.
+    """
+    text = json.dumps(
+        [__version__, *(_canonical(part) for part in parts)], sort_keys=True, allow_nan=True
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's contents."""
+    return _sha256(path)
+
+
+def _canonical(part: KeyPart) -> object:
+    if part is None or isinstance(part, str | bool | int | float):
+        return part
+    if isinstance(part, bytes):
+        return {"bytes": hashlib.sha256(part).hexdigest()}
+    if isinstance(part, Path):
+        return {"path": str(part)}
+    if isinstance(part, Mapping):
+        return {"mapping": {str(name): _canonical(value) for name, value in part.items()}}
+    if isinstance(part, Sequence):
+        return [_canonical(value) for value in part]
+    raise TypeError(f"not a part of a content key: {type(part).__name__}")
+
+
+def _rename(source: Path, target: Path) -> bool:
+    """Whether the folder was renamed; False when the target is already there."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        checksums = json.loads((folder / _CHECKSUMS).read_text("utf-8"))
+        if not isinstance(checksums, dict):
+            return False
+        return set(checksums) == set(_file_names(folder)) and all(
+            _sha256(folder / name) == digest for name, digest in checksums.items()
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def _file_names(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != _CHECKSUMS
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what writers killed long ago left unfinished."""
+    oldest = time.time() - _ABANDONED_AFTER_S
+    for path in parent.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)

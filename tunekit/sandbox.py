@@ -1,0 +1,208 @@
+"""Compiled libraries run in a process of their own.
+
+Freshly compiled code may segfault, hang or meet an instruction that the CPU does not have. Here
+that ends a child process (``python -m tunekit.sandbox FOLDER``) and becomes a SandboxError that
+names what happened. Arrays travel through files in a temporary folder that never outlives the
+call, and the child never outlives its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.errors import SandboxError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
+
+_REQUEST = "request.json"
+_ERROR = "error.json"
+_OUTPUT = "output.txt"
+_DONE = "done"
+_FAILED = 3
+_SHOWN_CHARACTERS = 2000
+_PR_SET_PDEATHSIG = 1
+
+_HINTS = {
+    signal.SIGILL: "the library uses instructions this CPU or its hypervisor does not offer: "
+    "choose another target, or `native`",
+    signal.SIGKILL: "most likely the machine ran out of memory: look at `dmesg`, or use a "
+    "smaller model or batch",
+}
+
+
+def run_library(
+    library: Path,
+    inputs: Sequence[Mapping[str, Array]],
+    *,
+    input_names: Sequence[str],
+    device: str = "cpu",
+    threads: int | None = None,
+    timeout_s: float = 600.0,
+) -> list[list[Array]]:
+    """Run the ``main`` of a compiled Relax library once for each input set, in another process.
+
+    ``inputs`` map each of ``input_names`` (the order of main's parameters) to an array. Returns,
+    for each input set, the outputs in order, nested tuples flattened. ``threads`` sets the size of
+    TVM's thread pool (None: TVM's own choice); ``timeout_s`` holds for all sets together, the
+    start of the process and loading included.
+
+    Raises SandboxError when the process dies of a signal, exceeds ``timeout_s`` or raises.
+    """
+    import numpy as np
+
+    library = library.absolute()
+    if not library.is_file():
+        raise SandboxError(f"there is no library {library}")
+    folder = Path(tempfile.mkdtemp(prefix="tunekit-sandbox-"))
+    try:
+        for index, values in enumerate(inputs):
+            arrays = {str(at): np.asarray(values[name]) for at, name in enumerate(input_names)}
+            np.savez(folder / f"inputs-{index}.npz", allow_pickle=False, **arrays)
+        request = {
+            "library": str(library),
+            "device": device,
+            "input_sets": len(inputs),
+            "parent": os.getpid(),
+        }
+        (folder / _REQUEST).write_text(json.dumps(request), "utf-8")
+        _run_child(folder, library, threads=threads, timeout_s=timeout_s)
+        return [_read_outputs(folder / f"outputs-{index}.npz") for index in range(len(inputs))]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_child(folder: Path, library: Path, *, threads: int | None, timeout_s: float) -> None:
+    environment = dict(os.environ)
+    package_home = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (package_home, environment.get("PYTHONPATH")) if part
+    )
+    if threads is not None:
+        environment["TVM_NUM_THREADS"] = str(threads)
+    with (folder / _OUTPUT).open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tunekit.sandbox", str(folder)],
+            # Not the caller's folder: `-m` would let its files shadow the packages.
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise SandboxError(
+                f"{library.name} did not finish within {timeout_s:g} s and was stopped",
+                hint="the library hangs or is very slow here",
+            ) from None
+        finally:
+            # Also what the child started, and also when this process is interrupted.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    # A library may also call exit(0): only the child's own word counts as success.
+    if code != 0 or not (folder / _DONE).exists():
+        raise _death(folder, library, code)
+
+
+def _death(folder: Path, library: Path, code: int) -> SandboxError:
+    if code < 0:
+        try:
+            reason = signal.Signals(-code).name
+        except ValueError:
+            reason = f"signal {-code}"
+        hint = _HINTS.get(signal.Signals(-code)) if reason.startswith("SIG") else None
+        return SandboxError(f"running {library.name} ended its process with {reason}", hint=hint)
+    try:
+        error = json.loads((folder / _ERROR).read_text("utf-8"))
+        return SandboxError(f"running {library.name} failed: {error['type']}: {error['message']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        text = (folder / _OUTPUT).read_text("utf-8", "replace")[-_SHOWN_CHARACTERS:].strip()
+        said = f": {text}" if text else ""
+        return SandboxError(f"running {library.name} ended its process with code {code}{said}")
+
+
+def _read_outputs(path: Path) -> list[Array]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[str(index)] for index in range(len(archive.files))]
+
+
+def _flatten(value: Any) -> Iterable[Array]:
+    if hasattr(value, "numpy"):
+        yield value.numpy()
+    else:
+        for part in value:
+            yield from _flatten(part)
+
+
+def _serve(folder: Path) -> None:
+    """The child's work: load the library, run each input set, write its outputs."""
+    request = json.loads((folder / _REQUEST).read_text("utf-8"))
+    _die_with(request["parent"])
+
+    import numpy as np
+    import tvm
+    from tvm import relax
+
+    device = tvm.device(request["device"])
+    machine = relax.VirtualMachine(tvm.runtime.load_module(request["library"]), device)
+    for index in range(request["input_sets"]):
+        with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
+            arrays = [archive[str(at)] for at in range(len(archive.files))]
+        outputs = machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays))
+        flat = {str(at): array for at, array in enumerate(_flatten(outputs))}
+        np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
+    (folder / _DONE).touch()
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; leave no core file."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It died before the line above.
+            os._exit(_FAILED)
+
+
+def _main() -> None:
+    folder = Path(sys.argv[1])
+    try:
+        _serve(folder)
+    except Exception as error:  # noqa: BLE001 - the parent tells it
+        text = str(error).strip()[-_SHOWN_CHARACTERS:]
+        (folder / _ERROR).write_text(
+            json.dumps({"type": type(error).__name__, "message": text}), "utf-8"
+        )
+        code = _FAILED
+    else:
+        code = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the destructors of TVM's thread pool and of the library, which is already done.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _main()

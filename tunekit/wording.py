@@ -1,0 +1,33 @@
+"""Words for error messages: near names, choices, and values as a recipe has them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'trials'?`` for the known word that is nearest, or an empty text."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """``one of a, b, c``."""
+    return f"one of {', '.join(choices)}"
+
+
+def shown(value: Any) -> str:
+    """A value as the recipe has it, shortened."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
