@@ -1,0 +1,242 @@
+"""Flags over a recipe, its text, its digest and its schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tunekit.errors import UsageError
+from tunekit.recipe import (
+    InputSpec,
+    Measure,
+    ModelSpec,
+    Recipe,
+    Reference,
+    Tuning,
+    dump_recipe,
+    json_schema,
+    load_recipe,
+    override,
+    parse_runtimes,
+    recipe_digest,
+)
+from tunekit.recipe.schema import REFERENCE_RUNTIMES
+
+# YAML cannot hold these in any form: half of a surrogate pair is no character.
+characters = st.characters(exclude_categories=("Cs",))
+texts = st.text(characters, max_size=20)
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
+positive = st.integers(1, 1000)
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+mappings = st.dictionaries(texts, plain, max_size=3)
+inputs = st.lists(
+    st.builds(
+        InputSpec,
+        name=texts.filter(bool),
+        shape=st.lists(positive, min_size=1, max_size=5).map(tuple),
+        dtype=st.sampled_from(["float32", "int64", "bool"]),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda spec: spec.name,
+).map(tuple)
+sources = names.map("torchvision:{}".format) | names.map("python:package.{}:call".format)
+budgets = st.fixed_dictionaries({"trials": st.none() | st.integers(0, 99)}) | (
+    st.fixed_dictionaries({"trials_per_task_factor": st.none() | positive})
+)
+tunings = budgets.flatmap(
+    lambda budget: st.builds(
+        Tuning,
+        **{key: st.just(value) for key, value in budget.items()},
+        trials_per_task=st.none() | positive,
+        seed=st.integers(0, 2**31 - 1),
+        measure=st.builds(
+            Measure,
+            timeout_s=st.floats(1e-6, 3600),
+            jobs=st.none() | positive,
+            cache_flush=st.booleans(),
+        ),
+    )
+)
+recipes = st.builds(
+    Recipe,
+    name=names.filter(lambda name: name[0] != "_"),
+    model=st.builds(ModelSpec, source=sources, arguments=mappings, inputs=inputs),
+    target=texts.filter(str.strip) | mappings.filter(bool),
+    layout=st.sampled_from(["NCHW", "NHWC", "NCHWc", "auto"]),
+    tuning=tunings,
+    reference=st.builds(
+        Reference,
+        runtimes=st.permutations(REFERENCE_RUNTIMES).map(tuple),
+        relative_error=st.floats(1e-12, 1),
+    ),
+    catalogue=texts.filter(bool),
+    output=names.map(Path),
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(recipe=recipes)
+def test_a_dumped_recipe_loads_as_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    file = tmp_path / "dumped.yaml"
+    file.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
+    loaded = load_recipe(file)
+    assert loaded == recipe
+    assert recipe_digest(loaded) == recipe_digest(recipe)
+
+
+@pytest.mark.parametrize(
+    "name", ["\x85", "a\u2028b", "\ufeff", "eingäng", "null", "1e3", " x\n\ty "]
+)
+def test_a_text_that_yaml_has_other_plans_for_survives_a_dump(
+    recipe: Recipe, tmp_path: Path, name: str
+) -> None:
+    inputs = (InputSpec(name=name, shape=(1,)),)
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"inputs": inputs})})
+    file = tmp_path / "dumped.yaml"
+    file.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
+    assert load_recipe(file) == recipe
+
+
+def test_a_dump_loads_from_another_folder_with_its_model_file(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"a model")
+    file = tmp_path / "net.yaml"
+    file.write_text("name: net\nmodel: {source: net.onnx}\n")
+    recipe = load_recipe(file)
+    other = tmp_path / "artifacts/net/recipe.yaml"
+    other.parent.mkdir(parents=True)
+    other.write_text(dump_recipe(recipe))
+    assert load_recipe(other) == recipe
+
+
+@pytest.fixture
+def recipe(recipe_file: Path) -> Recipe:
+    return load_recipe(recipe_file)
+
+
+def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
+    changed = override(
+        recipe,
+        trials=99,
+        target="llvm -mcpu=haswell",
+        layout="NHWC",
+        catalogue="sqlite:///x.db",
+        artifacts="out",
+        seed=7,
+        threads=3,
+        timeout=2.5,
+        runtimes=["onnxruntime"],
+    )
+    assert changed.tuning.trials == 99
+    assert changed.target == "llvm -mcpu=haswell"
+    assert changed.layout == "NHWC"
+    assert changed.catalogue == "sqlite:///x.db"
+    assert changed.output == Path("out")
+    assert (changed.tuning.seed, changed.model.seed) == (7, 0)
+    assert changed.tuning.measure.threads == changed.reference.threads == 3
+    assert changed.tuning.measure.timeout_s == 2.5
+    assert changed.reference.runtimes == ("onnxruntime",)
+    assert changed.model == recipe.model
+    assert recipe.tuning.trials == 8
+
+
+def test_no_flags_leave_the_recipe_as_it_is(recipe: Recipe) -> None:
+    assert override(recipe) == recipe
+    assert override(recipe, trials=None, target=None) == recipe
+
+
+def test_a_budget_by_flag_replaces_the_other_kind_of_budget(recipe: Recipe) -> None:
+    by_factor = override(recipe, trials_per_task_factor=5)
+    assert (by_factor.tuning.trials, by_factor.tuning.budget(4)) == (None, 20)
+    in_all = override(by_factor, trials=7)
+    assert (in_all.tuning.trials_per_task_factor, in_all.tuning.budget(4)) == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"trials": -1}, "--trials: must be at least 0, not -1"),
+        ({"layout": "nchw"}, "--layout: must be one of NCHW, NHWC, NCHWc, auto, not 'nchw'"),
+        ({"target": " "}, "--target: must not be empty"),
+        ({"min_repeat_ms": -5}, "--min-repeat-ms: must be at least 0, not -5"),
+        ({"threads": 0}, "--threads: must be at least 1, not 0"),
+        ({"timeout": float("nan")}, "--timeout: must be a finite number, not nan"),
+        ({"runtimes": ["tensorrt"]}, "--runtimes: unknown runtime 'tensorrt'"),
+        ({"trials": 1, "trials_per_task_factor": 1}, "--trials and --trials-per-task-factor"),
+    ],
+)
+def test_a_bad_flag_is_named(recipe: Recipe, flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        override(recipe, **flags)
+    assert words in caught.value.message
+    assert caught.value.exit_code == 2
+    assert len(caught.value.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("tuning", "tasks", "budget"),
+    [
+        (Tuning(), 10, 512),
+        (Tuning(trials=0), 10, 0),
+        (Tuning(trials=100), 10, 100),
+        (Tuning(trials_per_task_factor=800), 28, 22400),
+        (Tuning(trials=100, trials_per_task=4), 10, 40),
+        (Tuning(trials_per_task_factor=800, trials_per_task=64), 28, 1792),
+    ],
+)
+def test_the_budget_is_the_total_below_the_ceiling_of_each_task(tuning, tasks, budget) -> None:
+    assert tuning.budget(tasks) == budget
+
+
+def test_the_digest_follows_the_work_and_nothing_else(recipe: Recipe) -> None:
+    digest = recipe_digest(recipe)
+    for same in (
+        override(recipe, catalogue="other.db", artifacts="elsewhere"),
+        recipe.model_copy(update={"name": "other"}),
+    ):
+        assert recipe_digest(same) == digest
+    for flags in ({"trials": 9}, {"target": "cuda"}, {"layout": "NCHW"}, {"seed": 1}):
+        assert recipe_digest(override(recipe, **flags)) != digest
+
+
+def test_the_digest_follows_the_content_of_a_model_file_and_not_its_place(tmp_path: Path) -> None:
+    digests = []
+    for folder, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.onnx").write_bytes(content)
+        file = tmp_path / folder / "net.yaml"
+        file.write_text("name: net\nmodel: {source: net.onnx}\n")
+        digests.append(recipe_digest(load_recipe(file)))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_runtimes_by_flag_may_be_ours_or_anothers_own() -> None:
+    assert parse_runtimes("tuned, onnxruntime,tuned") == ("tuned", "onnxruntime")
+    assert parse_runtimes("my.package:Runtime") == ("my.package:Runtime",)
+    for text, words in ((" , ", "none given"), ("tuend", "did you mean 'tuned'?")):
+        with pytest.raises(UsageError, match=words.replace("?", r"\?")):
+            parse_runtimes(text)
+
+
+def test_the_schema_describes_every_key_for_editors() -> None:
+    schema = json_schema()
+    json.dumps(schema)
+    for model in (schema, *schema["$defs"].values()):
+        assert model["additionalProperties"] is False
+        for name, field in model["properties"].items():
+            assert field.get("description") or "$ref" in field, name

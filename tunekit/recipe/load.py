@@ -1,0 +1,134 @@
+"""From a YAML file to a Recipe, with every problem named by file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from tunekit.errors import RecipeError
+from tunekit.recipe.problems import Problem, problems
+from tunekit.recipe.schema import FOLDER, Recipe
+from tunekit.wording import did_you_mean, shown
+
+_LARGEST_FILE_BYTES = 1 << 20
+"""A recipe is a page of text; what is larger is another file, named by mistake."""
+
+_START_HINT = "a recipe starts with `name: ...` and `model:`; recipes/ holds ready ones"
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """The recipe in a YAML file, with the paths of its model resolved from the file's folder.
+
+    Raises RecipeError (exit code 2) that lists every problem with its line and key.
+    """
+    file = Path(path)
+    data, node = _parse(file, _read(file))
+    try:
+        return Recipe.model_validate(data, context={FOLDER: file.resolve().parent})
+    except ValidationError as error:
+        found = [(_line(node, problem.path), problem) for problem in problems(error)]
+    raise _refusal(file, found) from None
+
+
+def _read(file: Path) -> str:
+    if file.is_dir():
+        inside = sorted(item.name for item in file.glob("*.y*ml"))
+        hint = f"it holds {', '.join(inside)}" if inside else None
+        raise RecipeError(f"{file}: is a directory, not a recipe", file=file, hint=hint)
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST_FILE_BYTES:
+            raise RecipeError(
+                f"{file}: is not a recipe: {size} bytes are too many for one", file=file
+            )
+        return file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        near = did_you_mean(file.name, [item.name for item in file.parent.glob("*.y*ml")])
+        raise RecipeError(f"{file}: no such file{near}", file=file) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{file}: is not a text file (byte {error.start} is not UTF-8)",
+            file=file,
+            hint=_START_HINT,
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{file}: cannot be read: {error.strerror}", file=file) from None
+
+
+def _parse(file: Path, text: str) -> tuple[dict[Any, Any], Node]:
+    """The plain values, and the nodes that know their lines."""
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        data = yaml.load(text)
+    except DuplicateKeyError as error:
+        line = _mark_line(error)
+        what = (error.problem or "a key is given twice").split(" with value ")[0]
+        raise RecipeError(
+            f"{_place(file, line)}: {what}", file=file, line=line, hint="keep one of the two"
+        ) from None
+    except MarkedYAMLError as error:
+        line = _mark_line(error)
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        raise RecipeError(
+            f"{_place(file, line)}: is not valid YAML: {what}", file=file, line=line
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        # ValueError: dates such as 2020-99-99, which the parser hands to datetime.
+        what = " ".join(str(error).split())[:200]
+        raise RecipeError(f"{file}: is not valid YAML: {what}", file=file) from None
+    if data is None:
+        raise RecipeError(f"{file}: is empty", file=file, hint=_START_HINT)
+    if not isinstance(data, dict):
+        raise RecipeError(
+            f"{file}: must be a mapping of keys to values, not {shown(data)}",
+            file=file,
+            line=1,
+            hint=_START_HINT,
+        )
+    return data, node
+
+
+def _mark_line(error: MarkedYAMLError) -> int | None:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return None
+    return int(mark.line) + 1
+
+
+def _line(node: Node, path: Sequence[str | int]) -> int:
+    """The line (from 1) of the key or element that ``path`` leads to, or of what is nearest."""
+    line: int = node.start_mark.line + 1
+    for part in path:
+        if isinstance(node, MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                break
+            key, node = pairs[0]
+            line = key.start_mark.line + 1
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _place(file: Path, line: int | None) -> str:
+    return f"{file}" if line is None else f"{file}:{line}"
+
+
+def _refusal(file: Path, found: list[tuple[int, Problem]]) -> RecipeError:
+    found = sorted(found, key=lambda item: item[0])
+    line, first = found[0]
+    texts = [f"{_place(file, at)}: {problem.key}: {problem.message}" for at, problem in found]
+    if len(texts) > 1:
+        texts = [f"{file}: {len(texts)} problems", *(f"  {text}" for text in texts)]
+    return RecipeError("\n".join(texts), file=file, line=line, key=first.key)

@@ -1,0 +1,164 @@
+"""What becomes of a loaded recipe: flags laid over it, its text, its digest, its schema."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from tunekit.cache import file_digest
+from tunekit.errors import UsageError
+from tunekit.recipe.problems import Problem, problems
+from tunekit.recipe.schema import Recipe
+
+_FLAGS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "trials": (("tuning", "trials"),),
+    "trials_per_task": (("tuning", "trials_per_task"),),
+    "trials_per_task_factor": (("tuning", "trials_per_task_factor"),),
+    "seed": (("tuning", "seed"),),
+    "repeat": (("tuning", "measure", "repeat"),),
+    "min_repeat_ms": (("tuning", "measure", "min_repeat_ms"),),
+    "timeout": (("tuning", "measure", "timeout_s"),),
+    "threads": (("tuning", "measure", "threads"), ("reference", "threads")),
+    "target": (("target",),),
+    "layout": (("layout",),),
+    "runtimes": (("reference", "runtimes"),),
+    "catalogue": (("catalogue",),),
+    "artifacts": (("output",),),
+}
+"""The flags (with - for _) and the keys they stand for."""
+
+_EXCLUSIVE = {"trials": "trials_per_task_factor", "trials_per_task_factor": "trials"}
+"""A budget given by flag replaces the recipe's, however that one is written."""
+
+
+def override(
+    recipe: Recipe,
+    *,
+    trials: int | None = None,
+    trials_per_task: int | None = None,
+    trials_per_task_factor: int | None = None,
+    seed: int | None = None,
+    repeat: int | None = None,
+    min_repeat_ms: int | None = None,
+    timeout: float | None = None,
+    threads: int | None = None,
+    target: str | Mapping[str, Any] | None = None,
+    layout: str | None = None,
+    runtimes: Sequence[str] | None = None,
+    catalogue: str | None = None,
+    artifacts: str | Path | None = None,
+) -> Recipe:
+    """The recipe with flags laid over it and validated again; None leaves a value as it is.
+
+    ``seed`` is the search's, ``timeout`` is in seconds for one candidate, ``threads`` holds for
+    measuring and for the reference runtimes, ``artifacts`` is the recipe's ``output``.
+    Raises UsageError that names the flag.
+    """
+    given = {flag: value for flag, value in locals().items() if flag in _FLAGS}
+    given = {flag: value for flag, value in given.items() if value is not None}
+    if not given:
+        return recipe
+    if {"trials", "trials_per_task_factor"} <= given.keys():
+        raise UsageError("--trials and --trials-per-task-factor cannot be given together")
+    data = recipe.model_dump()
+    by_path: dict[tuple[str, ...], str] = {}
+    for flag, value in given.items():
+        for path in _FLAGS[flag]:
+            by_path[path] = flag
+            _put(data, path, value)
+        if flag in _EXCLUSIVE:
+            _put(data, ("tuning", _EXCLUSIVE[flag]), None)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        messages = [
+            f"{_flag_at(problem, by_path)}: {problem.message}" for problem in problems(error)
+        ]
+    raise UsageError("\n".join(dict.fromkeys(messages))) from None
+
+
+def _flag_at(problem: Problem, flags: Mapping[tuple[str, ...], str]) -> str:
+    """The flag whose value the problem is about; its key when it is about none of them."""
+    for path, flag in flags.items():
+        if problem.path[: len(path)] == path:
+            return f"--{flag.replace('_', '-')}"
+    return problem.key
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for key in path[:-1]:
+        data = data[key]
+    data[path[-1]] = value
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The whole recipe as YAML, defaults written out; loading it gives an equal one.
+
+    A relative path to a model or weights file would then start from where the text is saved:
+    recipes from ``load_recipe`` hold absolute ones.
+    """
+    values = _readable(recipe.model_dump(mode="json"))
+    text = _yaml(values, allow_unicode=True)
+    # Line separators such as U+0085 would be read back as blanks: those are written as escapes.
+    return text if text.replace("\n", "").isprintable() else _yaml(values, allow_unicode=False)
+
+
+def _yaml(values: Any, *, allow_unicode: bool) -> str:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.width = 100
+    yaml.allow_unicode = allow_unicode
+    yaml.representer.add_representer(type(None), _null)
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()
+
+
+def _null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _readable(value: Any) -> Any:
+    """Short lists of plain values on one line, as people write shapes."""
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        items = CommentedSeq(_readable(item) for item in value)
+        if not any(isinstance(item, dict | list) for item in value):
+            items.fa.set_flow_style()
+        return items
+    return value
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """sha256 (hex) of what determines the work: model, target, layout and tuning.
+
+    Name, catalogue, output and references do not count, nor does where a model or weights file
+    lies: its content does.
+    """
+    work = recipe.model_dump(mode="json", include={"model", "target", "layout", "tuning"})
+    model = work["model"]
+    if recipe.model.is_file:
+        model["source"] = _content(Path(recipe.model.source))
+    if recipe.model.weights is not None:
+        model["weights"] = _content(recipe.model.weights)
+    text = json.dumps(work, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    """The file's sha256, or its path while it is not there."""
+    return f"sha256:{file_digest(file)}" if file.is_file() else str(file)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a recipe, for editors."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,371 @@
+"""What a recipe can say: frozen pydantic models, strict about types, with no unknown keys.
+
+The docstring under each field is its description in the JSON Schema that editors use.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from tunekit.errors import UsageError
+from tunekit.wording import did_you_mean, one_of, shown
+
+Layout = Literal["NCHW", "NHWC", "NCHWc", "auto"]
+DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
+
+REFERENCE_RUNTIMES: tuple[str, ...] = ("pytorch", "torchscript", "onnxruntime", "openvino")
+"""The runtimes a library is compared with, in the order they are shown."""
+
+OWN_RUNTIMES: tuple[str, ...] = ("tuned", "unscheduled")
+"""What tunekit itself brings to a comparison: the library, and the same without schedules."""
+
+SOURCE_PREFIXES: tuple[str, ...] = ("torchvision", "python")
+SOURCE_SUFFIXES: tuple[str, ...] = (".pt2", ".onnx")
+SOURCE_FORMS = (
+    "torchvision:<model>, python:<package.module>:<callable>, or a file ending in .pt2 or .onnx"
+)
+
+DEFAULT_TRIALS = 512
+DEFAULT_CATALOGUE = "tuning_logs/catalogue.db"
+_LARGEST_SEED = 2**31 - 1
+_LARGEST_DIM = 2**31 - 1
+_DEEPEST = 20
+_PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""``package.module:Class``"""
+
+FOLDER = "folder"
+"""Key of the validation context: the folder that a recipe's relative paths start from.
+
+Given, paths are made absolute and must exist; without it they are taken as they are.
+"""
+
+
+def _bad(message: str, below: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error in the recipe's own words; ``below`` leads on from the field to the value."""
+    # The message may hold braces (a target in JSON), so it is passed as a value.
+    return PydanticCustomError("recipe", "{message}", {"message": message, "below": below})
+
+
+def _check_plain(value: Any, below: tuple[str | int, ...] = ()) -> None:
+    """Refuse what JSON has no word for: dates, NaN, keys that are no texts, loops."""
+    if len(below) > _DEEPEST:
+        raise _bad("is nested too deeply, or holds itself", below[:1])
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _bad(f"the key {key} must be a text; put it in quotes", below)
+            _check_plain(item, (*below, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_plain(item, (*below, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _bad(f"must be a finite number, not {value}", below)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise _bad(
+            f"must be a text, number, true, false, list or mapping, not {value} "
+            f"(a {type(value).__name__}); put it in quotes if it is a text",
+            below,
+        )
+
+
+def _plain(value: Any) -> Any:
+    _check_plain(value)
+    return value
+
+
+def _text_or_mapping(value: Any) -> Any:
+    """One message for both members of a union, in place of pydantic's one for each."""
+    if not isinstance(value, str | dict):
+        raise _bad(
+            "must be a text such as native, or a mapping such as {kind: llvm, mcpu: znver3}, "
+            f"not {shown(value)}"
+        )
+    if not value or (isinstance(value, str) and not value.strip()):
+        raise _bad("must not be empty; native is the machine it runs on")
+    return _plain(value)
+
+
+def _existing_file(path: Path, info: ValidationInfo) -> Path:
+    """The path, absolute and checked when the recipe's folder is known."""
+    folder = (info.context or {}).get(FOLDER)
+    if folder is None:
+        return path
+    resolved = Path(folder, path.expanduser()).resolve()
+    if resolved.is_file():
+        return resolved
+    if resolved.is_dir():
+        raise _bad(f"{resolved} is a directory, not a file")
+    near = [item.name for item in resolved.parent.glob(f"*{path.suffix}")]
+    raise _bad(f"{resolved} does not exist{did_you_mean(resolved.name, near)}")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,  # "64" is not a number of trials, and neither is true
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _reference_runtime(name: str) -> str:
+    return _runtime(name, REFERENCE_RUNTIMES)
+
+
+def _runtime(name: str, known: tuple[str, ...]) -> str:
+    """A known runtime, or the place of one that someone else wrote."""
+    if name in known or _PLACE.fullmatch(name):
+        return name
+    raise _bad(
+        f"unknown runtime {name!r}; must be {one_of(known)}, or package.module:Class"
+        f"{did_you_mean(name, known)}"
+    )
+
+
+ReferenceRuntime = Annotated[
+    str,
+    AfterValidator(_reference_runtime),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(REFERENCE_RUNTIMES)}, {"type": "string", "pattern": ":"}]}
+    ),
+]
+
+
+class InputSpec(_Frozen):
+    """One input of the model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """The input's name: the one that the library and its manifest use."""
+
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=_LARGEST_DIM)], ...],
+        Field(strict=False, min_length=1),
+    ]
+    """Sizes in the model's own order, each at least 1, for example [1, 3, 224, 224]."""
+
+    dtype: DType = "float32"
+    """Element type."""
+
+
+class ModelSpec(_Frozen):
+    """The model: where it comes from and what goes into it."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """torchvision:<model>, python:<package.module>:<callable>, or a .pt2 or .onnx file
+    (relative to the recipe)."""
+
+    arguments: Annotated[dict[str, Any], BeforeValidator(_plain)] = Field(default_factory=dict)
+    """Keyword arguments for the torchvision builder or the callable."""
+
+    weights: Annotated[Path | None, Field(strict=False)] = None
+    """A state dict saved by torch.save (relative to the recipe); by default the weights are
+    random."""
+
+    seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] = 0
+    """Seed of random weights and of the sample inputs."""
+
+    inputs: Annotated[tuple[InputSpec, ...], Field(strict=False)] = ()
+    """The inputs in order; may be left out for .pt2 and .onnx files with fixed shapes."""
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str, info: ValidationInfo) -> str:
+        if source.endswith(SOURCE_SUFFIXES) and source.partition(":")[0] not in SOURCE_PREFIXES:
+            return str(_existing_file(Path(source), info))
+        prefix, colon, rest = source.partition(":")
+        if not colon:
+            raise _bad(f"must be {SOURCE_FORMS}; got {source!r}")
+        if prefix not in SOURCE_PREFIXES:
+            raise _bad(
+                f"unknown kind of source {prefix!r}{did_you_mean(prefix, SOURCE_PREFIXES)}; "
+                f"must be {SOURCE_FORMS}"
+            )
+        parts = rest.split(":")
+        if len(parts) != (2 if prefix == "python" else 1):
+            raise _bad(f"must be {SOURCE_FORMS}; got {source!r}")
+        for part in parts:
+            if not all(name.isidentifier() for name in part.split(".")):
+                raise _bad(f"{part!r} in {source!r} is not a Python name; must be {SOURCE_FORMS}")
+        return source
+
+    @field_validator("weights")
+    @classmethod
+    def _existing_weights(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
+        return None if weights is None else _existing_file(weights, info)
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct_inputs(cls, inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
+        names = [spec.name for spec in inputs]
+        for name in names:
+            if names.count(name) > 1:
+                raise _bad(f"two inputs are named {name!r}; names must differ")
+        return inputs
+
+    @model_validator(mode="after")
+    def _fits_source(self) -> ModelSpec:
+        if self.is_file:
+            for key in ("weights", "arguments"):
+                if getattr(self, key):
+                    raise _bad(f"{key} cannot be given for {self.source}: the file holds its own")
+        elif not self.inputs:
+            raise _bad(
+                "inputs are missing: at least one with a name and a shape, for example "
+                "{name: input, shape: [1, 3, 224, 224]}"
+            )
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a model file, and not something built by Python code."""
+        return self.source.partition(":")[0] not in SOURCE_PREFIXES
+
+
+class Measure(_Frozen):
+    """How a candidate is built and timed."""
+
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Timed runs of one candidate; all are kept."""
+
+    min_repeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 20
+    """Shortest timed run in milliseconds: the kernel is called as often as that takes."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Seconds for all runs of one candidate; longer counts as a failure."""
+
+    build_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Seconds to build one candidate; longer counts as a failure."""
+
+    jobs: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """Candidates built at once; by default as many as there are usable cores."""
+
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """Threads a candidate runs with; by default as many as there are usable cores."""
+
+    cache_flush: bool = False
+    """Empty the CPU's caches before each timed run."""
+
+
+class Tuning(_Frozen):
+    """The budget of the search, and how it measures."""
+
+    trials: Annotated[int | None, Field(ge=0, le=10_000_000)] = None
+    """Candidates to measure in all. By default 512, unless trials_per_task_factor is given."""
+
+    trials_per_task: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """At most this many candidates for one task."""
+
+    trials_per_task_factor: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """Candidates in all = this x the number of tasks; in place of trials."""
+
+    seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] = 0
+    """Seed of the search."""
+
+    measure: Measure = Measure()
+    """How a candidate is built and timed."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Tuning:
+        if self.trials is not None and self.trials_per_task_factor is not None:
+            raise _bad(
+                "trials and trials_per_task_factor are both given; keep one: trials is the number "
+                "in all, trials_per_task_factor is multiplied by the number of tasks"
+            )
+        return self
+
+    def budget(self, tasks: int) -> int:
+        """Candidates to measure in all for a model of so many tasks."""
+        if self.trials_per_task_factor is not None:
+            total = self.trials_per_task_factor * tasks
+        else:
+            total = DEFAULT_TRIALS if self.trials is None else self.trials
+        if self.trials_per_task is not None:
+            total = min(total, self.trials_per_task * tasks)
+        return total
+
+
+class Reference(_Frozen):
+    """What the library is compared with, and how closely it must agree."""
+
+    runtimes: Annotated[tuple[ReferenceRuntime, ...], Field(strict=False)] = REFERENCE_RUNTIMES
+    """Runtimes that `tunekit bench` compares the tuned library with."""
+
+    relative_error: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Largest allowed (max abs error / max abs reference) of the compiled library."""
+
+    import_relative_error: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Largest allowed (max abs error / max abs reference) of the imported model."""
+
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """Threads every runtime gets; by default as many as there are usable cores."""
+
+    @field_validator("runtimes")
+    @classmethod
+    def _distinct_runtimes(cls, runtimes: tuple[str, ...]) -> tuple[str, ...]:
+        for name in runtimes:
+            if runtimes.count(name) > 1:
+                raise _bad(f"{name} is listed twice")
+        return runtimes
+
+
+class Recipe(_Frozen):
+    """What is wanted: a model, a target, a budget, and what the result is compared with."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Names the folder of the results: letters, digits, dots, dashes and underscores."""
+
+    model: ModelSpec
+    """The model: where it comes from and what goes into it."""
+
+    target: Annotated[str | dict[str, Any], BeforeValidator(_text_or_mapping)] = "native"
+    """native (this machine's CPU), a TVM target string, tag or mapping, or cuda."""
+
+    layout: Layout = "auto"
+    """Layout of convolutions: NCHWc blocks channels by the vector width; auto chooses."""
+
+    tuning: Tuning = Tuning()
+    """The budget of the search, and how it measures."""
+
+    reference: Reference = Reference()
+    """What the library is compared with, and how closely it must agree."""
+
+    catalogue: Annotated[str, Field(min_length=1)] = DEFAULT_CATALOGUE
+    """Where measurements are kept: a SQLite file (relative to the working directory) or any
+    SQLAlchemy URL."""
+
+    output: Annotated[Path, Field(strict=False)] = Path("artifacts")
+    """Folder under which the library gets a folder of its own (relative to the working
+    directory)."""
+
+
+def parse_runtimes(text: str) -> tuple[str, ...]:
+    """The runtimes in a comma-separated list such as ``tuned,onnxruntime``.
+
+    Any of OWN_RUNTIMES and REFERENCE_RUNTIMES, or the ``package.module:Class`` of another, each
+    once, in the given order. Raises UsageError that names the unknown one.
+    """
+    known = (*OWN_RUNTIMES, *REFERENCE_RUNTIMES)
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError("--runtimes: none given", hint=f"choose from {', '.join(known)}")
+    try:
+        return tuple(_runtime(name, known) for name in names)
+    except PydanticCustomError as error:
+        raise UsageError(f"--runtimes: {error}") from None
