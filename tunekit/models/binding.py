@@ -1,0 +1,109 @@
+"""How the recipe's inputs become the arguments of a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tunekit.errors import ModelFileError
+from tunekit.models.spec import TensorSpec
+from tunekit.wording import did_you_mean
+
+
+def keyword_order(
+    forward: Callable[..., Any], inputs: Sequence[TensorSpec], model: str
+) -> tuple[str, ...] | None:
+    """How to call ``forward`` with the inputs: None by position, else by these names.
+
+    Names that are all parameters of ``forward`` are taken by name, whatever their order; names
+    of which none is one are the recipe's own, and taken by position. Raises ModelFileError for
+    anything between, and for too few or too many inputs.
+    """
+    parameters = inspect.signature(forward).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    positional = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    known = [parameter.name for parameter in positional]
+    names = [spec.name for spec in inputs]
+    unknown = [name for name in names if name not in known]
+    if takes_any or not known:
+        return None
+    if len(names) > len(known):
+        raise ModelFileError(
+            f"{model} takes {len(known)} inputs ({', '.join(known)}), and the recipe gives "
+            f"{len(names)} ({', '.join(names)})"
+        )
+    if unknown and len(unknown) < len(names):
+        raise ModelFileError(
+            f"{model} has no input {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes "
+            f"{', '.join(known)}",
+            hint="name the recipe's model.inputs as the model does",
+        )
+    required = [parameter.name for parameter in positional if parameter.default is parameter.empty]
+    given = known[: len(names)] if unknown else names
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise ModelFileError(
+            f"{model} also needs input{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the "
+            f"recipe gives {', '.join(names)}"
+        )
+    return None if names == known[: len(names)] or unknown else tuple(names)
+
+
+def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[TensorSpec]) -> None:
+    """Check the recipe's inputs against those that a model file declares, by name.
+
+    A size of 0 in ``declared`` is one that the recipe may choose. Raises ModelFileError that names
+    the input and says what was expected.
+    """
+    known = {spec.name: spec for spec in declared}
+    for spec in given:
+        expected = known.get(spec.name)
+        if expected is None:
+            raise ModelFileError(
+                f"{model} has no input {spec.name!r}{did_you_mean(spec.name, known)}; its inputs "
+                f"are {'; '.join(map(describe, known.values()))}"
+            )
+        fits = len(expected.shape) == len(spec.shape) and all(
+            wanted in (0, size) for wanted, size in zip(expected.shape, spec.shape, strict=True)
+        )
+        if not fits:
+            raise ModelFileError(
+                f"input {spec.name!r} of {model} has shape {_sizes(expected.shape)}, and the "
+                f"recipe gives {_sizes(spec.shape)}"
+            )
+        if expected.dtype != spec.dtype:
+            raise ModelFileError(
+                f"input {spec.name!r} of {model} has dtype {expected.dtype}, and the recipe gives "
+                f"{spec.dtype}"
+            )
+    missing = [name for name in known if name not in {spec.name for spec in given}]
+    if missing:
+        raise ModelFileError(
+            f"{model} also needs input {describe(known[missing[0]])}; the recipe gives "
+            f"{', '.join(spec.name for spec in given)}"
+        )
+
+
+def require_fixed(model: str, declared: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """The declared inputs, for a recipe that gives none. Raises ModelFileError if one is open."""
+    for spec in declared:
+        if 0 in spec.shape:
+            raise ModelFileError(
+                f"input {describe(spec)} of {model} has sizes that are not fixed",
+                hint=f"give the recipe model.inputs: [{{name: {spec.name}, shape: [...]}}]",
+            )
+    return tuple(declared)
+
+
+def describe(spec: TensorSpec) -> str:
+    """``x: [1, 3, ?, ?] float32``."""
+    return f"{spec.name}: {_sizes(spec.shape)} {spec.dtype}"
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return f"[{', '.join(str(size) if size else '?' for size in shape)}]"

@@ -1,0 +1,202 @@
+"""From a source to a checked Relax module, paid for once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.cache import ContentCache, content_key
+from tunekit.errors import ImportMismatch, SandboxError
+from tunekit.models.compare import compare
+from tunekit.models.spec import TensorSpec, code_digest
+from tunekit.toolchain import require_tvm
+
+if TYPE_CHECKING:
+    import tvm
+
+    from tunekit.models.source import SourceModel
+    from tunekit.recipe.schema import ModelSpec
+
+Say = Callable[[str], None]
+
+_KIND = "imported"
+_METADATA = "imported.json"
+_CHECKS = 2
+_CHECK_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model in Relax that computes what its source does.
+
+    ``module`` has one function, ``main``: a parameter for each input, weights as constants,
+    outputs flat and in order. ``relative_errors`` are those of the check, one for each seed.
+    ``import_s`` and ``check_s`` are the seconds that the import and its check took when they were
+    made; ``was_cached`` tells that this time neither was.
+    """
+
+    name: str
+    digest: str
+    framework: str
+    module: tvm.IRModule
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    relative_errors: tuple[float, ...]
+    import_s: float
+    check_s: float
+    was_cached: bool
+
+
+def import_model(
+    model: ModelSpec | SourceModel,
+    *,
+    max_relative_error: float,
+    cache: ContentCache,
+    say: Say = lambda line: None,
+) -> ImportedModel:
+    """Import a model and check it against its reference on two seeded inputs, or read it back.
+
+    An import is kept in ``cache`` by what made it: the source's digest, the versions and
+    tunekit's own importer. A spec that is found there is not even built.
+
+    Raises ModelFileError (the model cannot be read, or does not fit the recipe), ImportFailed
+    (an operator cannot be imported), ImportMismatch (the import computes something else; NaN
+    always is) and SandboxError (the check's process died).
+    """
+    require_tvm()
+    from tunekit.models import load_source, source_digest
+    from tunekit.models.source import SourceModel
+
+    digest = model.digest if isinstance(model, SourceModel) else source_digest(model)
+    key = content_key(_KIND, digest, code_digest())
+    kept = cache.get(_KIND, key)
+    if kept is not None:
+        found = _read(kept)
+        _require_close(found.name, found.relative_errors, max_relative_error, None)
+        say(f"{found.name}: import found in the cache")
+        return found
+    source = model if isinstance(model, SourceModel) else load_source(model, cache)
+    # Nothing is said before this works: where it does not, the error stands alone.
+    start = time.perf_counter()
+    module = source.to_relax()
+    imported = time.perf_counter()
+    say(f"{source.name}: imported; checking it against {source.framework}")
+    errors = _check(source, module, max_relative_error)
+    checked = time.perf_counter()
+    result = ImportedModel(
+        name=source.name,
+        digest=digest,
+        framework=source.framework,
+        module=module,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        relative_errors=errors,
+        import_s=imported - start,
+        check_s=checked - imported,
+        was_cached=False,
+    )
+    with cache.put(_KIND, key) as folder:
+        _write(result, folder)
+    # What later runs will read: equal modules can differ in the nodes they share, and with them
+    # the text of their kernels.
+    return replace(result, module=_read_back(result, cache.get(_KIND, key)))
+
+
+def _read_back(imported: ImportedModel, folder: Path | None) -> tvm.IRModule:
+    return imported.module if folder is None else _read(folder).module
+
+
+def _check(
+    source: SourceModel, module: tvm.IRModule, max_relative_error: float
+) -> tuple[float, ...]:
+    """Relative errors of the compiled module on seeded inputs. Raises ImportMismatch."""
+    import tempfile
+
+    from tunekit.models.baseline import build_baseline
+    from tunekit.sandbox import run_library
+
+    inputs = [source.sample_inputs(source.seed + index) for index in range(_CHECKS)]
+    references = [source.reference(values) for values in inputs]
+    with tempfile.TemporaryDirectory(prefix="tunekit-import-") as folder:
+        library = Path(folder) / "import.so"
+        build_baseline(module, library)
+        try:
+            outputs = run_library(
+                library,
+                inputs,
+                input_names=[spec.name for spec in source.inputs],
+                timeout_s=_CHECK_TIMEOUT_S,
+            )
+        except SandboxError as error:
+            raise SandboxError(
+                f"{source.name}: the import could not be checked: {error.message}", hint=error.hint
+            ) from error
+    errors = []
+    for reference, actual in zip(references, outputs, strict=True):
+        comparison = compare(reference, actual)
+        _require_close(
+            source.name, [comparison.relative_error], max_relative_error, comparison.reason
+        )
+        errors.append(comparison.relative_error)
+    return tuple(errors)
+
+
+def _require_close(
+    name: str, errors: tuple[float, ...] | list[float], limit: float, reason: str | None
+) -> None:
+    # Not `error > limit`, which NaN would pass.
+    if all(error <= limit for error in errors):
+        return
+    what = reason or f"relative error {max(errors):.2e}, allowed {limit:.0e}"
+    raise ImportMismatch(
+        f"{name}: the imported model computes something else than its reference: {what}",
+        hint="this is a fault of the import: try the other way in (an .onnx file for a torch "
+        "model, or the torch model itself); reference.import_relative_error sets the limit",
+    )
+
+
+def _write(imported: ImportedModel, folder: Path) -> None:
+    from tunekit.models.stored import write_module
+
+    write_module(imported.module, folder)
+    metadata = {
+        "name": imported.name,
+        "digest": imported.digest,
+        "framework": imported.framework,
+        "inputs": [_as_json(spec) for spec in imported.inputs],
+        "outputs": [_as_json(spec) for spec in imported.outputs],
+        "relative_errors": list(imported.relative_errors),
+        "import_s": imported.import_s,
+        "check_s": imported.check_s,
+    }
+    (folder / _METADATA).write_text(json.dumps(metadata, indent=1), "utf-8")
+
+
+def _read(folder: Path) -> ImportedModel:
+    from tunekit.models.stored import read_module
+
+    metadata: dict[str, Any] = json.loads((folder / _METADATA).read_text("utf-8"))
+    return ImportedModel(
+        name=metadata["name"],
+        digest=metadata["digest"],
+        framework=metadata["framework"],
+        module=read_module(folder),
+        inputs=tuple(_from_json(item) for item in metadata["inputs"]),
+        outputs=tuple(_from_json(item) for item in metadata["outputs"]),
+        relative_errors=tuple(metadata["relative_errors"]),
+        import_s=metadata["import_s"],
+        check_s=metadata["check_s"],
+        was_cached=True,
+    )
+
+
+def _as_json(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+
+
+def _from_json(item: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(item["name"], tuple(item["shape"]), item["dtype"])

@@ -1,0 +1,90 @@
+"""A model as its framework has it: what an import starts from and is measured against."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from tunekit.models.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    import tvm
+
+    Array = npt.NDArray[np.generic]
+
+_LARGEST_INTEGER = 8
+
+
+class SourceModel(ABC):
+    """A model with named inputs of fixed shape, a reference function and a way into Relax.
+
+    ``digest`` identifies it: structure, weights, inputs and seed. Building the model (weights
+    read or drawn) is put off until a method needs it.
+    """
+
+    framework: ClassVar[Literal["pytorch", "onnx"]]
+
+    def __init__(self, name: str, digest: str, seed: int) -> None:
+        self.name = name
+        self.digest = digest
+        self.seed = seed
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs, in the order that ``main`` takes them."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs, flat and in order."""
+
+    def sample_inputs(self, seed: int) -> dict[str, Array]:
+        """One array for each input: standard normal floats, integers from 0 to 7, booleans.
+
+        The same seed gives the same arrays, here and in any other process.
+        """
+        import numpy as np
+
+        arrays: dict[str, Array] = {}
+        for index, spec in enumerate(self.inputs):
+            random = np.random.default_rng([seed, index])
+            dtype = np.dtype(spec.dtype)
+            if np.issubdtype(dtype, np.floating):
+                arrays[spec.name] = random.standard_normal(spec.shape).astype(dtype)
+            else:
+                bound = 2 if dtype == np.bool_ else _LARGEST_INTEGER
+                arrays[spec.name] = random.integers(0, bound, spec.shape).astype(dtype)
+        return arrays
+
+    @abstractmethod
+    def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """The model's outputs in its own framework, flat and in order.
+
+        Raises ModelFileError where the model does not accept the inputs.
+        """
+
+    @abstractmethod
+    def to_relax(self) -> tvm.IRModule:
+        """The model as a Relax module.
+
+        ``main`` has one parameter for each input, of its name and in its order; weights are
+        constants, batch normalization is folded; several outputs come as one flat tuple in order.
+        Raises ImportFailed where an operator cannot be imported.
+        """
+
+    @abstractmethod
+    def torch_module(self) -> torch.nn.Module | None:
+        """The model as a torch module in evaluation mode, None where there is none."""
+
+    @abstractmethod
+    def write_onnx(self, path: Path) -> None:
+        """Write the model as ONNX with the inputs' names and fixed shapes.
+
+        Raises ImportFailed where torch cannot export it.
+        """
