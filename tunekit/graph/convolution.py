@@ -1,0 +1,194 @@
+"""Convolution on channel-blocked tensors, as tensor expressions.
+
+TVM converts a graph to NCHW16c but does not legalize the convolutions it then contains. These
+computations take their place: any stride, dilation and padding, dense, grouped and depthwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tvm import te
+
+
+@dataclass(frozen=True)
+class ConvolutionShape:
+    """What a two-dimensional convolution does, apart from its data.
+
+    Attributes:
+        strides: (vertical, horizontal).
+        padding: (top, left, bottom, right).
+        dilation: (vertical, horizontal).
+        groups: number of channel groups.
+    """
+
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+def pack_weights(
+    weights: np.ndarray, in_block: int, out_block: int, *, depthwise: bool
+) -> np.ndarray:
+    """OIHW weights, packed for the computations below.
+
+    Args:
+        weights: (out channels, in channels per group, kernel height, kernel width).
+        in_block: channels per block of the input; divides the second axis unless depthwise.
+        out_block: channels per block of the output; divides the first axis.
+        depthwise: one input channel for each output channel.
+
+    Returns:
+        (O/out_block, I/in_block, KH, KW, in_block, out_block), or depthwise
+        (O/out_block, KH, KW, out_block).
+    """
+    import numpy as np
+
+    out_channels, in_channels, height, width = weights.shape
+    blocks = out_channels // out_block
+    if depthwise:
+        packed = weights.reshape(blocks, out_block, height, width).transpose(0, 2, 3, 1)
+    else:
+        shape = (blocks, out_block, in_channels // in_block, in_block, height, width)
+        packed = weights.reshape(shape).transpose(0, 2, 4, 5, 3, 1)
+    return np.ascontiguousarray(packed)
+
+
+def blocked_convolution(
+    data: te.Tensor, weights: te.Tensor, shape: ConvolutionShape, out_dtype: str
+) -> te.Tensor:
+    """Dense or grouped convolution.
+
+    Args:
+        data: (N, C/ib, H, W, ib).
+        weights: (O/ob, C/groups/ib, KH, KW, ib, ob).
+        shape: strides, padding, dilation, groups.
+        out_dtype: dtype of the accumulator and the result.
+
+    Returns:
+        (N, O/ob, OH, OW, ob). No block crosses from one group into the next.
+    """
+    from tvm import te
+
+    batch, _, _, _, in_block = _extents(data)
+    out_blocks, group_in_blocks, kernel_h, kernel_w, _, out_block = _extents(weights)
+    padded = _pad(data, shape.padding)
+    out_h, out_w = _output_size(data, kernel_h, kernel_w, shape)
+    per_group = out_blocks // shape.groups
+    ic = te.reduce_axis((0, group_in_blocks), name="ic")
+    kh = te.reduce_axis((0, kernel_h), name="kh")
+    kw = te.reduce_axis((0, kernel_w), name="kw")
+    ib = te.reduce_axis((0, in_block), name="ib")
+
+    def block_of(oc: te.Var) -> te.Expr:
+        return ic if shape.groups == 1 else oc // per_group * group_in_blocks + ic
+
+    return te.compute(
+        (batch, out_blocks, out_h, out_w, out_block),
+        lambda n, oc, oh, ow, ob: te.sum(
+            padded[
+                n,
+                block_of(oc),
+                oh * shape.strides[0] + kh * shape.dilation[0],
+                ow * shape.strides[1] + kw * shape.dilation[1],
+                ib,
+            ].astype(out_dtype)
+            * weights[oc, ic, kh, kw, ib, ob].astype(out_dtype),
+            axis=[ic, kh, kw, ib],
+        ),
+        name="conv2d_blocked" if shape.groups == 1 else "grouped_conv2d_blocked",
+    )
+
+
+def blocked_depthwise_convolution(
+    data: te.Tensor, weights: te.Tensor, shape: ConvolutionShape, out_dtype: str
+) -> te.Tensor:
+    """Depthwise convolution with one output channel for each input channel.
+
+    Args:
+        data: (N, C/b, H, W, b).
+        weights: (C/b, KH, KW, b).
+        shape: strides, padding, dilation; groups is C.
+        out_dtype: dtype of the accumulator and the result.
+
+    Returns:
+        (N, C/b, OH, OW, b).
+    """
+    from tvm import te
+
+    batch = _extents(data)[0]
+    blocks, kernel_h, kernel_w, block = _extents(weights)
+    padded = _pad(data, shape.padding)
+    out_h, out_w = _output_size(data, kernel_h, kernel_w, shape)
+    kh = te.reduce_axis((0, kernel_h), name="kh")
+    kw = te.reduce_axis((0, kernel_w), name="kw")
+    return te.compute(
+        (batch, blocks, out_h, out_w, block),
+        lambda n, c, oh, ow, cb: te.sum(
+            padded[
+                n,
+                c,
+                oh * shape.strides[0] + kh * shape.dilation[0],
+                ow * shape.strides[1] + kw * shape.dilation[1],
+                cb,
+            ].astype(out_dtype)
+            * weights[c, kh, kw, cb].astype(out_dtype),
+            axis=[kh, kw],
+        ),
+        name="depthwise_conv2d_blocked",
+    )
+
+
+def to_blocked(data: te.Tensor, block: int) -> te.Tensor:
+    """(N, C, H, W) to (N, C/block, H, W, block)."""
+    from tvm import te
+
+    batch, channels, height, width = _extents(data)
+    return te.compute(
+        (batch, channels // block, height, width, block),
+        lambda n, c, h, w, cb: data[n, c * block + cb, h, w],
+        name="layout_to_blocked",
+    )
+
+
+def from_blocked(data: te.Tensor) -> te.Tensor:
+    """(N, C/block, H, W, block) to (N, C, H, W)."""
+    from tvm import te
+
+    batch, blocks, height, width, block = _extents(data)
+    return te.compute(
+        (batch, blocks * block, height, width),
+        lambda n, c, h, w: data[n, c // block, h, w, c % block],
+        name="layout_from_blocked",
+    )
+
+
+def _extents(tensor: te.Tensor) -> Sequence[int]:
+    return [int(extent) for extent in tensor.shape]
+
+
+def _pad(data: te.Tensor, padding: tuple[int, int, int, int]) -> te.Tensor:
+    from tvm import topi
+
+    top, left, bottom, right = padding
+    if not any(padding):
+        return data
+    return topi.nn.pad(data, [0, 0, top, left, 0], [0, 0, bottom, right, 0], name="padded")
+
+
+def _output_size(
+    data: te.Tensor, kernel_h: int, kernel_w: int, shape: ConvolutionShape
+) -> tuple[int, int]:
+    _, _, height, width, _ = _extents(data)
+    top, left, bottom, right = shape.padding
+    span_h = (kernel_h - 1) * shape.dilation[0] + 1
+    span_w = (kernel_w - 1) * shape.dilation[1] + 1
+    return (
+        (height + top + bottom - span_h) // shape.strides[0] + 1,
+        (width + left + right - span_w) // shape.strides[1] + 1,
+    )

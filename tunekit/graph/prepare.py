@@ -1,0 +1,92 @@
+"""Preparation: the one order of passes from an imported model to kernels.
+
+Task extraction and compilation must see the same functions: a record is found by the structural
+hash of its function, and a pass that runs on one side only makes every record silently miss. So
+both start from what `prepare` gives, and nothing else in tunekit legalizes or fuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tunekit.graph import fast_math
+from tunekit.graph.layout import Layout, choose_layout, convert_layout
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tunekit.target import ResolvedTarget
+
+# Raised when a pass below changes: records and cached graphs of another preparation are of no use.
+PREPARATION_VERSION = 1
+
+LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
+
+
+@dataclass(frozen=True)
+class PreparedGraph:
+    """A model as calls of fused kernels, before any of them is scheduled.
+
+    Attributes:
+        module: `main` in Relax and one TIR function for each fused operator.
+        layout: the layout its activations are in.
+        transforms: layout transforms of activations that remain.
+        seconds: how long the preparation took.
+    """
+
+    module: IRModule
+    layout: Layout
+    transforms: int
+    seconds: float
+
+    @property
+    def preparation(self) -> str:
+        """How the kernels came about, for the catalogue: equal text means comparable workloads."""
+        return f"v{PREPARATION_VERSION} layout={self.layout}"
+
+
+def prepare(
+    module: IRModule,
+    target: ResolvedTarget,
+    layout: LayoutChoice,
+    say: Callable[[str], None] = lambda _: None,
+) -> PreparedGraph:
+    """Brings an imported model into the form that is tuned and compiled.
+
+    Args:
+        module: Relax module with batch norm folded and weights bound as constants.
+        target: what it will run on.
+        layout: the layout wanted, or "auto".
+        say: told what was done, a line at a time.
+    """
+    from tvm import relax, transform
+
+    started = time.monotonic()
+    with target.tvm:
+        module = transform.Sequential(
+            [relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()]
+        )(module)
+        chosen = choose_layout(module, target.kind) if layout == "auto" else layout
+        lanes = max(target.vector_bits // 32, 4)
+        laid_out = convert_layout(module, chosen, lanes)
+        prepared = transform.Sequential(
+            [
+                relax.transform.LegalizeOps(fast_math.legalizations()),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FoldConstant(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+                relax.transform.DeadCodeElimination(["main"]),
+                # Lets a schedule choose how a constant's bytes lie; `apply` repacks them.
+                relax.transform.AttachAttrLayoutFreeBuffers(),
+            ]
+        )(laid_out.module)
+    seconds = time.monotonic() - started
+    say(
+        f"layout {laid_out.layout}: {laid_out.transforms} layout transform"
+        f"{'' if laid_out.transforms == 1 else 's'} of activations remain"
+    )
+    return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, seconds)

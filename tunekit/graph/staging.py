@@ -1,0 +1,63 @@
+"""From a recipe to tasks: the steps that tuning, compiling and benchmarking have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunekit.cache import ContentCache
+from tunekit.graph.prepare import PreparedGraph, prepare
+from tunekit.graph.tasks import Task, extract_tasks
+from tunekit.target import ResolvedTarget, resolve_target
+
+if TYPE_CHECKING:
+    from tunekit.models.importer import ImportedModel
+    from tunekit.models.source import SourceModel
+    from tunekit.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A recipe's model, ready to be tuned or compiled.
+
+    Attributes:
+        recipe: the recipe, with its target and layout resolved.
+        source: the model as its framework has it.
+        imported: the model in Relax, checked against its reference.
+        target: what it is for.
+        graph: its kernels.
+        tasks: the distinct ones among them, heaviest first.
+    """
+
+    recipe: Recipe
+    source: SourceModel
+    imported: ImportedModel
+    target: ResolvedTarget
+    graph: PreparedGraph
+    tasks: list[Task]
+
+
+def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> Staged:
+    """Imports and prepares a recipe's model. What is refused is refused before time is spent.
+
+    Raises:
+        TargetError: this host cannot run the target.
+        ModelError: the model cannot be read, imported, or differs from its reference.
+    """
+    import json
+
+    from tunekit.models import import_model, load_source
+
+    target = resolve_target(recipe.target)
+    source = load_source(recipe.model, cache)
+    imported = import_model(
+        source,
+        max_relative_error=recipe.reference.import_relative_error,
+        cache=cache,
+        say=say,
+    )
+    graph = prepare(imported.module, target, recipe.layout, say)
+    tasks = extract_tasks(graph, target)
+    resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
+    return Staged(resolved, source, imported, target, graph, tasks)

@@ -1,0 +1,79 @@
+"""Tasks: the distinct kernels of a prepared graph, each with the number of times it runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tunekit.graph.prepare import PreparedGraph
+    from tunekit.target import ResolvedTarget
+
+
+@dataclass(frozen=True)
+class Task:
+    """One workload and its place in a model.
+
+    Attributes:
+        name: of its function, made of the operators fused in it.
+        module: the TIR function as a module whose only function is `main`.
+        structural_hash: of `module`, as text; equal for structurally equal functions.
+        weight: calls in one run of the model.
+        flops: floating-point operations of one call.
+        bytes: size of all tensors that one call reads and writes.
+    """
+
+    name: str
+    module: IRModule
+    structural_hash: str
+    weight: int
+    flops: float
+    bytes: int
+
+
+def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
+    """The tasks of a graph, heaviest in arithmetic first.
+
+    Functions that MetaSchedule's database already regards as one (structurally equal) are one
+    task with the sum of their calls. Reshapes are left out: the compiler turns them into views,
+    which a schedule would turn back into copies.
+    """
+    import tvm_ffi
+    from tvm.s_tir.analysis import estimate_tir_flops
+    from tvm.s_tir.meta_schedule.relax_integration import extract_tasks as extract
+
+    tasks = []
+    for extracted in extract(graph.module, target.tvm):
+        module = extracted.dispatched[0]
+        if _is_reshape(module):
+            continue
+        tasks.append(
+            Task(
+                name=str(extracted.task_name),
+                module=module,
+                structural_hash=str(tvm_ffi.structural_hash(module)),
+                weight=int(extracted.weight),
+                flops=float(estimate_tir_flops(module)),
+                bytes=_argument_bytes(module),
+            )
+        )
+    return sorted(tasks, key=lambda task: (-task.flops * task.weight, task.name))
+
+
+def _is_reshape(module: IRModule) -> bool:
+    from tvm.relax.analysis import has_reshape_pattern
+
+    return bool(has_reshape_pattern(module["main"]))
+
+
+def _argument_bytes(module: IRModule) -> int:
+    import numpy as np
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+    return sum(
+        math.prod(int(extent) for extent in info.shape) * np.dtype(str(info.dtype)).itemsize
+        for info in ArgInfo.from_entry_func(module, False)
+    )
