@@ -1,0 +1,591 @@
+"""What a user of any catalogue can rely on, whichever database keeps it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from tunekit.catalogue import (
+    Catalogue,
+    Failure,
+    FailureKind,
+    NewBenchRun,
+    NewLibrary,
+    NewTrial,
+    toolchain_key,
+)
+from tunekit.errors import CatalogueError
+
+if TYPE_CHECKING:
+    from tests.catalogue.conftest import Examples
+
+WRITER = Path(__file__).with_name("writer.py")
+
+seconds = st.floats(min_value=1e-12, max_value=1e8)
+# What a database and JSON can hold as text; failure texts may be anything.
+storable = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=300)
+new_trials = st.builds(
+    NewTrial,
+    task_id=st.just(0),
+    candidate_digest=st.text("0123456789abcdef", min_size=1, max_size=64),
+    trace_json=st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | storable,
+        lambda inner: st.lists(inner) | st.dictionaries(storable, inner),
+        max_leaves=10,
+    ).map(json.dumps),
+    run_seconds=st.none(),
+    failure=st.builds(Failure, st.sampled_from(FailureKind), st.text(max_size=300)),
+    measure_options=st.dictionaries(storable, st.integers(-(2**53), 2**53) | storable, max_size=3),
+    build_seconds=st.none() | seconds,
+    run_seconds_total=st.none() | seconds,
+    calibration_seconds=st.none() | seconds,
+    measured_at=st.datetimes(
+        datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(timezone.utc)
+    ),
+)
+measured = st.lists(seconds, min_size=1, max_size=9).map(tuple)
+
+
+class TestTrials:
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(trial=new_trials, run_seconds=st.none() | measured)
+    def test_a_trial_comes_back_as_it_was_given(
+        self,
+        catalogue: Catalogue,
+        new: Examples,
+        trial: NewTrial,
+        run_seconds: tuple[float, ...] | None,
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        given_trial = replace(trial, task_id=task)
+        if run_seconds is not None:
+            given_trial = replace(given_trial, run_seconds=run_seconds, failure=None)
+
+        (trial_id,) = catalogue.add_trials(session.id, [given_trial])
+
+        (back,) = catalogue.trials(session_id=session.id)
+        assert back.trial_id == trial_id
+        for name in (
+            "task_id",
+            "candidate_digest",
+            "trace_json",
+            "run_seconds",
+            "mean_s",
+            "failure",
+            "measure_options",
+            "build_seconds",
+            "run_seconds_total",
+            "calibration_seconds",
+            "measured_at",
+        ):
+            assert getattr(back, name) == getattr(given_trial, name), name
+
+    def test_trials_keep_the_order_of_arrival_across_calls_and_pages(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        tasks = catalogue.ensure_tasks(session.id, new.tasks(2))
+        ids = [
+            trial_id
+            for call in range(13)
+            for trial_id in catalogue.add_trials(
+                session.id, [new.trial(tasks[n % 2], 1 + call + n) for n in range(100)]
+            )
+        ]
+
+        back = list(catalogue.trials(session_id=session.id))
+
+        assert [trial.trial_id for trial in back] == ids
+        assert [trial.position for trial in back] == list(range(1300))
+
+    def test_trials_can_be_written_while_they_are_read(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        catalogue.add_trials(session.id, [new.trial(task, 1 + n) for n in range(3)])
+
+        reader = catalogue.trials(session_id=session.id)
+        next(reader)
+        catalogue.add_trials(session.id, [new.trial(task)])
+
+        assert catalogue.session(session.id).trials_done == 4
+        assert len(list(reader)) >= 2
+
+    def test_a_call_with_one_bad_trial_writes_none_of_them(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        stranger = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        (foreign,) = catalogue.ensure_tasks(stranger.id, new.tasks(1))
+
+        with pytest.raises(ValueError, match=str(foreign)):
+            catalogue.add_trials(session.id, [new.trial(task), new.trial(foreign)])
+
+        assert list(catalogue.trials()) == []
+
+    def test_no_trials_are_no_error(self, catalogue: Catalogue, new: Examples) -> None:
+        assert catalogue.add_trials(catalogue.begin_session(new.session()).id, []) == []
+
+    def test_trials_are_found_by_workload_and_target(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        for target in (new.target, "other"):
+            session = catalogue.begin_session(new.session(target_json=target))
+            tasks = catalogue.ensure_tasks(session.id, new.tasks(2))
+            catalogue.add_trials(session.id, [new.trial(task) for task in tasks])
+
+        (found,) = catalogue.trials(structural_hash="hash1", target_json="other")
+
+        assert (found.structural_hash, found.target_json) == ("hash1", "other")
+
+    def test_known_candidates_are_those_measured_under_the_same_conditions(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        def measure(**changes: object) -> int:
+            session = catalogue.begin_session(new.session(**changes))
+            (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+            digest = f"on {changes}"
+            catalogue.add_trials(session.id, [new.trial(task, candidate_digest=digest)])
+            return task
+
+        same = measure(seed=1, toolchain={"apache-tvm": "0.27.0.post1", "torch": "3"})
+        measure(target_json="other")
+        measure(host_fingerprint="other")
+        measure(toolchain={"apache-tvm": "0.28"})
+        all_digests = [trial.candidate_digest for trial in catalogue.trials()]
+
+        known = catalogue.known_trials(same, [*all_digests, "never seen"])
+
+        assert list(known) == [all_digests[0]]
+        assert catalogue.known_trials(same, all_digests, measure_options={"repeat": 3}) == known
+        assert catalogue.known_trials(same, all_digests, measure_options={"repeat": 4}) == {}
+        with pytest.raises(ValueError, match="12345"):
+            catalogue.known_trials(12345, all_digests)
+
+    def test_a_reused_trial_counts_as_reused_once_and_costs_no_budget(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        first = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(first.id, new.tasks(1))
+        ids = catalogue.add_trials(first.id, [new.trial(task)])
+        second = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(second.id, new.tasks(1))
+
+        catalogue.reuse_trials(task, ids + ids)
+        catalogue.reuse_trials(task, ids)
+
+        found = catalogue.session(second.id)
+        assert (found.reused, found.trials_done, found.trials_left) == (1, 0, 64)
+
+
+class TestTasks:
+    def test_asking_for_the_same_tasks_again_gives_the_same_tasks(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        first = catalogue.ensure_tasks(session.id, new.tasks(3))
+
+        assert catalogue.ensure_tasks(session.id, new.tasks(4)[::-1])[1:] == first[::-1]
+
+    def test_one_workload_twice_in_a_model_is_refused(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        with pytest.raises(ValueError, match="hash0"):
+            catalogue.ensure_tasks(session.id, [*new.tasks(2), *new.tasks(1)])
+        assert catalogue.task_summaries(session.id) == []
+
+    def test_a_summary_counts_trials_and_failures_and_names_the_best(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        busy, idle = catalogue.ensure_tasks(session.id, new.tasks(2))
+        crash = Failure(FailureKind.CRASH, "SIGSEGV")
+        late = Failure(FailureKind.RUN_TIMEOUT, "10 s")
+        catalogue.add_trials(
+            session.id,
+            [
+                new.trial(busy, 3e-3),
+                new.trial(busy, 2e-3, run_seconds=(1e-3, 3e-3)),
+                *(new.trial(busy, run_seconds=None, failure=f) for f in (crash, late, crash)),
+            ],
+        )
+
+        first, second = catalogue.task_summaries(session.id)
+
+        assert (first.task_id, first.trials, first.best_s) == (busy, 5, 2e-3)
+        assert first.failures == {FailureKind.CRASH: 2, FailureKind.RUN_TIMEOUT: 1}
+        assert (first.weight, first.flops, first.structural_hash) == (2.0, 1e9, "hash0")
+        assert (second.task_id, second.trials, second.failures) == (idle, 0, {})
+        assert second.best_s is None
+        found = catalogue.session(session.id)
+        assert (found.trials_done, found.failures, found.trials_left) == (5, 3, 59)
+
+
+class TestRecords:
+    def test_records_are_the_best_trials_of_each_workload_and_never_failures(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        for _ in range(2):  # two sessions with the same workloads
+            session = catalogue.begin_session(new.session())
+            tasks = catalogue.ensure_tasks(session.id, new.tasks(3))
+            failure = Failure(FailureKind.BUILD_ERROR, "no")
+            catalogue.add_trials(
+                session.id,
+                [
+                    *(new.trial(task, 1e-3 * (9 - n)) for task in tasks[:2] for n in range(4)),
+                    *(new.trial(task, run_seconds=None, failure=failure) for task in tasks),
+                ],
+            )
+
+        records = catalogue.records(
+            structural_hashes=["hash1", "hash2", "unknown", "hash0"],
+            target_json=new.target,
+            top_k=3,
+        )
+
+        assert [(r.structural_hash, r.mean_s) for r in records] == [
+            ("hash1", 6e-3),
+            ("hash1", 6e-3),
+            ("hash1", 7e-3),
+            ("hash0", 6e-3),
+            ("hash0", 6e-3),
+            ("hash0", 7e-3),
+        ]
+        assert records[0].module_json == '{"module": "hash1"}'
+        assert records[0].trace_json == '{"trace": []}'
+        assert records[0].run_seconds == (6e-3,)
+        everything = catalogue.records(structural_hashes=None, target_json=new.target, top_k=None)
+        assert len(everything) == 16
+        assert len(catalogue.records(structural_hashes=None, target_json=new.target)) == 2
+        assert catalogue.records(structural_hashes=[], target_json=new.target) == []
+
+    def test_records_never_cross_targets_and_cross_hosts_and_toolchains_only_when_allowed(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        other_tvm = {"apache-tvm": "0.28"}
+        conditions: list[dict[str, object]] = [
+            {},
+            {"target_json": "other"},
+            {"host_fingerprint": "other"},
+            {"toolchain": other_tvm},
+        ]
+        for number, changes in enumerate(conditions):
+            session = catalogue.begin_session(new.session(**changes))
+            (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+            catalogue.add_trials(session.id, [new.trial(task, 4.0 - number)])
+
+        def means(**narrower: str) -> list[float]:
+            where = {"target_json": new.target, **narrower}
+            found = catalogue.records(structural_hashes=["hash0"], top_k=None, **where)  # type: ignore[arg-type]
+            return [record.mean_s for record in found]
+
+        key = toolchain_key({"apache-tvm": "0.27.0.post1", "torch": "another"})
+        assert means() == [1.0, 2.0, 4.0]
+        assert means(target_json="other") == [3.0]
+        assert means(target_json="unknown") == []
+        assert means(host_fingerprint="host") == [1.0, 4.0]
+        assert means(host_fingerprint="unknown") == []
+        assert means(toolchain_key=key) == [2.0, 4.0]
+        assert means(host_fingerprint="host", toolchain_key=key) == [4.0]
+        assert means(toolchain_key="unknown") == []
+
+    def test_the_latest_winner_of_a_workload_is_found_with_the_seconds_of_its_comparison(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        tasks = catalogue.ensure_tasks(session.id, new.tasks(2))
+        slow, fast = catalogue.add_trials(
+            session.id, [new.trial(tasks[0], 3e-3), new.trial(tasks[0], 2e-3)]
+        )
+        catalogue.add_winner(fast, [2.5e-3, 2.4e-3])
+        catalogue.add_winner(slow, [1.9e-3, 1.8e-3, 2.0e-3])
+
+        def winners(**changes: str) -> list[tuple[int, float, tuple[float, ...]]]:
+            where = {
+                "target_json": new.target,
+                "host_fingerprint": "host",
+                "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
+                **changes,
+            }
+            found = catalogue.winners(structural_hashes=["hash1", "hash0"], **where)
+            return [(record.trial_id, record.mean_s, record.run_seconds) for record in found]
+
+        assert winners() == [(slow, 1.8e-3, (1.9e-3, 1.8e-3, 2.0e-3))]
+        assert winners(target_json="other") == []
+        assert winners(host_fingerprint="other") == []
+        assert winners(toolchain_key="other") == []
+
+    def test_workloads_whose_hashes_collide_keep_their_own_modules(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        tasks = catalogue.ensure_tasks(
+            session.id, [new.task("same", "module a"), new.task("same", "module b")]
+        )
+        catalogue.add_trials(session.id, [new.trial(tasks[0], 2.0), new.trial(tasks[1], 1.0)])
+
+        found = catalogue.records(structural_hashes=["same"], target_json=new.target, top_k=2)
+
+        assert [(r.module_json, r.mean_s) for r in found] == [("module b", 1.0), ("module a", 2.0)]
+
+
+class TestSessions:
+    def test_a_new_session_is_run_by_this_process(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+
+        assert (session.state, session.pid) == ("running", os.getpid())
+        assert (session.model_name, session.seed, session.recipe_yaml) == (
+            "resnet18",
+            3,
+            "name: small\n",
+        )
+        assert session.created_at.utcoffset() == timedelta(0)
+        assert catalogue.session(session.id) == session
+        assert catalogue.unfinished_session("recipe", new.target, "host") is None
+
+    def test_an_interrupted_session_is_found_and_resumed_with_its_trials(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        catalogue.add_trials(session.id, [new.trial(task)])
+        catalogue.close_session(session.id, "interrupted")
+
+        found = catalogue.unfinished_session("recipe", new.target, "host")
+        assert found is not None
+        assert (found.id, found.state) == (session.id, "interrupted")
+        resumed = catalogue.resume_session(found.id, toolchain={"apache-tvm": "0.28"})
+        catalogue.set_budget(found.id, 3)
+        catalogue.add_trials(session.id, [new.trial(task, 2.0)])
+
+        assert (resumed.state, resumed.trials_done) == ("running", 1)
+        after = catalogue.session(session.id)
+        assert (after.trials_done, after.trials_left) == (2, 1)
+        (newer,) = catalogue.records(
+            structural_hashes=None,
+            target_json=new.target,
+            toolchain_key=toolchain_key({"apache-tvm": "0.28"}),
+        )
+        assert newer.mean_s == 2.0
+
+    def test_only_unfinished_work_on_the_same_recipe_target_and_host_is_offered(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        older, newer, done = (catalogue.begin_session(new.session()) for _ in range(3))
+        catalogue.close_session(older.id, "interrupted")
+        catalogue.close_session(newer.id, "interrupted")
+        catalogue.close_session(done.id, "finished")
+
+        found = catalogue.unfinished_session("recipe", new.target, "host")
+
+        assert found is not None
+        assert found.id == newer.id
+        assert catalogue.unfinished_session("other", new.target, "host") is None
+        assert catalogue.unfinished_session("recipe", "other", "host") is None
+        assert catalogue.unfinished_session("recipe", new.target, "other") is None
+
+    def test_a_session_whose_process_was_killed_can_be_resumed_at_once_but_a_living_one_not(
+        self, catalogue: Catalogue, url: str
+    ) -> None:
+        command = [sys.executable, str(WRITER), url, "recipe", "1000000", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            session_id = process.stdout.readline().split()[1]
+            assert process.stdout.readline().startswith("ack")
+
+            assert catalogue.unfinished_session("recipe", "{}", "host") is None
+            with pytest.raises(CatalogueError, match=f"{session_id} .* process {process.pid}"):
+                catalogue.resume_session(session_id)
+
+            process.kill()
+        found = catalogue.unfinished_session("recipe", "{}", "host")
+        assert found is not None
+        assert (found.id, found.state) == (session_id, "interrupted")
+        assert catalogue.resume_session(session_id).trials_done >= 1
+
+    @pytest.mark.parametrize(("age_s", "state"), [(10, "running"), (1000, "interrupted")])
+    def test_on_another_machine_the_heartbeat_tells_whether_a_session_lives(
+        self,
+        catalogue: Catalogue,
+        engine: sqlalchemy.Engine,
+        new: Examples,
+        age_s: float,
+        state: str,
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        beaten = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(seconds=age_s)
+        with engine.begin() as connection:
+            connection.execute(
+                text("UPDATE sessions SET owner_machine = 'elsewhere', heartbeat_at = :at"),
+                {"at": beaten},
+            )
+
+        assert catalogue.session(session.id).state == state
+        with pytest.raises(CatalogueError, match="taken over"):
+            catalogue.heartbeat(session.id)
+        # A process that lost its session keeps what it had measured, and does not revive it.
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        catalogue.add_trials(session.id, [new.trial(task)])
+        assert catalogue.session(session.id).state == state
+
+    def test_a_heartbeat_moves_the_session_on(self, catalogue: Catalogue, new: Examples) -> None:
+        session = catalogue.begin_session(new.session())
+        catalogue.heartbeat(session.id)
+        beaten = catalogue.session(session.id)
+        assert beaten.heartbeat_at > session.heartbeat_at
+
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        catalogue.add_trials(session.id, [new.trial(task)])
+        assert catalogue.session(session.id).heartbeat_at > beaten.heartbeat_at
+        assert catalogue.session(session.id).updated_at > session.updated_at
+
+    def test_sessions_are_listed_newest_first(self, catalogue: Catalogue, new: Examples) -> None:
+        names = ["first", "second", "third"]
+        for name in names:
+            catalogue.begin_session(new.session(name=name))
+
+        assert [session.name for session in catalogue.sessions(limit=2)] == ["third", "second"]
+        assert [session.name for session in catalogue.sessions()] == names[::-1]
+
+    def test_an_unknown_session_is_named_in_the_error(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        for call in (
+            lambda: catalogue.session("deadbeef"),
+            lambda: catalogue.resume_session("deadbeef"),
+            lambda: catalogue.heartbeat("deadbeef"),
+            lambda: catalogue.set_budget("deadbeef", 1),
+            lambda: catalogue.add_trials("deadbeef", []),
+            lambda: list(catalogue.trials(session_id="deadbeef")),
+        ):
+            with pytest.raises(CatalogueError, match="deadbeef"):
+                call()
+
+    def test_an_imported_session_needs_no_model(self, catalogue: Catalogue, new: Examples) -> None:
+        session = catalogue.begin_session(new.session(model_digest=None, origin="import"))
+        assert (session.model_name, session.origin) == (None, "import")
+
+
+class TestLibrariesAndBenchmarks:
+    def test_both_are_kept_with_all_they_hold(
+        self, catalogue: Catalogue, engine: sqlalchemy.Engine, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        library = catalogue.add_library(
+            NewLibrary("small", "artifacts/small/model.so", "ab", "recipe", {"k": 1}, session.id)
+        )
+        run = catalogue.add_bench_run(
+            NewBenchRun(
+                name="small",
+                recipe_digest="recipe",
+                host={"cpu_name": "AMD EPYC"},
+                host_fingerprint="host",
+                toolchain={"apache-tvm": "0.27.0.post1"},
+                environment={"load": 0.5},
+                results={"tuned": {"samples_s": [0.1, 0.2]}},
+                library_id=library,
+            )
+        )
+
+        query = text(
+            "SELECT b.results, l.path, s.public_id FROM bench_runs b JOIN libraries l"
+            " ON l.id = b.library_id JOIN sessions s ON s.id = l.session_id WHERE b.id = :id"
+        )
+        with engine.connect() as connection:
+            results, path, public_id = connection.execute(query, {"id": run}).one()
+        results = json.loads(results) if isinstance(results, str) else results
+        assert results == {"tuned": {"samples_s": [0.1, 0.2]}}
+        assert (path, public_id) == ("artifacts/small/model.so", session.id)
+
+
+class TestSoundness:
+    def test_foreign_keys_are_enforced(self, catalogue: Catalogue, new: Examples) -> None:
+        session = catalogue.begin_session(new.session())
+        with pytest.raises(sqlalchemy.exc.IntegrityError):
+            catalogue.reuse_trials(12345, [67890])
+        assert catalogue.session(session.id).reused == 0
+        assert catalogue.check() == []
+
+    def test_check_names_what_is_damaged(
+        self, catalogue: Catalogue, engine: sqlalchemy.Engine, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        tasks = catalogue.ensure_tasks(session.id, new.tasks(2))
+        ids = catalogue.add_trials(session.id, [new.trial(tasks[0], 1.0 + n) for n in range(5)])
+        assert catalogue.check() == []
+
+        damage = (
+            ("UPDATE trials SET mean_s = 9 WHERE id = :id", ids[0]),
+            ("UPDATE trials SET trace_json = :junk WHERE id = :id", ids[1]),
+            (f"UPDATE trials SET task_id = {tasks[1]}, workload_id = workload_id WHERE id = :id",
+             ids[2]),
+            ("DELETE FROM trials WHERE id = :id", ids[3]),
+            ("UPDATE workloads SET module_json = :junk WHERE structural_hash = 'hash1'", 0),
+        )  # fmt: skip
+        with engine.begin() as connection:
+            for statement, trial_id in damage:
+                values = {"id": trial_id, "junk": b"junk"}
+                connection.execute(
+                    text(statement),
+                    {name: value for name, value in values.items() if f":{name}" in statement},
+                )
+
+        found = "\n".join(catalogue.check())
+        assert f"trial {ids[0]} has mean_s 9" in found
+        assert f"trial {ids[1]} has a damaged trace" in found
+        assert f"trial {ids[2]} names another" in found
+        assert f"session {session.id} has 4 of 5 trials" in found
+        assert "damaged module" in found
+
+    def test_processes_that_write_at_once_lose_nothing(
+        self, catalogue: Catalogue, url: str
+    ) -> None:
+        commands = [[sys.executable, str(WRITER), url, f"recipe{n}", "60", "5"] for n in range(3)]
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for command in commands
+        ]
+        outputs = [process.communicate(timeout=120) for process in processes]
+
+        assert [process.returncode for process in processes] == [0, 0, 0], outputs
+        acknowledged = {int(word) for out, _ in outputs for word in out.split() if word.isdigit()}
+        stored = list(catalogue.trials())
+        assert len(stored) == 3 * 60 * 5
+        assert acknowledged >= {trial.trial_id for trial in stored}
+        assert len({trial.candidate_digest for trial in stored}) == len(stored)
+        assert {session.state for session in catalogue.sessions()} == {"finished"}
+        assert catalogue.check() == []
+
+    def test_processes_that_open_a_new_catalogue_at_once_all_succeed(self, url: str) -> None:
+        command = [sys.executable, str(WRITER), url, "recipe", "1", "1"]
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+
+        assert [process.returncode for process in processes] == [0] * 4, errors
+        with Catalogue.open(url, create=False) as catalogue:
+            assert len(list(catalogue.trials())) == 4

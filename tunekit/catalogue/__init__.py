@@ -1,0 +1,48 @@
+"""The catalogue: the ledger of sessions, tasks and trials, good and failed.
+
+    with Catalogue.open("tuning_logs/catalogue.db") as catalogue:
+        session = catalogue.begin_session(NewSession(...))
+        tasks = catalogue.ensure_tasks(session.id, [NewTask(...)])
+        catalogue.add_trials(session.id, [NewTrial(tasks[0], ...)])
+        catalogue.records(structural_hashes=[...], target_json=...)
+
+Importing this loads SQLAlchemy; it never loads TVM.
+"""
+
+from __future__ import annotations
+
+from tunekit.catalogue.entries import (
+    Failure,
+    FailureKind,
+    NewBenchRun,
+    NewLibrary,
+    NewSession,
+    NewTask,
+    NewTrial,
+    NewWorkload,
+    Record,
+    SessionInfo,
+    SessionState,
+    TaskSummary,
+    Trial,
+    toolchain_key,
+)
+from tunekit.catalogue.store import Catalogue
+
+__all__ = [
+    "Catalogue",
+    "Failure",
+    "FailureKind",
+    "NewBenchRun",
+    "NewLibrary",
+    "NewSession",
+    "NewTask",
+    "NewTrial",
+    "NewWorkload",
+    "Record",
+    "SessionInfo",
+    "SessionState",
+    "TaskSummary",
+    "Trial",
+    "toolchain_key",
+]

@@ -1,0 +1,300 @@
+"""What goes into the catalogue and what comes out: plain frozen dataclasses, checked when made.
+
+Nothing here knows SQL. Times are seconds as float, moments are aware UTC datetimes, digests and
+structural hashes are text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Literal
+
+SessionState = Literal["running", "interrupted", "finished", "failed"]
+
+#: MetaSchedule writes 1e10 seconds where a candidate failed. That is no measurement, and neither
+#: is anything from a third of a century on.
+_LONGEST_RUN_S = 1e9
+
+_LONGEST_FAILURE_TEXT = 20_000
+
+
+class FailureKind(str, Enum):
+    """Why a candidate has no seconds. A crash has the signal's name at the start of its text."""
+
+    BUILD_ERROR = "build_error"
+    BUILD_TIMEOUT = "build_timeout"
+    RUN_ERROR = "run_error"
+    RUN_TIMEOUT = "run_timeout"
+    CRASH = "crash"
+    OUT_OF_MEMORY = "out_of_memory"
+    WRONG_OUTPUT = "wrong_output"
+    LOST_DEVICE = "lost_device"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate's failure. The text becomes storable: valid Unicode, no NUL, and where it is
+    longer than 20,000 characters its middle gives way (the cause stands at the start, the
+    innermost frame at the end)."""
+
+    kind: FailureKind
+    text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", FailureKind(self.kind))
+        clean = (
+            self.text.encode("utf-8", "replace")
+            .decode("utf-8")
+            .replace("\0", "\N{REPLACEMENT CHARACTER}")
+        )
+        if len(clean) > _LONGEST_FAILURE_TEXT:
+            half = _LONGEST_FAILURE_TEXT // 2 - 50
+            clean = f"{clean[:half]}\n[... {len(clean) - 2 * half} characters ...]\n{clean[-half:]}"
+        object.__setattr__(self, "text", clean)
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """`target_json` is the canonical JSON of the target, `host` what `Host.as_dict` gives
+    (cpu_name, features, cores, memory_bytes and whatever else there is), `toolchain` versions by
+    distribution name. `origin` says where the trials come from: "tune" or "import"."""
+
+    name: str
+    recipe_yaml: str
+    recipe_digest: str
+    model_digest: str | None
+    model_name: str
+    target_json: str
+    host: Mapping[str, Any]
+    host_fingerprint: str
+    toolchain: Mapping[str, str]
+    budget_trials: int
+    seed: int
+    origin: Literal["tune", "import"] = "tune"
+
+    def __post_init__(self) -> None:
+        if self.budget_trials < 0:
+            raise ValueError(f"budget_trials is {self.budget_trials}, not 0 or more")
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session as it stands. `state` is "interrupted" also where the process that ran it died
+    without saying so. `trials_done` counts every trial, `failures` those of them without seconds,
+    `reused` results taken from other sessions (they cost no budget)."""
+
+    id: str
+    name: str
+    state: SessionState
+    origin: str
+    recipe_yaml: str
+    recipe_digest: str
+    model_name: str | None
+    target_json: str
+    host_fingerprint: str
+    budget_trials: int
+    trials_done: int
+    failures: int
+    reused: int
+    seed: int
+    pid: int
+    created_at: datetime
+    updated_at: datetime
+    heartbeat_at: datetime
+
+    @property
+    def trials_left(self) -> int:
+        return max(0, self.budget_trials - self.trials_done)
+
+
+@dataclass(frozen=True)
+class NewWorkload:
+    """One fused operator: `module_json` is the saved TIR module, `preparation` says how the graph
+    it was extracted from had been prepared (for people; equality is hash and module)."""
+
+    structural_hash: str
+    module_json: str
+    preparation: str
+    name: str
+
+    @property
+    def content_digest(self) -> str:
+        return hashlib.sha256(self.module_json.encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """`weight` is how often the workload runs in one inference, `flops` what one run computes."""
+
+    workload: NewWorkload
+    name: str
+    weight: float
+    flops: float | None = None
+
+
+@dataclass(frozen=True)
+class NewTrial:
+    """A candidate that was measured: raw `run_seconds` of every repeat, or `failure`, never both.
+
+    `run_seconds_total` is the wall clock of the measurement, `build_seconds` of the build,
+    `calibration_seconds` of the calibration kernel timed next to it. ValueError where the
+    seconds are not finite, positive and below 1e9 (MetaSchedule's 1e10 for "failed" is refused).
+    """
+
+    task_id: int
+    candidate_digest: str
+    trace_json: str
+    run_seconds: tuple[float, ...] | None = None
+    failure: Failure | None = None
+    measure_options: Mapping[str, Any] = field(default_factory=dict)
+    build_seconds: float | None = None
+    run_seconds_total: float | None = None
+    measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    calibration_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.run_seconds is None) == (self.failure is None):
+            raise ValueError("a trial has either run_seconds or a failure, exactly one of them")
+        if self.run_seconds is not None:
+            object.__setattr__(self, "run_seconds", tuple(float(s) for s in self.run_seconds))
+            if not self.run_seconds:
+                raise ValueError("run_seconds is empty: a trial without seconds needs a failure")
+            for seconds in self.run_seconds:
+                if not 0 < seconds < _LONGEST_RUN_S:  # false for NaN too
+                    raise ValueError(
+                        f"run_seconds holds {seconds}: not a measurement (finite, positive, below "
+                        f"{_LONGEST_RUN_S:g} s); a candidate that failed has a failure instead"
+                    )
+        for name in ("build_seconds", "run_seconds_total", "calibration_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}, not a finite number of seconds")
+        if self.measured_at.tzinfo is None:
+            raise ValueError("measured_at has no time zone")
+
+    @property
+    def mean_s(self) -> float | None:
+        return None if self.run_seconds is None else mean(self.run_seconds)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as stored; `position` counts from 0 within its session in the order of arrival."""
+
+    trial_id: int
+    session_id: str
+    position: int
+    task_id: int
+    task_name: str
+    structural_hash: str
+    target_json: str
+    host_fingerprint: str
+    candidate_digest: str
+    trace_json: str
+    run_seconds: tuple[float, ...] | None
+    mean_s: float | None
+    failure: Failure | None
+    measure_options: dict[str, Any]
+    build_seconds: float | None
+    run_seconds_total: float | None
+    calibration_seconds: float | None
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class Record:
+    """A good trial with all that is needed to replay it."""
+
+    trial_id: int
+    structural_hash: str
+    module_json: str
+    trace_json: str
+    run_seconds: tuple[float, ...]
+    mean_s: float
+    target_json: str
+    host_fingerprint: str
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """A task of a session with what its trials came to; `best_s` is the lowest mean, seconds."""
+
+    task_id: int
+    position: int
+    name: str
+    structural_hash: str
+    weight: float
+    flops: float | None
+    trials: int
+    failures: dict[FailureKind, int]
+    best_s: float | None
+
+
+@dataclass(frozen=True)
+class NewLibrary:
+    """A compiled model. `session_id` is None for one compiled without a session of its own."""
+
+    name: str
+    path: str
+    sha256: str
+    recipe_digest: str
+    manifest: Mapping[str, Any]
+    session_id: str | None = None
+
+
+@dataclass(frozen=True)
+class NewBenchRun:
+    """A benchmark: `results` holds every raw sample by runtime, `environment` what it ran in."""
+
+    name: str
+    recipe_digest: str
+    host: Mapping[str, Any]
+    host_fingerprint: str
+    toolchain: Mapping[str, str]
+    environment: Mapping[str, Any]
+    results: Mapping[str, Any]
+    library_id: int | None = None
+    measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+def mean(seconds: tuple[float, ...]) -> float:
+    """The arithmetic mean, correctly rounded sums; seconds."""
+    return math.fsum(seconds) / len(seconds)
+
+
+def toolchain_key(versions: Mapping[str, str]) -> str:
+    """What records depend on among `versions`: two toolchains with one key can replay each other's
+    traces. That is the TVM wheel (it brings its own LLVM); the frameworks do not matter."""
+    tvm = versions.get("apache-tvm")
+    return f"apache-tvm=={tvm}" if tvm else f"sha256:{digest(canonical_json(versions))}"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces, sets as sorted lists; ValueError for NaN."""
+    return json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=_plain,
+    )
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be kept in the catalogue: {value!r}")

@@ -1,0 +1,161 @@
+"""Records: the replayable good trials, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from heapq import nsmallest
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from tunekit.catalogue import lookup, schema
+from tunekit.catalogue.entries import Record
+
+_trials = schema.Trial
+
+
+def best(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str] | None,
+    target_json: str,
+    host_fingerprint: str | None,
+    toolchain_key: str | None,
+    top_k: int | None,
+) -> list[Record]:
+    target_id = lookup.target_id(connection, target_json)
+    host_id = None if host_fingerprint is None else lookup.host_id(connection, host_fingerprint)
+    if target_id is None or (host_fingerprint is not None and host_id is None):
+        return []
+    toolchain_ids: Sequence[int] | None = None
+    if toolchain_key is not None:
+        toolchain_ids = connection.scalars(
+            select(schema.Toolchain.id).where(schema.Toolchain.key == toolchain_key)
+        ).all()
+    # One short index range per workload. A window function over all of them would read every good
+    # trial of each workload to rank them; this reads top_k.
+    query = (
+        select(
+            _trials.id,
+            _trials.trace_json,
+            _trials.run_seconds,
+            _trials.mean_s,
+            _trials.measured_at,
+            schema.Host.fingerprint,
+        )
+        .join(schema.Host, schema.Host.id == _trials.host_id)
+        .where(_trials.target_id == target_id, _trials.mean_s.is_not(None))
+        .order_by(_trials.mean_s)
+        .limit(top_k)
+    )
+    if host_id is not None:
+        query = query.where(_trials.host_id == host_id)
+    if toolchain_ids is not None:
+        query = query.where(_trials.toolchain_id.in_(toolchain_ids))
+    records: list[Record] = []
+    for structural_hash, workloads in _workloads(connection, structural_hashes).items():
+        found: list[tuple[Row[Any], str]] = []
+        for workload_id, module_json in workloads:
+            rows: Iterable[Row[Any]] = connection.execute(
+                query.where(_trials.workload_id == workload_id)
+            )
+            found += [(row, module_json) for row in rows]
+        # More than one workload only where a hash collides or a module was saved in two ways.
+        chosen = sorted(found, key=_mean) if top_k is None else nsmallest(top_k, found, key=_mean)
+        records += [
+            Record(
+                trial_id=row.id,
+                structural_hash=structural_hash,
+                module_json=module_json,
+                trace_json=row.trace_json,
+                run_seconds=tuple(row.run_seconds),
+                mean_s=row.mean_s,
+                target_json=target_json,
+                host_fingerprint=row.fingerprint,
+                measured_at=row.measured_at,
+            )
+            for row, module_json in chosen
+        ]
+    return records
+
+
+def add_winner(connection: Connection, trial_id: int, run_seconds: Sequence[float]) -> None:
+    connection.execute(
+        insert(schema.Winner).values(
+            trial_id=trial_id,
+            run_seconds=list(run_seconds),
+            best_s=min(run_seconds),
+            decided_at=datetime.now(timezone.utc),
+        )
+    )
+
+
+def winners(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str],
+    target_json: str,
+    host_fingerprint: str,
+    toolchain_key: str,
+) -> list[Record]:
+    winner = schema.Winner
+    query = (
+        select(
+            _trials.id,
+            _trials.trace_json,
+            winner.run_seconds,
+            winner.best_s,
+            winner.decided_at,
+        )
+        .join(_trials, _trials.id == winner.trial_id)
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.target_id == lookup.target_id(connection, target_json),
+            _trials.host_id == lookup.host_id(connection, host_fingerprint),
+            schema.Toolchain.key == toolchain_key,
+        )
+        .order_by(winner.id.desc())
+        .limit(1)
+    )
+    found: list[Record] = []
+    for structural_hash, workloads in _workloads(connection, structural_hashes).items():
+        for workload_id, module_json in workloads:
+            row = connection.execute(query.where(_trials.workload_id == workload_id)).first()
+            if row is not None:
+                found.append(
+                    Record(
+                        trial_id=row.id,
+                        structural_hash=structural_hash,
+                        module_json=module_json,
+                        trace_json=row.trace_json,
+                        run_seconds=tuple(row.run_seconds),
+                        mean_s=row.best_s,
+                        target_json=target_json,
+                        host_fingerprint=host_fingerprint,
+                        measured_at=row.decided_at,
+                    )
+                )
+                break
+    return found
+
+
+def _mean(found: tuple[Row[Any], str]) -> float:
+    return float(found[0].mean_s)
+
+
+def _workloads(
+    connection: Connection, structural_hashes: Iterable[str] | None
+) -> dict[str, list[tuple[int, str]]]:
+    """Per hash, in the order asked for, the workloads as (id, module JSON)."""
+    workloads = schema.Workload
+    query = select(workloads.structural_hash, workloads.id, workloads.module_json)
+    grouped: dict[str, list[tuple[int, str]]] = {}
+    if structural_hashes is None:
+        rows: Iterable[Any] = connection.execute(query.order_by(workloads.id))
+    else:
+        grouped = {structural_hash: [] for structural_hash in structural_hashes}
+        rows = lookup.in_chunks(connection, query, workloads.structural_hash, list(grouped))
+    for row in rows:
+        grouped.setdefault(row.structural_hash, []).append((row.id, row.module_json))
+    return grouped

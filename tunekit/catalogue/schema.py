@@ -1,0 +1,306 @@
+"""The catalogue's tables, as SQLAlchemy 2 typed declarative models.
+
+    hosts   toolchains   models   targets   workloads   measure_options
+       \\________ \\________ | ________/          |              |
+                         sessions ───< tasks >───┤              |
+                            |            |       |              |
+                            └────────< trials >──┴──────────────┘
+                                         |
+                                         └──< reuses      libraries, bench_runs
+
+A trial names its session, workload, target, host and toolchain itself although most of them follow
+from its task: the lookup "best records of this workload on this target" must be one index range
+however many sessions there were. `check` verifies that the copies agree.
+
+Only `tunekit.catalogue` uses these classes; what leaves the package are the plain dataclasses in
+`tunekit.catalogue.entries`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: The table in which the schema's revision is kept. Its presence makes a database a catalogue.
+VERSION_TABLE = "catalogue_version"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime with microseconds; stored without its zone, which is always UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; the catalogue keeps UTC")
+        return value.astimezone(timezone.utc).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=timezone.utc)
+
+
+class CompressedText(TypeDecorator[str]):
+    """Text kept as a zlib stream of its UTF-8 bytes.
+
+    Modules and traces are JSON of 5 to 50 kB that shrinks to a tenth, and zlib's checksum shows
+    when a stored one was damaged.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else zlib.compress(value.encode("utf-8"), 6)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else zlib.decompress(value).decode("utf-8")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Host(Base):
+    """A machine that measures, or a class of equal ones: equal fingerprint, equal speed."""
+
+    __tablename__ = "hosts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(128), unique=True)
+    cpu_name: Mapped[str] = mapped_column(Text)
+    cores: Mapped[int | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    features: Mapped[list[str]] = mapped_column(JSON)
+    description: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Toolchain(Base):
+    """Versions that were installed. `key` names what traces and generated code depend on."""
+
+    __tablename__ = "toolchains"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(128), unique=True)
+    key: Mapped[str] = mapped_column(String(128))
+    versions: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class Model(Base):
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(128), unique=True)
+    name: Mapped[str] = mapped_column(Text)
+
+
+class Target(Base):
+    """A target by its canonical JSON; the digest is that text's sha256."""
+
+    __tablename__ = "targets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(128), unique=True)
+    canonical_json: Mapped[str] = mapped_column(Text)
+
+
+class Workload(Base):
+    """One fused operator. A structural hash can collide, hash and content together cannot."""
+
+    __tablename__ = "workloads"
+    __table_args__ = (UniqueConstraint("structural_hash", "content_digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    structural_hash: Mapped[str] = mapped_column(String(128))
+    content_digest: Mapped[str] = mapped_column(String(128))
+    name: Mapped[str] = mapped_column(Text)
+    preparation: Mapped[str] = mapped_column(Text)
+    module_json: Mapped[str] = mapped_column(CompressedText)
+
+
+class MeasureOptions(Base):
+    """How trials were measured; a table of its own because thousands of trials share a row."""
+
+    __tablename__ = "measure_options"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(128), unique=True)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Session(Base):
+    """One run of a recipe against a budget. The owner columns say which process runs it."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        CheckConstraint("budget_trials >= 0", name="budget"),
+        CheckConstraint("state IN ('running', 'interrupted', 'finished', 'failed')", name="state"),
+        Index(None, "recipe_digest", "target_id", "host_id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    budget_trials: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    recipe_digest: Mapped[str] = mapped_column(String(128))
+    recipe_yaml: Mapped[str] = mapped_column(Text)
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
+    target_id: Mapped[int] = mapped_column(ForeignKey("targets.id"))
+    host_id: Mapped[int] = mapped_column(ForeignKey("hosts.id"))
+    toolchain_id: Mapped[int] = mapped_column(ForeignKey("toolchains.id"))
+    owner_pid: Mapped[int]
+    owner_started: Mapped[str] = mapped_column(String(128))
+    owner_machine: Mapped[str] = mapped_column(String(128))
+    heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Task(Base):
+    """A workload with its weight in the model of one session."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (UniqueConstraint("session_id", "workload_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"))
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(Text)
+    weight: Mapped[float] = mapped_column(Double)
+    flops: Mapped[float | None] = mapped_column(Double)
+
+
+class Trial(Base):
+    """One candidate with all its run seconds, or the reason why it has none.
+
+    The trace is the last column: SQLite reads a row from its start, so lookups that need only the
+    numbers stay off the overflow pages.
+    """
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("session_id", "position"),
+        CheckConstraint("(mean_s IS NULL) <> (failure_kind IS NULL)", name="outcome"),
+        CheckConstraint("mean_s > 0", name="mean"),
+        # What `records` walks, best first; host and toolchain are filtered within the index.
+        Index(
+            "ix_trials_best",
+            "workload_id",
+            "target_id",
+            "mean_s",
+            "host_id",
+            "toolchain_id",
+            sqlite_where=text("mean_s IS NOT NULL"),
+            postgresql_where=text("mean_s IS NOT NULL"),
+        ),
+        # What `task_summaries` and `sessions` count from, without touching the rows.
+        Index("ix_trials_task", "task_id", "failure_kind", "mean_s"),
+        # What `known_trials` asks: has this candidate a result?
+        Index("ix_trials_candidate", "workload_id", "candidate_digest"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"))
+    target_id: Mapped[int] = mapped_column(ForeignKey("targets.id"))
+    host_id: Mapped[int] = mapped_column(ForeignKey("hosts.id"))
+    toolchain_id: Mapped[int] = mapped_column(ForeignKey("toolchains.id"))
+    measure_options_id: Mapped[int] = mapped_column(ForeignKey("measure_options.id"))
+    candidate_digest: Mapped[str] = mapped_column(String(128))
+    measured_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Derived from run_seconds, for the index; seconds.
+    mean_s: Mapped[float | None] = mapped_column(Double)
+    failure_kind: Mapped[str | None] = mapped_column(String(32))
+    build_s: Mapped[float | None] = mapped_column(Double)
+    #: Wall clock of the whole measurement, not of one run of the candidate.
+    run_s: Mapped[float | None] = mapped_column(Double)
+    calibration_s: Mapped[float | None] = mapped_column(Double)
+    run_seconds: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    failure_text: Mapped[str | None] = mapped_column(Text)
+    trace_json: Mapped[str] = mapped_column(CompressedText)
+
+
+class Reuse(Base):
+    """A trial of another session whose result a task took instead of measuring it again."""
+
+    __tablename__ = "reuses"
+    __table_args__ = (UniqueConstraint("task_id", "trial_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), index=True)
+    reused_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Winner(Base):
+    """The trial that won when the best of its workload were measured again, taking turns.
+
+    Seconds of different minutes are not comparable on a shared host, those of one comparison are.
+    """
+
+    __tablename__ = "winners"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), index=True)
+    #: All runs of the comparison, and the shortest of them; seconds.
+    run_seconds: Mapped[list[float]] = mapped_column(JSON)
+    best_s: Mapped[float] = mapped_column(Double)
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Library(Base):
+    """A compiled model: where it was written and what it was."""
+
+    __tablename__ = "libraries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[int | None] = mapped_column(
+        ForeignKey("sessions.id", ondelete="SET NULL"), index=True
+    )
+    name: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(128), index=True)
+    recipe_digest: Mapped[str] = mapped_column(String(128))
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class BenchRun(Base):
+    """One benchmark with every raw sample of every runtime."""
+
+    __tablename__ = "bench_runs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    library_id: Mapped[int | None] = mapped_column(
+        ForeignKey("libraries.id", ondelete="SET NULL"), index=True
+    )
+    host_id: Mapped[int] = mapped_column(ForeignKey("hosts.id"))
+    toolchain_id: Mapped[int] = mapped_column(ForeignKey("toolchains.id"))
+    name: Mapped[str] = mapped_column(Text)
+    recipe_digest: Mapped[str] = mapped_column(String(128), index=True)
+    environment: Mapped[dict[str, Any]] = mapped_column(JSON)
+    results: Mapped[dict[str, Any]] = mapped_column(JSON)
+    measured_at: Mapped[datetime] = mapped_column(UtcDateTime)

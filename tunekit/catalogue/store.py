@@ -1,0 +1,302 @@
+"""The catalogue as the rest of tunekit sees it: entries in, entries out, one transaction a call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine, insert
+
+from tunekit.catalogue import database, integrity, lookup, schema
+from tunekit.catalogue import records as _records
+from tunekit.catalogue import sessions as _sessions
+from tunekit.catalogue import trials as _trials
+from tunekit.catalogue.entries import (
+    NewBenchRun,
+    NewLibrary,
+    NewSession,
+    NewTask,
+    NewTrial,
+    Record,
+    SessionInfo,
+    TaskSummary,
+    Trial,
+)
+
+_PAGE = 500
+
+
+class Catalogue:
+    """The ledger of everything measured.
+
+    Each call is one transaction: when it returns, what it wrote survives SIGKILL and (on SQLite) a
+    power cut; when it raises, nothing of it was written. Several processes may write at once; they
+    wait for each other. One thread at a time uses an instance. A forked child must not use its
+    parent's (RuntimeError): it opens its own, or leaves by `os._exit`.
+
+    All calls raise `CatalogueError` when the database cannot do its part (disk full, read-only,
+    server gone) and for a session id that does not exist.
+    """
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**{database.WRITES: True})
+        self._pid = os.getpid()
+        #: The path, or the URL without its password.
+        self.place = place
+
+    @classmethod
+    def open(cls, url_or_path: str | os.PathLike[str], *, create: bool = True) -> Catalogue:
+        """Opens the catalogue at a path or SQLAlchemy URL (SQLite, PostgreSQL); makes it, with its
+        folder, if there is none and `create` is true.
+
+        CatalogueError when it is something else (which stays untouched), was written by a newer
+        tunekit, cannot be reached or cannot be made.
+        """
+        url = database.parse(os.fspath(url_or_path))
+        return cls(database.connect(url, create=create), database.display(url))
+
+    def close(self) -> None:
+        """Gives the connections back; the instance is of no use afterwards."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Sessions
+
+    def begin_session(self, new: NewSession) -> SessionInfo:
+        """A new session, run by this process."""
+        with self._transaction(self._writer) as connection:
+            return _sessions.begin(connection, new)
+
+    def unfinished_session(
+        self, recipe_digest: str, target_json: str, host_fingerprint: str
+    ) -> SessionInfo | None:
+        """The newest session of this work that was interrupted, or whose process died; None when
+        there is none. One that another living process runs does not count."""
+        with self._transaction(self._engine) as connection:
+            return _sessions.unfinished(connection, recipe_digest, target_json, host_fingerprint)
+
+    def resume_session(
+        self, session_id: str, *, toolchain: Mapping[str, str] | None = None
+    ) -> SessionInfo:
+        """Takes the session over for this process; later trials count as measured with
+        `toolchain` when it is given. CatalogueError when another living process runs it."""
+        with self._transaction(self._writer) as connection:
+            return _sessions.resume(connection, session_id, toolchain)
+
+    def heartbeat(self, session_id: str) -> None:
+        """Says that this process still runs the session; `add_trials` says so too. Once in 30 s
+        is enough. CatalogueError when another process has taken the session over."""
+        with self._transaction(self._writer) as connection:
+            _sessions.heartbeat(connection, session_id)
+
+    def set_budget(self, session_id: str, trials: int) -> None:
+        """Changes what the session may spend in all, trials done before included."""
+        if trials < 0:
+            raise ValueError(f"a budget of {trials} trials")
+        with self._transaction(self._writer) as connection:
+            _sessions.set_values(connection, session_id, budget_trials=trials)
+
+    def close_session(
+        self, session_id: str, state: Literal["finished", "interrupted", "failed"]
+    ) -> None:
+        with self._transaction(self._writer) as connection:
+            _sessions.set_values(connection, session_id, state=state)
+
+    def session(self, session_id: str) -> SessionInfo:
+        with self._transaction(self._engine) as connection:
+            return _sessions.info(connection, session_id)
+
+    def sessions(self, limit: int | None = 20) -> list[SessionInfo]:
+        """The sessions, newest first."""
+        with self._transaction(self._engine) as connection:
+            return _sessions.newest(connection, limit)
+
+    # Tasks and trials
+
+    def ensure_tasks(self, session_id: str, tasks: Sequence[NewTask]) -> list[int]:
+        """The ids of the session's tasks, in the order given; those that it has already (by
+        workload) stay as they are. ValueError where two have the same workload."""
+        with self._transaction(self._writer) as connection:
+            internal = _sessions.internal_id(connection, session_id)
+            return _trials.ensure_tasks(connection, internal, tasks)
+
+    def add_trials(self, session_id: str, trials: Sequence[NewTrial]) -> list[int]:
+        """Writes the trials, all or none, as measured on the session's target, host and toolchain;
+        their ids in order. ValueError for a task that is not the session's."""
+        with self._transaction(self._writer) as connection:
+            internal = _sessions.internal_id(connection, session_id)
+            return _trials.add(connection, internal, trials)
+
+    def trials(
+        self,
+        *,
+        session_id: str | None = None,
+        structural_hash: str | None = None,
+        target_json: str | None = None,
+    ) -> Iterator[Trial]:
+        """All trials, failures included, in order of arrival. Read page by page, so writing may go
+        on meanwhile, also by this process."""
+        internal = None
+        if session_id is not None:
+            with self._transaction(self._engine) as connection:
+                internal = _sessions.internal_id(connection, session_id)
+        after = 0
+        while True:
+            with self._transaction(self._engine) as connection:
+                page = _trials.page(
+                    connection,
+                    after=after,
+                    limit=_PAGE,
+                    session_id=internal,
+                    structural_hash=structural_hash,
+                    target_json=target_json,
+                )
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].trial_id
+
+    def known_trials(
+        self,
+        task_id: int,
+        candidate_digests: Iterable[str],
+        *,
+        measure_options: Mapping[str, Any] | None = None,
+    ) -> dict[str, Trial]:
+        """Those candidates of a task that have been measured before, in any session, on the same
+        target and host with a compatible toolchain, and with just these options if they are given:
+        the latest trial of each, by its digest. ValueError for a task that does not exist."""
+        with self._transaction(self._engine) as connection:
+            return _trials.known(connection, task_id, candidate_digests, measure_options)
+
+    def reuse_trials(self, task_id: int, trial_ids: Iterable[int]) -> None:
+        """Notes that the task took these trials' results instead of measuring again; said twice
+        counts once."""
+        with self._transaction(self._writer) as connection:
+            _trials.reuse(connection, task_id, trial_ids)
+
+    def task_summaries(self, session_id: str) -> list[TaskSummary]:
+        """The session's tasks in order, each with what its trials came to."""
+        with self._transaction(self._engine) as connection:
+            internal = _sessions.internal_id(connection, session_id)
+            return _trials.summaries(connection, internal)
+
+    # Records
+
+    def records(
+        self,
+        *,
+        structural_hashes: Iterable[str] | None,
+        target_json: str,
+        host_fingerprint: str | None = None,
+        toolchain_key: str | None = None,
+        top_k: int | None = 1,
+    ) -> list[Record]:
+        """The `top_k` fastest good trials of each workload (all with None) on exactly this target,
+        best first, workloads in the order asked for (None: all there are). A host or toolchain
+        key (`entries.toolchain_key`) narrows them further."""
+        with self._transaction(self._engine) as connection:
+            return _records.best(
+                connection,
+                structural_hashes=structural_hashes,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+                top_k=top_k,
+            )
+
+    def add_winner(self, trial_id: int, run_seconds: Sequence[float]) -> None:
+        """Notes the trial that won when the best of its workload were measured again in turns,
+        with its seconds in that comparison."""
+        with self._transaction(self._writer) as connection:
+            _records.add_winner(connection, trial_id, run_seconds)
+
+    def winners(
+        self,
+        *,
+        structural_hashes: Iterable[str],
+        target_json: str,
+        host_fingerprint: str,
+        toolchain_key: str,
+    ) -> list[Record]:
+        """The latest winner of each workload that has one; its `run_seconds` are those of the
+        comparison, `mean_s` the shortest of them, `measured_at` when it was decided."""
+        with self._transaction(self._engine) as connection:
+            return _records.winners(
+                connection,
+                structural_hashes=structural_hashes,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+            )
+
+    # Libraries and benchmarks
+
+    def add_library(self, new: NewLibrary) -> int:
+        with self._transaction(self._writer) as connection:
+            internal = (
+                None
+                if new.session_id is None
+                else _sessions.internal_id(connection, new.session_id)
+            )
+            return connection.execute(
+                insert(schema.Library)
+                .values(
+                    session_id=internal,
+                    name=new.name,
+                    path=new.path,
+                    sha256=new.sha256,
+                    recipe_digest=new.recipe_digest,
+                    manifest=dict(new.manifest),
+                    created_at=datetime.now(timezone.utc),
+                )
+                .returning(schema.Library.id)
+            ).scalar_one()
+
+    def add_bench_run(self, new: NewBenchRun) -> int:
+        with self._transaction(self._writer) as connection:
+            return connection.execute(
+                insert(schema.BenchRun)
+                .values(
+                    library_id=new.library_id,
+                    host_id=lookup.host(connection, new.host_fingerprint, new.host),
+                    toolchain_id=lookup.toolchain(connection, new.toolchain),
+                    name=new.name,
+                    recipe_digest=new.recipe_digest,
+                    environment=dict(new.environment),
+                    results=dict(new.results),
+                    measured_at=new.measured_at,
+                )
+                .returning(schema.BenchRun.id)
+            ).scalar_one()
+
+    # Soundness
+
+    def check(self) -> list[str]:
+        """Reads everything and names each problem in a sentence; empty when all is sound."""
+        with self._transaction(self._engine) as connection:
+            return list(integrity.problems(connection))
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"the catalogue was opened by process {self._pid}; a forked child opens its own"
+            )
+        with database.catalogue_errors(self.place), engine.begin() as connection:
+            yield connection

@@ -1,0 +1,279 @@
+"""Tasks and their trials: written as they are measured, read back in order, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from tunekit.catalogue import lookup, schema, sessions
+from tunekit.catalogue.entries import (
+    Failure,
+    FailureKind,
+    NewTask,
+    NewTrial,
+    TaskSummary,
+    Trial,
+    canonical_json,
+    digest,
+)
+
+_tasks = schema.Task
+_trials = schema.Trial
+
+
+def ensure_tasks(connection: Connection, session_id: int, new: Sequence[NewTask]) -> list[int]:
+    known: dict[int, int] = {
+        row.workload_id: row.id
+        for row in connection.execute(
+            select(_tasks.workload_id, _tasks.id).where(_tasks.session_id == session_id)
+        )
+    }
+    ids: list[int] = []
+    for task in new:
+        workload_id = lookup.workload(connection, task.workload)
+        if workload_id not in known:
+            known[workload_id] = connection.execute(
+                insert(_tasks)
+                .values(
+                    session_id=session_id,
+                    workload_id=workload_id,
+                    position=len(known),
+                    name=task.name,
+                    weight=task.weight,
+                    flops=task.flops,
+                )
+                .returning(_tasks.id)
+            ).scalar_one()
+        elif known[workload_id] in ids:
+            raise ValueError(
+                f"task {task.name!r} has the workload {task.workload.structural_hash} of another "
+                "task of the same model; add their weights up"
+            )
+        ids.append(known[workload_id])
+    return ids
+
+
+def add(connection: Connection, session_id: int, new: Sequence[NewTrial]) -> list[int]:
+    if not new:
+        return []
+    session = connection.execute(
+        select(
+            schema.Session.target_id,
+            schema.Session.host_id,
+            schema.Session.toolchain_id,
+        )
+        .where(schema.Session.id == session_id)
+        .with_for_update()  # on PostgreSQL two writers would take the same positions
+    ).one()
+    task_ids = sorted({trial.task_id for trial in new})
+    tasks = lookup.in_chunks(
+        connection,
+        select(_tasks.id, _tasks.workload_id).where(_tasks.session_id == session_id),
+        _tasks.id,
+        task_ids,
+    )
+    workloads: dict[int, int] = {row.id: row.workload_id for row in tasks}
+    strangers = [task_id for task_id in task_ids if task_id not in workloads]
+    if strangers:
+        raise ValueError(f"no task of this session has the id {strangers}")
+    position = connection.scalar(
+        select(func.coalesce(func.max(_trials.position) + 1, 0)).where(
+            _trials.session_id == session_id
+        )
+    )
+    options: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    for trial in new:
+        text = canonical_json(trial.measure_options)
+        if text not in options:
+            options[text] = lookup.measure_options(connection, trial.measure_options)
+        rows.append(
+            {
+                "session_id": session_id,
+                "position": (position or 0) + len(rows),
+                "task_id": trial.task_id,
+                "workload_id": workloads[trial.task_id],
+                "target_id": session.target_id,
+                "host_id": session.host_id,
+                "toolchain_id": session.toolchain_id,
+                "measure_options_id": options[text],
+                "candidate_digest": trial.candidate_digest,
+                "measured_at": trial.measured_at,
+                "mean_s": trial.mean_s,
+                "failure_kind": trial.failure and trial.failure.kind.value,
+                "build_s": trial.build_seconds,
+                "run_s": trial.run_seconds_total,
+                "calibration_s": trial.calibration_seconds,
+                "run_seconds": trial.run_seconds and list(trial.run_seconds),
+                "failure_text": trial.failure and trial.failure.text,
+                "trace_json": trial.trace_json,
+            }
+        )
+    ids = connection.scalars(
+        insert(_trials).returning(_trials.id, sort_by_parameter_order=True), rows
+    ).all()
+    sessions.touch(connection, session_id)
+    return list(ids)
+
+
+def page(
+    connection: Connection,
+    *,
+    after: int,
+    limit: int,
+    session_id: int | None,
+    structural_hash: str | None,
+    target_json: str | None,
+) -> list[Trial]:
+    """The next `limit` trials with an id above `after`, in order of arrival."""
+    query = _whole_trials().where(_trials.id > after).order_by(_trials.id).limit(limit)
+    if session_id is not None:
+        query = query.where(_trials.session_id == session_id)
+    if structural_hash is not None:
+        query = query.where(schema.Workload.structural_hash == structural_hash)
+    if target_json is not None:
+        query = query.where(schema.Target.digest == digest(target_json))
+    return [_trial(row) for row in connection.execute(query)]
+
+
+def known(
+    connection: Connection,
+    task_id: int,
+    candidates: Iterable[str],
+    options: Mapping[str, Any] | None,
+) -> dict[str, Trial]:
+    """By candidate digest, the latest trial of this task's workload that was measured on its
+    session's target and host with a compatible toolchain (and with these options, if given)."""
+    task = connection.execute(
+        select(
+            _tasks.workload_id,
+            schema.Session.target_id,
+            schema.Session.host_id,
+            schema.Toolchain.key,
+        )
+        .join(schema.Session, schema.Session.id == _tasks.session_id)
+        .join(schema.Toolchain, schema.Toolchain.id == schema.Session.toolchain_id)
+        .where(_tasks.id == task_id)
+    ).one_or_none()
+    if task is None:
+        raise ValueError(f"no task has the id {task_id}")
+    query = (
+        _whole_trials()
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.workload_id == task.workload_id,
+            _trials.target_id == task.target_id,
+            _trials.host_id == task.host_id,
+            schema.Toolchain.key == task.key,
+        )
+        .order_by(_trials.id)
+    )
+    if options is not None:
+        query = query.where(schema.MeasureOptions.digest == digest(canonical_json(options)))
+    rows = lookup.in_chunks(connection, query, _trials.candidate_digest, list(candidates))
+    return {row.candidate_digest: _trial(row) for row in rows}
+
+
+def reuse(connection: Connection, task_id: int, trial_ids: Iterable[int]) -> None:
+    now = datetime.now(timezone.utc)
+    there = set(
+        connection.scalars(select(schema.Reuse.trial_id).where(schema.Reuse.task_id == task_id))
+    )
+    rows = [
+        {"task_id": task_id, "trial_id": trial_id, "reused_at": now}
+        for trial_id in dict.fromkeys(trial_ids)
+        if trial_id not in there
+    ]
+    if rows:
+        connection.execute(insert(schema.Reuse), rows)
+
+
+def summaries(connection: Connection, session_id: int) -> list[TaskSummary]:
+    counts: dict[int, dict[str | None, int]] = {}
+    best: dict[int, float] = {}
+    for row in connection.execute(
+        select(
+            _trials.task_id,
+            _trials.failure_kind,
+            func.count().label("trials"),
+            func.min(_trials.mean_s).label("best_s"),
+        )
+        .join(_tasks, _tasks.id == _trials.task_id)
+        .where(_tasks.session_id == session_id)
+        .group_by(_trials.task_id, _trials.failure_kind)
+    ):
+        counts.setdefault(row.task_id, {})[row.failure_kind] = row.trials
+        if row.best_s is not None:
+            best[row.task_id] = row.best_s
+    tasks = connection.execute(
+        select(_tasks, schema.Workload.structural_hash)
+        .join(schema.Workload)
+        .where(_tasks.session_id == session_id)
+        .order_by(_tasks.position)
+    )
+    return [
+        TaskSummary(
+            task_id=row.id,
+            position=row.position,
+            name=row.name,
+            structural_hash=row.structural_hash,
+            weight=row.weight,
+            flops=row.flops,
+            trials=sum(counts.get(row.id, {}).values()),
+            failures={
+                FailureKind(kind): count
+                for kind, count in counts.get(row.id, {}).items()
+                if kind is not None
+            },
+            best_s=best.get(row.id),
+        )
+        for row in tasks
+    ]
+
+
+def _whole_trials() -> Any:
+    return (
+        select(
+            _trials,
+            schema.Session.public_id,
+            _tasks.name.label("task_name"),
+            schema.Workload.structural_hash,
+            schema.Target.canonical_json,
+            schema.Host.fingerprint,
+            schema.MeasureOptions.options,
+        )
+        .join(schema.Session, schema.Session.id == _trials.session_id)
+        .join(_tasks, _tasks.id == _trials.task_id)
+        .join(schema.Workload, schema.Workload.id == _trials.workload_id)
+        .join(schema.Target, schema.Target.id == _trials.target_id)
+        .join(schema.Host, schema.Host.id == _trials.host_id)
+        .join(schema.MeasureOptions, schema.MeasureOptions.id == _trials.measure_options_id)
+    )
+
+
+def _trial(row: Row[Any]) -> Trial:
+    return Trial(
+        trial_id=row.id,
+        session_id=row.public_id,
+        position=row.position,
+        task_id=row.task_id,
+        task_name=row.task_name,
+        structural_hash=row.structural_hash,
+        target_json=row.canonical_json,
+        host_fingerprint=row.fingerprint,
+        candidate_digest=row.candidate_digest,
+        trace_json=row.trace_json,
+        run_seconds=None if row.run_seconds is None else tuple(row.run_seconds),
+        mean_s=row.mean_s,
+        failure=None
+        if row.failure_kind is None
+        else Failure(FailureKind(row.failure_kind), row.failure_text),
+        measure_options=row.options,
+        build_seconds=row.build_s,
+        run_seconds_total=row.run_s,
+        calibration_seconds=row.calibration_s,
+        measured_at=row.measured_at,
+    )
