@@ -1,0 +1,388 @@
+"""Register tiles: which kernels get them, and that every candidate computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunekit.search.spaces.register_tile import Anchor, designs, find_anchor, fits, tiles
+from tunekit.target import ResolvedTarget, resolve_target
+
+Array = npt.NDArray[Any]
+
+NATIVE = resolve_target("native")
+ELSEWHERE = {
+    name: resolve_target(spec, measured_elsewhere=True)
+    for name, spec in {
+        "avx512": "llvm -mcpu=skylake-avx512 -num-cores=4",
+        "avx2": "llvm -mcpu=x86-64-v3 -num-cores=4",
+        "sse": "llvm -mcpu=x86-64-v2 -num-cores=4",
+        "neon": '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72",'
+        ' "mattr": ["+neon"], "num-cores": 4}',
+    }.items()
+}
+EPILOGUES = ("none", "bias and relu", "residual", "silu", "broadcast tail", "unblocked tail")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused convolution: blocks of `in_block` and `out_block` channels, and what follows."""
+
+    kind: str = "dense"
+    batch: int = 1
+    in_blocks: int = 2
+    out_blocks: int = 3
+    in_block: int = 8
+    out_block: int = 8
+    size: tuple[int, int] = (9, 7)
+    kernel: tuple[int, int] = (3, 3)
+    stride: int = 1
+    dilation: int = 1
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
+    epilogue: str = "none"
+
+    def module(self) -> Any:
+        """The kernel as a TIR module whose only function is `main`, not scheduled."""
+        import tvm
+        from tvm import te
+
+        from tunekit.graph.convolution import (
+            ConvolutionShape,
+            blocked_convolution,
+            blocked_depthwise_convolution,
+        )
+
+        groups = 2 if self.kind == "grouped" else 1
+        block = self.out_block if self.kind == "depthwise" else self.in_block
+        blocks = self.out_blocks if self.kind == "depthwise" else self.in_blocks * groups
+        data = te.placeholder((self.batch, blocks, *self.size, block), name="data")
+        shape = ConvolutionShape(
+            (self.stride, self.stride), self.padding, (self.dilation, self.dilation), groups
+        )
+        if self.kind == "depthwise":
+            weights = te.placeholder((blocks, *self.kernel, block), name="weights")
+            result = blocked_depthwise_convolution(data, weights, shape, "float32")
+        else:
+            packed = (self.out_blocks * groups, self.in_blocks, *self.kernel)
+            weights = te.placeholder((*packed, self.in_block, self.out_block), name="weights")
+            result = blocked_convolution(data, weights, shape, "float32")
+        more, result = _epilogue(self.epilogue, result)
+        function = te.create_prim_func([data, weights, *more, result])
+        return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+
+
+def _epilogue(name: str, x: Any) -> tuple[list[Any], Any]:
+    from tvm import te, topi
+
+    batch, blocks, height, width, lanes = (int(extent) for extent in x.shape)
+    if name == "bias and relu":
+        bias = te.placeholder((1, blocks, 1, 1, lanes), name="bias")
+        return [bias], topi.nn.relu(topi.add(x, bias))
+    if name == "residual":
+        other = te.placeholder((batch, blocks, height, width, lanes), name="other")
+        return [other], topi.nn.relu(topi.add(x, other))
+    if name == "silu":
+        return [], topi.multiply(topi.sigmoid(x), x)
+    if name == "broadcast tail":
+        wide = te.placeholder((batch, blocks, height * 2, width, lanes), name="wide")
+        gate = topi.sigmoid(x)
+        scaled = te.compute(
+            wide.shape, lambda n, c, h, w, b: wide[n, c, h, w, b] * gate[n, c, h // 2, w, b]
+        )
+        return [wide], topi.nn.relu(scaled)
+    if name == "unblocked tail":
+        from tunekit.graph.convolution import from_blocked
+
+        return [], from_blocked(topi.nn.relu(x))
+    return [], x
+
+
+def _compile(module: Any, target: ResolvedTarget) -> Any:
+    import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+    library = tvm.tirx.build(module, target.tvm)
+    library.inspect_source("asm")
+    return library
+
+
+def _arguments(module: Any) -> list[Array]:
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+    random = np.random.default_rng(0)
+    return [
+        random.standard_normal([int(extent) for extent in info.shape]).astype(str(info.dtype))
+        for info in ArgInfo.from_entry_func(module, False)
+    ]
+
+
+def _run(module: Any, arguments: list[Array]) -> Array:
+    import tvm
+
+    tensors = [tvm.runtime.tensor(array) for array in arguments]
+    _compile(module, NATIVE)["main"](*tensors)
+    result: Array = tensors[-1].numpy()
+    return result
+
+
+def _anchor(module: Any) -> Anchor:
+    anchor = find_anchor(module)
+    assert anchor is not None
+    return anchor
+
+
+def _variants(module: Any, target: ResolvedTarget, seeds: range) -> list[Any]:
+    """Every structural variant with decisions as each seed draws them."""
+    from tvm.s_tir import Schedule
+
+    anchor = _anchor(module)
+    return [
+        variant
+        for seed in seeds
+        for variant in designs(Schedule(module, seed=seed), anchor, target)
+    ]
+
+
+# -- which kernels ------------------------------------------------------------------------------
+
+
+def test_dense_grouped_and_depthwise_convolutions_are_recognised() -> None:
+    dense = _anchor(Kernel(epilogue="residual").module())
+    assert dense.spatial == (1, 3, 9, 7, 8)
+    assert dense.reduction == (2, 3, 3, 8)
+    assert not dense.depthwise
+    grouped = _anchor(Kernel("grouped", epilogue="silu").module())
+    assert (grouped.spatial, grouped.depthwise) == ((1, 6, 9, 7, 8), False)
+    depthwise = _anchor(Kernel("depthwise", stride=2).module())
+    assert depthwise.spatial == (1, 3, 5, 4, 8)
+    assert depthwise.reduction == (3, 3)
+    assert depthwise.depthwise
+
+
+def _other_kernels() -> dict[str, Callable[[], list[Any]]]:
+    from tvm import te, topi
+
+    def blocked() -> Any:
+        return te.placeholder((1, 2, 8, 8, 8), name="x")
+
+    def matmul() -> list[Any]:
+        a, b = te.placeholder((16, 32), name="a"), te.placeholder((32, 8), name="b")
+        return [a, b, topi.matmul(a, b)]
+
+    def pooling() -> list[Any]:
+        x, pads = blocked(), [0, 0, 0, 0]
+        return [x, topi.nn.pool2d(x, [2, 2], [2, 2], [1, 1], pads, "max", layout="NCHW8c")]
+
+    def plain_convolution() -> list[Any]:
+        x, k = te.placeholder((1, 8, 8, 8), name="x"), te.placeholder((8, 8, 3, 3), name="k")
+        return [x, k, topi.nn.conv2d_nchw(x, k, 1, 1, 1)]
+
+    def softmax() -> list[Any]:
+        x = blocked()
+        return [x, topi.nn.softmax(x, axis=1)]
+
+    def elementwise() -> list[Any]:
+        x = blocked()
+        return [x, topi.nn.relu(x)]
+
+    def scalar() -> list[Any]:
+        x = te.placeholder((), name="x")
+        return [x, topi.exp(x)]
+
+    def symbolic() -> list[Any]:
+        x = te.placeholder((te.var("n"), 8), name="x")
+        return [x, topi.sum(x, axis=1)]
+
+    makers = (matmul, pooling, plain_convolution, softmax, elementwise, scalar, symbolic)
+    return {maker.__name__: maker for maker in makers}
+
+
+@pytest.mark.parametrize("name", _other_kernels())
+def test_other_kernels_are_left_to_the_generic_space(name: str) -> None:
+    import tvm
+    from tvm import te
+
+    function = te.create_prim_func(_other_kernels()[name]())
+    assert find_anchor(tvm.IRModule({"main": function})) is None
+
+
+def test_what_cannot_be_scheduled_does_not_fit_and_never_raises() -> None:
+    """Two results, a kernel that looks ahead of itself, one that reads its own residual late."""
+    import tvm
+    from tvm import te, topi
+
+    from tunekit.graph.convolution import ConvolutionShape, blocked_convolution
+
+    def both(x: Any) -> list[Any]:
+        return [topi.nn.relu(x), topi.tanh(x)]
+
+    def itself_and_more(x: Any) -> list[Any]:
+        return [x, topi.nn.relu(x)]
+
+    def two_tails(x: Any) -> list[Any]:
+        return [te.compute((n, *x.shape[1:]), lambda _, *rest: x(0, *rest)) for n in (2, 3)]
+
+    def there_and_back(x: Any) -> list[Any]:
+        shape = (*x.shape[:2], x.shape[2] * 2, *x.shape[3:])
+        wide = te.compute(shape, lambda n, c, h, w, b: x[n, c, h // 2, w, b])
+        return [
+            te.compute(x.shape, lambda n, c, h, w, b: wide[n, c, h * 2, w, b] + x[n, c, h, w, b])
+        ]
+
+    for following in (both, itself_and_more, two_tails, there_and_back):
+        data = te.placeholder((1, 2, 9, 7, 8), name="data")
+        weights = te.placeholder((3, 2, 3, 3, 8, 8), name="weights")
+        shape = ConvolutionShape((1, 1), (1, 1, 1, 1), (1, 1), 1)
+        results = following(blocked_convolution(data, weights, shape, "float32"))
+        module = tvm.IRModule({"main": te.create_prim_func([data, weights, *results])})
+        assert fits(module, _anchor(module), NATIVE) is False, following.__name__
+
+
+@pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_what_a_fused_convolution_looks_like_fits(kind: str, epilogue: str) -> None:
+    module = Kernel(kind, epilogue=epilogue).module()
+    assert fits(module, _anchor(module), NATIVE)
+
+
+# -- candidates ---------------------------------------------------------------------------------
+
+
+@st.composite
+def kernels(draw: st.DrawFn) -> Kernel:
+    kernel = (draw(st.sampled_from([1, 2, 3, 5])), draw(st.sampled_from([1, 3])))
+    dilation = draw(st.sampled_from([1, 1, 2]))
+    height, width = ((extent - 1) * dilation + 1 + draw(st.integers(0, 13)) for extent in kernel)
+    pad = st.integers(0, 2)
+    return Kernel(
+        kind=draw(st.sampled_from(["dense", "grouped", "depthwise"])),
+        batch=draw(st.sampled_from([1, 1, 2])),
+        in_blocks=draw(st.integers(1, 3)),
+        out_blocks=draw(st.integers(1, 6)),
+        in_block=draw(st.sampled_from([1, 4, 8, 16])),
+        out_block=draw(st.sampled_from([4, 8, 16])),
+        size=(height, width),
+        kernel=kernel,
+        stride=draw(st.integers(1, 3)),
+        dilation=dilation,
+        padding=(draw(pad), draw(pad), draw(pad), draw(pad)),
+        epilogue=draw(st.sampled_from(EPILOGUES)),
+    )
+
+
+@given(kernel=kernels(), seed=st.integers(1, 1000))
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_every_variant_computes_what_the_kernel_computes(kernel: Kernel, seed: int) -> None:
+    module = kernel.module()
+    arguments = _arguments(module)
+    expected = _run(module, arguments)
+    assert np.abs(expected).max() > 0
+    variants = _variants(module, NATIVE, range(seed, seed + 1))
+    assert len(variants) == (4 if any(kernel.padding) else 2)
+    for variant in variants:
+        assert np.allclose(_run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_tile_of_a_kernel_computes_the_same() -> None:
+    """All decisions of one sampler, replayed from a trace as the evolutionary search does."""
+    from tvm.s_tir import Schedule
+
+    module = Kernel(out_blocks=4, size=(8, 6), epilogue="residual").module()
+    arguments = _arguments(module)
+    expected = _run(module, arguments)
+    trace = _variants(module, NATIVE, range(1, 2))[-1].trace
+    first = next(inst for inst in trace.insts if inst.kind.name == "SampleCategorical")
+    count = len(tiles(_anchor(module), NATIVE))
+    for decision in range(0, count, max(1, count // 10)):
+        replayed = Schedule(module)
+        trace.with_decision(first, decision, remove_postproc=False).apply_to_schedule(
+            replayed, remove_postproc=False
+        )
+        assert np.allclose(_run(replayed.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_the_search_proposes_computes_the_same() -> None:
+    """Candidates as the evolutionary search mutates them from the space's designs."""
+    from tvm.s_tir.meta_schedule.cost_model import RandomModel
+    from tvm.s_tir.meta_schedule.database import MemoryDatabase
+
+    from tunekit.search.metaschedule import tune_context
+    from tunekit.search.spaces.register_tile import register_tile_space
+
+    module = Kernel(out_blocks=4, size=(8, 6), epilogue="bias and relu").module()
+    arguments = _arguments(module)
+    expected = _run(module, arguments)
+    context = tune_context(
+        module,
+        NATIVE,
+        register_tile_space(_anchor(module), NATIVE),
+        name="kernel",
+        seed=1,
+        population=16,
+        threads=1,
+    )
+    context.pre_tuning(
+        max_trials=100,
+        num_trials_per_iter=6,
+        database=MemoryDatabase(),
+        cost_model=RandomModel(seed=1),
+    )
+    candidates = context.generate_measure_candidates()
+    assert len(candidates) == 6
+    for candidate in candidates:
+        assert np.allclose(_run(candidate.sch.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_every_target_compiles_every_kind(name: str) -> None:
+    """Machine code for CPUs that need not be here; each kind with another epilogue."""
+    target = ELSEWHERE[name]
+    for kind, epilogue in zip(("dense", "grouped", "depthwise"), EPILOGUES[1:], strict=False):
+        block = target.vector_bits // 32
+        module = Kernel(kind, in_block=block, out_block=block, epilogue=epilogue).module()
+        for variant in _variants(module, target, range(1, 2))[-2:]:
+            _compile(variant.mod, target)
+
+
+@pytest.mark.parametrize(
+    ("name", "instruction"),
+    [("avx512", "%zmm"), ("avx2", "vfmadd231ps"), ("neon", "fmla\t")],
+)
+def test_tiles_become_vector_multiply_adds(name: str, instruction: str) -> None:
+    target = ELSEWHERE[name]
+    block = target.vector_bits // 32
+    module = Kernel(in_block=block, out_block=block, size=(8, 8)).module()
+    [variant, *_] = _variants(module, target, range(1, 2))
+    assembly = str(_compile(variant.mod, target).inspect_source("asm"))
+    assert assembly.count(instruction) >= 8
+
+
+def test_variants_differ_in_where_the_padding_is_made_and_which_axis_comes_first() -> None:
+    variants = _variants(Kernel().module(), NATIVE, range(1, 2))
+    assert len(variants) == 4
+    assert len({variant.mod.script() for variant in variants}) == 4
+
+
+def test_convolutions_get_register_tiles_and_the_rest_the_generic_space() -> None:
+    from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, ScheduleFn
+
+    from tunekit.graph.tasks import Task
+    from tunekit.search.spaces import space_for
+
+    def task(module: Any) -> Task:
+        return Task("task", module, "0", weight=1, flops=1.0, bytes=1)
+
+    import tvm
+    from tvm import te
+
+    assert isinstance(space_for(task(Kernel().module()), NATIVE), ScheduleFn)
+    matmul = te.create_prim_func(_other_kernels()["matmul"]())
+    assert isinstance(space_for(task(tvm.IRModule({"main": matmul})), NATIVE), PostOrderApply)

@@ -1,0 +1,115 @@
+"""Finals: whoever wins in turns gets compiled, whatever the seconds of the session said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tvm
+import tvm_ffi
+import wild_kernels as wild
+from tvm import te
+from tvm.s_tir import Schedule
+
+from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload, toolchain_key
+from tunekit.graph.tasks import Task
+from tunekit.library.apply import best_records
+from tunekit.search.engine import TrialEngine
+from tunekit.search.finals import hold_final
+from tunekit.search.trial import MeasureOptions
+from tunekit.target import ResolvedTarget
+from tunekit.toolchain import versions
+
+_HOST = "host"
+
+
+@pytest.fixture(scope="module")
+def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, False, 2 << 30)
+    with TrialEngine(options) as engine:
+        yield engine
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    with Catalogue.open(tmp_path / "catalogue.db") as catalogue:
+        yield catalogue
+
+
+def _matmul() -> tvm.ir.IRModule:
+    a, b = te.placeholder((256, 256), name="a"), te.placeholder((256, 256), name="b")
+    k = te.reduce_axis((0, 256), name="k")
+    c = te.compute((256, 256), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
+    return tvm.IRModule({"main": te.create_prim_func([a, b, c])})
+
+
+def _slow(schedule: Schedule) -> None:
+    """Each step of the innermost loop is a row further: ten times as slow and more."""
+    i, j, k = schedule.get_loops("c")
+    schedule.reorder(k, j, i)
+
+
+def _fast(schedule: Schedule) -> None:
+    i, j, k = schedule.get_loops("c")
+    schedule.reorder(i, k, j)
+    schedule.vectorize(schedule.split(j, [None, 16])[1])
+
+
+def _trial(task_id: int, schedule: Callable[[Schedule], None], seconds: float) -> NewTrial:
+    traced = Schedule(_matmul())
+    schedule(traced)
+    return NewTrial(
+        task_id=task_id,
+        candidate_digest=schedule.__name__,
+        trace_json=tvm.ir.save_json(traced.trace),
+        run_seconds=(seconds,),
+    )
+
+
+def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: TrialEngine) -> None:
+    candidates = [wild.candidate(key, wild.good()) for key in range(3)]
+    outcomes = list(engine.measure(candidates, rounds=4))
+    assert sorted(outcome.key for outcome in outcomes) == [0, 1, 2]
+    for outcome in outcomes:
+        assert outcome.run_seconds is not None
+        assert len(outcome.run_seconds) == 4 * engine.options.repeat
+
+
+def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
+    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    module = _matmul()
+    task = Task("matmul", module, str(tvm_ffi.structural_hash(module)), 1, 1.0, 1)
+    session = catalogue.begin_session(
+        NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
+    )
+    workload = NewWorkload(task.structural_hash, tvm.ir.save_json(module), "", "matmul")
+    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
+    lucky, better = catalogue.add_trials(
+        session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.5e-6)]
+    )
+
+    def chosen() -> list[int]:
+        return [record.trial_id for record in best_records(catalogue, [task], native, _HOST)]
+
+    assert chosen() == [lucky]
+    records = catalogue.records(
+        structural_hashes=[task.structural_hash],
+        target_json=native.spec,
+        host_fingerprint=_HOST,
+        toolchain_key=toolchain_key(versions()),
+        top_k=4,
+    )
+    seconds = hold_final(records, engine, catalogue)
+    assert seconds is not None
+    assert len(seconds) == 3 * engine.options.repeat
+    assert chosen() == [better]
+
+    # A trial that is measured later and is faster than the winner was takes its place.
+    (later,) = catalogue.add_trials(session.id, [_trial(task_id, _slow, min(seconds) / 2)])
+    assert chosen() == [later]
+
+
+def test_a_single_candidate_needs_no_final(engine: TrialEngine, catalogue: Catalogue) -> None:
+    assert hold_final([], engine, catalogue) is None

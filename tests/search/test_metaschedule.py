@@ -1,0 +1,114 @@
+"""MetaSchedule's objects as tunekit makes them: repeatable, restorable, without the 47 s import."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import tvm
+import tvm_ffi
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.database import MemoryDatabase
+
+from tunekit.search.metaschedule import (
+    cost_model,
+    generic_space,
+    load_trace,
+    tune_context,
+    without_tensor_intrinsics,
+)
+from tunekit.target import ResolvedTarget
+
+_INTRINSICS = "tvm.s_tir.tensor_intrin"
+
+
+def _matmul() -> tvm.ir.IRModule:
+    a, b = te.placeholder((32, 32), name="a"), te.placeholder((32, 32), name="b")
+    k = te.reduce_axis((0, 32), name="k")
+    c = te.compute((32, 32), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
+    return tvm.IRModule({"main": te.create_prim_func([a, b, c])})
+
+
+def _candidates(target: ResolvedTarget, seed: int) -> list[Schedule]:
+    context = tune_context(
+        _matmul(),
+        target,
+        generic_space(target),
+        name="matmul",
+        seed=seed,
+        population=16,
+        threads=1,  # with more, who replays what is a matter of luck
+    )
+    context.pre_tuning(
+        max_trials=64,
+        num_trials_per_iter=8,
+        database=MemoryDatabase(),
+        cost_model=cost_model(1, 0),
+    )
+    return [candidate.sch for candidate in context.generate_measure_candidates()]
+
+
+@pytest.fixture(scope="module")
+def schedules(native: ResolvedTarget) -> list[Schedule]:
+    return _candidates(native, seed=1)
+
+
+def _digests(schedules: list[Schedule]) -> list[int]:
+    return [tvm_ffi.structural_hash(schedule.mod) for schedule in schedules]
+
+
+def test_a_trace_read_back_from_text_gives_the_same_code(schedules: list[Schedule]) -> None:
+    assert len(schedules) >= 4
+    for schedule in schedules:
+        again = Schedule(_matmul())
+        load_trace(tvm.ir.save_json(schedule.trace)).apply_to_schedule(again, remove_postproc=False)
+        assert tvm_ffi.structural_equal(again.mod, schedule.mod)
+
+
+def test_a_trace_survives_being_read_and_saved_twice(schedules: list[Schedule]) -> None:
+    text = tvm.ir.save_json(schedules[0].trace)
+    again = Schedule(_matmul())
+    load_trace(tvm.ir.save_json(load_trace(text))).apply_to_schedule(again, remove_postproc=False)
+    assert tvm_ffi.structural_equal(again.mod, schedules[0].mod)
+
+
+def test_a_trace_read_back_can_be_printed(schedules: list[Schedule]) -> None:
+    saved = tvm.ir.save_json(schedules[0].trace)
+    assert str(load_trace(saved)) == str(schedules[0].trace)
+
+
+def test_one_seed_gives_one_batch_and_another_seed_another(
+    native: ResolvedTarget, schedules: list[Schedule]
+) -> None:
+    assert _digests(_candidates(native, seed=1)) == _digests(schedules)
+    assert _digests(_candidates(native, seed=2)) != _digests(schedules)
+
+
+def test_a_context_neither_imports_tensor_intrinsics_nor_leaves_a_stub(
+    schedules: list[Schedule],
+) -> None:
+    assert schedules
+    assert _INTRINSICS not in sys.modules
+    assert not hasattr(tvm.s_tir, "tensor_intrin")
+
+
+def test_the_stub_is_taken_away_also_after_an_error() -> None:
+    def fail() -> None:
+        import tvm.s_tir.tensor_intrin  # noqa: F401
+
+        assert not hasattr(sys.modules[_INTRINSICS], "__file__")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), without_tensor_intrinsics():
+        fail()
+    assert _INTRINSICS not in sys.modules
+    assert not hasattr(tvm.s_tir, "tensor_intrin")
+
+
+def test_intrinsics_that_someone_imported_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = type(sys)(_INTRINSICS)
+    monkeypatch.setitem(sys.modules, _INTRINSICS, theirs)
+    with without_tensor_intrinsics():
+        assert sys.modules[_INTRINSICS] is theirs
+    assert sys.modules[_INTRINSICS] is theirs

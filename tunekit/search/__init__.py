@@ -1,0 +1,1 @@
+"""The search: tasks and a budget become measured trials."""

@@ -1,0 +1,140 @@
+"""The tuner's side of the measuring server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+from tunekit.catalogue.entries import FailureKind
+from tunekit.errors import SandboxError
+from tunekit.search.trial import Candidate, MeasureOptions, Outcome
+
+_START_TIMEOUT_S = 120.0
+
+
+class TrialEngine:
+    """Builds and measures candidates in processes of their own.
+
+    A context manager: the server starts on first use and ends with the block.
+    """
+
+    def __init__(self, options: MeasureOptions) -> None:
+        self.options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._ready = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def __enter__(self) -> TrialEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Starts the server without waiting for it: it warms up while the tuner samples."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        mine, theirs = socket.socketpair()
+        environment = {
+            **os.environ,
+            "TVM_NUM_THREADS": str(self.options.threads),
+            # Symbolizing a C++ backtrace takes TVM up to tens of seconds a failure.
+            "TVM_BACKTRACE": "0",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tunekit.search.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._connection = Connection(mine.detach())
+        self._ready = False
+
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+        """Outcomes of all candidates, each as soon as it is known, in no promised order.
+
+        With several `rounds` the candidates (16 at a time) are measured in turns, so that a slow
+        second of the host meets all of them; an outcome then has the seconds of all its rounds.
+
+        Raises:
+            SandboxError: the server itself cannot be started.
+        """
+        self.start()
+        self._await_ready()
+        open_keys = {candidate.key for candidate in candidates}
+        try:
+            self._socket.send((self.options, list(candidates), rounds))
+            while open_keys:
+                outcome = self._socket.recv()
+                open_keys.discard(outcome.key)
+                yield outcome
+        except GeneratorExit:
+            # Whoever stops listening would find the rest of this batch among the next one's.
+            self._stop()
+            raise
+        except (EOFError, OSError):
+            # The server died, which no candidate should be able to cause: count what was under
+            # way as lost and go on with a fresh one.
+            text = f"the measuring server ended: {self._tail()}"
+            self._stop()
+            for key in sorted(open_keys):
+                yield Outcome(key, None, FailureKind.CRASH, text, 0.0, 0.0)
+
+    def close(self) -> None:
+        """Ends the server and whatever it is measuring."""
+        self._stop()
+        self._log.close()
+
+    @property
+    def _socket(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _await_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            if not self._socket.poll(_START_TIMEOUT_S):
+                raise EOFError
+            self._socket.recv()
+        except (EOFError, OSError) as error:
+            tail = self._tail()
+            self._stop()
+            raise SandboxError(
+                f"the measuring server did not start: {tail}",
+                hint="run `tunekit doctor` to see what is missing",
+            ) from error
+        self._ready = True
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _tail(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
