@@ -1,0 +1,229 @@
+"""A contestant: one runtime in a process of its own, which times itself when it is its turn.
+
+    python -m tunekit.bench.contestant <package.module:Class> <command fd> <reply fd>
+
+Commands come one JSON object a line on a pipe of their own, and replies go back on another, so
+whatever a library prints cannot be taken for an answer: standard output and standard error are
+the parent's log file. A process whose parent is gone ends itself, even in the middle of a run.
+
+    {"do": "load", "plan": {...}, "inputs": FILE, "names": [...], "threads": N}
+    {"do": "run", "seconds": S, "least": N, "most": N, "untimed": N}
+    {"do": "outputs", "to": FILE}
+    {"do": "close"}
+
+A reply is {"ok": true, ...} or {"ok": false, "error": one line, "trace": text}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import textwrap
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunekit.bench.runtimes.base import Runtime
+
+# A process is at rest when it uses less than this share of one core.
+_REST_SHARE = 0.1
+_REST_WINDOW_S = 0.02
+_REST_LIMIT_S = 2.0
+
+_REASON_CHARACTERS = 160
+_DETAIL_CHARACTERS = 3000
+
+
+def main(arguments: list[str]) -> None:
+    """Answers commands until the pipe closes."""
+    place, command_fd, reply_fd = arguments[0], int(arguments[1]), int(arguments[2])
+    _end_with_parent(command_fd)
+    # Ctrl-C is for the parent, which ends this process when it has tidied up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    with (
+        os.fdopen(command_fd, "r", encoding="utf-8") as commands,
+        os.fdopen(reply_fd, "w", encoding="utf-8") as replies,
+    ):
+        _answer(place, commands, replies)
+    # Not sys.exit: some libraries crash or wait for their threads while the interpreter ends.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
+    runtime: Runtime | None = None
+    for line in commands:
+        command = json.loads(line)
+        do = command.pop("do")
+        try:
+            if do == "load":
+                runtime, reply = _load(place, **command)
+            elif runtime is None:
+                raise RuntimeError(f"'{do}' before 'load'")
+            elif do == "run":
+                reply = _run(runtime, **command)
+            elif do == "outputs":
+                reply = _outputs(runtime, **command)
+            elif do == "close":
+                runtime.close()
+                reply = {}
+            else:
+                raise ValueError(f"unknown command '{do}'")
+            answer = {"ok": True, **reply, **memory()}
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is its row's reason
+            answer = {
+                "ok": False,
+                "error": first_line(error),
+                "kind": type(error).__name__,
+                "trace": whole_text(error),
+            }
+        replies.write(json.dumps(answer) + "\n")
+        replies.flush()
+        if do == "close":
+            return
+
+
+def _load(
+    place: str, *, plan: dict[str, Any], inputs: str, names: list[str], threads: int
+) -> tuple[Runtime, dict[str, Any]]:
+    import numpy as np
+
+    module_name, _, class_name = place.partition(":")
+    runtime: Runtime = getattr(importlib.import_module(module_name), class_name)()
+    with np.load(inputs) as archive:
+        arrays = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
+    start = time.perf_counter()
+    settings = runtime.load(plan, arrays, threads)
+    return runtime, {"settings": settings, "load_s": time.perf_counter() - start}
+
+
+def _run(
+    runtime: Runtime, *, seconds: float, least: int, most: int, untimed: int
+) -> dict[str, Any]:
+    """One turn: `untimed` runs, then timed ones for `seconds`, between `least` and `most` of them.
+
+    What a result holds is let go after the clock is read, and the garbage collector waits.
+    """
+    infer, clock = runtime.infer, time.perf_counter_ns
+    samples_ns: list[int] = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(untimed):
+            infer()
+        cpu_start, start_ns = time.process_time_ns(), clock()
+        while True:
+            before = clock()
+            result = infer()
+            after = clock()
+            samples_ns.append(after - before)
+            del result
+            if len(samples_ns) >= most:
+                break
+            if after - start_ns >= seconds * 1e9 and len(samples_ns) >= least:
+                break
+        wall_ns, cpu_ns = clock() - start_ns, time.process_time_ns() - cpu_start
+    finally:
+        gc.enable()
+    return {
+        "seconds": [sample / 1e9 for sample in samples_ns],
+        "wall_s": wall_ns / 1e9,
+        "cpu_s": cpu_ns / 1e9,
+        "at_rest": _come_to_rest(),
+    }
+
+
+def _come_to_rest() -> bool:
+    """Waits until this process's threads have stopped spinning; False if they never do.
+
+    Thread pools keep their threads awake for some milliseconds after the last work (ONNX
+    Runtime for 40), which would be taken from whoever has the next turn.
+    """
+    deadline = time.perf_counter() + _REST_LIMIT_S
+    while time.perf_counter() < deadline:
+        cpu, wall = time.process_time(), time.perf_counter()
+        time.sleep(_REST_WINDOW_S)
+        if time.process_time() - cpu < _REST_SHARE * (time.perf_counter() - wall):
+            return True
+    return False
+
+
+def _outputs(runtime: Runtime, *, to: str) -> dict[str, Any]:
+    import numpy as np
+
+    arrays = [np.asarray(array) for array in runtime.arrays(runtime.infer())]
+    np.savez(to, *arrays)
+    return {"count": len(arrays)}
+
+
+def memory() -> dict[str, int]:
+    """This process's resident memory in bytes: the most it ever had, and now (0 if unknown).
+
+    Linux says both in /proc/self/status. Elsewhere `ru_maxrss` stands in for the peak; on Linux
+    it would not do, as a process starts with its parent's.
+    """
+    fields = {"VmHWM": 0, "VmRSS": 0}
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key in fields:
+                fields[key] = int(value.split()[0]) * 1024
+    except OSError:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        fields["VmHWM"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_rss_bytes": fields["VmHWM"], "rss_bytes": fields["VmRSS"]}
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line: its type, and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return f"{type(error).__name__}: {textwrap.shorten(lines[0], _REASON_CHARACTERS)}"
+
+
+def whole_text(error: BaseException) -> str:
+    """An exception with its traceback, without the middle of it where it prints whole tensors."""
+    text = "".join(traceback.format_exception(error))
+    if len(text) <= 2 * _DETAIL_CHARACTERS:
+        return text
+    return f"{text[:_DETAIL_CHARACTERS]}\n[...]\n{text[-_DETAIL_CHARACTERS:]}"
+
+
+def _end_with_parent(command_fd: int) -> None:
+    """Makes this process die with its parent, whatever it is doing then.
+
+    The kernel does it where it can (Linux); a thread that waits for the pipe to close does it
+    elsewhere, unless the main thread sits in code that holds the interpreter lock.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(command_fd, 0)  # hang-up and error are always reported
+
+    def wait() -> None:
+        poll.poll()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,64 @@
+"""OpenVINO on its CPU plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunekit.bench.runtimes.base import Preparation, Runtime
+
+if TYPE_CHECKING:
+    from tunekit.bench.runtimes.base import Array
+
+
+class OpenVINO(Runtime):
+    """The latency hint, one stream on all threads, inputs bound once, and fp32 asked for.
+
+    On a CPU with AVX512_BF16 or AMX the plugin computes fp32 models in bfloat16 unless told
+    otherwise. That would be another contest: everyone here computes in the model's own precision.
+    """
+
+    name = "openvino"
+    needs: ClassVar[Mapping[str, str]] = {"openvino": "openvino", "onnx": "onnx"}
+
+    @classmethod
+    def prepare(cls, preparation: Preparation) -> dict[str, Any]:
+        from tunekit.models.export import onnx_file
+
+        return {"file": str(onnx_file(preparation.source, preparation.cache))}
+
+    def load(
+        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
+    ) -> dict[str, Any]:
+        import openvino as ov
+
+        core = ov.Core()
+        compiled = core.compile_model(
+            plan["file"],
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": "f32",
+            },
+        )
+        self._request = compiled.create_infer_request()
+        # The request reads these arrays in place: they must live as long as it does.
+        self._inputs = [ov.Tensor(array, shared_memory=True) for array in inputs.values()]
+        for port in compiled.inputs:
+            position = next(index for index, name in enumerate(inputs) if name in port.get_names())
+            self._request.set_tensor(port, self._inputs[position])
+        return {
+            "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "precision": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
+            "streams": int(compiled.get_property("NUM_STREAMS")),
+            "performance_hint": str(compiled.get_property("PERFORMANCE_HINT")),
+        }
+
+    def infer(self) -> object:
+        self._request.infer()
+        return self._request
+
+    def arrays(self, result: Any) -> Sequence[Array]:
+        return [tensor.data.copy() for tensor in result.output_tensors]

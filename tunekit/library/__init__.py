@@ -1,0 +1,22 @@
+"""The compiled model: records applied, verified, written with its manifest."""
+
+from __future__ import annotations
+
+from tunekit.library.compile import (
+    Library,
+    build_unscheduled,
+    compile_recipe,
+    compile_staged,
+    tuned_library,
+)
+from tunekit.library.manifest import Manifest, load_manifest
+
+__all__ = [
+    "Library",
+    "Manifest",
+    "build_unscheduled",
+    "compile_recipe",
+    "compile_staged",
+    "load_manifest",
+    "tuned_library",
+]

@@ -1,0 +1,326 @@
+"""From a staged model and a catalogue to a library on disk that is right."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit import __version__
+from tunekit.cache import ContentCache, content_key, file_digest
+from tunekit.catalogue import Catalogue, NewLibrary
+from tunekit.errors import CompileError, UsageError, VerificationFailed
+from tunekit.graph.prepare import PREPARATION_VERSION
+from tunekit.graph.staging import Staged, stage
+from tunekit.host import detect_host
+from tunekit.library.apply import Applied, apply_records, best_records
+from tunekit.library.manifest import (
+    LIBRARY_FILE,
+    MANIFEST_FILE,
+    RECIPE_FILE,
+    Manifest,
+    TaskEntry,
+    TensorEntry,
+    load_manifest,
+)
+from tunekit.models.compare import compare
+from tunekit.recipe import Recipe, Tuning, dump_recipe, recipe_digest
+from tunekit.sandbox import run_library
+from tunekit.target import ResolvedTarget, resolve_target
+from tunekit.toolchain import versions
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tunekit.models.spec import TensorSpec
+
+_VERIFY_TIMEOUT_S = 1800.0
+_VERIFY_SEEDS = (1, 2)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library on disk: `path` is its .so, `manifest` the content of the manifest beside it."""
+
+    path: Path
+    manifest: Manifest
+
+
+def compile_recipe(
+    recipe: Recipe,
+    *,
+    output: Path | None = None,
+    cache: ContentCache | None = None,
+    say: Say = lambda _: None,
+) -> Library:
+    """Compiles a recipe's model with the best records of its catalogue.
+
+    Args:
+        recipe: the recipe; its `catalogue` is read, and created if there is none.
+        output: the library's folder; `<recipe.output>/<recipe.name>` if left out.
+        cache: of imported models.
+        say: told what is done, a line at a time.
+
+    Raises:
+        VerificationFailed: the library's outputs differ from the reference.
+        TunekitError: as for `stage`.
+    """
+    folder = output or library_folder(recipe)
+    resolve_target(recipe.target)
+    require_writable(folder)
+    with Catalogue.open(recipe.catalogue) as catalogue:
+        staged = stage(recipe, cache or ContentCache(), say)
+        return compile_staged(staged, catalogue, folder=folder, say=say)
+
+
+def compile_staged(
+    staged: Staged,
+    catalogue: Catalogue,
+    *,
+    folder: Path,
+    say: Say,
+    session_id: str | None = None,
+) -> Library:
+    """Compiles, verifies and writes a staged model's library into `folder`, all or nothing."""
+    host = detect_host()
+    records = best_records(catalogue, staged.tasks, staged.target, host.fingerprint)
+    say(f"compiling {staged.recipe.name} for {_target_name(staged.target)}")
+    applied = apply_records(staged.graph, staged.tasks, records, staged.target)
+    say(coverage_line(applied, len(staged.tasks)))
+    with _replacing(folder) as temporary:
+        path = temporary / LIBRARY_FILE
+        export(applied.module, staged.target, path)
+        errors = verify(path, staged)
+        manifest = _manifest(staged, applied, catalogue, path, errors)
+        manifest.write(temporary)
+        (temporary / RECIPE_FILE).write_text(dump_recipe(staged.recipe), "utf-8")
+    say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
+    catalogue.add_library(
+        NewLibrary(
+            name=manifest.name,
+            path=str((folder / LIBRARY_FILE).resolve()),
+            sha256=manifest.sha256,
+            recipe_digest=manifest.recipe_digest,
+            manifest=manifest.model_dump(mode="json"),
+            session_id=session_id,
+        )
+    )
+    return Library(folder / LIBRARY_FILE, manifest)
+
+
+def tuned_library(recipe: Recipe, *, say: Say = lambda _: None) -> Library:
+    """The library that a recipe's artifacts folder holds, compiled if it has none that fits."""
+    folder = library_folder(recipe)
+    if (folder / MANIFEST_FILE).is_file():
+        manifest = load_manifest(folder)
+        path = folder / manifest.library
+        fits = recipe.layout in (
+            "auto",
+            manifest.layout,
+        ) and manifest.work_digest == _work_digest(recipe, resolve_target(recipe.target))
+        if fits and path.is_file() and file_digest(path) == manifest.sha256:
+            return Library(path, manifest)
+        say(f"{folder} holds another library; compiling")
+    return compile_recipe(recipe, say=say)
+
+
+def build_unscheduled(
+    recipe: Recipe, *, cache: ContentCache | None = None, say: Say = lambda _: None
+) -> Path:
+    """A library of the model as imported, compiled by TVM's default pipeline: naive loops.
+
+    Returns the path of the .so, in the cache.
+    """
+    from tunekit.models import import_model, load_source
+
+    cache = cache or ContentCache()
+    target = resolve_target(recipe.target)
+    key = content_key("unscheduled", _work_digest(recipe, target), versions())
+    entry = cache.get("unscheduled", key)
+    if entry is None:
+        imported = import_model(
+            load_source(recipe.model, cache),
+            max_relative_error=recipe.reference.import_relative_error,
+            cache=cache,
+            say=say,
+        )
+        say("compiling without schedules")
+        with cache.put("unscheduled", key) as temporary:
+            export(imported.module, target, temporary / LIBRARY_FILE)
+        entry = cache.get("unscheduled", key)
+        if entry is None:
+            raise CompileError(
+                "the compiled library did not survive in the cache",
+                hint="is the disk full? TUNEKIT_CACHE names another folder",
+            )
+    return entry / LIBRARY_FILE
+
+
+def export(module: IRModule, target: ResolvedTarget, path: Path) -> None:
+    """Builds a Relax module and links it into a shared library at `path`.
+
+    Raises:
+        CompileError: TVM or the system's linker failed.
+    """
+    import tvm
+
+    try:
+        with target.tvm:
+            executable = tvm.compile(module, target=target.tvm)
+        executable.export_library(str(path))
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise CompileError(
+            f"the model could not be compiled: {lines[-1] if lines else error}",
+            hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
+        ) from error
+
+
+def verify(path: Path, staged: Staged) -> tuple[float, ...]:
+    """Runs a library beside the reference on seeded inputs; the relative error of each.
+
+    Raises:
+        VerificationFailed: one is above the recipe's tolerance, or not a number.
+        SandboxError: the library crashed or hung.
+    """
+    source = staged.source
+    inputs = [source.sample_inputs(staged.recipe.model.seed + seed) for seed in _VERIFY_SEEDS]
+    actual = run_library(
+        path,
+        inputs,
+        input_names=[spec.name for spec in source.inputs],
+        device=staged.target.device,
+        threads=staged.target.cores,
+        timeout_s=_VERIFY_TIMEOUT_S,
+    )
+    limit = staged.recipe.reference.relative_error
+    errors = []
+    for values, outputs in zip(inputs, actual, strict=True):
+        comparison = compare(source.reference(values), outputs)
+        if not comparison.within(limit):
+            raise VerificationFailed(
+                f"the library's outputs differ from {source.framework}'s: relative error "
+                f"{comparison.relative_error:.2e}, allowed {limit:.0e}",
+                hint="nothing was written; reference.relative_error in the recipe is the limit",
+            )
+        errors.append(comparison.relative_error)
+    return tuple(errors)
+
+
+def library_folder(recipe: Recipe) -> Path:
+    """Where a recipe's library goes."""
+    return Path(recipe.output) / recipe.name
+
+
+def require_writable(folder: Path) -> None:
+    """Refuses an output folder that cannot be written, before anything is spent on its content.
+
+    Raises:
+        UsageError: it is a file, or cannot be created or written.
+    """
+    # Tried in what exists of it: a command that is refused later leaves no empty folder.
+    existing = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to the output folder {folder}: {error.strerror or error}",
+            hint="choose another with --artifacts (or -o)",
+        ) from error
+
+
+def coverage_line(applied: Applied, kernels: int) -> str:
+    """One line on how much of the model the records cover."""
+    line = (
+        f"coverage: {applied.coverage:.1%} of the estimated latency, "
+        f"{len(applied.records)} of {kernels} kernels have an applied record"
+    )
+    return line if applied.records else f"{line}; the library is unscheduled"
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files replace those in `folder` if the block ends well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        yield temporary
+        # The manifest last: whoever finds it finds the library it describes.
+        for file in sorted(temporary.iterdir(), key=lambda file: file.name == MANIFEST_FILE):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _manifest(
+    staged: Staged,
+    applied: Applied,
+    catalogue: Catalogue,
+    path: Path,
+    errors: tuple[float, ...],
+) -> Manifest:
+    recipe = staged.recipe
+    entries = []
+    for task in staged.tasks:
+        record = applied.records.get(task.structural_hash)
+        entries.append(
+            TaskEntry(
+                name=task.name,
+                structural_hash=task.structural_hash,
+                weight=task.weight,
+                flops=task.flops,
+                latency_s=record.mean_s if record else None,
+                trial_id=record.trial_id if record else None,
+            )
+        )
+    return Manifest(
+        name=recipe.name,
+        sha256=file_digest(path),
+        size_bytes=path.stat().st_size,
+        created_at=datetime.now(timezone.utc),
+        inputs=tuple(_tensor_entry(spec) for spec in staged.source.inputs),
+        outputs=tuple(_tensor_entry(spec) for spec in staged.source.outputs),
+        target=dict(recipe.target) if isinstance(recipe.target, dict) else {"kind": recipe.target},
+        device=staged.target.device,
+        layout=staged.graph.layout,
+        layout_transforms=staged.graph.transforms,
+        coverage=applied.coverage,
+        applied=len(applied.records),
+        kernels=len(staged.tasks),
+        estimated_latency_s=applied.latency_s,
+        relative_errors=errors,
+        model_digest=staged.source.digest,
+        work_digest=_work_digest(recipe, staged.target),
+        recipe_digest=recipe_digest(recipe),
+        recipe=recipe.model_dump(mode="json"),
+        catalogue=catalogue.place,
+        host=detect_host().as_dict(),
+        versions={"tunekit": __version__, **versions()},
+        tasks=tuple(entries),
+    )
+
+
+def _tensor_entry(spec: TensorSpec) -> TensorEntry:
+    return TensorEntry(name=spec.name, shape=spec.shape, dtype=spec.dtype)
+
+
+def _work_digest(recipe: Recipe, target: ResolvedTarget) -> str:
+    """Of model, target and preparation, but not of the layout (the manifest names it, where a
+    recipe may leave it open) nor of the budget."""
+    work = recipe.model_copy(update={"target": target.spec, "tuning": Tuning(), "layout": "auto"})
+    return content_key(recipe_digest(work), PREPARATION_VERSION)
+
+
+def _target_name(target: ResolvedTarget) -> str:
+    cores = "" if target.kind == "cuda" else f", {target.cores} threads"
+    return f"{target.cpu or target.kind}{cores}"

@@ -1,0 +1,106 @@
+"""The manifest: what a compiled library is, where it came from and how good it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tunekit.errors import UsageError
+
+LIBRARY_FILE = "model.so"
+MANIFEST_FILE = "manifest.json"
+RECIPE_FILE = "recipe.yaml"
+MANIFEST_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorEntry(_Frozen):
+    """An input or output of the library's `main`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class TaskEntry(_Frozen):
+    """One kernel of the library.
+
+    `latency_s` is the measured mean of one call, None where no record was applied.
+    """
+
+    name: str
+    structural_hash: str
+    weight: int
+    flops: float
+    latency_s: float | None
+    trial_id: int | None
+
+
+class Manifest(_Frozen):
+    """Everything that has to be known about a library besides its bytes.
+
+    Attributes:
+        coverage: share of the estimated latency whose kernels have an applied record, 0 to 1.
+        applied: kernels with an applied record.
+        estimated_latency_s: sum over the kernels with a record, weighted by their calls.
+        relative_errors: max abs error / max abs reference, one for each seeded input.
+        work_digest: of the model, target, layout and preparation: libraries with equal ones are
+            interchangeable.
+    """
+
+    manifest_version: int = MANIFEST_VERSION
+    name: str
+    library: str = LIBRARY_FILE
+    sha256: str
+    size_bytes: int
+    created_at: datetime
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    target: dict[str, Any]
+    device: str
+    layout: str
+    layout_transforms: int
+    coverage: float
+    applied: int
+    kernels: int
+    estimated_latency_s: float | None
+    relative_errors: tuple[float, ...]
+    model_digest: str
+    work_digest: str
+    recipe_digest: str
+    recipe: dict[str, Any]
+    catalogue: str
+    host: dict[str, Any]
+    versions: dict[str, str]
+    tasks: tuple[TaskEntry, ...]
+
+    def write(self, folder: Path) -> None:
+        """Writes manifest.json into `folder`."""
+        (folder / MANIFEST_FILE).write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Reads the manifest in a library's folder.
+
+    Raises:
+        UsageError: there is none, or it is not one.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder} has no {MANIFEST_FILE}", hint="`tunekit compile RECIPE` writes one"
+        ) from error
+    except (ValidationError, ValueError, OSError) as error:
+        raise UsageError(
+            f"{path} is not a manifest that this tunekit reads: {str(error).splitlines()[0]}",
+            hint="compile again: `tunekit compile RECIPE`",
+        ) from error
