@@ -1,0 +1,113 @@
+"""`tunekit`: the verbs, and the one place that turns errors into messages and exit codes.
+
+A verb's module is imported only when the verb is used (or all verbs are listed), and none of
+them imports TVM or torch before it has work for them: help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tunekit import __version__
+from tunekit.cli.style import new_typer
+from tunekit.errors import Interrupted, TunekitError, UsageError
+from tunekit.wording import did_you_mean
+
+VERBS: dict[str, str] = {
+    "doctor": "tunekit.cli.doctor:doctor",
+    "recipe": "tunekit.cli.recipe:app",
+    "tune": "tunekit.cli.tune:tune",
+    "compile": "tunekit.cli.compile:compile",
+    "bench": "tunekit.cli.bench:bench",
+}
+"""Each verb's ``module:attribute``: a function with typer annotations, or a typer app."""
+
+
+class VerbGroup(TyperGroup):
+    """The verbs of VERBS, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS:
+            raise UsageError(
+                f"no such command {cmd_name!r}{did_you_mean(cmd_name, VERBS)}",
+                hint="tunekit --help lists them",
+            )
+        return load_verb(cmd_name, VERBS[cmd_name])
+
+    def invoke(self, ctx: Any) -> Any:
+        # Typer would end on Ctrl-C without a word.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+
+
+def load_verb(name: str, place: str) -> Any:
+    """The command that ``module:attribute`` defines."""
+    module, _, attribute = place.partition(":")
+    verb = getattr(importlib.import_module(module), attribute)
+    if not isinstance(verb, typer.Typer):
+        function, verb = verb, new_typer()
+        verb.command(name)(function)
+    command = typer.main.get_command(verb)
+    command.name = name
+    return command
+
+
+app = new_typer(cls=VerbGroup, no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tunekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """From a trained model to the fastest verified shared library for this machine."""
+
+
+def run_guarded(call: Callable[[], object], *, verbose: bool) -> int:
+    """Run it; a TunekitError or Ctrl-C becomes a message on standard error and its exit code.
+
+    ``verbose`` adds the traceback. Any other exception is a bug and passes through.
+    """
+    try:
+        call()
+    except TunekitError as error:
+        return _report(error, verbose=verbose)
+    except KeyboardInterrupt:
+        return _report(Interrupted("interrupted"), verbose=verbose)
+    return 0
+
+
+def _report(error: TunekitError, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_guarded(app, verbose=not {"--verbose", "-v"}.isdisjoint(sys.argv[1:])))

@@ -1,0 +1,105 @@
+"""`tunekit doctor`: the versions, the machine, and whether tuning works here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunekit.cli.style import Verbose
+
+if TYPE_CHECKING:
+    from tunekit.diagnosis import Check
+
+
+class DoctorFormat(str, Enum):
+    """How the findings are written."""
+
+    table = "table"
+    json = "json"
+
+
+def doctor(
+    form: Annotated[
+        DoctorFormat, typer.Option("--format", "-f", help="How to write what was found.")
+    ] = DoctorFormat.table,
+    catalogue: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TUNEKIT_CATALOGUE",
+            metavar="URL",
+            help="The catalogue to look at: a path or SQLAlchemy URL.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the self-test that builds with TVM.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check versions, machine, compiler, runtimes and catalogue, and build something with TVM.
+
+    Each problem comes with its fix. Exit code 1 if tuning would fail.
+    """
+    from tunekit.diagnosis import diagnose
+    from tunekit.recipe.schema import DEFAULT_CATALOGUE
+
+    checks = diagnose(catalogue=catalogue or DEFAULT_CATALOGUE, quick=quick)
+    failed = (
+        _write_table(checks, quick=quick) if form is DoctorFormat.table else _write_json(checks)
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write_json(checks: Iterable[Check]) -> bool:
+    from tunekit.host import detect_host
+    from tunekit.toolchain import versions
+
+    found = list(checks)
+    failed = any(check.status == "problem" for check in found)
+    report = {
+        "ok": not failed,
+        "checks": [asdict(check) for check in found],
+        "host": detect_host().as_dict(),
+        "versions": versions(),
+    }
+    typer.echo(json.dumps(report, indent=2))
+    return failed
+
+
+def _write_table(checks: Iterable[Check], *, quick: bool) -> bool:
+    """Each line as soon as it is known; true if there is a problem."""
+    # Piped, each finding stays on one line, for grep.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    problems = 0
+    for check in checks:
+        problems += check.status == "problem"
+        typer.echo(_wrapped(f"{check.status:<8} {check.name:<20} ", check.found, width))
+        if check.fix and check.status != "ok":
+            # Never wrapped: it is copied and run.
+            typer.echo(f"{'':30}fix: {check.fix}")
+    if problems:
+        typer.echo(f"\n{problems} problem{'' if problems == 1 else 's'}: tuning would fail here.")
+    else:
+        typer.echo("\nNo problems found." if quick else "\nTuning works here.")
+    return problems > 0
+
+
+def _wrapped(start: str, text: str, width: int | None) -> str:
+    if width is None:
+        return start + text
+    return textwrap.fill(
+        text,
+        max(width, len(start) + 30),
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

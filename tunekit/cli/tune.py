@@ -1,0 +1,78 @@
+"""`tunekit tune`: search, measure, compile, verify."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    trials: Annotated[
+        int | None, typer.Option(help="Candidates to measure in all. Default: the recipe's.")
+    ] = None,
+    trials_per_task: Annotated[
+        int | None, typer.Option(help="At most this many candidates for one task.")
+    ] = None,
+    trials_per_task_factor: Annotated[
+        int | None, typer.Option(help="Candidates in all: this many times the number of tasks.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")] = None,
+    catalogue: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TUNEKIT_CATALOGUE",
+            help="Where measurements are kept: a SQLite file or SQLAlchemy URL.",
+        ),
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="Folder that gets the library's folder.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    repeat: Annotated[int | None, typer.Option(help="Samples of a candidate.")] = None,
+    min_repeat_ms: Annotated[
+        int | None, typer.Option(help="Shortest sample, milliseconds.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Limit of one candidate's measurement, seconds.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the measured code.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks of errors.")] = False,
+) -> None:
+    """Tune a recipe's model within a budget of trials, then compile and verify it.
+
+    Every trial is kept in the catalogue as it is measured. Interrupted, the same command goes on
+    where it stopped. The library's folder is printed on standard output.
+    """
+    from tunekit.recipe import load_recipe, override
+
+    wanted = override(
+        load_recipe(recipe),
+        trials=trials,
+        trials_per_task=trials_per_task,
+        trials_per_task_factor=trials_per_task_factor,
+        target=target,
+        layout=layout,
+        catalogue=catalogue,
+        artifacts=artifacts,
+        seed=seed,
+        repeat=repeat,
+        min_repeat_ms=min_repeat_ms,
+        timeout=timeout,
+        threads=threads,
+    )
+    from tunekit.report.tuning import TuningDisplay
+    from tunekit.session import tune_recipe
+
+    with TuningDisplay(quiet=quiet) as display:
+        # With its flags: another budget would be another session.
+        library = tune_recipe(wanted, display, again=shlex.join(["tunekit", *sys.argv[1:]]))
+    typer.echo(str(library.path.parent))

@@ -1,0 +1,43 @@
+"""Results in files: refused before the work when they cannot be written, never half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from tunekit.errors import UsageError
+
+
+def check_writable(path: Path, *, flag: str = "-o") -> None:
+    """Raises UsageError when a file cannot be written at `path`, by trying; leaves nothing."""
+    if path.is_dir():
+        raise UsageError(f"{flag} {path} is a folder", hint="give the name of a file in it")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tunekit-")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {flag} {path}: {error.strerror or error}",
+            hint="choose a folder that exists and that you may write to",
+        ) from error
+    os.close(descriptor)
+    Path(name).unlink()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes the whole text or nothing: a reader never sees a part of it."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tunekit-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files for their owner alone; a report is as open as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

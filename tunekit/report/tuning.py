@@ -1,0 +1,179 @@
+"""The tuning session on standard error: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from tunekit.report import numbers
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from tunekit.search.tuner import Progress, TaskProgress
+
+# Seconds between plain lines, and between redraws of the table.
+_LINE_INTERVAL_S = 15.0
+_DRAW_INTERVAL_S = 0.5
+_ROWS_BESIDES_TASKS = 8
+_COLUMNS_BESIDES_NAMES = 52
+_SHORTEST_NAME = 16
+
+
+class TuningDisplay:
+    """Shows a tuner's progress; a context manager, so that the terminal is always given back."""
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._console: Console | None = None
+        self._last: Progress | None = None
+        self._last_shown = 0.0
+
+    def __enter__(self) -> TuningDisplay:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._console = Console(file=self._stream, highlight=False)
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end_live()
+
+    def _end_live(self) -> None:
+        """Leaves the whole table where the live one was."""
+        if self._live is None:
+            return
+        self._live.stop()
+        self._live = None
+        if self._last is not None and self._console is not None:
+            whole = len(self._last.tasks)
+            self._console.print(task_table(self._last, whole, self._console.width))
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the live table if there is one."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(line)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def update(self, progress: Progress) -> None:
+        """Takes note of the progress and shows it if it is time to."""
+        self._last = progress
+        now = time.monotonic()
+        interval = _DRAW_INTERVAL_S if self._live is not None else _LINE_INTERVAL_S
+        if self._quiet or (now - self._last_shown < interval and progress.phase != "done"):
+            return
+        self._last_shown = now
+        if progress.phase == "done":
+            self._end_live()
+        if self._live is None:
+            print(summary_line(progress), file=self._stream, flush=True)
+            return
+        assert self._console is not None
+        rows = max(self._console.height - _ROWS_BESIDES_TASKS, 5)
+        self._live.update(_view(progress, rows, self._console.width), refresh=True)
+
+
+def summary_line(progress: Progress) -> str:
+    """The session in one line."""
+    parts = [f"{progress.done}/{progress.budget} trials"]
+    if progress.latency_s is not None:
+        parts.append(f"estimated latency {numbers.milliseconds(1e3 * progress.latency_s)} ms")
+    elif progress.tasks:
+        known = sum(task.best_s is not None for task in progress.tasks)
+        parts.append(f"{known} of {len(progress.tasks)} tasks have a time")
+    spending = progress.phase in ("searching", "measuring")
+    if progress.trials_per_minute is not None:
+        parts.append(f"{progress.trials_per_minute:.0f} trials/min")
+    if progress.left_s is not None and spending:
+        parts.append(f"{duration(progress.left_s)} left")
+    failed = failures_text(progress.tasks)
+    if failed:
+        parts.append(f"failed: {failed}")
+    active = next((task.name for task in progress.tasks if task.active), None)
+    if active is not None and progress.phase != "done":
+        parts.append(f"{progress.phase} {active}")
+    return ", ".join(parts)
+
+
+def failures_text(tasks: Iterable[TaskProgress]) -> str:
+    """Failed trials by kind, "" when there are none."""
+    total: Counter[str] = Counter()
+    for task in tasks:
+        for kind, count in task.failures.items():
+            total[kind.value] += count
+    return ", ".join(f"{count} {kind}" for kind, count in total.most_common())
+
+
+def task_table(progress: Progress, rows: int, columns: int) -> RenderableType:
+    """The tasks as a table, those that take most of the latency first, `columns` wide at most."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column("task", no_wrap=True)
+    limit = max(columns - _COLUMNS_BESIDES_NAMES, _SHORTEST_NAME)
+    for title in ("weight", "trials", "failed", "best ms", "GFLOP/s", "share"):
+        table.add_column(title, justify="right", no_wrap=True)
+    total = sum(_share_s(task) for task in progress.tasks)
+    ordered = sorted(progress.tasks, key=lambda task: -_share_s(task))
+    for task in ordered[:rows]:
+        best = task.best_s
+        table.add_row(
+            _shortened(task.name, limit),
+            f"{task.weight:g}",
+            str(task.trials),
+            str(sum(task.failures.values()) or ""),
+            numbers.milliseconds(1e3 * best) if best else "",
+            f"{task.flops / best / 1e9:.1f}" if best and task.flops else "",
+            f"{_share_s(task) / total:.1%}" if best and total else "",
+            style="bold" if task.active else "",
+        )
+    if len(ordered) > rows:
+        table.add_row(f"... and {len(ordered) - rows} more", *[""] * 6, style="dim")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """A time span as a person says it: "45 s", "12 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _view(progress: Progress, rows: int, columns: int) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(task_table(progress, rows, columns), Text(), Text(summary_line(progress)))
+
+
+def _shortened(name: str, limit: int) -> str:
+    """The name without its middle: kernels differ in their beginning and in their number."""
+    if len(name) <= limit:
+        return name
+    end = limit // 3
+    return f"{name[: limit - end - 1]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
+
+
+def _share_s(task: TaskProgress) -> float:
+    return task.weight * task.best_s if task.best_s else 0.0
