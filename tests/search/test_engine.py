@@ -224,7 +224,7 @@ def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
         assert (first.key, first.failure) == (0, None)
         assert sorted(lost) == [1, 2]
         for outcome in lost.values():
-            assert outcome.failure is FailureKind.CRASH
+            assert outcome.failure is FailureKind.LOST_DEVICE
             assert "the measuring server ended" in outcome.text
         assert children
         _, alive = psutil.wait_procs(children, timeout=10)

@@ -71,6 +71,7 @@ class TrialEngine:
 
         With several `rounds` the candidates (16 at a time) are measured in turns, so that a slow
         second of the host meets all of them; an outcome then has the seconds of all its rounds.
+        Where the server itself dies, what it had not yet told is lost (`LOST_DEVICE`).
 
         Raises:
             SandboxError: the server itself cannot be started.
@@ -94,7 +95,7 @@ class TrialEngine:
             text = f"the measuring server ended: {self._tail()}"
             self._stop()
             for key in sorted(open_keys):
-                yield Outcome(key, None, FailureKind.CRASH, text, 0.0, 0.0)
+                yield Outcome(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
 
     def close(self) -> None:
         """Ends the server and whatever it is measuring."""

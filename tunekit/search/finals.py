@@ -12,9 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.search.engine import TrialEngine
 from tunekit.search.metaschedule import load_trace
-from tunekit.search.trial import Candidate, TensorArgument
+from tunekit.search.trial import Candidate, Measurer, TensorArgument
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
@@ -26,7 +25,7 @@ _ROUNDS = 3
 
 
 def hold_final(
-    records: Sequence[Record], engine: TrialEngine, catalogue: Catalogue
+    records: Sequence[Record], engine: Measurer, catalogue: Catalogue
 ) -> tuple[float, ...] | None:
     """Decides which of a workload's records is the fastest, and notes it in the catalogue.
 

@@ -6,7 +6,10 @@ hold text and numbers only: neither side needs the other's TVM objects.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
 
 from tunekit.catalogue.entries import FailureKind
 
@@ -67,7 +70,21 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate: seconds of each run, or a failure with its text."""
+    """What became of a candidate: seconds of each run, or a failure with its text.
+
+    Attributes:
+        key: the candidate's.
+        run_seconds: raw seconds of each sample, None for a failure.
+        failure: why there are no seconds.
+        text: of the failure, "" without one.
+        build_s: wall seconds of the build.
+        run_s: wall seconds of the measurement, its repeats and warm-up included.
+        calibration_s: seconds of the calibration kernel timed beside the samples, None where none
+            was.
+        slowdown: how many times slower than its usual self the host was meanwhile (1.0 = not at
+            all), None where that is not known.
+        device: name of the remote device that measured, None for this machine.
+    """
 
     key: int
     run_seconds: tuple[float, ...] | None
@@ -75,3 +92,43 @@ class Outcome:
     text: str
     build_s: float
     run_s: float
+    calibration_s: float | None = None
+    slowdown: float | None = None
+    device: str | None = None
+
+
+class Measurer(Protocol):
+    """Whatever builds and measures candidates, on this machine or on others.
+
+    A context manager; what it started ends with the block, or with `close`.
+    """
+
+    @property
+    def options(self) -> MeasureOptions:
+        """How it measures."""
+
+    def start(self) -> None:
+        """Begins to get ready and does not wait for it: the tuner searches meanwhile."""
+
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+        """Exactly one outcome for each candidate, as soon as it is known, in no promised order.
+
+        With several `rounds` the candidates are measured in turns, and an outcome has the seconds
+        of all its rounds. What goes wrong with a candidate is its outcome, and so is a measurer
+        that dies under it (`FailureKind.LOST_DEVICE`).
+
+        Raises:
+            TunekitError: nothing can be measured at all.
+        """
+
+    def close(self) -> None:
+        """Ends it and whatever it is measuring."""
+
+    def __enter__(self) -> Measurer: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -21,12 +21,11 @@ from tunekit.catalogue import (
 )
 from tunekit.errors import SandboxError
 from tunekit.search.allocation import batch_trials, floor_trials, next_task
-from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import FINALISTS, hold_final
 from tunekit.search.metaschedule import cost_model
 from tunekit.search.spaces import space_for
 from tunekit.search.task_search import Proposal, TaskSearch
-from tunekit.search.trial import MeasureOptions, Outcome
+from tunekit.search.trial import MeasureOptions, Measurer, Outcome
 from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ class Tuner:
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
         self._searches = self._open_searches(tasks, ids, target, tuning)
 
-    def run(self, engine: TrialEngine) -> TuningResult:
+    def run(self, engine: Measurer) -> TuningResult:
         """Searches and measures; returns when the budget is spent or `stop` says so."""
         floor = floor_trials(self._budget, len(self._searches))
         interrupted = False
@@ -229,7 +228,7 @@ class Tuner:
 
     # -- one batch ----------------------------------------------------------------------------
 
-    def _batch(self, search: TaskSearch, engine: TrialEngine) -> None:
+    def _batch(self, search: TaskSearch, engine: Measurer) -> None:
         self._active = search
         self._show("searching")
         started = time.monotonic()
@@ -257,7 +256,7 @@ class Tuner:
             search.state.exhausted = search.empty_batches >= _EMPTY_BATCHES
 
     def _measure(
-        self, search: TaskSearch, proposals: Sequence[Proposal], engine: TrialEngine
+        self, search: TaskSearch, proposals: Sequence[Proposal], engine: Measurer
     ) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
         by_key = {proposal.candidate.key: proposal for proposal in proposals}
@@ -275,7 +274,9 @@ class Tuner:
             self._show("measuring")
         self._seconds["record"] += recording
         self._seconds["measure"] += time.monotonic() - started - recording
-        if outcomes and all(_server_lost(outcome) for outcome in outcomes.values()):
+        if outcomes and all(
+            outcome.failure is FailureKind.LOST_DEVICE for outcome in outcomes.values()
+        ):
             raise SandboxError(
                 f"the measuring server died with every candidate of a batch: "
                 f"{next(iter(outcomes.values())).text}",
@@ -323,7 +324,7 @@ class Tuner:
         """Different traces can end in the same code; it is built and measured once."""
         return list({proposal.digest: proposal for proposal in proposals}.values())
 
-    def _finals(self, engine: TrialEngine) -> bool:
+    def _finals(self, engine: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
         started = time.monotonic()
         total = sum(search.state.weight * (search.state.best_s or 0) for search in self._searches)
@@ -411,9 +412,3 @@ class Tuner:
                 phase=phase,
             )
         )
-
-
-def _server_lost(outcome: Outcome) -> bool:
-    return outcome.failure is FailureKind.CRASH and outcome.text.startswith(
-        "the measuring server ended"
-    )
