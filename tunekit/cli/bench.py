@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunekit.cli.style import Artifacts, Catalogue, Layout, Quiet, RecipeFile, Target, progress
+
 if TYPE_CHECKING:
     from tunekit.bench.results import Report
 
@@ -25,7 +27,7 @@ class Format(str, Enum):
 
 
 def bench(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: RecipeFile,
     runtimes: Annotated[
         str | None,
         typer.Option(
@@ -42,20 +44,10 @@ def bench(
             min=1, max=1024, help="Threads of each runtime. Default: the recipe's, or all cores."
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
-    ] = None,
-    layout: Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")] = None,
-    catalogue: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TUNEKIT_CATALOGUE",
-            help="Where the records are: a SQLite file or SQLAlchemy URL.",
-        ),
-    ] = None,
-    artifacts: Annotated[
-        Path | None, typer.Option(help="Folder with the library's folder. Default: the recipe's.")
-    ] = None,
+    target: Target = None,
+    layout: Layout = None,
+    catalogue: Catalogue = None,
+    artifacts: Artifacts = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="table, json or md; of FILE when -o is given."),
@@ -64,7 +56,7 @@ def bench(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the report to FILE as well."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what failed runtimes printed.")
     ] = False,
@@ -99,7 +91,7 @@ def bench(
         threads=threads or wanted.reference.threads or detect_host().cores,
         seed=wanted.model.seed,
     )
-    say = _silent if quiet else _progress
+    say = progress(quiet=quiet)
     report = bench_recipe(wanted, runtimes=names, settings=settings, say=say)
     if output is None:
         _show(report, format_ or Format.table, verbose)
@@ -140,12 +132,3 @@ def _written(report: Report, format_: Format, verbose: bool) -> str:
 def _format_of(file: Path) -> Format:
     """The format that a file's name asks for; JSON, which loses nothing, where it does not say."""
     return {".md": Format.md, ".txt": Format.table}.get(file.suffix.lower(), Format.json)
-
-
-def _progress(line: str) -> None:
-    # Whole lines and no live display: an animation would take CPU from whoever has its turn.
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Shows nothing."""

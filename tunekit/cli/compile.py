@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tunekit.cli.style import (
+    Artifacts,
+    Catalogue,
+    Layout,
+    Quiet,
+    RecipeFile,
+    Target,
+    Verbose,
+    progress,
+)
+
 
 def compile(  # noqa: A001 - the verb's name
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: RecipeFile,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -20,22 +30,12 @@ def compile(  # noqa: A001 - the verb's name
             help="The library's folder. Default: the recipe's name under its output.",
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
-    ] = None,
-    layout: Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")] = None,
-    catalogue: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TUNEKIT_CATALOGUE",
-            help="Where the records are: a SQLite file or SQLAlchemy URL.",
-        ),
-    ] = None,
-    artifacts: Annotated[
-        Path | None, typer.Option(help="Folder that gets the library's folder.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks of errors.")] = False,
+    target: Target = None,
+    layout: Layout = None,
+    catalogue: Catalogue = None,
+    artifacts: Artifacts = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compile a recipe's model with the best records of its catalogue, and verify it.
 
@@ -53,13 +53,5 @@ def compile(  # noqa: A001 - the verb's name
     )
     from tunekit.library import compile_recipe
 
-    library = compile_recipe(wanted, output=output, say=_silent if quiet else _progress)
+    library = compile_recipe(wanted, output=output, say=progress(quiet=quiet))
     typer.echo(str(library.path.parent))
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(_: str) -> None:
-    """Shows nothing."""

@@ -1,13 +1,50 @@
-"""What all verbs have in common: plain help, which also loads without rich, and their flags."""
+"""What the verbs have in common: plain help, which also loads without rich, and their flags."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+
+Target = Annotated[
+    str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
+]
+
+Layout = Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")]
+
+Catalogue = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TUNEKIT_CATALOGUE",
+        help="Where measurements are kept: a SQLite file or SQLAlchemy URL.",
+    ),
+]
+
+Artifacts = Annotated[
+    Path | None, typer.Option(help="Folder that holds the library's folder. Default: the recipe's.")
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
 """Taken by every verb; the one place that reports errors looks for it (``app.main``)."""
+
+
+class Format(str, Enum):
+    """How a list is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+Form = Annotated[Format, typer.Option("--format", "-f", help="How to write it.")]
 
 
 def new_typer(**settings: Any) -> typer.Typer:
@@ -18,3 +55,17 @@ def new_typer(**settings: Any) -> typer.Typer:
         pretty_exceptions_enable=False,
         **settings,
     )
+
+
+def progress(*, quiet: bool) -> Callable[[str], None]:
+    """Who is told what is being done, a line at a time: standard error, or nobody."""
+    return _silent if quiet else _on_standard_error
+
+
+def _on_standard_error(line: str) -> None:
+    # Whole lines and no live display: an animation would take CPU from what is being measured.
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(_: str) -> None:
+    """Shows nothing."""

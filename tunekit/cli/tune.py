@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tunekit.cli.style import Artifacts, Catalogue, Layout, Quiet, RecipeFile, Target, Verbose
+
 
 def tune(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: RecipeFile,
     trials: Annotated[
         int | None, typer.Option(help="Candidates to measure in all. Default: the recipe's.")
     ] = None,
@@ -21,20 +22,10 @@ def tune(
     trials_per_task_factor: Annotated[
         int | None, typer.Option(help="Candidates in all: this many times the number of tasks.")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
-    ] = None,
-    layout: Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")] = None,
-    catalogue: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TUNEKIT_CATALOGUE",
-            help="Where measurements are kept: a SQLite file or SQLAlchemy URL.",
-        ),
-    ] = None,
-    artifacts: Annotated[
-        Path | None, typer.Option(help="Folder that gets the library's folder.")
-    ] = None,
+    target: Target = None,
+    layout: Layout = None,
+    catalogue: Catalogue = None,
+    artifacts: Artifacts = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     repeat: Annotated[int | None, typer.Option(help="Samples of a candidate.")] = None,
     min_repeat_ms: Annotated[
@@ -44,8 +35,8 @@ def tune(
         float | None, typer.Option(help="Limit of one candidate's measurement, seconds.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the measured code.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks of errors.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Tune a recipe's model within a budget of trials, then compile and verify it.
 
