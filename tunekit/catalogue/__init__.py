@@ -27,11 +27,19 @@ from tunekit.catalogue.entries import (
     Trial,
     toolchain_key,
 )
+from tunekit.catalogue.history import (
+    CompiledLibrary,
+    FailureExample,
+    OutcomePoint,
+    SessionAccount,
+)
 from tunekit.catalogue.store import Catalogue
 
 __all__ = [
     "Catalogue",
+    "CompiledLibrary",
     "Failure",
+    "FailureExample",
     "FailureKind",
     "NewBenchRun",
     "NewLibrary",
@@ -39,7 +47,9 @@ __all__ = [
     "NewTask",
     "NewTrial",
     "NewWorkload",
+    "OutcomePoint",
     "Record",
+    "SessionAccount",
     "SessionInfo",
     "SessionState",
     "TaskSummary",

@@ -62,15 +62,15 @@ def begin(connection: Connection, new: NewSession) -> SessionInfo:
 def unfinished(
     connection: Connection, recipe_digest: str, target_json: str, host_fingerprint: str
 ) -> SessionInfo | None:
-    query = _query().where(
+    matching = query().where(
         _sessions.recipe_digest == recipe_digest,
         _sessions.target_id == lookup.target_id(connection, target_json),
         _sessions.host_id == lookup.host_id(connection, host_fingerprint),
-        _sessions.state.in_(("running", "interrupted")),
+        _sessions.state != "finished",
     )
-    for row in connection.execute(query.order_by(_sessions.id.desc())):
-        found = _info(row)
-        if found.state == "interrupted":
+    for row in connection.execute(matching.order_by(_sessions.id.desc())):
+        found = as_info(row)
+        if found.state != "running":
             return found
     return None
 
@@ -126,12 +126,7 @@ def touch(connection: Connection, session_id: int) -> None:
 
 
 def info(connection: Connection, public_id: str) -> SessionInfo:
-    return _info(_row(connection, public_id))
-
-
-def newest(connection: Connection, limit: int | None) -> list[SessionInfo]:
-    query = _query().order_by(_sessions.id.desc()).limit(limit)
-    return [_info(row) for row in connection.execute(query)]
+    return as_info(_row(connection, public_id))
 
 
 def internal_id(connection: Connection, public_id: str) -> int:
@@ -141,7 +136,8 @@ def internal_id(connection: Connection, public_id: str) -> int:
     return found
 
 
-def _query() -> Select[Any]:
+def query() -> Select[Any]:
+    """Sessions with what `as_info` wants to know."""
     trials, tasks, reuses = schema.Trial, schema.Task, schema.Reuse
     # Through tasks, so that ix_trials_task answers without the rows.
     done = (
@@ -177,7 +173,7 @@ def _row(connection: Connection, public_id: str, *, lock: bool = False) -> Row[A
         connection.execute(
             select(_sessions.id).where(_sessions.public_id == public_id).with_for_update()
         )
-    row = connection.execute(_query().where(_sessions.public_id == public_id)).one_or_none()
+    row = connection.execute(query().where(_sessions.public_id == public_id)).one_or_none()
     if row is None:
         raise _unknown(public_id)
     return row
@@ -211,7 +207,8 @@ def _claimed(now: datetime) -> dict[str, Any]:
     }
 
 
-def _info(row: Row[Any]) -> SessionInfo:
+def as_info(row: Row[Any]) -> SessionInfo:
+    """A row of `query`; one whose process died without saying so is interrupted."""
     state: SessionState = row.state
     if state == "running" and not _owner(row).lives(row.heartbeat_at):
         state = "interrupted"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, insert
 
-from tunekit.catalogue import database, integrity, lookup, schema
+from tunekit.catalogue import database, history, integrity, lookup, schema
 from tunekit.catalogue import records as _records
 from tunekit.catalogue import sessions as _sessions
 from tunekit.catalogue import trials as _trials
@@ -23,9 +23,11 @@ from tunekit.catalogue.entries import (
     NewTrial,
     Record,
     SessionInfo,
+    SessionState,
     TaskSummary,
     Trial,
 )
+from tunekit.catalogue.history import SessionAccount
 
 _PAGE = 500
 
@@ -85,8 +87,8 @@ class Catalogue:
     def unfinished_session(
         self, recipe_digest: str, target_json: str, host_fingerprint: str
     ) -> SessionInfo | None:
-        """The newest session of this work that was interrupted, or whose process died; None when
-        there is none. One that another living process runs does not count."""
+        """The newest session of this work that was interrupted, failed, or whose process died; None
+        when there is none. One that another living process runs does not count."""
         with self._transaction(self._engine) as connection:
             return _sessions.unfinished(connection, recipe_digest, target_json, host_fingerprint)
 
@@ -121,10 +123,37 @@ class Catalogue:
         with self._transaction(self._engine) as connection:
             return _sessions.info(connection, session_id)
 
-    def sessions(self, limit: int | None = 20) -> list[SessionInfo]:
-        """The sessions, newest first."""
+    def sessions(
+        self,
+        limit: int | None = 20,
+        *,
+        states: Iterable[SessionState] | None = None,
+        name: str | None = None,
+        host_fingerprint: str | None = None,
+        recipe_digest: str | None = None,
+        target_json: str | None = None,
+    ) -> list[SessionInfo]:
+        """The sessions, newest first; only those of which all that is given is true."""
         with self._transaction(self._engine) as connection:
-            return _sessions.newest(connection, limit)
+            return history.listed(
+                connection,
+                limit=limit,
+                states=states,
+                name=name,
+                host_fingerprint=host_fingerprint,
+                recipe_digest=recipe_digest,
+                target_json=target_json,
+            )
+
+    def find_session(self, prefix: str) -> SessionInfo:
+        """The session whose id starts so; CatalogueError where that is none or several."""
+        with self._transaction(self._engine) as connection:
+            return history.find(connection, prefix)
+
+    def account(self, session_id: str) -> SessionAccount:
+        """How a session went: tasks, outcomes in their order, failures with an example."""
+        with self._transaction(self._engine) as connection:
+            return history.account(connection, session_id)
 
     # Tasks and trials
 
@@ -195,6 +224,24 @@ class Catalogue:
         with self._transaction(self._engine) as connection:
             internal = _sessions.internal_id(connection, session_id)
             return _trials.summaries(connection, internal)
+
+    def measured_before(
+        self,
+        *,
+        structural_hashes: Iterable[str],
+        target_json: str,
+        host_fingerprint: str,
+        toolchain_key: str,
+    ) -> dict[str, int]:
+        """Trials of each workload under these conditions, in all sessions; by structural hash."""
+        with self._transaction(self._engine) as connection:
+            return history.measured_before(
+                connection,
+                structural_hashes=structural_hashes,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+            )
 
     # Records
 
