@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -51,6 +52,8 @@ new_trials = st.builds(
     build_seconds=st.none() | seconds,
     run_seconds_total=st.none() | seconds,
     calibration_seconds=st.none() | seconds,
+    slowdown=st.none() | st.floats(0.5, 100),
+    device=st.none() | storable.map(lambda text: text[:128]).filter(bool),
     measured_at=st.datetimes(
         datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(timezone.utc)
     ),
@@ -93,6 +96,8 @@ class TestTrials:
             "build_seconds",
             "run_seconds_total",
             "calibration_seconds",
+            "slowdown",
+            "device",
             "measured_at",
         ):
             assert getattr(back, name) == getattr(given_trial, name), name
@@ -180,6 +185,66 @@ class TestTrials:
         assert catalogue.known_trials(same, all_digests, measure_options={"repeat": 4}) == {}
         with pytest.raises(ValueError, match="12345"):
             catalogue.known_trials(12345, all_digests)
+
+    def test_a_deterministic_failure_is_known_whatever_the_options_and_a_lost_device_never(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        catalogue.add_trials(
+            session.id,
+            [
+                new.trial(
+                    task,
+                    run_seconds=None,
+                    failure=Failure(kind, "why"),
+                    candidate_digest=kind.value,
+                )
+                for kind in FailureKind
+            ],
+        )
+        kinds = [kind.value for kind in FailureKind]
+
+        same = catalogue.known_trials(task, kinds, measure_options={"repeat": 3})
+        other = catalogue.known_trials(task, kinds, measure_options={"repeat": 4})
+
+        timeouts = {"build_timeout", "run_timeout"}
+        assert set(other) == {k.value for k in FailureKind if k.deterministic}
+        assert set(same) == set(catalogue.known_trials(task, kinds)) == set(other) | timeouts
+        assert set(kinds) - set(same) == {"lost_device"}
+
+    def test_of_several_results_the_latest_with_seconds_is_the_known_one(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        crash = Failure(FailureKind.CRASH, "SIGSEGV")
+        catalogue.add_trials(
+            session.id,
+            [
+                new.trial(task, 3e-3, candidate_digest="a"),
+                new.trial(task, 2e-3, candidate_digest="a"),
+                new.trial(task, run_seconds=None, failure=crash, candidate_digest="a"),
+            ],
+        )
+
+        assert catalogue.known_trials(task, ["a"])["a"].mean_s == 2e-3
+
+    def test_seconds_measured_on_a_slowed_host_rank_corrected_and_are_kept_as_measured(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+        slow, quick = catalogue.add_trials(
+            session.id, [new.trial(task, 4e-3, slowdown=4.0), new.trial(task, 2e-3, slowdown=None)]
+        )
+
+        found = catalogue.records(structural_hashes=None, target_json=new.target, top_k=2)
+
+        assert [(r.trial_id, r.mean_s) for r in found] == [(slow, 1e-3), (quick, 2e-3)]
+        assert found[0].run_seconds == (4e-3,)
+        assert catalogue.task_summaries(session.id)[0].best_s == 1e-3
+        assert catalogue.check() == []
 
     def test_a_reused_trial_counts_as_reused_once_and_costs_no_budget(
         self, catalogue: Catalogue, new: Examples
@@ -461,6 +526,22 @@ class TestSessions:
         assert catalogue.session(session.id).heartbeat_at > beaten.heartbeat_at
         assert catalogue.session(session.id).updated_at > session.updated_at
 
+    def test_seconds_by_phase_add_up_over_the_runs_of_a_session(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        assert session.seconds == {}
+        catalogue.add_seconds(session.id, {"search": 2.0, "measure": 1.5})
+        catalogue.add_seconds(session.id, {"measure": 0.25, "import": 0.0})
+
+        seconds = {"search": 2.0, "measure": 1.75, "import": 0.0}
+        assert catalogue.session(session.id).seconds == seconds
+        for bad in (-1.0, math.nan, math.inf):
+            with pytest.raises(ValueError, match="search"):
+                catalogue.add_seconds(session.id, {"measure": 1.0, "search": bad})
+        assert catalogue.session(session.id).seconds == seconds
+        assert catalogue.sessions()[0].seconds == seconds
+
     def test_sessions_are_listed_newest_first(self, catalogue: Catalogue, new: Examples) -> None:
         names = ["first", "second", "third"]
         for name in names:
@@ -477,6 +558,7 @@ class TestSessions:
             lambda: catalogue.resume_session("deadbeef"),
             lambda: catalogue.heartbeat("deadbeef"),
             lambda: catalogue.set_budget("deadbeef", 1),
+            lambda: catalogue.add_seconds("deadbeef", {}),
             lambda: catalogue.add_trials("deadbeef", []),
             lambda: list(catalogue.trials(session_id="deadbeef")),
         ):
@@ -543,6 +625,7 @@ class TestSoundness:
              ids[2]),
             ("DELETE FROM trials WHERE id = :id", ids[3]),
             ("UPDATE workloads SET module_json = :junk WHERE structural_hash = 'hash1'", 0),
+            ("UPDATE workloads SET content_digest = 'other' WHERE structural_hash = 'hash0'", 0),
         )  # fmt: skip
         with engine.begin() as connection:
             for statement, trial_id in damage:
@@ -558,6 +641,7 @@ class TestSoundness:
         assert f"trial {ids[2]} names another" in found
         assert f"session {session.id} has 4 of 5 trials" in found
         assert "damaged module" in found
+        assert "another module than its digest says" in found
 
     def test_processes_that_write_at_once_lose_nothing(
         self, catalogue: Catalogue, url: str

@@ -41,6 +41,16 @@ def test_other_seconds_are_finite_too(new: Examples, name: str, bad: float) -> N
         new.trial(1, **{name: bad})
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0, 0.0, 1e9, 1e-9])
+def test_a_slowdown_is_a_factor_and_a_device_has_a_name(new: Examples, bad: float) -> None:
+    with pytest.raises(ValueError, match="slowdown"):
+        new.trial(1, slowdown=bad)
+    for name in ("", "x" * 129):
+        with pytest.raises(ValueError, match="device"):
+            new.trial(1, device=name)
+    assert new.trial(1, run_seconds=(1.0, 2.0), slowdown=3.0).mean_s == 0.5
+
+
 def test_moments_have_a_time_zone_and_budgets_are_not_negative(new: Examples) -> None:
     with pytest.raises(ValueError, match="time zone"):
         new.trial(1, measured_at=datetime(2030, 1, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import sqlalchemy
@@ -44,10 +43,21 @@ def test_the_newest_migration_is_the_revision_that_new_catalogues_carry() -> Non
 
 
 def definitions(connection: sqlalchemy.Connection) -> dict[str, list[str]]:
-    """Each table's and index's definition as its sorted clauses: the order of constraints has no
-    meaning."""
+    """Each table's and index's definition as its sorted clauses: the order in which columns and
+    constraints were added has no meaning."""
     query = sqlalchemy.text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {
-        name: sorted(clause.strip(" ,)(") for clause in re.split(r"[\n\t]+|, (?=CONS)", sql))
-        for name, sql in connection.execute(query)
-    }
+    return {name: sorted(clauses(sql)) for name, sql in connection.execute(query)}
+
+
+def clauses(sql: str) -> list[str]:
+    """What stands between the outer parentheses, cut at the commas outside of inner ones."""
+    head, _, rest = sql.partition("(")
+    body, _, tail = rest.rpartition(")")
+    found, depth = [""], 0
+    for letter in body:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [" ".join(clause.split()) for clause in (head, *found, tail)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tunekit.catalogue import Catalogue
+from tunekit.catalogue import Catalogue, migrate
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ class TestRefusedFilesStayAsTheyWere:
         with Catalogue.open(path) as catalogue:
             catalogue.begin_session(new.session())
         execute(path, "UPDATE catalogue_version SET version_num = '9999'")
-        error = self.refused(path, "newer tunekit .schema revision 9999, this one knows up to 0001")
+        error = self.refused(
+            path, f"newer tunekit .schema revision 9999, this one knows up to {migrate.CURRENT}"
+        )
         assert error.hint is not None
         assert "upgrade tunekit" in error.hint
 

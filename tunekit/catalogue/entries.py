@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Literal
 
+from tunekit.catalogue import canonical
+
 SessionState = Literal["running", "interrupted", "finished", "failed"]
 
 #: MetaSchedule writes 1e10 seconds where a candidate failed. That is no measurement, and neither
@@ -22,6 +24,8 @@ SessionState = Literal["running", "interrupted", "finished", "failed"]
 _LONGEST_RUN_S = 1e9
 
 _LONGEST_FAILURE_TEXT = 20_000
+_LARGEST_SLOWDOWN = 1e6
+_LONGEST_DEVICE = 128
 
 
 class FailureKind(str, Enum):
@@ -35,6 +39,16 @@ class FailureKind(str, Enum):
     OUT_OF_MEMORY = "out_of_memory"
     WRONG_OUTPUT = "wrong_output"
     LOST_DEVICE = "lost_device"
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the candidate itself is to blame: built again it would fail again. Time limits
+        and devices depend on what else went on."""
+        return self not in (
+            FailureKind.BUILD_TIMEOUT,
+            FailureKind.RUN_TIMEOUT,
+            FailureKind.LOST_DEVICE,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,8 @@ class NewSession:
 class SessionInfo:
     """A session as it stands. `state` is "interrupted" also where the process that ran it died
     without saying so. `trials_done` counts every trial, `failures` those of them without seconds,
-    `reused` results taken from other sessions (they cost no budget)."""
+    `reused` results taken from other sessions (they cost no budget). `seconds` is the wall clock
+    by phase, over all runs of the session."""
 
     id: str
     name: str
@@ -107,6 +122,7 @@ class SessionInfo:
     created_at: datetime
     updated_at: datetime
     heartbeat_at: datetime
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def trials_left(self) -> int:
@@ -116,7 +132,7 @@ class SessionInfo:
 @dataclass(frozen=True)
 class NewWorkload:
     """One fused operator: `module_json` is the saved TIR module, `preparation` says how the graph
-    it was extracted from had been prepared (for people; equality is hash and module)."""
+    it was extracted from had been prepared (for people; equality is hash and content)."""
 
     structural_hash: str
     module_json: str
@@ -125,7 +141,8 @@ class NewWorkload:
 
     @property
     def content_digest(self) -> str:
-        return hashlib.sha256(self.module_json.encode("utf-8")).hexdigest()
+        """Equal for modules that compute the same with blocks of the same names."""
+        return canonical.content_digest(self.module_json)
 
 
 @dataclass(frozen=True)
@@ -143,8 +160,10 @@ class NewTrial:
     """A candidate that was measured: raw `run_seconds` of every repeat, or `failure`, never both.
 
     `run_seconds_total` is the wall clock of the measurement, `build_seconds` of the build,
-    `calibration_seconds` of the calibration kernel timed next to it. ValueError where the
-    seconds are not finite, positive and below 1e9 (MetaSchedule's 1e10 for "failed" is refused).
+    `calibration_seconds` of the calibration kernel timed next to it. `slowdown` says how many
+    times slower than its usual self the host was meanwhile (1.0: not at all; None: not known), and
+    `device` which remote device measured. ValueError where the seconds are not finite, positive and
+    below 1e9 (MetaSchedule's 1e10 for "failed" is refused).
     """
 
     task_id: int
@@ -157,6 +176,8 @@ class NewTrial:
     run_seconds_total: float | None = None
     measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     calibration_seconds: float | None = None
+    slowdown: float | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if (self.run_seconds is None) == (self.failure is None):
@@ -175,17 +196,28 @@ class NewTrial:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}, not a finite number of seconds")
+        if (
+            self.slowdown is not None
+            and not 1 / _LARGEST_SLOWDOWN < self.slowdown < _LARGEST_SLOWDOWN
+        ):
+            raise ValueError(f"slowdown is {self.slowdown}, not a positive factor")
+        if self.device is not None and not 0 < len(self.device) <= _LONGEST_DEVICE:
+            raise ValueError(f"device has {len(self.device)} characters, not 1 to 128")
         if self.measured_at.tzinfo is None:
             raise ValueError("measured_at has no time zone")
 
     @property
     def mean_s(self) -> float | None:
-        return None if self.run_seconds is None else mean(self.run_seconds)
+        """What ranks the trial: the mean of its run seconds, as the host usually is."""
+        return None if self.run_seconds is None else corrected_mean(self.run_seconds, self.slowdown)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as stored; `position` counts from 0 within its session in the order of arrival."""
+    """A trial as stored; `position` counts from 0 within its session in the order of arrival.
+
+    `run_seconds` are as measured, `mean_s` is corrected by `slowdown`.
+    """
 
     trial_id: int
     session_id: str
@@ -205,6 +237,8 @@ class Trial:
     run_seconds_total: float | None
     calibration_seconds: float | None
     measured_at: datetime
+    slowdown: float | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -267,6 +301,11 @@ class NewBenchRun:
 def mean(seconds: tuple[float, ...]) -> float:
     """The arithmetic mean, correctly rounded sums; seconds."""
     return math.fsum(seconds) / len(seconds)
+
+
+def corrected_mean(seconds: tuple[float, ...], slowdown: float | None) -> float:
+    """The mean on a host that is as fast as it usually is; seconds."""
+    return mean(seconds) / (slowdown or 1.0)
 
 
 def toolchain_key(versions: Mapping[str, str]) -> str:

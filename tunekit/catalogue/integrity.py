@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, LargeBinary, func, or_, select, text, type_coerce
 
 from tunekit.catalogue import schema
-from tunekit.catalogue.entries import mean
+from tunekit.catalogue.canonical import content_digest
+from tunekit.catalogue.entries import corrected_mean
 
 _trials = schema.Trial
 _tasks = schema.Task
@@ -52,21 +53,30 @@ def _gaps(connection: Connection) -> Iterator[str]:
 
 def _contents(connection: Connection) -> Iterator[str]:
     workloads = schema.Workload
-    modules = select(workloads.id, type_coerce(workloads.module_json, LargeBinary))
-    for workload_id, packed in connection.execute(modules):
-        if not _sound(packed):
-            yield f"workload {workload_id} has a damaged module"
+    modules = select(
+        workloads.id,
+        workloads.content_digest,
+        type_coerce(workloads.module_json, LargeBinary).label("packed"),
+    )
+    for workload in connection.execute(modules):
+        if not _sound(workload.packed):
+            yield f"workload {workload.id} has a damaged module"
+        elif content_digest(zlib.decompress(workload.packed).decode()) != workload.content_digest:
+            yield f"workload {workload.id} has another module than its digest says"
     query = select(
         _trials.id,
         _trials.mean_s,
         _trials.run_seconds,
+        _trials.slowdown,
         type_coerce(_trials.trace_json, LargeBinary).label("packed"),
     )
     with connection.execution_options(yield_per=1000).execute(query) as rows:
         for row in rows:
             if not _sound(row.packed):
                 yield f"trial {row.id} has a damaged trace"
-            derived = None if row.run_seconds is None else mean(tuple(row.run_seconds))
+            derived = None
+            if row.run_seconds is not None:
+                derived = corrected_mean(tuple(row.run_seconds), row.slowdown)
             if derived != row.mean_s:
                 yield f"trial {row.id} has mean_s {row.mean_s}, its run seconds give {derived}"
 

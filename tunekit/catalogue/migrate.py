@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The revision of `schema`; the newest file in migrations/versions.
-CURRENT = "0001"
+CURRENT = "0002"
 
 # Alembic's own table as Alembic makes it, under our name.
 _version = Table(

@@ -131,7 +131,11 @@ class Target(Base):
 
 
 class Workload(Base):
-    """One fused operator. A structural hash can collide, hash and content together cannot."""
+    """One fused operator. A structural hash can collide, hash and content together cannot.
+
+    The content's digest is `canonical.content_digest`: equal for the same kernel of two models,
+    whose texts differ. Of those the first is kept.
+    """
 
     __tablename__ = "workloads"
     __table_args__ = (UniqueConstraint("structural_hash", "content_digest"),)
@@ -180,6 +184,8 @@ class Session(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Wall clock by phase, over all runs of the session; seconds.
+    seconds: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Task(Base):
@@ -199,8 +205,8 @@ class Task(Base):
 class Trial(Base):
     """One candidate with all its run seconds, or the reason why it has none.
 
-    The trace is the last column: SQLite reads a row from its start, so lookups that need only the
-    numbers stay off the overflow pages.
+    The trace stands behind the numbers: SQLite reads a row from its start, so lookups that need
+    only them stay off the overflow pages. What follows it is read only together with it.
     """
 
     __tablename__ = "trials"
@@ -235,7 +241,7 @@ class Trial(Base):
     measure_options_id: Mapped[int] = mapped_column(ForeignKey("measure_options.id"))
     candidate_digest: Mapped[str] = mapped_column(String(128))
     measured_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: Derived from run_seconds, for the index; seconds.
+    #: Derived from run_seconds and slowdown, for the index; seconds.
     mean_s: Mapped[float | None] = mapped_column(Double)
     failure_kind: Mapped[str | None] = mapped_column(String(32))
     build_s: Mapped[float | None] = mapped_column(Double)
@@ -245,6 +251,10 @@ class Trial(Base):
     run_seconds: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
     failure_text: Mapped[str | None] = mapped_column(Text)
     trace_json: Mapped[str] = mapped_column(CompressedText)
+    #: How many times slower than usual the host was meanwhile.
+    slowdown: Mapped[float | None] = mapped_column(Double)
+    #: The remote device that measured.
+    device: Mapped[str | None] = mapped_column(String(128))
 
 
 class Reuse(Base):

@@ -114,6 +114,20 @@ def set_values(connection: Connection, public_id: str, **values: Any) -> None:
     )
 
 
+def add_seconds(connection: Connection, public_id: str, seconds: Mapping[str, float]) -> None:
+    row = connection.execute(
+        select(_sessions.id, _sessions.seconds)
+        .where(_sessions.public_id == public_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise _unknown(public_id)
+    total = dict(row.seconds or {})
+    for phase, more in seconds.items():
+        total[phase] = total.get(phase, 0.0) + float(more)
+    connection.execute(update(_sessions).where(_sessions.id == row.id).values(seconds=total))
+
+
 def touch(connection: Connection, session_id: int) -> None:
     """Something was written: the session moved on, and lives if it was its own process that wrote
     (trials of one that lost it meanwhile are kept all the same)."""
@@ -231,4 +245,5 @@ def as_info(row: Row[Any]) -> SessionInfo:
         created_at=row.created_at,
         updated_at=row.updated_at,
         heartbeat_at=row.heartbeat_at,
+        seconds=dict(row.seconds or {}),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,6 +114,15 @@ class Catalogue:
         with self._transaction(self._writer) as connection:
             _sessions.set_values(connection, session_id, budget_trials=trials)
 
+    def add_seconds(self, session_id: str, seconds: Mapping[str, float]) -> None:
+        """Adds what a run of the session spent, by phase, to what earlier runs did; wall seconds.
+        ValueError for seconds that are negative or not finite."""
+        for phase, spent in seconds.items():
+            if not (math.isfinite(spent) and spent >= 0):
+                raise ValueError(f"{spent} seconds of {phase}")
+        with self._transaction(self._writer) as connection:
+            _sessions.add_seconds(connection, session_id, seconds)
+
     def close_session(
         self, session_id: str, state: Literal["finished", "interrupted", "failed"]
     ) -> None:
@@ -207,9 +217,11 @@ class Catalogue:
         *,
         measure_options: Mapping[str, Any] | None = None,
     ) -> dict[str, Trial]:
-        """Those candidates of a task that have been measured before, in any session, on the same
-        target and host with a compatible toolchain, and with just these options if they are given:
-        the latest trial of each, by its digest. ValueError for a task that does not exist."""
+        """Those candidates of a task whose result is known from any session on the same target and
+        host with a compatible toolchain, by their digests: the latest trial with seconds, else the
+        latest failure. With `measure_options` only trials measured with just these count, and
+        failures that no option changes (`FailureKind.deterministic`). A device that was lost says
+        nothing about the candidate. ValueError for a task that does not exist."""
         with self._transaction(self._engine) as connection:
             return _trials.known(connection, task_id, candidate_digests, measure_options)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select
 
 from tunekit.catalogue import lookup, schema, sessions
 from tunekit.catalogue.entries import (
@@ -22,6 +22,7 @@ from tunekit.catalogue.entries import (
 
 _tasks = schema.Task
 _trials = schema.Trial
+_DETERMINISTIC = [kind.value for kind in FailureKind if kind.deterministic]
 
 
 def ensure_tasks(connection: Connection, session_id: int, new: Sequence[NewTask]) -> list[int]:
@@ -110,6 +111,8 @@ def add(connection: Connection, session_id: int, new: Sequence[NewTrial]) -> lis
                 "run_seconds": trial.run_seconds and list(trial.run_seconds),
                 "failure_text": trial.failure and trial.failure.text,
                 "trace_json": trial.trace_json,
+                "slowdown": trial.slowdown,
+                "device": trial.device,
             }
         )
     ids = connection.scalars(
@@ -145,8 +148,8 @@ def known(
     candidates: Iterable[str],
     options: Mapping[str, Any] | None,
 ) -> dict[str, Trial]:
-    """By candidate digest, the latest trial of this task's workload that was measured on its
-    session's target and host with a compatible toolchain (and with these options, if given)."""
+    """By candidate digest, what is known of this task's workload on its session's target and host
+    with a compatible toolchain (see `Catalogue.known_trials`)."""
     task = connection.execute(
         select(
             _tasks.workload_id,
@@ -169,10 +172,19 @@ def known(
             _trials.host_id == task.host_id,
             schema.Toolchain.key == task.key,
         )
-        .order_by(_trials.id)
+        # The last one counts: the latest with seconds, else the latest failure.
+        .order_by(_trials.failure_kind.is_(None), _trials.id)
     )
-    if options is not None:
-        query = query.where(schema.MeasureOptions.digest == digest(canonical_json(options)))
+    if options is None:
+        query = query.where(_trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value))
+    else:
+        same = schema.MeasureOptions.digest == digest(canonical_json(options))
+        query = query.where(
+            or_(
+                and_(same, _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value)),
+                _trials.failure_kind.in_(_DETERMINISTIC),
+            )
+        )
     rows = lookup.in_chunks(connection, query, _trials.candidate_digest, list(candidates))
     return {row.candidate_digest: _trial(row) for row in rows}
 
@@ -276,4 +288,6 @@ def _trial(row: Row[Any]) -> Trial:
         run_seconds_total=row.run_s,
         calibration_seconds=row.calibration_s,
         measured_at=row.measured_at,
+        slowdown=row.slowdown,
+        device=row.device,
     )
