@@ -24,6 +24,8 @@ def _refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
     [
         (["--trials", "-1"], "--trials: must be at least 0, not -1"),
         (["--trials-per-task", "0"], "--trials-per-task: must be at least 1, not 0"),
+        (["--max-seconds", "0"], "--max-seconds: must be more than 0"),
+        (["--patience", "0"], "--patience: must be at least 1, not 0"),
         (["--repeat", "0"], "--repeat: must be at least 1"),
         (["--timeout", "0"], "--timeout: must be more than 0"),
         (["--layout", "NCWH"], "did you mean"),

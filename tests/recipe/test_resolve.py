@@ -62,6 +62,8 @@ tunings = budgets.flatmap(
         Tuning,
         **{key: st.just(value) for key, value in budget.items()},
         trials_per_task=st.none() | positive,
+        max_seconds=st.none() | st.floats(1, 1e6),
+        patience=st.none() | positive,
         seed=st.integers(0, 2**31 - 1),
         measure=st.builds(
             Measure,
@@ -137,12 +139,17 @@ def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
         layout="NHWC",
         catalogue="sqlite:///x.db",
         artifacts="out",
+        min_trials_per_task=2,
+        max_seconds=600,
+        patience=50,
         seed=7,
         threads=3,
         timeout=2.5,
         runtimes=["onnxruntime"],
     )
     assert changed.tuning.trials == 99
+    assert changed.tuning.min_trials_per_task == 2
+    assert (changed.tuning.max_seconds, changed.tuning.patience) == (600, 50)
     assert changed.target == "llvm -mcpu=haswell"
     assert changed.layout == "NHWC"
     assert changed.catalogue == "sqlite:///x.db"
@@ -177,6 +184,12 @@ def test_a_budget_by_flag_replaces_the_other_kind_of_budget(recipe: Recipe) -> N
         ({"threads": 0}, "--threads: must be at least 1, not 0"),
         ({"timeout": float("nan")}, "--timeout: must be a finite number, not nan"),
         ({"runtimes": ["tensorrt"]}, "--runtimes: unknown runtime 'tensorrt'"),
+        ({"max_seconds": 0}, "--max-seconds: must be more than 0.0, not 0"),
+        ({"patience": 0}, "--patience: must be at least 1, not 0"),
+        (
+            {"min_trials_per_task": 9, "trials_per_task": 8},
+            "min_trials_per_task (9) is more than trials_per_task (8)",
+        ),
         ({"trials": 1, "trials_per_task_factor": 1}, "--trials and --trials-per-task-factor"),
     ],
 )

@@ -22,6 +22,17 @@ def tune(
     trials_per_task_factor: Annotated[
         int | None, typer.Option(help="Candidates in all: this many times the number of tasks.")
     ] = None,
+    min_trials_per_task: Annotated[
+        int | None, typer.Option(help="Every task has this many before any gets more.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Search no longer than this, earlier runs of the session included."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop when so many trials gained less than 1 % of the latency."),
+    ] = None,
     target: Target = None,
     layout: Layout = None,
     catalogue: Catalogue = None,
@@ -50,6 +61,9 @@ def tune(
         trials=trials,
         trials_per_task=trials_per_task,
         trials_per_task_factor=trials_per_task_factor,
+        min_trials_per_task=min_trials_per_task,
+        max_seconds=max_seconds,
+        patience=patience,
         target=target,
         layout=layout,
         catalogue=catalogue,

@@ -275,11 +275,32 @@ class Tuning(_Frozen):
     trials_per_task_factor: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
     """Candidates in all = this x the number of tasks; in place of trials."""
 
+    min_trials_per_task: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """Every task has this many trials before any gets more; by default up to 16, less where half
+    the budget would not reach, and less for tasks that hardly take time."""
+
+    max_seconds: Annotated[float | None, Field(gt=0, le=1e9)] = None
+    """Wall seconds that the session may search, all its runs together; by default as long as the
+    trials take. The running batch is finished, and the best are decided on after it."""
+
+    patience: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
+    """Stop when this many trials brought the estimated latency down by less than 1 %."""
+
     seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] = 0
     """Seed of the search."""
 
     measure: Measure = Measure()
     """How a candidate is built and timed."""
+
+    @model_validator(mode="after")
+    def _floor_below_ceiling(self) -> Tuning:
+        floor, ceiling = self.min_trials_per_task, self.trials_per_task
+        if floor is not None and ceiling is not None and floor > ceiling:
+            raise _bad(
+                f"min_trials_per_task ({floor}) is more than trials_per_task ({ceiling}), which is "
+                "the most that a task gets"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> Tuning:
