@@ -14,7 +14,7 @@ from tvm.s_tir import Schedule
 
 from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload, toolchain_key
 from tunekit.graph.tasks import Task
-from tunekit.library.apply import best_records
+from tunekit.library.known import best_records
 from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import hold_final
 from tunekit.search.trial import MeasureOptions

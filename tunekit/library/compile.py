@@ -18,7 +18,8 @@ from tunekit.errors import CompileError, UsageError, VerificationFailed
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.graph.staging import Staged, stage
 from tunekit.host import detect_host
-from tunekit.library.apply import Applied, apply_records, best_records
+from tunekit.library.apply import Applied, apply_records
+from tunekit.library.known import best_records
 from tunekit.library.manifest import (
     LIBRARY_FILE,
     MANIFEST_FILE,

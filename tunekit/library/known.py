@@ -1,0 +1,145 @@
+"""What a catalogue knows of a model before anything is spent on it: its records, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunekit.catalogue import Catalogue, toolchain_key
+from tunekit.toolchain import versions
+
+if TYPE_CHECKING:
+    from tunekit.catalogue import Record
+    from tunekit.graph.tasks import Task
+    from tunekit.target import ResolvedTarget
+
+# What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
+_NAIVE_FLOPS_PER_S = 2e9
+_NAIVE_BYTES_PER_S = 1e9
+# Of a workload's records, as many as are looked through for one that overtook the last winner.
+_CHALLENGERS = 16
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A task and the record it would be compiled with; `trials` counts those of all sessions."""
+
+    task: Task
+    record: Record | None
+    trials: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds in one run of the model: measured, or naive loops without a record."""
+        return self.task.weight * (self.record.mean_s if self.record else naive_seconds(self.task))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Which tasks of a model have a record on its target and host."""
+
+    tasks: Sequence[KnownTask]
+
+    @property
+    def known(self) -> Sequence[KnownTask]:
+        """Those that have one."""
+        return [entry for entry in self.tasks if entry.record is not None]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the estimated latency that the records cover, 0 to 1."""
+        total = sum(entry.seconds for entry in self.tasks)
+        return sum(entry.seconds for entry in self.known) / total if total else 1.0
+
+    @property
+    def latency_s(self) -> float | None:
+        """Estimated seconds of one run, of the known tasks; None where there is none."""
+        return sum(entry.seconds for entry in self.known) if self.known else None
+
+    def line(self) -> str:
+        """One line: "22 of 28 tasks known, 81 % of the estimated latency; 6 new"."""
+        known, every = len(self.known), len(self.tasks)
+        if not known:
+            return f"none of {every} tasks known"
+        # Rounded down: 100 % means all.
+        line = (
+            f"{known} of {every} tasks known, {int(100 * self.coverage)} % of the estimated latency"
+        )
+        return line if known == every else f"{line}; {every - known} new"
+
+
+def look_up(
+    catalogue: Catalogue, tasks: Sequence[Task], target: ResolvedTarget, host_fingerprint: str
+) -> Known:
+    """What is known of these tasks on this target and host, by a compatible toolchain."""
+    records = {
+        record.structural_hash: record
+        for record in best_records(catalogue, tasks, target, host_fingerprint)
+    }
+    trials = catalogue.measured_before(
+        structural_hashes=[task.structural_hash for task in tasks],
+        target_json=target.spec,
+        host_fingerprint=host_fingerprint,
+        toolchain_key=toolchain_key(versions()),
+    )
+    return reckon(tasks, records, trials)
+
+
+def reckon(
+    tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
+) -> Known:
+    """What these records (by structural hash) are to these tasks."""
+    return Known(
+        [
+            KnownTask(
+                task, records.get(task.structural_hash), (trials or {}).get(task.structural_hash, 0)
+            )
+            for task in tasks
+        ]
+    )
+
+
+def best_records(
+    catalogue: Catalogue, tasks: Sequence[Task], target: ResolvedTarget, host_fingerprint: str
+) -> list[Record]:
+    """The fastest record of each task on this target and host, by a compatible toolchain.
+
+    That is the winner of the latest final, unless a trial measured since then was faster still.
+    """
+    hashes = [task.structural_hash for task in tasks]
+    key = toolchain_key(versions())
+    winners = {
+        winner.structural_hash: winner
+        for winner in catalogue.winners(
+            structural_hashes=hashes,
+            target_json=target.spec,
+            host_fingerprint=host_fingerprint,
+            toolchain_key=key,
+        )
+    }
+    chosen: dict[str, Record] = {}
+    for record in catalogue.records(
+        structural_hashes=hashes,
+        target_json=target.spec,
+        host_fingerprint=host_fingerprint,
+        toolchain_key=key,
+        top_k=_CHALLENGERS,
+    ):
+        winner = winners.get(record.structural_hash)
+        # What was measured before the final has had its chance there.
+        challenges = winner is None or (
+            record.measured_at > winner.measured_at and record.mean_s < winner.mean_s
+        )
+        if challenges:
+            chosen.setdefault(record.structural_hash, record)
+    return [
+        chosen.get(digest) or winners[digest]
+        for digest in dict.fromkeys(hashes)
+        if digest in chosen or digest in winners
+    ]
+
+
+def naive_seconds(task: Task) -> float:
+    """Estimated seconds of one call without a schedule, by arithmetic and by bytes moved."""
+    return max(task.flops / _NAIVE_FLOPS_PER_S, task.bytes / _NAIVE_BYTES_PER_S)
