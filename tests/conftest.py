@@ -6,23 +6,36 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and every process that the
 # tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# How long an example takes is a matter of the machine's other work, and which examples are drawn a
+# matter of luck: neither may decide whether a change is right. Look for new counterexamples with
+# `pytest --hypothesis-profile=explore`.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+StillRunning = Callable[[Iterable[psutil.Process]], "list[psutil.Process]"]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The person's catalogue, settings and cache must neither help nor be touched."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("TUNEKIT_")]:
+        for name in [name for name in os.environ if name.startswith(("TUNEKIT_", "TVM_"))]:
             patch.delenv(name)
         patch.setenv("TUNEKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -33,7 +46,7 @@ def run_tunekit(tmp_path: Path) -> Run:
     """Runs the command line in a process of its own, in ``tmp_path``, without a terminal."""
 
     def run(
-        *arguments: str | Path, env: dict[str, str] | None = None, timeout_s: float = 120
+        *arguments: str | Path, env: dict[str, str] | None = None, timeout_s: float = 300
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
@@ -51,6 +64,33 @@ def run_tunekit(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def still_running() -> StillRunning:
+    """Which of these processes have not ended within a minute; most of the time none, at once.
+
+    One that has ended counts as gone even if nobody collects it: whoever inherits the children of
+    a process that was killed may not.
+    """
+
+    def wait(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+        deadline = time.monotonic() + 60
+        left = list(processes)
+        while left := [process for process in left if _runs(process)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return left
+
+    return wait
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_many_processes_may_write_one_key_at_once(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(300)
     assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
     assert entry_files(ContentCache(tmp_path)) == ["checksums.json", "graph.json"]
     assert len(list((tmp_path / "models").iterdir())) == 1

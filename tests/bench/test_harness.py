@@ -95,28 +95,32 @@ def test_a_crash_in_the_middle_keeps_the_turns_before_it_and_its_last_words(run_
 
 
 def test_a_runtime_that_hangs_is_ended_and_the_others_finish(run_toys):
-    outcomes = run_toys("Hangs", "Doubles", rounds=2, run_timeout_s=2.0)
-    assert outcomes["hangs"].reason == "timeout: no answer within 2 s (in its first run)"
+    # The limit holds for the others too, and a busy host may stop for a second or two.
+    outcomes = run_toys("Hangs", "Doubles", rounds=2, run_timeout_s=6.0)
+    assert outcomes["hangs"].reason == "timeout: no answer within 6 s (in its first run)"
     assert "in infer" in outcomes["hangs"].detail
     assert len(outcomes["doubles"].turns) == 2
 
 
 def test_one_that_never_rests_is_noticed(run_toys):
-    outcomes = run_toys("Spins", "Doubles", rounds=2, turn_s=0.1)
+    outcomes = run_toys("Spins", "Doubles", rounds=2, turn_s=0.3)
     assert not any(turn.at_rest for turn in outcomes["spins"].turns)
     assert sum(turn.waiting_cpu_s for turn in outcomes["doubles"].turns) > 0
     assert all(turn.at_rest for turn in outcomes["doubles"].turns)
 
 
 def test_no_child_outlives_the_competition(run_toys):
+    before = psutil.Process().children()
     run_toys("Doubles", "Raises", rounds=1)
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == before
 
 
 def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
+    before = psutil.Process().children()
+
     def interrupt(line):
         if line.startswith("round 2"):
-            assert len(psutil.Process().children()) == 2
+            assert len(psutil.Process().children()) == len(before) + 2
             raise KeyboardInterrupt
 
     entries = [Entry(name, "toy_runtimes:Doubles", {}) for name in ("one", "two")]
@@ -128,7 +132,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
             folder=tmp_path,
             say=interrupt,
         )
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == before
 
 
 def test_input_names_may_be_anything_a_model_calls_them(tmp_path):

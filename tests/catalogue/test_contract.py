@@ -651,7 +651,7 @@ class TestSoundness:
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for command in commands
         ]
-        outputs = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=300) for process in processes]
 
         assert [process.returncode for process in processes] == [0, 0, 0], outputs
         acknowledged = {int(word) for out, _ in outputs for word in out.split() if word.isdigit()}
@@ -668,7 +668,7 @@ class TestSoundness:
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for _ in range(4)
         ]
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        errors = [process.communicate(timeout=300)[1] for process in processes]
 
         assert [process.returncode for process in processes] == [0] * 4, errors
         with Catalogue.open(url, create=False) as catalogue:

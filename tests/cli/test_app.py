@@ -163,7 +163,7 @@ def test_ctrl_c_ends_with_130_and_a_word(tmp_path: Path) -> None:
     assert doctor.stdout is not None
     next(line for line in doctor.stdout if "disk" in line)  # then comes the self-test
     doctor.send_signal(signal.SIGINT)
-    _, errors = doctor.communicate(timeout=60)
+    _, errors = doctor.communicate(timeout=120)
     assert (doctor.returncode, errors) == (130, "error: interrupted\n")
 
 

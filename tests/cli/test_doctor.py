@@ -15,6 +15,11 @@ def checks(text: str) -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in json.loads(text)["checks"]}
 
 
+def before(site: Path) -> dict[str, str]:
+    """The environment of a process that looks for packages in ``site`` first."""
+    return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+
 def test_a_machine_that_can_tune_is_told_so_after_really_building_something(run_tunekit) -> None:
     done = run_tunekit("doctor")
     assert done.returncode == 0, done.stdout
@@ -43,7 +48,7 @@ def test_the_wrong_pair_is_a_problem_with_its_fix_and_ends_with_1(
     info = tmp_path / "site/apache_tvm_ffi-0.1.15.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: apache-tvm-ffi\nVersion: 0.1.15\n")
-    done = run_tunekit("doctor", "-f", "json", env={"PYTHONPATH": str(tmp_path / "site")})
+    done = run_tunekit("doctor", "-f", "json", env=before(tmp_path / "site"))
     assert done.returncode == 1
     check = checks(done.stdout)["apache-tvm-ffi"]
     assert check["status"] == "problem"
@@ -57,9 +62,7 @@ def test_a_torch_that_does_not_fit_torchvision_is_a_problem(run_tunekit, tmp_pat
     info = tmp_path / "site/torch-2.0.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.0.0\n")
-    done = run_tunekit(
-        "doctor", "--quick", "-f", "json", env={"PYTHONPATH": str(tmp_path / "site")}
-    )
+    done = run_tunekit("doctor", "--quick", "-f", "json", env=before(tmp_path / "site"))
     check = checks(done.stdout)["torch"]
     assert (done.returncode, check["status"]) == (1, "problem")
     assert "torch==2.12.1" in check["fix"]

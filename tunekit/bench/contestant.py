@@ -156,8 +156,22 @@ def _come_to_rest() -> bool:
     while time.perf_counter() < deadline:
         cpu, wall = time.process_time(), time.perf_counter()
         time.sleep(_REST_WINDOW_S)
-        if time.process_time() - cpu < _REST_SHARE * (time.perf_counter() - wall):
+        idle = time.process_time() - cpu < _REST_SHARE * (time.perf_counter() - wall)
+        # On a busy machine a thread may spin without getting a core for a whole window.
+        if idle and not _another_thread_wants_to_run():
             return True
+    return False
+
+
+def _another_thread_wants_to_run() -> bool:
+    """Whether another thread of this process runs or waits for a core (False if unknown)."""
+    mine = str(threading.get_native_id())
+    for thread in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may itself hold spaces and parentheses.
+            state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            if state == "R" and thread.name != mine:
+                return True
     return False
 
 
