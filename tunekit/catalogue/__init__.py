@@ -34,6 +34,7 @@ from tunekit.catalogue.history import (
     SessionAccount,
 )
 from tunekit.catalogue.store import Catalogue
+from tunekit.catalogue.upgrading import UpgradeResult, upgrade
 
 __all__ = [
     "Catalogue",
@@ -54,5 +55,7 @@ __all__ = [
     "SessionState",
     "TaskSummary",
     "Trial",
+    "UpgradeResult",
     "toolchain_key",
+    "upgrade",
 ]

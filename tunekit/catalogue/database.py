@@ -63,41 +63,54 @@ def parse(url_or_path: str) -> URL:
     return url
 
 
-def connect(url: URL, *, create: bool) -> Engine:
-    """An engine on a catalogue of this version's schema; made first when there is none and
-    `create` says so. CatalogueError in all other cases."""
+def engine(url: URL, *, create: bool) -> Engine:
+    """An engine on what can be a catalogue, of whatever revision; the folder of a file that is to
+    be made is made if `create` says so. CatalogueError for other files and missing drivers."""
     place = display(url)
     try:
-        engine = sqlalchemy.create_engine(url)
+        made = sqlalchemy.create_engine(url)
     except ImportError as error:
         raise CatalogueError(
             f"{place} needs a database driver that is not installed: {error}",
             hint="pip install 'psycopg[binary]' and use a postgresql+psycopg:// URL",
         ) from error
+    if url.get_backend_name() == "sqlite":
+        _prepare_sqlite(url, place, create=create)
+        event.listen(made, "connect", _on_sqlite_connect)
+        event.listen(made, "begin", _on_sqlite_begin)
+    return made
+
+
+def connect(url: URL, *, create: bool) -> Engine:
+    """An engine on a catalogue of this version's schema; made first when there is none and
+    `create` says so. CatalogueError in all other cases."""
+    place = display(url)
+    made = engine(url, create=create)
     try:
-        if url.get_backend_name() == "sqlite":
-            _prepare_sqlite(url, place, create=create)
-            event.listen(engine, "connect", _on_sqlite_connect)
-            event.listen(engine, "begin", _on_sqlite_begin)
         with catalogue_errors(place):
-            with engine.begin() as connection:
-                revision = _revision(connection, place)
-            if revision is None:
+            with made.begin() as connection:
+                found = revision(connection, place)
+            if found is None:
                 if not create:
-                    raise CatalogueError(
-                        f"{place} is an empty database, not a catalogue",
-                        hint="`tunekit tune` makes a catalogue where there is none",
-                    )
-                with engine.execution_options(**{WRITES: True}).begin() as connection:
+                    raise empty(place)
+                with made.execution_options(**{WRITES: True}).begin() as connection:
                     migrate.lock_creation(connection)
-                    revision = _revision(connection, place)  # another process may have been first
-                    if revision is None:
-                        revision = migrate.create(connection)
-            migrate.require_current(revision, place)
+                    found = revision(connection, place)  # another process may have been first
+                    if found is None:
+                        found = migrate.create(connection)
+            migrate.require_current(found, place)
     except BaseException:
-        engine.dispose()
+        made.dispose()
         raise
-    return engine
+    return made
+
+
+def empty(place: str) -> CatalogueError:
+    """The error about a database without tables."""
+    return CatalogueError(
+        f"{place} is an empty database, not a catalogue",
+        hint="`tunekit tune` makes a catalogue where there is none",
+    )
 
 
 def display(url: URL) -> str:
@@ -187,6 +200,8 @@ def _prepare_sqlite(url: URL, place: str, *, create: bool) -> None:
             hint="make its folder writable, or choose another catalogue",
         ) from error
     if not header:
+        if not create:
+            raise empty(place)
         return
     if header != _SQLITE_HEADER:
         raise CatalogueError(f"{place} is not a catalogue (not an SQLite database)", hint=choose)
@@ -209,8 +224,8 @@ def _require_catalogue(tables: set[str], place: str) -> None:
         )
 
 
-def _revision(connection: Connection, place: str) -> str | None:
-    """The schema's revision; None in an empty database."""
+def revision(connection: Connection, place: str) -> str | None:
+    """The schema's revision; None in an empty database. CatalogueError for other databases."""
     tables = set(sqlalchemy.inspect(connection).get_table_names())
     _require_catalogue(tables, place)
     if not tables:

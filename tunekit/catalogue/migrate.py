@@ -70,17 +70,22 @@ def require_current(found: str | None, place: str) -> None:
     """CatalogueError unless `found` is this version's revision, saying which side is behind."""
     if found == CURRENT:
         return
-    if found in _known_revisions():
-        raise CatalogueError(
-            f"the catalogue {place} has the schema of an older tunekit "
-            f"(revision {found}, this one uses {CURRENT})",
-            hint="make a copy of it, then run `tunekit catalogue upgrade`",
-        )
+    require_older(found, place)
     raise CatalogueError(
-        f"the catalogue {place} was written by a newer tunekit "
-        f"(schema revision {found}, this one knows up to {CURRENT})",
-        hint="upgrade tunekit, or choose another catalogue",
+        f"the catalogue {place} has the schema of an older tunekit "
+        f"(revision {found}, this one uses {CURRENT})",
+        hint="run `tunekit catalogue upgrade` on it; that keeps a backup",
     )
+
+
+def require_older(found: str | None, place: str) -> None:
+    """CatalogueError unless the migrations know the revision `found`."""
+    if found not in _known_revisions():
+        raise CatalogueError(
+            f"the catalogue {place} was written by a newer tunekit "
+            f"(schema revision {found}, this one knows up to {CURRENT})",
+            hint="upgrade tunekit, or choose another catalogue",
+        )
 
 
 def _known_revisions() -> set[str]:

@@ -47,8 +47,11 @@ def _identify_workloads_by_content(connection: sa.Connection) -> None:
                 _workloads.c.id == workload_id
             )
         ).one()
-        digest = content_digest(zlib.decompress(row.module_json).decode("utf-8"))
-        same[row.structural_hash, digest].append(workload_id)
+        try:
+            module_json = zlib.decompress(row.module_json).decode("utf-8")
+        except (zlib.error, UnicodeDecodeError):
+            continue  # damaged: stays what it was, for `check` to name
+        same[row.structural_hash, content_digest(module_json)].append(workload_id)
     for (_, digest), (kept, *others) in same.items():
         for other in others:
             _merge(connection, kept, other)
