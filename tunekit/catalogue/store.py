@@ -12,7 +12,19 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, insert
 
-from tunekit.catalogue import database, history, integrity, lookup, schema
+from tunekit.catalogue import (
+    database,
+    history,
+    imports,
+    integrity,
+    listing,
+    lookup,
+    migrate,
+    removal,
+    schema,
+    upkeep,
+)
+from tunekit.catalogue import merge as _merge
 from tunekit.catalogue import records as _records
 from tunekit.catalogue import sessions as _sessions
 from tunekit.catalogue import trials as _trials
@@ -343,6 +355,105 @@ class Catalogue:
                 )
                 .returning(schema.BenchRun.id)
             ).scalar_one()
+
+    # Looking through records
+
+    def list_records(
+        self,
+        wanted: listing.RecordFilter,
+        *,
+        order: listing.Order = "newest",
+        limit: int | None = 20,
+        offset: int = 0,
+    ) -> list[listing.ListedRecord]:
+        """The records that the filter means, without their traces; a page of them."""
+        with self._transaction(self._engine) as connection:
+            return listing.records(connection, wanted, order=order, limit=limit, offset=offset)
+
+    def list_best(
+        self, wanted: listing.RecordFilter, *, limit: int | None = 20, offset: int = 0
+    ) -> list[listing.BestRecord]:
+        """The fastest of these records for each workload, target and host, slowest first."""
+        with self._transaction(self._engine) as connection:
+            return listing.best(connection, wanted, limit=limit, offset=offset)
+
+    def best_ids(self, wanted: listing.RecordFilter, top: int) -> list[int]:
+        """The `top` fastest records of each workload, target, host and toolchain; what won the
+        latest final counts as fastest."""
+        with self._transaction(self._engine) as connection:
+            return listing.best_ids(connection, wanted, top)
+
+    def record(self, trial_id: int) -> listing.ListedRecord:
+        """One record. CatalogueError when there is none, or when it is a failure."""
+        with self._transaction(self._engine) as connection:
+            return listing.one(connection, trial_id)
+
+    def record_source(self, trial_id: int) -> tuple[str, str]:
+        """A trial's trace and its workload's module, as they were saved."""
+        with self._transaction(self._engine) as connection:
+            return listing.trace_json(connection, trial_id)
+
+    def count_records(self, wanted: listing.RecordFilter) -> tuple[int, int]:
+        """How many records the filter means, and how many failures it would mean too."""
+        with self._transaction(self._engine) as connection:
+            return listing.counts(connection, wanted)
+
+    def record_contents(self, wanted: listing.RecordFilter) -> Iterator[listing.RecordContent]:
+        """What is needed to replay each of these records, in order of arrival, page by page."""
+        after = 0
+        while True:
+            with self._transaction(self._engine) as connection:
+                page = listing.contents(connection, wanted, after=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].trial_id
+
+    def workload_module(self, workload_id: int) -> str:
+        """The saved module of a workload."""
+        with self._transaction(self._engine) as connection:
+            return listing.module_json(connection, workload_id)
+
+    def remove_records(self, wanted: listing.RecordFilter) -> int:
+        """Deletes these records for good; how many there were. CatalogueError when a living
+        process runs one of their sessions."""
+        with self._transaction(self._writer) as connection:
+            return removal.remove(connection, wanted)
+
+    # Together with other catalogues and programs
+
+    def add_import(
+        self, session: NewSession, records: Sequence[imports.ImportedRecord]
+    ) -> imports.ImportedSession:
+        """Enters the records that are not there yet as a finished session, all or none."""
+        with self._transaction(self._writer) as connection:
+            return imports.add(connection, session, records)
+
+    def merge(self, other: Catalogue) -> _merge.Merged:
+        """Copies all that another catalogue has and this one does not. Whole sessions at a time:
+        interrupted, another merge does the rest. CatalogueError when a living process runs a
+        session here that the other one has more trials of."""
+        reader = other._engine
+        if reader.dialect.name == "postgresql":
+            reader = reader.execution_options(isolation_level="REPEATABLE READ")
+        return _merge.merge(
+            lambda: other._transaction(reader), lambda: self._transaction(self._writer)
+        )
+
+    # Upkeep
+
+    def facts(self) -> upkeep.Facts:
+        """Size, revision and counts."""
+        with self._transaction(self._engine) as connection:
+            return upkeep.facts(connection, self.place, migrate.CURRENT)
+
+    def vacuum(self) -> dict[str, int]:
+        """Removes what nothing refers to (how many rows, by table) and gives free space back."""
+        with self._transaction(self._writer) as connection:
+            removed = removal.remove_unused(connection)
+        with database.catalogue_errors(self.place):
+            upkeep.vacuum(self._engine)
+        return removed
 
     # Soundness
 
