@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ from tunekit.catalogue.entries import (
     Trial,
 )
 from tunekit.catalogue.history import SessionAccount
+from tunekit.errors import CatalogueError
 
 _PAGE = 500
 
@@ -433,6 +435,8 @@ class Catalogue:
         """Copies all that another catalogue has and this one does not. Whole sessions at a time:
         interrupted, another merge does the rest. CatalogueError when a living process runs a
         session here that the other one has more trials of."""
+        if self._is(other):
+            raise CatalogueError(f"{other.place} is this catalogue itself", hint="name another one")
         reader = other._engine
         if reader.dialect.name == "postgresql":
             reader = reader.execution_options(isolation_level="REPEATABLE READ")
@@ -446,6 +450,18 @@ class Catalogue:
         """Size, revision and counts."""
         with self._transaction(self._engine) as connection:
             return upkeep.facts(connection, self.place, migrate.CURRENT)
+
+    def backup(self, destination: Path, *, force: bool = False) -> int:
+        """Copies the catalogue as it is at one moment, while others write; the copy's bytes.
+        CatalogueError where the file is there already and not `force`, and on PostgreSQL."""
+        if self._engine.dialect.name != "sqlite":
+            raise CatalogueError(
+                f"{self.place} is kept in a database that has its own tools for copies",
+                hint="use pg_dump; or take everything into an SQLite file: "
+                "`tunekit catalogue merge URL --catalogue FILE`",
+            )
+        with self._transaction(self._engine), database.catalogue_errors(self.place):
+            return upkeep.backup(self.place, destination, force=force)
 
     def vacuum(self) -> dict[str, int]:
         """Removes what nothing refers to (how many rows, by table) and gives free space back."""
@@ -461,6 +477,13 @@ class Catalogue:
         """Reads everything and names each problem in a sentence; empty when all is sound."""
         with self._transaction(self._engine) as connection:
             return list(integrity.problems(connection))
+
+    def _is(self, other: Catalogue) -> bool:
+        """Whether it is the same database."""
+        if self._engine.url == other._engine.url:
+            return True
+        here, there = Path(self.place), Path(other.place)
+        return here.is_file() and there.is_file() and here.samefile(there)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

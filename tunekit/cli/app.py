@@ -26,6 +26,8 @@ VERBS: dict[str, str] = {
     "tune": "tunekit.cli.tune:tune",
     "compile": "tunekit.cli.compile:compile",
     "bench": "tunekit.cli.bench:bench",
+    "records": "tunekit.cli.records:app",
+    "catalogue": "tunekit.cli.catalogue:app",
 }
 """Each verb's ``module:attribute``: a function with typer annotations, or a typer app."""
 

@@ -1,0 +1,138 @@
+"""`tunekit catalogue`: looking after the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunekit.cli.style import Catalogue, Form, Format, Quiet, Verbose, new_typer, progress
+
+if TYPE_CHECKING:
+    from tunekit.catalogue import Catalogue as Opened
+
+app = new_typer(help="Look after the catalogue of measurements.", no_args_is_help=True)
+
+
+@app.command()
+def info(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbose = False) -> None:
+    """Where the catalogue is, its revision, its size and what it holds."""
+    from tunekit.report.records import facts_text
+
+    with open_catalogue(catalogue) as opened:
+        typer.echo(facts_text(opened.facts(), form.value), nl=False)
+
+
+@app.command()
+def check(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbose = False) -> None:
+    """Read everything and look for damage; exits with 1 when the catalogue is not sound.
+
+    One line for each problem. Nothing is changed.
+    """
+    from tunekit.report.listing import as_csv, as_json
+
+    with open_catalogue(catalogue) as opened:
+        problems = opened.check()
+        place = opened.place
+    if form is Format.json:
+        typer.echo(as_json({"place": place, "sound": not problems, "problems": problems}), nl=False)
+    elif form is Format.csv:
+        typer.echo(as_csv(["problem"], [{"problem": line} for line in problems]), nl=False)
+    elif problems:
+        typer.echo("\n".join(problems))
+    else:
+        typer.echo(f"{place} is sound")
+    if problems:
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        progress(quiet=False)(
+            f"{place}: {count}; before anything else, copy the file: `tunekit catalogue backup`"
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def backup(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The copy. Default: beside the catalogue, with date and time in its name.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    catalogue: Catalogue = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Copy the catalogue as it is at one moment; others may go on writing meanwhile.
+
+    The copy is a catalogue like any other. Its path is printed on standard output.
+    """
+    with open_catalogue(catalogue) as opened:
+        if output is None:
+            place = Path(opened.place)
+            now = datetime.now(timezone.utc)
+            output = place.with_name(f"{place.stem}-{now:%Y%m%dT%H%M%SZ}{place.suffix}")
+        size = opened.backup(output, force=force)
+        progress(quiet=quiet)(f"{size / 2**20:.1f} MiB copied from {opened.place}")
+    typer.echo(str(output))
+
+
+@app.command()
+def merge(
+    other: Annotated[str, typer.Argument(help="The other catalogue: a file or SQLAlchemy URL.")],
+    catalogue: Catalogue = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take in everything of another catalogue that this one does not have.
+
+    Sessions, trials, finals, libraries and benchmark runs. The other catalogue is only read.
+    Merging twice changes nothing; an interrupted merge is finished by another one.
+    """
+    from tunekit.errors import CatalogueError
+    from tunekit.report.records import merged_text
+
+    say = progress(quiet=quiet)
+    with open_catalogue(other) as source, open_catalogue(catalogue, create=True) as opened:
+        say(f"checking {source.place}")
+        problems = source.check()
+        if problems:
+            raise CatalogueError(
+                f"{source.place} is not sound ({problems[0]}); nothing of it was taken",
+                hint="`tunekit catalogue check` lists all its problems",
+            )
+        say(f"merging it into {opened.place}")
+        merged = opened.merge(source)
+    for old, new in merged.renamed:
+        say(f"session {old} became {new}: another session here has that id")
+    typer.echo(merged_text(merged))
+
+
+@app.command()
+def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Remove what nothing refers to any more and give free space back to the disk.
+
+    Needs as much free space as the catalogue is large, for a moment; writers wait for it.
+    """
+    say = progress(quiet=quiet)
+    with open_catalogue(catalogue) as opened:
+        before = opened.facts().size_bytes
+        removed = opened.vacuum()
+        after = opened.facts().size_bytes
+        place = opened.place
+    for table, count in removed.items():
+        say(f"removed {count:,} unused {table.replace('_', ' ')}")
+    typer.echo(f"{place}: {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
+
+
+def open_catalogue(place: str | None, *, create: bool = False) -> Opened:
+    """The catalogue that a flag or TUNEKIT_CATALOGUE names, else the default one."""
+    from tunekit.catalogue import Catalogue as Opened
+    from tunekit.recipe.schema import DEFAULT_CATALOGUE
+
+    return Opened.open(place or DEFAULT_CATALOGUE, create=create)
