@@ -1,24 +1,31 @@
 """How long the catalogue takes with a million trials in it.
 
     python benchmarks/catalogue_volume.py [--trials 1000000] [--workloads 5000] [--catalogue URL]
+                                          [-o benchmarks/results/catalogue_volume.json]
 
 Fills a new catalogue through the public interface, then times what a tuning run does: writing one
 trial, writing a batch, looking up the best record of one workload and of a whole model's workloads,
 asking which candidates are known. Prints milliseconds: median, 99th percentile, worst. The limit
-that the project sets itself is 5 ms for one write and for one lookup.
+that the project sets itself is 5 ms for one write and for one lookup, at the median.
+
+A write ends when the disk says that it has it, so the time of the disk's own answer is measured
+beside it: the file that one write changes, overwritten and synchronized, in turns with the writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tunekit.bench.environment import describe, noise_between, now
 from tunekit.catalogue import (
     Catalogue,
     Failure,
@@ -35,6 +42,10 @@ TOOLCHAIN = {"apache-tvm": "0.27.0.post1", "torch": "2.12.1"}
 TASKS_PER_SESSION = 50
 BATCH = 500
 REPEATS = 300
+#: What a write and a lookup may take at the median.
+LIMIT_MS = 5.0
+#: About what the commit of one trial appends to the write-ahead log.
+COMMIT_BYTES = 7 * 4096
 #: One in ten candidates fails.
 FAILURE_SHARE = 0.1
 
@@ -45,18 +56,46 @@ def main() -> None:
     parser.add_argument("--workloads", type=int, default=5000)
     parser.add_argument("--trace-bytes", type=int, default=8000)
     parser.add_argument("--catalogue", help="a new file or database; default: a temporary file")
+    parser.add_argument("-o", "--output", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
+    before, cpu_before_s = now(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.catalogue or str(Path(folder, "catalogue.db"))
         with Catalogue.open(url) as catalogue:
             generator = random.Random(0)
-            fill(catalogue, generator, arguments)
-            measure(catalogue, generator, arguments)
-            if "://" not in url:
-                print(f"size: {Path(url).stat().st_size / 1e6:.0f} MB")
+            fill_s = fill(catalogue, generator, arguments)
+            samples_ms = measure(catalogue, generator, arguments, Path(folder))
+            size = Path(url).stat().st_size if "://" not in url else None
+    for name, samples in samples_ms.items():
+        report(name, samples)
+    if size is not None:
+        print(f"size: {size / 1e6:.0f} MB")
+    within = {
+        name: statistics.median(samples_ms[name]) <= LIMIT_MS
+        for name in ("write one trial", "best of 1 workload")
+    }
+    print(f"within {LIMIT_MS:g} ms: " + ", ".join(f"{n}: {ok}" for n, ok in within.items()))
+    if arguments.output:
+        noise = noise_between(before, now(), time.process_time() - cpu_before_s)
+        result = {
+            "what": __doc__.splitlines()[0],
+            "environment": describe(noise, ("sqlalchemy",)).model_dump(),
+            "sqlite": sqlite3.sqlite_version,
+            "trials": arguments.trials,
+            "workloads": arguments.workloads,
+            "trace_bytes": arguments.trace_bytes,
+            "catalogue_bytes": size,
+            "fill_s": fill_s,
+            "limit_ms": LIMIT_MS,
+            "within_limit": within,
+            "median_ms": {n: statistics.median(s) for n, s in samples_ms.items()},
+            "samples_ms": {n: [round(ms, 4) for ms in s] for n, s in samples_ms.items()},
+        }
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Namespace) -> None:
+def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Namespace) -> float:
+    """Writes all trials; the seconds that took."""
     sessions = max(1, arguments.workloads // TASKS_PER_SESSION)
     start = time.perf_counter()
     done = 0
@@ -78,19 +117,36 @@ def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Nam
         f"filled: {done} trials of {sessions * TASKS_PER_SESSION} workloads in {sessions} "
         f"sessions, {1000 * seconds / max(1, done):.3f} ms a trial in batches of {BATCH}"
     )
+    return seconds
 
 
-def measure(catalogue: Catalogue, generator: random.Random, arguments: argparse.Namespace) -> None:
+def measure(
+    catalogue: Catalogue,
+    generator: random.Random,
+    arguments: argparse.Namespace,
+    folder: Path,
+) -> dict[str, list[float]]:
+    """Milliseconds of each kind of call."""
     hashes = [
         f"{n:016x}" for n in range(arguments.workloads // TASKS_PER_SESSION * TASKS_PER_SESSION)
     ]
     session_id, tasks = begin(catalogue, 0)
     one = [[trial(generator, tasks, arguments.trace_bytes)] for _ in range(REPEATS)]
     batch = [[trial(generator, tasks, arguments.trace_bytes) for _ in range(64)] for _ in range(50)]
-    report("write one trial", [timed(lambda t=t: catalogue.add_trials(session_id, t)) for t in one])
-    report(
-        "write 64 trials", [timed(lambda t=t: catalogue.add_trials(session_id, t)) for t in batch]
-    )
+    samples: dict[str, list[float]] = {"write one trial": [], "  the disk alone": []}
+    with (folder / "disk").open("wb") as file:
+        file.write(bytes(COMMIT_BYTES))
+        for trials in one:
+            samples["write one trial"].append(
+                timed(lambda t=trials: catalogue.add_trials(session_id, t))
+            )
+            file.seek(0)
+            file.write(generator.randbytes(COMMIT_BYTES))
+            file.flush()
+            samples["  the disk alone"].append(timed(lambda: os.fdatasync(file.fileno())))
+    samples["write 64 trials"] = [
+        timed(lambda t=t: catalogue.add_trials(session_id, t)) for t in batch
+    ]
 
     def best(count: int, top_k: int = 1, **narrower: str) -> Callable[[], object]:
         chosen = generator.sample(hashes, count)
@@ -100,24 +156,28 @@ def measure(catalogue: Catalogue, generator: random.Random, arguments: argparse.
 
     narrow = {"host_fingerprint": "host", "toolchain_key": toolchain_key(TOOLCHAIN)}
     elsewhere = {"host_fingerprint": "elsewhere"}
-    report("best of 1 workload", [timed(best(1)) for _ in range(REPEATS)])
-    report("  on this host and toolchain", [timed(best(1, **narrow)) for _ in range(REPEATS)])
-    report("  on a host that has none", [timed(best(1, **elsewhere)) for _ in range(REPEATS)])
-    report("best 16 of 1 workload", [timed(best(1, 16)) for _ in range(REPEATS)])
-    report("best of 28 workloads (a model)", [timed(best(28)) for _ in range(50)])
     digests = [f"{generator.getrandbits(256):064x}" for _ in range(64)]
-    report(
-        "which of 64 candidates are known",
-        [
-            timed(lambda: catalogue.known_trials(generator.choice(tasks), digests))
-            for _ in range(50)
-        ],
-    )
-    report(
-        "task summaries", [timed(lambda: catalogue.task_summaries(session_id)) for _ in range(50)]
-    )
-    report("newest 20 sessions", [timed(catalogue.sessions) for _ in range(20)])
-    report("open", [timed(lambda: Catalogue.open(catalogue.place).close()) for _ in range(20)])
+    calls: dict[str, tuple[int, Callable[[], Callable[[], object]]]] = {
+        "best of 1 workload": (REPEATS, lambda: best(1)),
+        "  on this host and toolchain": (REPEATS, lambda: best(1, **narrow)),
+        "  on a host that has none": (REPEATS, lambda: best(1, **elsewhere)),
+        "best 16 of 1 workload": (REPEATS, lambda: best(1, 16)),
+        "best of 28 workloads (a model)": (50, lambda: best(28)),
+        "is 1 candidate known": (
+            REPEATS,
+            lambda: lambda: catalogue.known_trials(generator.choice(tasks), digests[:1]),
+        ),
+        "which of 64 candidates are known": (
+            50,
+            lambda: lambda: catalogue.known_trials(generator.choice(tasks), digests),
+        ),
+        "task summaries": (50, lambda: lambda: catalogue.task_summaries(session_id)),
+        "newest 20 sessions": (20, lambda: catalogue.sessions),
+        "open": (20, lambda: lambda: Catalogue.open(catalogue.place).close()),
+    }
+    for name, (repeats, prepare) in calls.items():
+        samples[name] = [timed(prepare()) for _ in range(repeats)]
+    return samples
 
 
 def begin(catalogue: Catalogue, number: int) -> tuple[str, list[int]]:

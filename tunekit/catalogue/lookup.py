@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tunekit.catalogue import schema
@@ -14,6 +14,14 @@ from tunekit.catalogue.entries import NewWorkload, canonical_json, digest, toolc
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+#: Values in one statement; databases take a limited number of parameters.
+CHUNK = 500
+
+_FIND_OPTIONS = select(schema.MeasureOptions.id).where(
+    schema.MeasureOptions.digest == bindparam("digest")
+)
 
 
 def find_or_add(
@@ -78,11 +86,12 @@ def workload(connection: Connection, new: NewWorkload) -> int:
 
 
 def measure_options(connection: Connection, options: Mapping[str, Any]) -> int:
+    wanted = digest(canonical_json(options))
+    found = connection.scalar(_FIND_OPTIONS, {"digest": wanted})
+    if found is not None:
+        return found
     return find_or_add(
-        connection,
-        schema.MeasureOptions,
-        {"digest": digest(canonical_json(options))},
-        options=_json(options),
+        connection, schema.MeasureOptions, {"digest": wanted}, options=_json(options)
     )
 
 
@@ -105,8 +114,8 @@ def in_chunks(
     """The rows of `query` whose `column` is among `values`, however many there are (a statement
     takes a limited number of parameters)."""
     rows: list[Row[Any]] = []
-    for start in range(0, len(values), 500):
-        rows += connection.execute(query.where(column.in_(values[start : start + 500])))
+    for start in range(0, len(values), CHUNK):
+        rows += connection.execute(query.where(column.in_(values[start : start + CHUNK])))
     return rows
 
 

@@ -34,7 +34,11 @@ class Owner:
 
 
 def this_process() -> Owner:
-    pid = os.getpid()
+    return _owner(os.getpid())
+
+
+@cache
+def _owner(pid: int) -> Owner:
     return Owner(pid, _started(pid) or "", _machine())
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     case,
     func,
     insert,
@@ -26,6 +27,32 @@ from tunekit.catalogue.owner import Owner, this_process
 from tunekit.errors import CatalogueError
 
 _sessions = schema.Session
+
+
+# Built once: building a statement costs more than SQLite needs to carry it out.
+_CLAIM = (
+    select(_sessions.id, _sessions.target_id, _sessions.host_id, _sessions.toolchain_id)
+    .where(_sessions.public_id == bindparam("public_id"))
+    .with_for_update()
+)
+_TOUCH = (
+    update(_sessions)
+    .where(_sessions.id == bindparam("session_id"))
+    .values(
+        updated_at=bindparam("now", type_=schema.UtcDateTime),
+        heartbeat_at=case(
+            (
+                and_(
+                    _sessions.owner_pid == bindparam("pid"),
+                    _sessions.owner_started == bindparam("started"),
+                    _sessions.owner_machine == bindparam("machine"),
+                ),
+                bindparam("now", type_=schema.UtcDateTime),
+            ),
+            else_=_sessions.heartbeat_at,
+        ),
+    )
+)
 
 
 def begin(connection: Connection, new: NewSession) -> SessionInfo:
@@ -128,14 +155,28 @@ def add_seconds(connection: Connection, public_id: str, seconds: Mapping[str, fl
     connection.execute(update(_sessions).where(_sessions.id == row.id).values(seconds=total))
 
 
+def claim(connection: Connection, public_id: str) -> Row[int, int, int, int]:
+    """The session's keys, and its turn to write: on PostgreSQL two writers would take the same
+    positions."""
+    row = connection.execute(_CLAIM, {"public_id": public_id}).one_or_none()
+    if row is None:
+        raise _unknown(public_id)
+    return row
+
+
 def touch(connection: Connection, session_id: int) -> None:
     """Something was written: the session moved on, and lives if it was its own process that wrote
     (trials of one that lost it meanwhile are kept all the same)."""
-    now = datetime.now(timezone.utc)
+    me = this_process()
     connection.execute(
-        update(_sessions)
-        .where(_sessions.id == session_id)
-        .values(updated_at=now, heartbeat_at=case((_mine(), now), else_=_sessions.heartbeat_at))
+        _TOUCH,
+        {
+            "session_id": session_id,
+            "now": datetime.now(timezone.utc),
+            "pid": me.pid,
+            "started": me.started,
+            "machine": me.machine,
+        },
     )
 
 

@@ -192,8 +192,7 @@ class Catalogue:
         """Writes the trials, all or none, as measured on the session's target, host and toolchain;
         their ids in order. ValueError for a task that is not the session's."""
         with self._transaction(self._writer) as connection:
-            internal = _sessions.internal_id(connection, session_id)
-            return _trials.add(connection, internal, trials)
+            return _trials.add(connection, session_id, trials)
 
     def trials(
         self,
