@@ -77,7 +77,7 @@ def add(
         task_ids[text] = by_workload[workload_id]
     trials.add(
         connection,
-        internal,
+        info.id,
         [
             NewTrial(
                 task_id=task_ids[record.workload.module_json],
