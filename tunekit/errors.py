@@ -13,6 +13,7 @@
     ├── CompileError                1
     │   └── VerificationFailed      1   the library computes something else than the model
     ├── SandboxError                1   an isolated process died: signal, timeout or exception
+    ├── DeviceError                 1   no RPC tracker answers, or it has no device that works
     └── Interrupted               130   stopped by the person, with everything saved
 
 The number is the exit code of the command line, which is the one place that catches these:
@@ -110,6 +111,10 @@ class VerificationFailed(CompileError):  # noqa: N818 - reads as what happened
 
 class SandboxError(TunekitError):
     """An isolated process died: the message names the signal, the timeout or the exception."""
+
+
+class DeviceError(TunekitError):
+    """No RPC tracker answers, or it has no device that can measure."""
 
 
 class Interrupted(TunekitError):  # noqa: N818 - not an error, a request

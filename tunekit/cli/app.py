@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "bench": "tunekit.cli.bench:bench",
     "records": "tunekit.cli.records:app",
     "catalogue": "tunekit.cli.catalogue:app",
+    "devices": "tunekit.cli.devices:devices",
 }
 """Each verb's ``module:attribute``: a function with typer annotations, or a typer app."""
 
