@@ -1,0 +1,467 @@
+"""One batch on remote devices: what is built, what is where, and what becomes of what fails.
+
+A candidate whose device dies or hangs under it goes to another one, once. If that one fares no
+better, it is the candidate: CRASH if both died, RUN_TIMEOUT otherwise. A device on which a
+candidate hung is free again when its server ends the session, which it was told to do; one that
+died has left the tracker.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from tunekit.catalogue.entries import FailureKind
+from tunekit.search import remote_child
+from tunekit.search.remote_devices import DevicePool
+from tunekit.search.remote_protocol import DeviceFacts, Fatal, Request
+from tunekit.search.remote_tracker import server_command
+from tunekit.search.trial import Candidate, Outcome
+
+_CONNECT_S = 10.0
+# For bringing candidates to a device, loading them and allocating their tensors there.
+_SETUP_S = 10.0
+# Devices that exist and are busy are waited for this many times longer than those that do not.
+_BUSY_PATIENCE = 10
+_HOMELESS_LIMIT = 3
+_POLL_S = 0.5
+_PARTING_S = 3.0
+_TEXT_LIMIT = 2000
+
+
+class TunerGone(Exception):  # noqa: N818 - reads as what happened
+    """The tuner closed the connection."""
+
+
+@dataclass(eq=False)
+class _Item:
+    """A candidate on its way, with what is known of it so far."""
+
+    candidate: Candidate
+    path: Path
+    build_s: float = 0.0
+    run_s: float = 0.0
+    rounds: int = 0
+    samples: tuple[float, ...] = ()
+
+
+@dataclass(eq=False)
+class _Job:
+    """What is brought to one device together: one candidate, or all that take turns.
+
+    Attributes:
+        items: the candidates that are still without an outcome.
+        strikes: how a device ended under it, "hung" or "died", and the device's name.
+        homeless: sessions that ended before a candidate ran.
+        ready_at: since when it waits for a device.
+    """
+
+    items: list[_Item]
+    strikes: list[tuple[str, str]] = field(default_factory=list)
+    homeless: int = 0
+    ready_at: float = field(default_factory=time.monotonic)
+
+    def item(self, key: int) -> _Item:
+        return next(item for item in self.items if item.candidate.key == key)
+
+
+@dataclass(eq=False)
+class _Process:
+    """A child and when its patience ends."""
+
+    pid: int
+    connection: Connection
+    started: float
+    deadline: float
+
+
+@dataclass(eq=False)
+class _Build(_Process):
+    item: _Item
+
+
+@dataclass(eq=False)
+class _Visit(_Process):
+    job: _Job
+    device: str
+    running: _Item | None = None
+
+
+class Batch:
+    """One request, from the first build to the last outcome.
+
+    Attributes:
+        early: the next request, where the tuner had its last outcome before the device that gave
+            it had said goodbye.
+    """
+
+    def __init__(
+        self, request: Request, pool: DevicePool, control: Connection, *, folder: Path, probe: Path
+    ) -> None:
+        self._options = request.options
+        self._remote = request.remote
+        self._rounds = request.rounds
+        self._pool = pool
+        self._control = control
+        self._probe = probe
+        self.early: Request | None = None
+        suffix = request.remote.linking.suffix
+        self._to_build = deque(
+            _Item(candidate, folder / f"candidate{candidate.key}{suffix}")
+            for candidate in request.candidates
+        )
+        self._builds: list[_Build] = []
+        self._built: list[_Item] = []
+        # Without candidates it is a device itself that is asked for.
+        self._is_inquiry = not request.candidates
+        self._jobs: list[_Job] = [_Job([])] if self._is_inquiry else []
+        self._visits: list[_Visit] = []
+        # Since when there is work and no device that does any of it.
+        self._idle_since: float | None = None
+
+    def run(self) -> Fatal | None:
+        """Works until every candidate has an outcome, or none can get one.
+
+        Raises:
+            TunerGone: nobody listens any more.
+        """
+        while True:
+            self._start_builds()
+            self._gather()
+            self._start_visits()
+            self._judge()
+            if not (self._to_build or self._builds or self._built or self._jobs or self._visits):
+                return None
+            fatal = self._out_of_devices()
+            if fatal is not None:
+                return fatal
+            self._ask_for_devices()
+            self._listen()
+
+    def close(self) -> None:
+        """Ends the children and takes back what was asked of the tracker."""
+        self._pool.close()
+        self._part()
+        for process in (*self._builds, *self._visits):
+            self._end(process)
+        self._builds.clear()
+        self._visits.clear()
+
+    def _part(self) -> None:
+        """Lets sessions end by themselves that can do so soon: a server whose client goes away in
+        the middle may not serve again."""
+        until = time.monotonic() + _PARTING_S
+        talking = {visit.connection for visit in self._visits}
+        while talking and time.monotonic() < until:
+            for connection in wait(list(talking), timeout=max(until - time.monotonic(), 0.0)):
+                assert isinstance(connection, Connection)
+                if remote_child.receive(connection) is None:
+                    talking.discard(connection)
+
+    # -- building -----------------------------------------------------------------------------
+
+    def _start_builds(self) -> None:
+        while self._to_build and len(self._builds) < self._options.jobs:
+            item = self._to_build.popleft()
+            pid, connection = self._fork(
+                functools.partial(
+                    remote_child.build,
+                    candidate=item.candidate,
+                    options=self._options,
+                    linking=self._remote.linking,
+                    path=item.path,
+                )
+            )
+            now = time.monotonic()
+            self._builds.append(
+                _Build(pid, connection, now, now + self._options.build_timeout_s, item)
+            )
+
+    def _hear_build(self, build: _Build, message: tuple[Any, ...] | None) -> None:
+        self._builds.remove(build)
+        self._end(build)
+        build.item.build_s = time.monotonic() - build.started
+        if message is None:
+            self._fail(build.item, FailureKind.CRASH, "the compiler died while building")
+        elif message[0] == "built":
+            self._built.append(build.item)
+        else:
+            self._fail(build.item, _kind(FailureKind.BUILD_ERROR, message[1]), message[1])
+
+    def _build_took_too_long(self, build: _Build) -> None:
+        self._builds.remove(build)
+        self._end(build)
+        build.item.build_s = time.monotonic() - build.started
+        text = f"not built within {self._options.build_timeout_s:g} s"
+        self._fail(build.item, FailureKind.BUILD_TIMEOUT, text)
+
+    def _gather(self) -> None:
+        """Makes jobs of what is built: those that take turns have to meet the same device."""
+        if self._rounds == 1:
+            self._jobs += [_Job([item]) for item in self._built]
+        elif self._built and not self._to_build and not self._builds:
+            self._jobs.append(_Job(sorted(self._built, key=lambda item: item.candidate.key)))
+        else:
+            return
+        self._built = []
+
+    # -- measuring ----------------------------------------------------------------------------
+
+    def _ask_for_devices(self) -> None:
+        free = max(1, len(self._pool.known()) - len(self._visits)) if self._jobs else 0
+        self._pool.want(min(len(self._jobs), free))
+
+    def _start_visits(self) -> None:
+        for job in list(self._jobs):
+            grant = self._pool.take({name for how, name in job.strikes if how == "hung"})
+            if grant is None:
+                continue
+            self._jobs.remove(job)
+            self._idle_since = None
+            name = grant.device.name
+            visit = remote_child.Visit(
+                grant=grant,
+                loads=tuple(remote_child.Load(item.candidate, item.path) for item in job.items),
+                rounds=self._rounds,
+                probe=None if name in self._pool.proven and job.items else self._probe,
+                session_s=_SETUP_S + self._options.run_timeout_s * self._rounds * len(job.items),
+            )
+            pid, connection = self._fork(
+                functools.partial(remote_child.visit, options=self._options, wanted=visit)
+            )
+            now = time.monotonic()
+            self._visits.append(_Visit(pid, connection, now, now + _CONNECT_S, job, name))
+
+    def _hear_visit(self, visit: _Visit, message: tuple[Any, ...] | None) -> None:
+        now = time.monotonic()
+        match message:
+            case ("device", facts):
+                visit.deadline = now + _SETUP_S
+                if facts is not None:
+                    self._pool.proven[visit.device] = facts
+            case ("running", key):
+                visit.deadline = now + self._options.run_timeout_s
+                visit.running = visit.job.item(key)
+            case ("measured", key, samples, seconds):
+                visit.deadline = now + _SETUP_S
+                visit.running = None
+                self._note(visit, visit.job.item(key), samples, seconds)
+            case ("failed", key, text):
+                visit.deadline = now + _SETUP_S
+                visit.running = None
+                item = visit.job.item(key)
+                visit.job.items.remove(item)
+                self._fail(item, _kind(FailureKind.RUN_ERROR, text), text, visit.device)
+            case ("done",):
+                self._leave(visit)
+                assert not visit.job.items
+                if self._is_inquiry:
+                    facts = self._pool.proven[visit.device]
+                    self._control.send(DeviceFacts(visit.device, facts))
+            case ("refused", text):
+                self._leave(visit)
+                self._pool.refused[visit.device] = str(text)
+                self._again(visit.job)
+            case ("expired", text):
+                self._leave(visit)
+                self._lost(visit, "hung", str(text))
+            case ("lost", text):
+                self._leave(visit)
+                self._lost(visit, "died", str(text))
+            case _:
+                self._leave(visit)
+                self._lost(visit, "died", "the connection to it broke")
+
+    def _note(self, visit: _Visit, item: _Item, samples: list[float], seconds: float) -> None:
+        self._pool.fine(visit.device)
+        item.samples += tuple(samples)
+        item.run_s += seconds
+        item.rounds += 1
+        if item.rounds == self._rounds:
+            visit.job.items.remove(item)
+            self._tell(item, visit.device, run_seconds=item.samples)
+
+    def _visit_took_too_long(self, visit: _Visit) -> None:
+        self._leave(visit)
+        limit = f"{time.monotonic() - visit.started:.0f} s"
+        self._lost(visit, "hung", f"no answer for {limit}")
+
+    def _lost(self, visit: _Visit, how: str, text: str) -> None:
+        """What becomes of a job whose session ended under it."""
+        job, device = visit.job, visit.device
+        for item in job.items:
+            # Rounds on one device do not compare with rounds on another.
+            item.samples, item.rounds = (), 0
+        if visit.running is None:
+            self._pool.fault(device, text)
+            job.homeless += 1
+            if job.homeless >= _HOMELESS_LIMIT:
+                for item in job.items:
+                    self._fail(item, FailureKind.LOST_DEVICE, f"{device}: {text}", device)
+                job.items.clear()
+        elif len(job.items) == 1:
+            job.strikes.append((how, device))
+        else:
+            # It ran before, or it would not take turns now: the rest goes on without it.
+            job.items.remove(visit.running)
+            kind = FailureKind.RUN_TIMEOUT if how == "hung" else FailureKind.LOST_DEVICE
+            self._fail(visit.running, kind, f"{device} {how}: {text}", device)
+        if job.items or self._is_inquiry:
+            self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        """In front of all others: what has waited for one device does not wait for all again."""
+        job.ready_at = time.monotonic()
+        self._jobs.insert(0, job)
+
+    # -- judging ------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Settles those under which devices ended, as far as no device could say more."""
+        now = time.monotonic()
+        for job in list(self._jobs):
+            if not job.strikes:
+                continue
+            (item,) = job.items
+            how, device = job.strikes[-1]
+            places = " and ".join(name for _, name in job.strikes)
+            if len(job.strikes) > 1:
+                if all(how == "died" for how, _ in job.strikes):
+                    self._settle(job, item, FailureKind.CRASH, f"it took down {places}", device)
+                else:
+                    text = f"not measured within {self._options.run_timeout_s:g} s on {places}"
+                    self._settle(job, item, FailureKind.RUN_TIMEOUT, text, device)
+            elif how == "hung":
+                others = self._pool.known() | {visit.device for visit in self._visits}
+                if others <= {device} or now - job.ready_at > self._remote.wait_s:
+                    text = (
+                        f"not measured within {self._options.run_timeout_s:g} s on {device}, and "
+                        "there is no other device to try"
+                    )
+                    self._settle(job, item, FailureKind.RUN_TIMEOUT, text, device)
+
+    def _settle(self, job: _Job, item: _Item, kind: FailureKind, text: str, device: str) -> None:
+        self._jobs.remove(job)
+        self._fail(item, kind, text, device)
+
+    def _out_of_devices(self) -> Fatal | None:
+        """The end, when there is work and has been no device for too long."""
+        if not self._jobs or self._visits:
+            self._idle_since = None
+            return None
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        known = self._pool.known()
+        patience = self._remote.wait_s * (_BUSY_PATIENCE if known else 1)
+        if now - self._idle_since < patience and not self._pool.all_refused():
+            return None
+        for job in list(self._jobs):
+            if job.strikes:
+                _, device = job.strikes[-1]
+                text = f"{device} died, and no other device came within {patience:g} s"
+                self._settle(job, job.items[0], FailureKind.LOST_DEVICE, text, device)
+        if not self._jobs and not self._to_build and not self._builds:
+            return None
+        return self._reason(bool(known))
+
+    def _reason(self, busy: bool) -> Fatal:
+        remote, pool = self._remote, self._pool
+        if pool.trouble is not None:
+            return Fatal(pool.trouble.message, pool.trouble.hint)
+        if busy:
+            return Fatal(
+                f"all devices of key {remote.key!r} at {remote.tracker} have been busy for "
+                f"{remote.wait_s * _BUSY_PATIENCE:g} s",
+                "`tunekit devices` shows who waits",
+            )
+        if pool.refused:
+            reasons = "; ".join(f"{name}: {text}" for name, text in pool.refused.items())
+            return Fatal(
+                f"no device of key {remote.key!r} can run what is built for it: {reasons}",
+                "is --target (the recipe's `target`) the device's, and --cc its compiler?",
+            )
+        return Fatal(
+            f"the tracker at {remote.tracker} had no device of key {remote.key!r} for "
+            f"{remote.wait_s:g} s",
+            f"on the device, run: {server_command(remote.tracker, remote.key)}",
+        )
+
+    # -- listening ----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Waits for whatever happens next, and handles it."""
+        active = [*self._builds, *self._visits]
+        # Not longer than a moment: trackers and patience end without a sound.
+        limit = min([time.monotonic() + _POLL_S, *(process.deadline for process in active)])
+        ready = wait(
+            [
+                *([self._control] if self.early is None else []),
+                *(process.connection for process in active),
+                *(request.connection for request in self._pool.requests),
+            ],
+            timeout=max(limit - time.monotonic(), 0.0),
+        )
+        if self._control in ready:
+            try:
+                self.early = self._control.recv()
+            except (EOFError, OSError):
+                raise TunerGone from None
+        self._pool.collect(ready)
+        now = time.monotonic()
+        for build in list(self._builds):
+            if build.connection in ready:
+                self._hear_build(build, remote_child.receive(build.connection))
+            elif now >= build.deadline:
+                self._build_took_too_long(build)
+        for visit in list(self._visits):
+            if visit.connection in ready:
+                self._hear_visit(visit, remote_child.receive(visit.connection))
+            elif now >= visit.deadline:
+                self._visit_took_too_long(visit)
+
+    def _leave(self, visit: _Visit) -> None:
+        self._visits.remove(visit)
+        self._end(visit)
+
+    def _fork(self, job: Any) -> tuple[int, Connection]:
+        return remote_child.fork(job, [self._control, *self._pool.requests])
+
+    @staticmethod
+    def _end(process: _Process) -> None:
+        process.connection.close()
+        remote_child.end(process.pid)
+
+    def _fail(self, item: _Item, kind: FailureKind, text: str, device: str | None = None) -> None:
+        self._tell(item, device, failure=kind, text=text[:_TEXT_LIMIT])
+
+    def _tell(
+        self,
+        item: _Item,
+        device: str | None,
+        *,
+        run_seconds: tuple[float, ...] | None = None,
+        failure: FailureKind | None = None,
+        text: str = "",
+    ) -> None:
+        self._control.send(
+            Outcome(
+                key=item.candidate.key,
+                run_seconds=run_seconds,
+                failure=failure,
+                text=text,
+                build_s=item.build_s,
+                run_s=item.run_s,
+                device=device,
+            )
+        )
+
+
+def _kind(usual: FailureKind, text: str) -> FailureKind:
+    if any(words in text for words in ("bad_alloc", "MemoryError", "Cannot allocate memory")):
+        return FailureKind.OUT_OF_MEMORY
+    return usual

@@ -1,0 +1,381 @@
+"""What the forked processes of the remote measuring server do, each for one candidate or device.
+
+TVM's RPC client blocks without a limit and cannot be interrupted, so each session with a device
+has a process of its own on this side. Whoever waits for it kills it when its time is over; the
+device's server ends the session by itself, at the limit that it was told when it began.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from tunekit.search.remote_protocol import Linking
+from tunekit.search.remote_tracker import Grant
+from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
+
+PROBE_FLOATS = 16
+_PR_SET_PDEATHSIG = 1
+_EXPIRED = "RPCSessionTimeoutError"
+
+
+@dataclass(frozen=True)
+class Load:
+    """A built candidate, ready to be brought to a device."""
+
+    candidate: Candidate
+    path: Path
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One session with a device.
+
+    Attributes:
+        grant: the device.
+        loads: what to measure there; may be empty, then the device is only asked who it is.
+        rounds: how often each is measured, in turns.
+        probe: a library that any device of this target must be able to run; None for a device
+            that has shown it before.
+        session_s: when the device's server ends the session, seconds.
+    """
+
+    grant: Grant
+    loads: tuple[Load, ...]
+    rounds: int
+    probe: Path | None
+    session_s: float
+
+
+class Closable(Protocol):
+    """A file or socket of the parent's that its children have no use for."""
+
+    def close(self) -> None: ...
+
+
+def fork(
+    job: Callable[[Connection], None], inherited: Iterable[Closable]
+) -> tuple[int, Connection]:
+    """A child that does the job, with what it says; the child closes what it `inherited`."""
+    import socket
+
+    mine, theirs = socket.socketpair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        mine.close()
+        for connection in inherited:
+            connection.close()
+        _live(Connection(theirs.detach()), job, parent)
+    theirs.close()
+    return pid, Connection(mine.detach())
+
+
+def receive(connection: Connection) -> tuple[Any, ...] | None:
+    """What a child says next, None when it is gone."""
+    try:
+        message: tuple[Any, ...] = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return message
+
+
+def end(pid: int) -> None:
+    """Kills a child with everything it started, and collects it."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    os.waitpid(pid, 0)
+
+
+def _live(connection: Connection, job: Callable[[Connection], None], parent: int) -> NoReturn:
+    try:
+        os.setsid()
+        if sys.platform == "linux":
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # It died before the line above.
+                os._exit(1)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        job(connection)
+    except BrokenPipeError:
+        pass
+    finally:
+        # Not sys.exit: nothing of the server's may be flushed or finalised twice, and TVM's
+        # destructors would wait for a device that may be gone.
+        os._exit(0)
+
+
+# -- building -------------------------------------------------------------------------------------
+
+
+def build(
+    connection: Connection,
+    candidate: Candidate,
+    options: MeasureOptions,
+    linking: Linking,
+    path: Path,
+) -> None:
+    """Builds a candidate into the file `path`; says ("built",) or ("failed", text)."""
+    resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    try:
+        import tvm
+
+        export(tvm.ir.load_json(candidate.module_json), options, linking, path)
+    except BaseException as error:  # noqa: BLE001 - a failed candidate is data
+        connection.send(("failed", last_lines(error)))
+    else:
+        connection.send(("built",))
+
+
+def build_probe(
+    connection: Connection, options: MeasureOptions, linking: Linking, path: Path
+) -> None:
+    """Builds a function that adds one to 16 floats; says ("built",) or ("failed", text)."""
+    try:
+        import tvm
+        from tvm import te
+
+        source = te.placeholder((PROBE_FLOATS,), "float32", name="source")
+        result = te.compute((PROBE_FLOATS,), lambda i: source[i] + 1.0, name="result")
+        function = te.create_prim_func([source, result])
+        module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+        if options.device != "cpu":
+            module = _bind_threads(module)
+        export(module, options, linking, path)
+    except BaseException as error:  # noqa: BLE001 - told as the reason why nothing can be built
+        connection.send(("failed", last_lines(error)))
+    else:
+        connection.send(("built",))
+
+
+def export(module: Any, options: MeasureOptions, linking: Linking, path: Path) -> None:
+    """Builds a scheduled module for the target and writes it as a file that a device loads."""
+    import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+    from tvm.support import cc
+
+    target = tvm.target.Target(json.loads(options.target))
+    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+    library = tvm.tirx.build(module, target)
+    if linking.compiler is None:
+        library.export_library(str(path))
+    else:
+        library.export_library(str(path), fcompile=cc.cross_compiler(linking.compiler))
+
+
+def _bind_threads(module: Any) -> Any:
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(module)
+    (loop,) = schedule.get_loops(schedule.get_sblock("result"))
+    schedule.bind(loop, "threadIdx.x")
+    return schedule.mod
+
+
+def last_lines(error: BaseException) -> str:
+    """The message of a TVM error without the C++ backtrace in front of it."""
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, MemoryError):
+        text = f"MemoryError: {text}"
+    return "\n".join([line for line in text.splitlines() if line.strip()][-6:])
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+def visit(connection: Connection, options: MeasureOptions, wanted: Visit) -> None:
+    """One session with a device, from the connection to the last measurement.
+
+    Says, in this order: ("device", facts) once the device has shown that it works (facts are None
+    where it had before); then for each measurement ("running", key) and ("measured", key, samples,
+    seconds) or ("failed", key, text); at last ("done",). In place of the rest it says ("refused",
+    text) of a device that cannot run the probe, ("lost", text) where the session broke, and
+    ("expired", text) where the device's server ended it for being too long.
+    """
+    try:
+        _stay(connection, options, wanted)
+        last: tuple[str, ...] = ("done",)
+    except _Refused as error:
+        last = ("refused", str(error))
+    except _Lost as error:
+        last = (error.how, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the session is over
+        last = (_how_lost(error), last_lines(error))
+    # A server whose client just goes away reads "connection reset", and TVM's own then serves
+    # nobody any more. Dropping the last reference to the session says goodbye; only then is the
+    # word given that ends this process.
+    gc.collect()
+    connection.send(last)
+
+
+def _stay(connection: Connection, options: MeasureOptions, wanted: Visit) -> None:
+    from tvm import rpc
+
+    device = wanted.grant.device
+    session = rpc.connect(
+        device.host, device.port, wanted.grant.match_key, session_timeout=wanted.session_s
+    )
+    if wanted.probe is None:
+        connection.send(("device", None))
+    else:
+        _probe(session, options, wanted.probe)
+        connection.send(("device", _facts(session)))
+    _limit_threads(session, options.threads)
+    prepared = {}
+    for load in wanted.loads:
+        key = load.candidate.key
+        try:
+            prepared[key] = _prepare(session, options, load)
+        except Exception as error:  # noqa: BLE001 - a failed candidate is data
+            _require_alive(session, error)
+            connection.send(("failed", key, last_lines(error)))
+    for _ in range(wanted.rounds):
+        for load in wanted.loads:
+            key = load.candidate.key
+            if key not in prepared:
+                continue
+            connection.send(("running", key))
+            started = time.monotonic()
+            try:
+                samples = _measure(session, options, load.candidate, *prepared[key])
+            except Exception as error:  # noqa: BLE001 - a failed candidate is data
+                _require_alive(session, error)
+                del prepared[key]
+                connection.send(("failed", key, last_lines(error)))
+            else:
+                connection.send(("measured", key, samples, time.monotonic() - started))
+
+
+class _Refused(Exception):  # noqa: N818 - reads as what happened
+    """The device cannot run what is built for its target."""
+
+
+class _Lost(Exception):  # noqa: N818 - reads as what happened
+    """The session with the device is over; `how` is "lost" or "expired"."""
+
+    def __init__(self, how: str, text: str) -> None:
+        super().__init__(text)
+        self.how = how
+
+
+def _how_lost(error: Exception) -> str:
+    return "expired" if _EXPIRED in repr(error) else "lost"
+
+
+def _require_alive(session: Any, error: Exception) -> None:
+    """Tells a candidate's failure, which the device lives on to report, from the session's end."""
+    how = _how_lost(error)
+    if how == "lost":
+        try:
+            session.get_function("runtime.NumThreads")()
+        except Exception as after:  # noqa: BLE001 - no answer means that it is gone
+            how = _how_lost(after)
+        else:
+            return
+    raise _Lost(how, last_lines(error))
+
+
+def _probe(session: Any, options: MeasureOptions, library: Path) -> None:
+    """Refuses a device that cannot run what is built for it, before a candidate gets the blame."""
+    import numpy as np
+    import tvm
+
+    try:
+        module = _load(session, library)
+        device = session.device(options.device, 0)
+        if not device.exist:
+            raise _Refused(f"it has no device of kind {options.device}")
+        source = np.arange(PROBE_FLOATS, dtype="float32")
+        tensors = [tvm.runtime.tensor(values, device) for values in (source, np.zeros_like(source))]
+        module["main"](*tensors)
+        if not np.array_equal(tensors[1].numpy(), source + 1):
+            raise _Refused("it computes 16 sums wrong")
+    except _Refused:
+        raise
+    except Exception as error:  # noqa: BLE001 - a device that cannot is no bug
+        _require_alive(session, error)
+        raise _Refused(last_lines(error)) from None
+
+
+def _facts(session: Any) -> dict[str, Any]:
+    """What the device says of itself; what it does not know is left out."""
+    facts: dict[str, Any] = {}
+    for name, function in (
+        ("cpu", "target.llvm_get_system_cpu"),
+        ("triple", "target.llvm_get_system_triple"),
+        ("threads", "runtime.NumThreads"),
+    ):
+        try:
+            answer = session.get_function(function)()
+        except Exception as error:  # noqa: BLE001 - a runtime without a compiler has no such function
+            _require_alive(session, error)
+            continue
+        facts[name] = int(answer) if name == "threads" else str(answer)
+    return facts
+
+
+def _limit_threads(session: Any, threads: int) -> None:
+    """Fewer threads than the device's server has; it cannot be given more from here."""
+    try:
+        # 1: prefer the big cores where there are two kinds.
+        session.get_function("runtime.config_threadpool")(1, threads)
+    except Exception as error:  # noqa: BLE001 - a runtime of another make
+        _require_alive(session, error)
+
+
+def _load(session: Any, library: Path) -> Any:
+    session.upload(str(library))
+    return session.load_module(library.name)
+
+
+def _prepare(session: Any, options: MeasureOptions, load: Load) -> tuple[Any, list[Any]]:
+    module = _load(session, load.path)
+    device = session.device(options.device, 0)
+    return module, [_tensor(session, argument, device) for argument in load.candidate.arguments]
+
+
+def _tensor(session: Any, argument: TensorArgument, device: Any) -> Any:
+    import numpy as np
+    import tvm
+
+    if not argument.dtype.startswith("float"):
+        # Index tensors: zero is a valid position in whatever they look up.
+        return tvm.runtime.tensor(np.zeros(argument.shape, argument.dtype), device)
+    # Filled over there: nothing but the candidate itself goes over the network.
+    tensor = tvm.runtime.empty(argument.shape, argument.dtype, device)
+    session.get_function("tvm.contrib.random.random_fill_for_measure")(tensor)
+    return tensor
+
+
+def _measure(
+    session: Any, options: MeasureOptions, candidate: Candidate, module: Any, tensors: Sequence[Any]
+) -> list[float]:
+    """Seconds of one call in each sample."""
+    device = session.device(options.device, 0)
+    flush = "cache_flush_cpu_non_first_arg" if options.cache_flush else ""
+
+    def sample(number: int, repeat: int) -> list[float]:
+        evaluator = module.time_evaluator(
+            "main", device, number=number, repeat=repeat, f_preproc=flush
+        )
+        return [float(seconds) for seconds in evaluator(*tensors).results]
+
+    first = sample(1, 1)
+    if first[0] > candidate.slow_s:
+        return first
+    number = max(1, math.ceil(options.min_repeat_ms / 1000 / max(first[0], 1e-7)))
+    return sample(1 if options.cache_flush else number, options.repeat)

@@ -1,0 +1,121 @@
+"""The remote measuring server: builds candidates here, measures them on an RPC tracker's devices.
+
+Like the local server it imports TVM once and forks: a child builds a candidate into a file, a child
+brings it to a device and times it there. Building goes on while devices measure, as many devices
+at a time as the tracker gives. This process itself never talks to a device, so no device can hang
+it, and killing a child ends whatever that one waits for.
+
+Started as ``python -m tunekit.search.remote_worker FD``; speaks pickles over that socket, whose
+closing ends it and its children.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import signal
+import sys
+import tempfile
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from tunekit.search import remote_child
+from tunekit.search.remote_batch import Batch, TunerGone
+from tunekit.search.remote_devices import DevicePool
+from tunekit.search.remote_protocol import Fatal, Linking, Request
+from tunekit.search.remote_tracker import parse_tracker
+
+_PROBE_BUILD_S = 120.0
+
+
+class _Server:
+    """Works off one request at a time; what it learns about devices stays."""
+
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._folder = Path(tempfile.mkdtemp(prefix="tunekit-remote-"))
+        self._probes: dict[tuple[str, Linking], Path] = {}
+        self._pools: dict[tuple[str, str], DevicePool] = {}
+
+    def serve(self) -> None:
+        try:
+            request: Request | None = None
+            while True:
+                request = self._handle(request or self._control.recv())
+        except (EOFError, BrokenPipeError, TunerGone):
+            return
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _handle(self, request: Request) -> Request | None:
+        """Works off a request; returns the next one, if it came meanwhile."""
+        probe = self._probe(request)
+        if isinstance(probe, Fatal):
+            self._control.send(probe)
+            return None
+        remote = request.remote
+        place = (remote.tracker, remote.key)
+        if place not in self._pools:
+            self._pools[place] = DevicePool(parse_tracker(remote.tracker), remote.key)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        batch = Batch(request, self._pools[place], self._control, folder=folder, probe=probe)
+        try:
+            fatal = batch.run()
+            if fatal is not None:
+                self._control.send(fatal)
+            return batch.early
+        finally:
+            batch.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _probe(self, request: Request) -> Path | Fatal:
+        """The library that shows whether a device can run what is built for it."""
+        options, linking = request.options, request.remote.linking
+        place = (options.target, linking)
+        if place in self._probes:
+            return self._probes[place]
+        path = self._folder / f"probe{len(self._probes)}{linking.suffix}"
+        pid, connection = remote_child.fork(
+            functools.partial(
+                remote_child.build_probe, options=options, linking=linking, path=path
+            ),
+            [self._control],
+        )
+        text = f"not built within {_PROBE_BUILD_S:g} s"
+        try:
+            ready = wait([connection, self._control], _PROBE_BUILD_S)
+            if self._control in ready:
+                raise TunerGone
+            if ready:
+                message = remote_child.receive(connection)
+                if message == ("built",):
+                    self._probes[place] = path
+                    return path
+                text = str(message[1]) if message else "the compiler died"
+        finally:
+            connection.close()
+            remote_child.end(pid)
+        return Fatal(
+            f"nothing can be built for target {options.target}: {text}",
+            "--cc (or TUNEKIT_CC) names the compiler that links for the device, for example "
+            "aarch64-linux-gnu-g++",
+        )
+
+
+def main() -> None:
+    """Entry of the server process; its one argument is the socket's file descriptor."""
+    from tunekit.toolchain import require_tvm
+
+    # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Connection(int(sys.argv[1]))
+    require_tvm()
+    import tvm.rpc
+    import tvm.s_tir.transform  # noqa: F401
+
+    control.send("ready")
+    _Server(control).serve()
+
+
+if __name__ == "__main__":
+    main()
