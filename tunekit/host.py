@@ -76,6 +76,27 @@ def detect_host() -> Host:
     )
 
 
+def remote_host(key: str, target: str, architecture: str, cores: int) -> Host:
+    """The devices of an RPC tracker's key, which count as one host: they are said to be equal.
+
+    Its fingerprint depends on the key and the target (canonical JSON) alone, so that records are
+    found again through another tracker and on a device that was added. `memory_bytes` is 0: a
+    device does not say.
+    """
+    text = json.dumps(["rpc", key, target], separators=(",", ":"))
+    return Host(
+        cpu_name=f"rpc:{key}",
+        vendor="unknown",
+        architecture=architecture,
+        features=frozenset(),
+        cores=cores,
+        memory_bytes=0,
+        hypervisor=None,
+        gpus=(),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+    )
+
+
 def usable_cores(proc: Path = PROC, cgroups: Path = SYS / "fs/cgroup") -> int:
     """Cores this process may keep busy: the fewer of its affinity and its cgroup quota."""
     if hasattr(os, "sched_getaffinity"):

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import Interrupted
-from tunekit.graph.staging import Staged, stage
+from tunekit.graph.staging import Staged, recipe_target, stage
 from tunekit.host import detect_host
 from tunekit.library import Library, compile_staged
 from tunekit.library.compile import library_folder, require_writable
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
-from tunekit.search.engine import TrialEngine
+from tunekit.search.engines import make_engine, require_devices
 from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
-from tunekit.target import resolve_target
 from tunekit.toolchain import require_tvm, versions
 
 if TYPE_CHECKING:
@@ -69,8 +68,10 @@ def tune_recipe(
     require_tvm()
     folder = library_folder(recipe)
     # All three are cheap, and what is wrong with them is told before the model is imported.
-    resolve_target(recipe.target)
+    target = recipe_target(recipe)
     require_writable(folder)
+    if recipe.tuning.rpc is not None:
+        require_devices(recipe.tuning.rpc, target, display.say)
     with Catalogue.open(recipe.catalogue) as catalogue:
         staged = stage(recipe, cache or ContentCache(), display.say)
         budget = recipe.tuning.budget(len(staged.tasks))
@@ -98,7 +99,7 @@ def tune_recipe(
 def _open_session(
     staged: Staged, catalogue: Catalogue, budget: int, display: Display
 ) -> SessionInfo:
-    host = detect_host()
+    host = staged.host
     digest = recipe_digest(staged.recipe)
     unfinished = catalogue.unfinished_session(digest, staged.target.spec, host.fingerprint)
     if unfinished is not None:
@@ -133,7 +134,10 @@ def _search(
     state = "interrupted"
     try:
         # The server starts first: it warms up while the tuner opens its searches.
-        with TrialEngine(options) as engine, _on_interrupt(stop):
+        with (
+            make_engine(staged.recipe.tuning, staged.target, options) as engine,
+            _on_interrupt(stop),
+        ):
             engine.start()
             tuner = Tuner(
                 staged.tasks,

@@ -134,6 +134,13 @@ class ResolvedTarget:
         return Target(json.loads(self.spec))
 
     @property
+    def architecture(self) -> str:
+        """Architecture of the machine that runs it; this one's where the target names none."""
+        triple = str(json.loads(self.spec).get("mtriple", ""))
+        name = triple.partition("-")[0] or detect_host().architecture
+        return _TRIPLE_ALIASES.get(name, name)
+
+    @property
     def device(self) -> str:
         """Name of the TVM device that runs code for this target: "cpu" or "cuda"."""
         return "cuda" if self.kind == "cuda" else "cpu"

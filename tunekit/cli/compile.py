@@ -10,12 +10,16 @@ import typer
 from tunekit.cli.style import (
     Artifacts,
     Catalogue,
+    Compiler,
     Layout,
     Quiet,
     RecipeFile,
+    RpcKey,
+    RpcTracker,
     Target,
     Verbose,
     progress,
+    with_devices,
 )
 
 
@@ -32,6 +36,9 @@ def compile(  # noqa: A001 - the verb's name
     ] = None,
     target: Target = None,
     layout: Layout = None,
+    rpc_tracker: RpcTracker = None,
+    rpc_key: RpcKey = None,
+    cc: Compiler = None,
     catalogue: Catalogue = None,
     artifacts: Artifacts = None,
     quiet: Quiet = False,
@@ -45,7 +52,7 @@ def compile(  # noqa: A001 - the verb's name
     from tunekit.recipe import load_recipe, override
 
     wanted = override(
-        load_recipe(recipe),
+        with_devices(load_recipe(recipe), rpc_tracker, rpc_key, cc),
         target=target,
         layout=layout,
         catalogue=catalogue,

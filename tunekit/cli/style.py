@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from tunekit.recipe import Recipe
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
 
@@ -28,6 +32,35 @@ Catalogue = Annotated[
 
 Artifacts = Annotated[
     Path | None, typer.Option(help="Folder that holds the library's folder. Default: the recipe's.")
+]
+
+RpcTracker = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Measure on devices of this RPC tracker. Default: the recipe's, or "
+        "TVM_TRACKER_HOST and TVM_TRACKER_PORT.",
+        show_default=False,
+    ),
+]
+
+RpcKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Kind of device to measure on. Default: the recipe's, or TVM_TRACKER_KEY.",
+        show_default=False,
+    ),
+]
+
+Compiler = Annotated[
+    str | None,
+    typer.Option(
+        "--cc",
+        metavar="COMPILER",
+        envvar="TUNEKIT_CC",
+        help="Links for the devices, for example aarch64-linux-gnu-g++.",
+    ),
 ]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -54,6 +87,25 @@ def new_typer(**settings: Any) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         **settings,
+    )
+
+
+def with_devices(
+    recipe: Recipe, tracker: str | None, key: str | None, compiler: str | None
+) -> Recipe:
+    """The recipe with where to measure laid over it: the flags, completed from the environment.
+
+    TVM's variables count where flags or recipe ask for devices, or where they name tracker and key.
+    """
+    from tunekit.recipe import override
+    from tunekit.search.remote_tracker import tracker_in_environment
+
+    other_tracker, other_key = tracker_in_environment(), os.environ.get("TVM_TRACKER_KEY")
+    asked = tracker or key or recipe.tuning.rpc is not None
+    if not asked and not (other_tracker and other_key):
+        return recipe
+    return override(
+        recipe, rpc_tracker=tracker or other_tracker, rpc_key=key or other_key, cc=compiler
     )
 
 

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from tunekit.cli.style import Artifacts, Catalogue, Layout, Quiet, RecipeFile, Target, Verbose
+from tunekit.cli.style import (
+    Artifacts,
+    Catalogue,
+    Compiler,
+    Layout,
+    Quiet,
+    RecipeFile,
+    RpcKey,
+    RpcTracker,
+    Target,
+    Verbose,
+    with_devices,
+)
 
 
 def tune(
@@ -35,6 +47,9 @@ def tune(
     ] = None,
     target: Target = None,
     layout: Layout = None,
+    rpc_tracker: RpcTracker = None,
+    rpc_key: RpcKey = None,
+    cc: Compiler = None,
     catalogue: Catalogue = None,
     artifacts: Artifacts = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
@@ -57,7 +72,7 @@ def tune(
     from tunekit.recipe import load_recipe, override
 
     wanted = override(
-        load_recipe(recipe),
+        with_devices(load_recipe(recipe), rpc_tracker, rpc_key, cc),
         trials=trials,
         trials_per_task=trials_per_task,
         trials_per_task_factor=trials_per_task_factor,

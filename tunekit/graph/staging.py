@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tunekit.cache import ContentCache
 from tunekit.graph.prepare import PreparedGraph, prepare
 from tunekit.graph.tasks import Task, extract_tasks
+from tunekit.host import Host, detect_host, remote_host
 from tunekit.target import ResolvedTarget, resolve_target
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Staged:
         target: what it is for.
         graph: its kernels.
         tasks: the distinct ones among them, heaviest first.
+        host: where they are measured: this machine, or the devices that the recipe names.
     """
 
     recipe: Recipe
@@ -36,6 +38,23 @@ class Staged:
     target: ResolvedTarget
     graph: PreparedGraph
     tasks: list[Task]
+    host: Host
+
+
+def recipe_target(recipe: Recipe) -> ResolvedTarget:
+    """A recipe's target; one for other machines need not be one that this machine can run.
+
+    Raises:
+        TargetError: not understood, or the machine that should run it cannot.
+    """
+    return resolve_target(recipe.target, measured_elsewhere=recipe.tuning.rpc is not None)
+
+
+def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:
+    """The host that a recipe's trials are measured on."""
+    if recipe.tuning.rpc is None:
+        return detect_host()
+    return remote_host(recipe.tuning.rpc.key, target.spec, target.architecture, target.cores)
 
 
 def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> Staged:
@@ -49,7 +68,7 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
 
     from tunekit.models import import_model, load_source
 
-    target = resolve_target(recipe.target)
+    target = recipe_target(recipe)
     source = load_source(recipe.model, cache)
     imported = import_model(
         source,
@@ -60,4 +79,5 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
     graph = prepare(imported.module, target, recipe.layout, say)
     tasks = extract_tasks(graph, target)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
-    return Staged(resolved, source, imported, target, graph, tasks)
+    host = measuring_host(recipe, target)
+    return Staged(resolved, source, imported, target, graph, tasks, host)

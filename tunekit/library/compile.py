@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from tunekit import __version__
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
-from tunekit.errors import CompileError, UsageError, VerificationFailed
+from tunekit.errors import CompileError, TargetError, UsageError, VerificationFailed
 from tunekit.graph.prepare import PREPARATION_VERSION
-from tunekit.graph.staging import Staged, stage
+from tunekit.graph.staging import Staged, recipe_target, stage
 from tunekit.host import detect_host
 from tunekit.library.apply import Applied, apply_records
 from tunekit.library.known import best_records
@@ -74,7 +74,7 @@ def compile_recipe(
         TunekitError: as for `stage`.
     """
     folder = output or library_folder(recipe)
-    resolve_target(recipe.target)
+    recipe_target(recipe)
     require_writable(folder)
     with Catalogue.open(recipe.catalogue) as catalogue:
         staged = stage(recipe, cache or ContentCache(), say)
@@ -90,19 +90,22 @@ def compile_staged(
     session_id: str | None = None,
 ) -> Library:
     """Compiles, verifies and writes a staged model's library into `folder`, all or nothing."""
-    host = detect_host()
-    records = best_records(catalogue, staged.tasks, staged.target, host.fingerprint)
+    records = best_records(catalogue, staged.tasks, staged.target, staged.host.fingerprint)
     say(f"compiling {staged.recipe.name} for {_target_name(staged.target)}")
     applied = apply_records(staged.graph, staged.tasks, records, staged.target)
     say(coverage_line(applied, len(staged.tasks)))
     with _replacing(folder) as temporary:
         path = temporary / LIBRARY_FILE
-        export(applied.module, staged.target, path)
-        errors = verify(path, staged)
+        rpc = staged.recipe.tuning.rpc
+        export(applied.module, staged.target, path, compiler=rpc.cc if rpc else None)
+        errors = verify(path, staged) if _runs_here(staged) else ()
         manifest = _manifest(staged, applied, catalogue, path, errors)
         manifest.write(temporary)
         (temporary / RECIPE_FILE).write_text(dump_recipe(staged.recipe), "utf-8")
-    say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
+    if errors:
+        say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
+    else:
+        say(f"not verified: this machine cannot run code for {_target_name(staged.target)}")
     catalogue.add_library(
         NewLibrary(
             name=manifest.name,
@@ -164,24 +167,45 @@ def build_unscheduled(
     return entry / LIBRARY_FILE
 
 
-def export(module: IRModule, target: ResolvedTarget, path: Path) -> None:
+def export(
+    module: IRModule, target: ResolvedTarget, path: Path, *, compiler: str | None = None
+) -> None:
     """Builds a Relax module and links it into a shared library at `path`.
+
+    Args:
+        module: the module, scheduled or not.
+        target: what for.
+        path: gets the library.
+        compiler: links it; this machine's own if left out.
 
     Raises:
         CompileError: TVM or the system's linker failed.
     """
     import tvm
+    from tvm.support import cc
 
     try:
         with target.tvm:
             executable = tvm.compile(module, target=target.tvm)
-        executable.export_library(str(path))
+        fcompile = cc.cross_compiler(compiler) if compiler else None
+        executable.export_library(str(path), fcompile=fcompile)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise CompileError(
             f"the model could not be compiled: {lines[-1] if lines else error}",
             hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
         ) from error
+
+
+def _runs_here(staged: Staged) -> bool:
+    """Whether this machine can run the target's code, which is certain of one made for it."""
+    if staged.recipe.tuning.rpc is None:
+        return True
+    try:
+        resolve_target(staged.target.spec)
+    except TargetError:
+        return False
+    return True
 
 
 def verify(path: Path, staged: Staged) -> tuple[float, ...]:

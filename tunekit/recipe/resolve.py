@@ -30,6 +30,9 @@ _FLAGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "min_repeat_ms": (("tuning", "measure", "min_repeat_ms"),),
     "timeout": (("tuning", "measure", "timeout_s"),),
     "threads": (("tuning", "measure", "threads"), ("reference", "threads")),
+    "rpc_tracker": (("tuning", "rpc", "tracker"),),
+    "rpc_key": (("tuning", "rpc", "key"),),
+    "cc": (("tuning", "rpc", "cc"),),
     "target": (("target",),),
     "layout": (("layout",),),
     "runtimes": (("reference", "runtimes"),),
@@ -56,6 +59,9 @@ def override(
     min_repeat_ms: int | None = None,
     timeout: float | None = None,
     threads: int | None = None,
+    rpc_tracker: str | None = None,
+    rpc_key: str | None = None,
+    cc: str | None = None,
     target: str | Mapping[str, Any] | None = None,
     layout: str | None = None,
     runtimes: Sequence[str] | None = None,
@@ -65,7 +71,8 @@ def override(
     """The recipe with flags laid over it and validated again; None leaves a value as it is.
 
     ``seed`` is the search's, ``timeout`` is in seconds for one candidate, ``threads`` holds for
-    measuring and for the reference runtimes, ``artifacts`` is the recipe's ``output``.
+    measuring and for the reference runtimes, ``artifacts`` is the recipe's ``output``;
+    ``rpc_tracker`` and ``rpc_key`` say where to measure, ``cc`` what links for there.
     Raises UsageError that names the flag.
     """
     given = {flag: value for flag, value in locals().items() if flag in _FLAGS}
@@ -82,6 +89,7 @@ def override(
             _put(data, path, value)
         if flag in _EXCLUSIVE:
             _put(data, ("tuning", _EXCLUSIVE[flag]), None)
+    _require_whole_rpc(data["tuning"]["rpc"])
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -89,6 +97,21 @@ def override(
             f"{_flag_at(problem, by_path)}: {problem.message}" for problem in problems(error)
         ]
     raise UsageError("\n".join(dict.fromkeys(messages))) from None
+
+
+def _require_whole_rpc(rpc: Mapping[str, Any] | None) -> None:
+    if rpc is None:
+        return
+    if "tracker" not in rpc:
+        raise UsageError(
+            "no RPC tracker is named",
+            hint="--rpc-tracker host:port, or TVM_TRACKER_HOST and TVM_TRACKER_PORT",
+        )
+    if "key" not in rpc:
+        raise UsageError(
+            "an RPC tracker is named, but no kind of device",
+            hint="--rpc-key or TVM_TRACKER_KEY; `tunekit devices` lists the keys there are",
+        )
 
 
 def _flag_at(problem: Problem, flags: Mapping[tuple[str, ...], str]) -> str:
@@ -101,6 +124,8 @@ def _flag_at(problem: Problem, flags: Mapping[tuple[str, ...], str]) -> str:
 
 def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for key in path[:-1]:
+        if data[key] is None:
+            data[key] = {}
         data = data[key]
     data[path[-1]] = value
 
@@ -147,9 +172,10 @@ def recipe_digest(recipe: Recipe) -> str:
     """sha256 (hex) of what determines the work: model, target, layout and tuning.
 
     Name, catalogue, output and references do not count, nor does where a model or weights file
-    lies: its content does.
+    lies: its content does. Where trials are measured is the host's matter.
     """
     work = recipe.model_dump(mode="json", include={"model", "target", "layout", "tuning"})
+    del work["tuning"]["rpc"]
     model = work["model"]
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))

@@ -48,6 +48,8 @@ _LARGEST_DIM = 2**31 - 1
 _DEEPEST = 20
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """``package.module:Class``"""
+_TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"
+"""``host``, ``host:port`` or ``[IPv6 address]:port``"""
 
 FOLDER = "folder"
 """Key of the validation context: the folder that a recipe's relative paths start from.
@@ -263,6 +265,23 @@ class Measure(_Frozen):
     """Empty the CPU's caches before each timed run."""
 
 
+class Rpc(_Frozen):
+    """Devices to measure on, in place of this machine: those of a key of an RPC tracker."""
+
+    tracker: Annotated[str, Field(pattern=_TRACKER)]
+    """Where the tracker listens, as host:port; port 9190 where none is given."""
+
+    key: Annotated[str, Field(pattern=r"^[^\s:]+$", max_length=64)]
+    """Kind of device to ask it for: what the devices' servers were started with as --key."""
+
+    wait_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Seconds to wait for a device while the tracker has none of the key."""
+
+    cc: Annotated[str | None, Field(min_length=1)] = None
+    """Compiler that links for the devices, such as aarch64-linux-gnu-g++; by default this
+    machine's where the target is of its architecture, else each device links for itself."""
+
+
 class Tuning(_Frozen):
     """The budget of the search, and how it measures."""
 
@@ -291,6 +310,9 @@ class Tuning(_Frozen):
 
     measure: Measure = Measure()
     """How a candidate is built and timed."""
+
+    rpc: Rpc | None = None
+    """Where a candidate is timed, if not on this machine."""
 
     @model_validator(mode="after")
     def _floor_below_ceiling(self) -> Tuning:

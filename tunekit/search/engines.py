@@ -1,0 +1,85 @@
+"""Which engine measures a recipe's candidates: this machine's, or one on other machines."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from tunekit.errors import UsageError
+from tunekit.host import detect_host
+from tunekit.search.engine import TrialEngine
+from tunekit.search.remote import RemoteEngine
+from tunekit.search.remote_protocol import Linking, Remote
+from tunekit.search.remote_tracker import parse_tracker, server_command, tracker_summary
+from tunekit.search.trial import MeasureOptions, Measurer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunekit.recipe import Tuning
+    from tunekit.recipe.schema import Rpc
+    from tunekit.target import ResolvedTarget
+
+
+def make_engine(tuning: Tuning, target: ResolvedTarget, options: MeasureOptions) -> Measurer:
+    """The engine that the recipe's `tuning` asks for.
+
+    Args:
+        tuning: says where to measure.
+        target: what candidates are built for.
+        options: how to measure; for other machines the limits of building become this one's.
+    """
+    if tuning.rpc is None:
+        return TrialEngine(options)
+    here = detect_host()
+    return RemoteEngine(
+        dataclasses.replace(
+            options,
+            jobs=tuning.measure.jobs or here.cores,
+            memory_bytes=options.memory_bytes or here.memory_bytes // 2,
+        ),
+        Remote(
+            tracker=str(parse_tracker(tuning.rpc.tracker)),
+            key=tuning.rpc.key,
+            wait_s=tuning.rpc.wait_s,
+            linking=Linking(linker(tuning.rpc, target)),
+        ),
+    )
+
+
+def linker(rpc: Rpc, target: ResolvedTarget) -> str | None:
+    """The compiler that links for the devices here, None where they link for themselves."""
+    if rpc.cc is not None:
+        return rpc.cc
+    if target.architecture != detect_host().architecture:
+        return None
+    from tvm.support import cc
+
+    compiler = cc.get_cc()
+    return None if compiler is None else str(compiler)
+
+
+def require_devices(rpc: Rpc, target: ResolvedTarget, say: Callable[[str], None]) -> None:
+    """Asks the tracker before time is spent on anything else, and says what it has.
+
+    Raises:
+        DeviceError: it does not answer.
+        UsageError: its address is none, or nothing here links for the devices.
+    """
+    if linker(rpc, target) is None:
+        raise UsageError(
+            f"the library is for {target.architecture}, and this machine links for "
+            f"{detect_host().architecture}",
+            hint="--cc (or TUNEKIT_CC, or tuning.rpc.cc) names the compiler that links for the "
+            f"devices, for example {target.architecture}-linux-gnu-g++",
+        )
+    address = parse_tracker(rpc.tracker)
+    devices = tracker_summary(address).of_key(rpc.key)
+    if devices:
+        names = ", ".join(device.name for device in devices)
+        say(f"measuring on devices of key {rpc.key} at {address}: {names}")
+        return
+    say(
+        f"the tracker at {address} has no device of key {rpc.key} yet; "
+        f"on one, run: {server_command(address, rpc.key)}"
+    )
