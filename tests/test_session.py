@@ -314,7 +314,8 @@ def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(story: 
     assert after["work_digest"] == before["work_digest"]
     assert after["target"] == before["target"]
     assert after["coverage"] == 1.0
-    assert after["estimated_latency_s"] <= before["estimated_latency_s"]
+    # Every kernel starts from a record: what the first run measured was not measured in vain.
+    assert all(task["trial_id"] is not None for task in after["tasks"])
 
 
 def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(story: Story) -> None:
@@ -329,7 +330,7 @@ def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(story: Story) -
     )
     assert (run.returncode, run.stdout, run.trials) == (0, "nothing/tiny\n", 0), run.stderr
     assert "coverage: 0.0%" in run.stderr
-    assert "the library is unscheduled" in run.stderr
+    assert "the others have default schedules" in run.stderr
     manifest = json.loads((story.folder / "nothing" / "tiny" / "manifest.json").read_text())
     assert (manifest["coverage"], manifest["applied"]) == (0.0, 0)
     assert manifest["estimated_latency_s"] is None

@@ -61,7 +61,7 @@ def failed(name, reason, status="failed", detail=None):
 
 def report_of(*rows, warnings=()):
     """A report with these rows, rated against each other."""
-    rated = with_ratios(rows, slow=frozenset({"unscheduled"}))
+    rated = with_ratios(rows, aside=frozenset({"unscheduled"}))
     return Report(
         recipe="name: resnet50_x86\n",
         recipe_digest="0" * 64,

@@ -13,7 +13,7 @@ REFERENCE = [np.array([1.0, -2.0, 4.0], np.float32)]
 
 
 def rated(*rows):
-    return {one.name: one for one in with_ratios(rows, slow=frozenset({"unscheduled"}))}
+    return {one.name: one for one in with_ratios(rows, aside=frozenset({"unscheduled"}))}
 
 
 def outcome(*outputs, reason=None, turns=3):

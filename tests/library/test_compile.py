@@ -39,7 +39,7 @@ def test_records_and_libraries_of_another_target_are_not_used(
     assert (library.manifest.coverage, library.manifest.applied) == (0.0, 0)
     assert library.manifest.target["mcpu"] == "x86-64-v2"
     assert any("holds another library" in line for line in said)
-    assert any("0.0%" in line and "the library is unscheduled" in line for line in said)
+    assert any("0.0%" in line and "the others have default schedules" in line for line in said)
     assert max(library.manifest.relative_errors) < 1e-4
 
 
@@ -109,7 +109,7 @@ def test_a_folder_without_a_manifest_says_so(tmp_path: Path) -> None:
         (
             0,
             "coverage: 0.0% of the estimated latency, 0 of 4 kernels have an applied record; "
-            "the library is unscheduled",
+            "the others have default schedules",
         ),
         (1, "coverage: 25.0% of the estimated latency, 1 of 4 kernels have an applied record"),
         (4, "coverage: 100.0% of the estimated latency, 4 of 4 kernels have an applied record"),

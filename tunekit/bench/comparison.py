@@ -91,14 +91,14 @@ def summarise(samples_s: Sequence[float]) -> Latency:
     )
 
 
-def with_ratios(rows: Sequence[RuntimeResult], *, slow: frozenset[str]) -> list[RuntimeResult]:
+def with_ratios(rows: Sequence[RuntimeResult], *, aside: frozenset[str]) -> list[RuntimeResult]:
     """The rows, each with its ratio to the best other runtime.
 
     "Best" is the smallest median among those that ran to their end with right outputs; only such
-    a row has a ratio itself. `slow` ones (few samples) are nobody's measure.
+    a row has a ratio itself. Those `aside` are nobody's measure.
     """
     right = [row for row in rows if row.status == "ok"]
-    measures = [row for row in right if row.name not in slow]
+    measures = [row for row in right if row.name not in aside]
     return [
         row.model_copy(
             update={"ratio": _ratio(row, [one for one in measures if one.name != row.name])}

@@ -84,7 +84,7 @@ def _bench(
     by_name = {one.name: comparison.row(one, reference, tolerance) for one in competition.outcomes}
     rows = comparison.with_ratios(
         [by_name[one.name] if isinstance(one, Entry) else one for one in prepared],
-        slow=frozenset(name for name, runtime in classes.items() if runtime.few_samples),
+        aside=frozenset(name for name, runtime in classes.items() if not runtime.yardstick),
     )
     return Report(
         recipe=dump_recipe(recipe),

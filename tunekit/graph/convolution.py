@@ -6,7 +6,7 @@ computations take their place: any stride, dilation and padding, dense, grouped 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,11 @@ class ConvolutionShape:
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
+
+    @property
+    def plain(self) -> bool:
+        """Dense, and neither strided nor dilated."""
+        return self.strides == self.dilation == (1, 1) and self.groups == 1
 
 
 def pack_weights(
@@ -60,7 +65,11 @@ def pack_weights(
 
 
 def blocked_convolution(
-    data: te.Tensor, weights: te.Tensor, shape: ConvolutionShape, out_dtype: str
+    data: te.Tensor,
+    weights: te.Tensor,
+    shape: ConvolutionShape,
+    out_dtype: str,
+    annotations: Mapping[str, str] | None = None,
 ) -> te.Tensor:
     """Dense or grouped convolution.
 
@@ -69,16 +78,17 @@ def blocked_convolution(
         weights: (O/ob, C/groups/ib, KH, KW, ib, ob).
         shape: strides, padding, dilation, groups.
         out_dtype: dtype of the accumulator and the result.
+        annotations: of the block.
 
     Returns:
         (N, O/ob, OH, OW, ob). No block crosses from one group into the next.
     """
     from tvm import te
 
-    batch, _, _, _, in_block = _extents(data)
-    out_blocks, group_in_blocks, kernel_h, kernel_w, _, out_block = _extents(weights)
+    batch, _, _, _, in_block = extents(data)
+    out_blocks, group_in_blocks, kernel_h, kernel_w, _, out_block = extents(weights)
     padded = _pad(data, shape.padding)
-    out_h, out_w = _output_size(data, kernel_h, kernel_w, shape)
+    out_h, out_w = output_size(data, kernel_h, kernel_w, shape)
     per_group = out_blocks // shape.groups
     ic = te.reduce_axis((0, group_in_blocks), name="ic")
     kh = te.reduce_axis((0, kernel_h), name="kh")
@@ -102,6 +112,7 @@ def blocked_convolution(
             axis=[ic, kh, kw, ib],
         ),
         name="conv2d_blocked" if shape.groups == 1 else "grouped_conv2d_blocked",
+        attrs=dict(annotations or {}),
     )
 
 
@@ -121,10 +132,10 @@ def blocked_depthwise_convolution(
     """
     from tvm import te
 
-    batch = _extents(data)[0]
-    blocks, kernel_h, kernel_w, block = _extents(weights)
+    batch = extents(data)[0]
+    blocks, kernel_h, kernel_w, block = extents(weights)
     padded = _pad(data, shape.padding)
-    out_h, out_w = _output_size(data, kernel_h, kernel_w, shape)
+    out_h, out_w = output_size(data, kernel_h, kernel_w, shape)
     kh = te.reduce_axis((0, kernel_h), name="kh")
     kw = te.reduce_axis((0, kernel_w), name="kw")
     return te.compute(
@@ -148,7 +159,7 @@ def to_blocked(data: te.Tensor, block: int) -> te.Tensor:
     """(N, C, H, W) to (N, C/block, H, W, block)."""
     from tvm import te
 
-    batch, channels, height, width = _extents(data)
+    batch, channels, height, width = extents(data)
     return te.compute(
         (batch, channels // block, height, width, block),
         lambda n, c, h, w, cb: data[n, c * block + cb, h, w],
@@ -160,7 +171,7 @@ def from_blocked(data: te.Tensor) -> te.Tensor:
     """(N, C/block, H, W, block) to (N, C, H, W)."""
     from tvm import te
 
-    batch, blocks, height, width, block = _extents(data)
+    batch, blocks, height, width, block = extents(data)
     return te.compute(
         (batch, blocks * block, height, width),
         lambda n, c, h, w: data[n, c // block, h, w, c % block],
@@ -168,7 +179,8 @@ def from_blocked(data: te.Tensor) -> te.Tensor:
     )
 
 
-def _extents(tensor: te.Tensor) -> Sequence[int]:
+def extents(tensor: te.Tensor) -> Sequence[int]:
+    """The tensor's shape as numbers."""
     return [int(extent) for extent in tensor.shape]
 
 
@@ -181,10 +193,11 @@ def _pad(data: te.Tensor, padding: tuple[int, int, int, int]) -> te.Tensor:
     return topi.nn.pad(data, [0, 0, top, left, 0], [0, 0, bottom, right, 0], name="padded")
 
 
-def _output_size(
+def output_size(
     data: te.Tensor, kernel_h: int, kernel_w: int, shape: ConvolutionShape
 ) -> tuple[int, int]:
-    _, _, height, width, _ = _extents(data)
+    """Height and width of what a convolution of blocked `data` gives."""
+    _, _, height, width, _ = extents(data)
     top, left, bottom, right = shape.padding
     span_h = (kernel_h - 1) * shape.dilation[0] + 1
     span_w = (kernel_w - 1) * shape.dilation[1] + 1

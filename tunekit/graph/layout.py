@@ -14,15 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunekit.graph import winograd
+from tunekit.graph.algorithms import Choice, Place, Site, alternatives
 from tunekit.graph.channels_last import to_channels_last
-from tunekit.graph.convolution import (
-    ConvolutionShape,
-    blocked_convolution,
-    blocked_depthwise_convolution,
-    from_blocked,
-    pack_weights,
-    to_blocked,
-)
+from tunekit.graph.convolution import ConvolutionShape, from_blocked, to_blocked
+from tunekit.graph.kernels import blocked_kernel
 from tunekit.graph.rewrite import (
     bindings_of,
     constant_value,
@@ -47,11 +43,13 @@ class LaidOut:
         module: the converted module; its `main` takes and returns what it did before.
         layout: the layout it is in.
         transforms: layout transforms of activations that remain in it.
+        sites: the convolutions that have another algorithm than the direct one.
     """
 
     module: IRModule
     layout: Layout
     transforms: int
+    sites: frozenset[Site] = frozenset()
 
 
 def choose_layout(module: IRModule, kind: str) -> Layout:
@@ -61,19 +59,22 @@ def choose_layout(module: IRModule, kind: str) -> Layout:
     return "NCHWc" if convolutions and kind == "llvm" else "NCHW"
 
 
-def convert_layout(module: IRModule, layout: Layout, vector_lanes: int) -> LaidOut:
+def convert_layout(
+    module: IRModule, layout: Layout, vector_lanes: int, choice: Choice | None = None
+) -> LaidOut:
     """Brings the activations of a model in NCHW into `layout`.
 
     Args:
         module: Relax module with batch norm folded and weights bound as constants.
         layout: the layout wanted.
         vector_lanes: fp32 lanes of the target's vector registers: the largest channel block.
+        choice: algorithms of convolutions; direct where it says nothing. Blocked layout only.
     """
     if layout == "NHWC":
         converted, transforms = to_channels_last(module)
         return LaidOut(converted, layout, transforms)
     if layout == "NCHWc":
-        return _Blocking(vector_lanes).convert(module)
+        return _Blocking(vector_lanes, choice or {}).convert(module)
     return LaidOut(module, layout, transforms=0)
 
 
@@ -108,8 +109,10 @@ _POOLS = {
 class _Blocking:
     """One conversion of a module to NCHWc."""
 
-    def __init__(self, vector_lanes: int) -> None:
+    def __init__(self, vector_lanes: int, choice: Choice) -> None:
         self._lanes = vector_lanes
+        self._choice = choice
+        self._sites: set[Site] = set()
         self._values: dict[Any, _Value] = {}
         self._transforms = 0
         self._builder: BlockBuilder
@@ -128,7 +131,7 @@ class _Blocking:
         for parameter in module["main"].params:
             self._values[parameter] = _Value(static_shape(parameter), plain=parameter)
         converted = rebuild(module, self._emit, self._finish)
-        return LaidOut(converted, "NCHWc", self._transforms)
+        return LaidOut(converted, "NCHWc", self._transforms, frozenset(self._sites))
 
     def _emit(self, builder: BlockBuilder, var: Var, value: Expr) -> None:
         from tvm import relax
@@ -240,7 +243,6 @@ class _Blocking:
         source = self._value(call.args[0])
         assert source.shape is not None
         depthwise = shape.groups == source.shape[1] == out_channels and in_per_group == 1
-        compute = blocked_depthwise_convolution if depthwise else blocked_convolution
         in_block = self._block(source.shape[1])
         if shape.groups > 1 and not depthwise:
             # A block may not cross from one group into the next.
@@ -255,17 +257,35 @@ class _Blocking:
             data = self._blocked(source)
         if data is None:
             return False
-        packed = pack_weights(weights, in_block, out_block, depthwise=depthwise)
-        dtype = str(call.ty.dtype)
+        place = None
+        if shape.plain and weights.shape[2:] == (winograd.KERNEL, winograd.KERNEL):
+            place = self._place(Site(result.shape[0], in_per_group, *result.shape[1:]))
+        kernel = blocked_kernel(
+            weights,
+            shape,
+            in_block,
+            out_block,
+            str(call.ty.dtype),
+            depthwise=depthwise,
+            place=place,
+        )
         result.blocked = self._builder.emit(
             self._builder.call_te(
-                lambda tensor, kernel: compute(tensor, kernel, shape, dtype),
+                kernel.compute,
                 data,
-                relax.const(packed, str(packed.dtype)),
-                primfunc_name_hint=compute.__name__,
+                relax.const(kernel.weights, str(kernel.weights.dtype)),
+                primfunc_name_hint=kernel.name,
+                primfunc_attrs=kernel.attributes,
             )
         )
         return True
+
+    def _place(self, site: Site) -> Place | None:
+        """The site's place by the choice, None where there is nothing to choose."""
+        if len(alternatives(site)) == 1:
+            return None
+        self._sites.add(site)
+        return Place(site, self._choice.get(site, "direct"))
 
     def _unary(self, call: Call, result: _Value) -> bool:
         from tvm import relax

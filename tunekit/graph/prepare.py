@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.graph import fast_math
+from tunekit.graph.algorithms import Choice, Site
 from tunekit.graph.layout import Layout, choose_layout, convert_layout
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tunekit.target import ResolvedTarget
 
 # Raised when a pass below changes: records and cached graphs of another preparation are of no use.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 
@@ -34,12 +35,14 @@ class PreparedGraph:
         module: `main` in Relax and one TIR function for each fused operator.
         layout: the layout its activations are in.
         transforms: layout transforms of activations that remain.
+        sites: the convolutions that have another algorithm than the direct one.
         seconds: how long the preparation took.
     """
 
     module: IRModule
     layout: Layout
     transforms: int
+    sites: frozenset[Site]
     seconds: float
 
     @property
@@ -53,6 +56,7 @@ def prepare(
     target: ResolvedTarget,
     layout: LayoutChoice,
     say: Callable[[str], None] = lambda _: None,
+    choice: Choice | None = None,
 ) -> PreparedGraph:
     """Brings an imported model into the form that is tuned and compiled.
 
@@ -61,6 +65,7 @@ def prepare(
         target: what it will run on.
         layout: the layout wanted, or "auto".
         say: told what was done, a line at a time.
+        choice: algorithms of the convolutions; direct where it says nothing.
     """
     from tvm import relax, transform
 
@@ -71,7 +76,7 @@ def prepare(
         )(module)
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout
         lanes = max(target.vector_bits // 32, 4)
-        laid_out = convert_layout(module, chosen, lanes)
+        laid_out = convert_layout(module, chosen, lanes, choice)
         prepared = transform.Sequential(
             [
                 relax.transform.LegalizeOps(fast_math.legalizations()),
@@ -89,4 +94,4 @@ def prepare(
         f"layout {laid_out.layout}: {laid_out.transforms} layout transform"
         f"{'' if laid_out.transforms == 1 else 's'} of activations remain"
     )
-    return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, seconds)
+    return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, laid_out.sites, seconds)

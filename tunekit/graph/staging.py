@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache
+from tunekit.graph.algorithms import Choice, alternatives, is_direct
 from tunekit.graph.prepare import PreparedGraph, prepare
-from tunekit.graph.tasks import Task, extract_tasks
+from tunekit.graph.tasks import Task, extract_tasks, heaviest_first
 from tunekit.host import Host, detect_host, remote_host
 from tunekit.target import ResolvedTarget, resolve_target
 
 if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
     from tunekit.models.importer import ImportedModel
     from tunekit.models.source import SourceModel
     from tunekit.recipe import Recipe
@@ -27,8 +30,9 @@ class Staged:
         source: the model as its framework has it.
         imported: the model in Relax, checked against its reference.
         target: what it is for.
-        graph: its kernels.
-        tasks: the distinct ones among them, heaviest first.
+        graph: its kernels, with every convolution computed directly.
+        tasks: the distinct kernels, heaviest first: those of `graph`, and those that other
+            algorithms would put in place of some of them.
         host: where they are measured: this machine, or the devices that the recipe names.
     """
 
@@ -39,6 +43,14 @@ class Staged:
     graph: PreparedGraph
     tasks: list[Task]
     host: Host
+
+    def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
+        """The graph with these algorithms, and its tasks."""
+        if all(algorithm == "direct" for algorithm in choice.values()):
+            tasks = [task for task in self.tasks if not task.place or is_direct(task.place)]
+            return self.graph, tasks
+        graph = prepare(self.imported.module, self.target, self.graph.layout, choice=choice)
+        return graph, extract_tasks(graph, self.target)
 
 
 def recipe_target(recipe: Recipe) -> ResolvedTarget:
@@ -78,6 +90,21 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
     )
     graph = prepare(imported.module, target, recipe.layout, say)
     tasks = extract_tasks(graph, target)
+    if recipe.algorithms == "auto":
+        tasks = _with_alternatives(tasks, graph, imported.module, target)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
     return Staged(resolved, source, imported, target, graph, tasks, host)
+
+
+def _with_alternatives(
+    tasks: list[Task], graph: PreparedGraph, module: IRModule, target: ResolvedTarget
+) -> list[Task]:
+    """The tasks, and those that the other algorithms of the graph's convolutions would bring."""
+    found = {task.structural_hash: task for task in tasks}
+    for algorithm in sorted({a for site in graph.sites for a in alternatives(site)} - {"direct"}):
+        choice = {site: algorithm for site in graph.sites if algorithm in alternatives(site)}
+        variant = prepare(module, target, graph.layout, choice=choice)
+        for task in extract_tasks(variant, target):
+            found.setdefault(task.structural_hash, task)
+    return heaviest_first(found.values())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tunekit.graph.algorithms import Place, place_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -24,6 +27,7 @@ class Task:
         weight: calls in one run of the model.
         flops: floating-point operations of one call.
         bytes: size of all tensors that one call reads and writes.
+        place: the convolution that it computes and by which algorithm, where there is a choice.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Task:
     weight: int
     flops: float
     bytes: int
+    place: Place | None = None
 
 
 def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
@@ -58,8 +63,14 @@ def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
                 weight=int(extracted.weight),
                 flops=float(estimate_tir_flops(module)),
                 bytes=_argument_bytes(module),
+                place=place_of(module),
             )
         )
+    return heaviest_first(tasks)
+
+
+def heaviest_first(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks in the order of their arithmetic, the same each time."""
     return sorted(tasks, key=lambda task: (-task.flops * task.weight, task.name))
 
 

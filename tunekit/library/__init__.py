@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunekit.library.compile import (
     Library,
+    build_default,
     build_unscheduled,
     compile_recipe,
     compile_staged,
@@ -14,6 +15,7 @@ from tunekit.library.manifest import Manifest, load_manifest
 __all__ = [
     "Library",
     "Manifest",
+    "build_default",
     "build_unscheduled",
     "compile_recipe",
     "compile_staged",

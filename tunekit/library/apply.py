@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.library.known import reckon
-from tunekit.search.metaschedule import memory_database
+from tunekit.search.metaschedule import add_schedule, memory_database
+from tunekit.search.spaces.defaults import default_schedule
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -41,7 +42,7 @@ def apply_records(
     records: Sequence[Record],
     target: ResolvedTarget,
 ) -> Applied:
-    """Schedules each kernel that has a record.
+    """Schedules each kernel: by its record, or by the default schedule where it has none.
 
     A kernel counts as covered only if MetaSchedule did schedule it, not because a record with its
     hash was found.
@@ -49,8 +50,14 @@ def apply_records(
     from tvm import relax, transform
 
     by_hash = {record.structural_hash: record for record in records}
+    database = memory_database(records, target)
+    defaults = [task for task in tasks if task.structural_hash not in by_hash]
+    for task in defaults:
+        schedule = default_schedule(task.module, target)
+        if schedule is not None:
+            add_schedule(database, task.module, schedule.trace, target)
     with target.tvm:
-        with memory_database(records, target):
+        with database:
             scheduled = relax.transform.MetaScheduleApplyDatabase()(graph.module)
         module = transform.Sequential(
             [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,7 +15,8 @@ from tunekit import __version__
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.errors import CompileError, TargetError, UsageError, VerificationFailed
-from tunekit.graph.prepare import PREPARATION_VERSION
+from tunekit.graph.algorithms import Choice, choose
+from tunekit.graph.prepare import PREPARATION_VERSION, PreparedGraph
 from tunekit.graph.staging import Staged, recipe_target, stage
 from tunekit.host import detect_host
 from tunekit.library.apply import Applied, apply_records
@@ -38,6 +39,7 @@ from tunekit.toolchain import versions
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
+    from tunekit.graph.tasks import Task
     from tunekit.models.spec import TensorSpec
 
 _VERIFY_TIMEOUT_S = 1800.0
@@ -91,15 +93,18 @@ def compile_staged(
 ) -> Library:
     """Compiles, verifies and writes a staged model's library into `folder`, all or nothing."""
     records = best_records(catalogue, staged.tasks, staged.target, staged.host.fingerprint)
+    seconds = {record.structural_hash: record.mean_s for record in records}
+    choice = choose(staged.tasks, seconds.get)
+    graph, tasks = staged.with_choice(choice)
     say(f"compiling {staged.recipe.name} for {_target_name(staged.target)}")
-    applied = apply_records(staged.graph, staged.tasks, records, staged.target)
-    say(coverage_line(applied, len(staged.tasks)))
+    applied = apply_records(graph, tasks, records, staged.target)
+    say(coverage_line(applied, len(tasks)))
     with _replacing(folder) as temporary:
         path = temporary / LIBRARY_FILE
         rpc = staged.recipe.tuning.rpc
         export(applied.module, staged.target, path, compiler=rpc.cc if rpc else None)
         errors = verify(path, staged) if _runs_here(staged) else ()
-        manifest = _manifest(staged, applied, catalogue, path, errors)
+        manifest = _manifest(staged, graph, tasks, choice, applied, catalogue, path, errors)
         manifest.write(temporary)
         (temporary / RECIPE_FILE).write_text(dump_recipe(staged.recipe), "utf-8")
     if errors:
@@ -142,13 +147,10 @@ def build_unscheduled(
 
     Returns the path of the .so, in the cache.
     """
-    from tunekit.models import import_model, load_source
 
-    cache = cache or ContentCache()
-    target = resolve_target(recipe.target)
-    key = content_key("unscheduled", _work_digest(recipe, target), versions())
-    entry = cache.get("unscheduled", key)
-    if entry is None:
+    def build(cache: ContentCache, path: Path) -> None:
+        from tunekit.models import import_model, load_source
+
         imported = import_model(
             load_source(recipe.model, cache),
             max_relative_error=recipe.reference.import_relative_error,
@@ -156,9 +158,45 @@ def build_unscheduled(
             say=say,
         )
         say("compiling without schedules")
-        with cache.put("unscheduled", key) as temporary:
-            export(imported.module, target, temporary / LIBRARY_FILE)
-        entry = cache.get("unscheduled", key)
+        export(imported.module, resolve_target(recipe.target), path)
+
+    return _built_once("unscheduled", recipe, cache, build)
+
+
+def build_default(
+    recipe: Recipe, *, cache: ContentCache | None = None, say: Say = lambda _: None
+) -> Path:
+    """A library of the prepared model in which every kernel has its default schedule: what a
+    compilation without a single record gives.
+
+    Returns the path of the .so, in the cache.
+    """
+
+    def build(cache: ContentCache, path: Path) -> None:
+        staged = stage(recipe, cache, say)
+        graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
+        say("compiling with default schedules")
+        export(apply_records(graph, tasks, [], staged.target).module, staged.target, path)
+
+    # The layout decides here, which it does not for a model as imported.
+    return _built_once(f"default {recipe.layout}", recipe, cache, build)
+
+
+def _built_once(
+    kind: str,
+    recipe: Recipe,
+    cache: ContentCache | None,
+    build: Callable[[ContentCache, Path], None],
+) -> Path:
+    """Path of the library that `build` writes, in the cache, from where the next call takes it."""
+    cache = cache or ContentCache()
+    key = content_key(kind, _work_digest(recipe, resolve_target(recipe.target)), versions())
+    folder = kind.split()[0]
+    entry = cache.get(folder, key)
+    if entry is None:
+        with cache.put(folder, key) as temporary:
+            build(cache, temporary / LIBRARY_FILE)
+        entry = cache.get(folder, key)
         if entry is None:
             raise CompileError(
                 "the compiled library did not survive in the cache",
@@ -270,7 +308,7 @@ def coverage_line(applied: Applied, kernels: int) -> str:
         f"coverage: {applied.coverage:.1%} of the estimated latency, "
         f"{len(applied.records)} of {kernels} kernels have an applied record"
     )
-    return line if applied.records else f"{line}; the library is unscheduled"
+    return line if applied.records else f"{line}; the others have default schedules"
 
 
 @contextmanager
@@ -289,6 +327,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 def _manifest(
     staged: Staged,
+    graph: PreparedGraph,
+    tasks: Sequence[Task],
+    choice: Choice,
     applied: Applied,
     catalogue: Catalogue,
     path: Path,
@@ -296,7 +337,7 @@ def _manifest(
 ) -> Manifest:
     recipe = staged.recipe
     entries = []
-    for task in staged.tasks:
+    for task in tasks:
         record = applied.records.get(task.structural_hash)
         entries.append(
             TaskEntry(
@@ -317,11 +358,12 @@ def _manifest(
         outputs=tuple(_tensor_entry(spec) for spec in staged.source.outputs),
         target=dict(recipe.target) if isinstance(recipe.target, dict) else {"kind": recipe.target},
         device=staged.target.device,
-        layout=staged.graph.layout,
-        layout_transforms=staged.graph.transforms,
+        layout=graph.layout,
+        layout_transforms=graph.transforms,
+        algorithms={str(site): algorithm for site, algorithm in sorted(choice.items())},
         coverage=applied.coverage,
         applied=len(applied.records),
-        kernels=len(staged.tasks),
+        kernels=len(tasks),
         estimated_latency_s=applied.latency_s,
         relative_errors=errors,
         model_digest=staged.source.digest,

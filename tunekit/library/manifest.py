@@ -67,6 +67,7 @@ class Manifest(_Frozen):
     device: str
     layout: str
     layout_transforms: int
+    algorithms: dict[str, str] = {}
     coverage: float
     applied: int
     kernels: int

@@ -51,14 +51,14 @@ def _scheduled(module: tvm.IRModule) -> tvm.IRModule:
             schedule = Schedule(tvm.IRModule({"main": function}))
             try:
                 for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-                    _schedule_block(schedule, block)
+                    schedule_block(schedule, block)
             except (ScheduleError, RuntimeError, ValueError, TypeError):
                 continue
             functions[name] = schedule.mod["main"].with_attrs(dict(function.attrs))
     return tvm.IRModule(functions, attrs=module.attrs)
 
 
-def _schedule_block(schedule: Schedule, block: Any) -> None:
+def schedule_block(schedule: Schedule, block: Any) -> None:
     """Reductions outside of the innermost spatial loop, the outer spatial loops in parallel."""
     loops = schedule.get_loops(block)
     variables = list(schedule.get(block).iter_vars)

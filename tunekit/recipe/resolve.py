@@ -169,12 +169,13 @@ def _readable(value: Any) -> Any:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 (hex) of what determines the work: model, target, layout and tuning.
+    """sha256 (hex) of what determines the work: model, target, layout, algorithms, tuning.
 
     Name, catalogue, output and references do not count, nor does where a model or weights file
     lies: its content does. Where trials are measured is the host's matter.
     """
-    work = recipe.model_dump(mode="json", include={"model", "target", "layout", "tuning"})
+    parts = {"model", "target", "layout", "algorithms", "tuning"}
+    work = recipe.model_dump(mode="json", include=parts)
     del work["tuning"]["rpc"]
     model = work["model"]
     if recipe.model.is_file:

@@ -3,134 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from fused_convolutions import (
+    ELSEWHERE,
+    EPILOGUES,
+    NATIVE,
+    Kernel,
+    compiled,
+    random_arguments,
+    run,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.search.spaces.register_tile import Anchor, designs, find_anchor, fits, tiles
-from tunekit.target import ResolvedTarget, resolve_target
-
-Array = npt.NDArray[Any]
-
-NATIVE = resolve_target("native")
-ELSEWHERE = {
-    name: resolve_target(spec, measured_elsewhere=True)
-    for name, spec in {
-        "avx512": "llvm -mcpu=skylake-avx512 -num-cores=4",
-        "avx2": "llvm -mcpu=x86-64-v3 -num-cores=4",
-        "sse": "llvm -mcpu=x86-64-v2 -num-cores=4",
-        "neon": '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72",'
-        ' "mattr": ["+neon"], "num-cores": 4}',
-    }.items()
-}
-EPILOGUES = ("none", "bias and relu", "residual", "silu", "broadcast tail", "unblocked tail")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A fused convolution: blocks of `in_block` and `out_block` channels, and what follows."""
-
-    kind: str = "dense"
-    batch: int = 1
-    in_blocks: int = 2
-    out_blocks: int = 3
-    in_block: int = 8
-    out_block: int = 8
-    size: tuple[int, int] = (9, 7)
-    kernel: tuple[int, int] = (3, 3)
-    stride: int = 1
-    dilation: int = 1
-    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
-    epilogue: str = "none"
-
-    def module(self) -> Any:
-        """The kernel as a TIR module whose only function is `main`, not scheduled."""
-        import tvm
-        from tvm import te
-
-        from tunekit.graph.convolution import (
-            ConvolutionShape,
-            blocked_convolution,
-            blocked_depthwise_convolution,
-        )
-
-        groups = 2 if self.kind == "grouped" else 1
-        block = self.out_block if self.kind == "depthwise" else self.in_block
-        blocks = self.out_blocks if self.kind == "depthwise" else self.in_blocks * groups
-        data = te.placeholder((self.batch, blocks, *self.size, block), name="data")
-        shape = ConvolutionShape(
-            (self.stride, self.stride), self.padding, (self.dilation, self.dilation), groups
-        )
-        if self.kind == "depthwise":
-            weights = te.placeholder((blocks, *self.kernel, block), name="weights")
-            result = blocked_depthwise_convolution(data, weights, shape, "float32")
-        else:
-            packed = (self.out_blocks * groups, self.in_blocks, *self.kernel)
-            weights = te.placeholder((*packed, self.in_block, self.out_block), name="weights")
-            result = blocked_convolution(data, weights, shape, "float32")
-        more, result = _epilogue(self.epilogue, result)
-        function = te.create_prim_func([data, weights, *more, result])
-        return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-
-
-def _epilogue(name: str, x: Any) -> tuple[list[Any], Any]:
-    from tvm import te, topi
-
-    batch, blocks, height, width, lanes = (int(extent) for extent in x.shape)
-    if name == "bias and relu":
-        bias = te.placeholder((1, blocks, 1, 1, lanes), name="bias")
-        return [bias], topi.nn.relu(topi.add(x, bias))
-    if name == "residual":
-        other = te.placeholder((batch, blocks, height, width, lanes), name="other")
-        return [other], topi.nn.relu(topi.add(x, other))
-    if name == "silu":
-        return [], topi.multiply(topi.sigmoid(x), x)
-    if name == "broadcast tail":
-        wide = te.placeholder((batch, blocks, height * 2, width, lanes), name="wide")
-        gate = topi.sigmoid(x)
-        scaled = te.compute(
-            wide.shape, lambda n, c, h, w, b: wide[n, c, h, w, b] * gate[n, c, h // 2, w, b]
-        )
-        return [wide], topi.nn.relu(scaled)
-    if name == "unblocked tail":
-        from tunekit.graph.convolution import from_blocked
-
-        return [], from_blocked(topi.nn.relu(x))
-    return [], x
-
-
-def _compile(module: Any, target: ResolvedTarget) -> Any:
-    import tvm
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-    library = tvm.tirx.build(module, target.tvm)
-    library.inspect_source("asm")
-    return library
-
-
-def _arguments(module: Any) -> list[Array]:
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-
-    random = np.random.default_rng(0)
-    return [
-        random.standard_normal([int(extent) for extent in info.shape]).astype(str(info.dtype))
-        for info in ArgInfo.from_entry_func(module, False)
-    ]
-
-
-def _run(module: Any, arguments: list[Array]) -> Array:
-    import tvm
-
-    tensors = [tvm.runtime.tensor(array) for array in arguments]
-    _compile(module, NATIVE)["main"](*tensors)
-    result: Array = tensors[-1].numpy()
-    return result
+from tunekit.target import ResolvedTarget
 
 
 def _anchor(module: Any) -> Anchor:
@@ -282,13 +172,13 @@ def kernels(draw: st.DrawFn) -> Kernel:
 @settings(max_examples=8, deadline=None, derandomize=True)
 def test_every_variant_computes_what_the_kernel_computes(kernel: Kernel, seed: int) -> None:
     module = kernel.module()
-    arguments = _arguments(module)
-    expected = _run(module, arguments)
+    arguments = random_arguments(module)
+    expected = run(module, arguments)
     assert np.abs(expected).max() > 0
     variants = _variants(module, NATIVE, range(seed, seed + 1))
     assert len(variants) == (4 if any(kernel.padding) else 2)
     for variant in variants:
-        assert np.allclose(_run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+        assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_every_tile_of_a_kernel_computes_the_same() -> None:
@@ -296,8 +186,8 @@ def test_every_tile_of_a_kernel_computes_the_same() -> None:
     from tvm.s_tir import Schedule
 
     module = Kernel(out_blocks=4, size=(8, 6), epilogue="residual").module()
-    arguments = _arguments(module)
-    expected = _run(module, arguments)
+    arguments = random_arguments(module)
+    expected = run(module, arguments)
     trace = _variants(module, NATIVE, range(1, 2))[-1].trace
     first = next(inst for inst in trace.insts if inst.kind.name == "SampleCategorical")
     count = len(tiles(_anchor(module), NATIVE))
@@ -306,7 +196,7 @@ def test_every_tile_of_a_kernel_computes_the_same() -> None:
         trace.with_decision(first, decision, remove_postproc=False).apply_to_schedule(
             replayed, remove_postproc=False
         )
-        assert np.allclose(_run(replayed.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+        assert np.allclose(run(replayed.mod, arguments), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_what_the_search_proposes_computes_the_same() -> None:
@@ -318,8 +208,8 @@ def test_what_the_search_proposes_computes_the_same() -> None:
     from tunekit.search.spaces.register_tile import register_tile_space
 
     module = Kernel(out_blocks=4, size=(8, 6), epilogue="bias and relu").module()
-    arguments = _arguments(module)
-    expected = _run(module, arguments)
+    arguments = random_arguments(module)
+    expected = run(module, arguments)
     context = tune_context(
         module,
         NATIVE,
@@ -338,7 +228,7 @@ def test_what_the_search_proposes_computes_the_same() -> None:
     candidates = context.generate_measure_candidates()
     assert len(candidates) == 6
     for candidate in candidates:
-        assert np.allclose(_run(candidate.sch.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+        assert np.allclose(run(candidate.sch.mod, arguments), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -349,7 +239,7 @@ def test_every_target_compiles_every_kind(name: str) -> None:
         block = target.vector_bits // 32
         module = Kernel(kind, in_block=block, out_block=block, epilogue=epilogue).module()
         for variant in _variants(module, target, range(1, 2))[-2:]:
-            _compile(variant.mod, target)
+            compiled(variant.mod, target)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +251,7 @@ def test_tiles_become_vector_multiply_adds(name: str, instruction: str) -> None:
     block = target.vector_bits // 32
     module = Kernel(in_block=block, out_block=block, size=(8, 8)).module()
     [variant, *_] = _variants(module, target, range(1, 2))
-    assembly = str(_compile(variant.mod, target).inspect_source("asm"))
+    assembly = str(compiled(variant.mod, target).inspect_source("asm"))
     assert assembly.count(instruction) >= 8
 
 

@@ -18,6 +18,7 @@ __all__ = ["RUNTIMES", "NotApplicable", "Preparation", "Runtime", "find_runtime"
 # As text: naming a runtime must not import it.
 RUNTIMES: dict[str, str] = {
     "tuned": "tunekit.bench.runtimes.tvm:Tuned",
+    "default": "tunekit.bench.runtimes.tvm:Default",
     "unscheduled": "tunekit.bench.runtimes.tvm:Unscheduled",
     "pytorch": "tunekit.bench.runtimes.pytorch:PyTorch",
     "torchscript": "tunekit.bench.runtimes.torchscript:TorchScript",

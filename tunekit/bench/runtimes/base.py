@@ -62,6 +62,8 @@ class Runtime(ABC):
     """Import name -> what pip installs, for each package without which `load` cannot work."""
 
     few_samples: ClassVar[bool] = False
+    #: Whether others are compared with it; not what only shows how far tuning came.
+    yardstick: ClassVar[bool] = True
     """So slow that it takes part in a few rounds only, with as little warming up as possible."""
 
     @classmethod

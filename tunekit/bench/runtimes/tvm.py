@@ -1,9 +1,10 @@
-"""The libraries that tunekit builds itself: tuned, and without any schedule."""
+"""The libraries that tunekit builds itself: tuned, with default schedules, without any."""
 
 from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -70,23 +71,50 @@ class Tuned(_RelaxLibrary):
         }
 
 
-class Unscheduled(_RelaxLibrary):
-    """The model compiled with TVM's default pipeline: naive loops, where tuning starts from."""
+class _Untuned(_RelaxLibrary):
+    """A library for which nothing was measured: there to say what tuning gained."""
+
+    yardstick = False
+
+    @staticmethod
+    @abstractmethod
+    def build(preparation: Preparation) -> Path:
+        """Path of the library, from the cache if it was built before."""
+
+    @classmethod
+    def prepare(cls, preparation: Preparation) -> dict[str, Any]:
+        from tunekit.target import resolve_target
+
+        return {
+            "file": str(cls.build(preparation).resolve()),
+            "device": resolve_target(preparation.recipe.target).device,
+            "input_names": [tensor.name for tensor in preparation.source.inputs],
+        }
+
+
+class Default(_Untuned):
+    """The prepared model with default schedules: what tuning starts from."""
+
+    name = "default"
+
+    @staticmethod
+    def build(preparation: Preparation) -> Path:
+        from tunekit.library import build_default
+
+        return build_default(preparation.recipe, cache=preparation.cache, say=preparation.say)
+
+
+class Unscheduled(_Untuned):
+    """The model compiled with TVM's own default pipeline: naive loops."""
 
     name = "unscheduled"
     few_samples = True
 
-    @classmethod
-    def prepare(cls, preparation: Preparation) -> dict[str, Any]:
+    @staticmethod
+    def build(preparation: Preparation) -> Path:
         from tunekit.library import build_unscheduled
-        from tunekit.target import resolve_target
 
-        path = build_unscheduled(preparation.recipe, cache=preparation.cache, say=preparation.say)
-        return {
-            "file": str(Path(path).resolve()),
-            "device": resolve_target(preparation.recipe.target).device,
-            "input_names": [tensor.name for tensor in preparation.source.inputs],
-        }
+        return build_unscheduled(preparation.recipe, cache=preparation.cache, say=preparation.say)
 
 
 def _runtime_only(device: str) -> Any:

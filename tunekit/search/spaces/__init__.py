@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.search.metaschedule import generic_space
 from tunekit.search.spaces.register_tile import find_anchor, fits, register_tile_space
+from tunekit.search.spaces.winograd import find_winograd, winograd_fits, winograd_space
 
 if TYPE_CHECKING:
     from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 def space_for(task: Task, target: ResolvedTarget) -> SpaceGenerator:
     """The space that a task's candidates come from."""
     if target.kind == "llvm":
+        winograd = find_winograd(task.module)
+        if winograd is not None and winograd_fits(task.module, winograd, target):
+            return winograd_space(winograd, target)
         anchor = find_anchor(task.module)
         if anchor is not None and fits(task.module, anchor, target):
             return register_tile_space(anchor, target)

@@ -19,6 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunekit.search.spaces.blocks import (
+    decode,
+    divisors,
+    encode,
+    finish_tile,
+    fold_epilogue,
+    register_count,
+    sample,
+    share,
+)
+
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
@@ -29,8 +40,6 @@ if TYPE_CHECKING:
 
 # Tiles offered to the sampler for one workload; the most promising by arithmetic come first.
 _TILES = 48
-_CODE_BASE = 1000
-_MAX_UNROLLED_BODY = 512
 
 
 @dataclass(frozen=True)
@@ -48,19 +57,6 @@ class Anchor:
     spatial: tuple[int, int, int, int, int]
     reduction: tuple[int, ...]
     depthwise: bool
-
-
-@dataclass(frozen=True)
-class _Epilogue:
-    """What follows the convolution in its kernel.
-
-    Attributes:
-        tile: elementwise on the convolution's output, computed tile by tile.
-        tail: on something larger that the output is broadcast to (squeeze-and-excite).
-    """
-
-    tile: SBlockRV | None
-    tail: SBlockRV | None
 
 
 def find_anchor(module: IRModule) -> Anchor | None:
@@ -125,7 +121,7 @@ def designs(schedule: Schedule, anchor: Anchor, target: ResolvedTarget) -> list[
 
     Their decisions are sampled; the first of each sampler's values is the best expected.
     """
-    codes = [_encode(tile) for tile in tiles(anchor, target)]
+    codes = [encode(tile) for tile in tiles(anchor, target)]
     padded = _padding(schedule, anchor.block) is not None
     variants = []
     for fused_pad, channels_first in itertools.product((False, True), (True, False)):
@@ -141,13 +137,12 @@ def tiles(anchor: Anchor, target: ResolvedTarget) -> list[tuple[int, int, int]]:
     """(channel blocks, rows, columns) of the tiles worth trying, best expected first."""
     _, blocks, height, width, lanes = anchor.spatial
     vector_lanes = max(target.vector_bits // 32, 4)
-    registers = 32 if target.vector_bits >= 512 or "neon" in target.spec else 16
     # A block wider than a vector takes several registers for each place.
     per_place = max(1, lanes // vector_lanes)
-    most = (registers - 3) // per_place
+    most = (register_count(target) - 3) // per_place
     options = []
     for channel, row, column in itertools.product(
-        _divisors(blocks, 8), _divisors(height, 8), _divisors(width, most)
+        divisors(blocks, 8), divisors(height, 8), divisors(width, most)
     ):
         accumulators = channel * row * column
         if accumulators > most or (anchor.depthwise and channel > 1):
@@ -176,18 +171,18 @@ def _apply(
 ) -> None:
     block = schedule.get_sblock(anchor.block)
     padding = _padding(schedule, anchor.block)
-    follows = _fold_epilogue(schedule, block, anchor)
+    follows = fold_epilogue(schedule, block, anchor.spatial)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
-        _share(schedule, follows.tail)
+        share(schedule, follows.tail)
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
 
-    code = schedule.sample_categorical(list(codes), [1.0 / len(codes)] * len(codes))
+    channels, rows, columns = decode(sample(schedule, codes))
     n, c, h, w, lane, *reduced = schedule.get_loops(block)
-    c_outer, c_tile = schedule.split(c, [None, code // (_CODE_BASE * _CODE_BASE)])
-    h_outer, h_tile = schedule.split(h, [None, code // _CODE_BASE % _CODE_BASE])
-    w_outer, w_tile = schedule.split(w, [None, code % _CODE_BASE])
+    c_outer, c_tile = schedule.split(c, [None, channels])
+    h_outer, h_tile = schedule.split(h, [None, rows])
+    w_outer, w_tile = schedule.split(w, [None, columns])
     outer = [n, c_outer, h_outer] if channels_first else [n, h_outer, c_outer]
     if anchor.depthwise:
         kh, kw = reduced
@@ -196,30 +191,21 @@ def _apply(
     else:
         ic, kh, kw, ib = reduced
         factors = [f for f in (1, 2, 4, 8, 16) if anchor.reduction[3] % f == 0]
-        factor = schedule.sample_categorical(factors, [1.0 / len(factors)] * len(factors))
-        ib_outer, ib_inner = schedule.split(ib, [None, factor])
+        ib_outer, ib_inner = schedule.split(ib, [None, sample(schedule, factors)])
         inner_reduction = [ic, kh, kw, ib_outer, ib_inner]
         unrolled = [ib_inner]
     schedule.reorder(*outer, w_outer, *inner_reduction, c_tile, h_tile, w_tile, lane)
     fused = schedule.fuse(*outer)
     schedule.parallel(fused)
     schedule.reverse_compute_at(epilogue, w_outer, preserve_unit_loops=True)
-    _finish_tile(schedule, epilogue)
+    finish_tile(schedule, epilogue)
     if padding is not None:
         _schedule_padding(schedule, padding, fused if fused_pad else None)
     for loop in (c_tile, h_tile, w_tile, *unrolled):
         schedule.unroll(loop)
     schedule.vectorize(lane)
     init = schedule.decompose_reduction(block, inner_reduction[0])
-    _finish_tile(schedule, init)
-
-
-def _finish_tile(schedule: Schedule, block: SBlockRV) -> None:
-    """Unrolls the three loops of a tile around `block` and vectorizes its lanes."""
-    *_, c, h, w, lane = schedule.get_loops(block)
-    for loop in (c, h, w):
-        schedule.unroll(loop)
-    schedule.vectorize(lane)
+    finish_tile(schedule, init)
 
 
 def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:
@@ -227,54 +213,9 @@ def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) 
         schedule.compute_at(padding, at, preserve_unit_loops=True)
         schedule.vectorize(schedule.get_loops(padding)[-1])
         return
-    _share(schedule, padding)
-
-
-def _share(schedule: Schedule, block: SBlockRV) -> None:
-    """Divides a block of its own among the threads, and vectorizes its lanes where it has any."""
-    loops = schedule.get_loops(block)
-    schedule.parallel(schedule.fuse(*(loops[:-2] or loops[:1])))
-    if len(loops) == 5:
-        schedule.vectorize(loops[-1])
-
-
-def _fold_epilogue(schedule: Schedule, block: SBlockRV, anchor: Anchor) -> _Epilogue:
-    """Inlines what follows the convolution until one block of its shape is left, and one tail."""
-    same: list[SBlockRV] = []
-    wider: list[SBlockRV] = []
-    for follower in _downstream(schedule, block):
-        extents = tuple(int(axis.dom.extent) for axis in schedule.get(follower).iter_vars)
-        (same if extents == anchor.spatial else wider).append(follower)
-    for followers in (same, wider):
-        for follower in followers[:-1]:
-            schedule.compute_inline(follower)
-    return _Epilogue(same[-1] if same else None, wider[-1] if wider else None)
-
-
-def _downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
-    """All blocks that depend on one, in program order."""
-    names: list[str] = []
-    queue = [block]
-    while queue:
-        for consumer in schedule.get_consumers(queue.pop(0)):
-            name = str(schedule.get(consumer).name_hint)
-            if name in names:
-                names.remove(name)
-            names.append(name)
-            queue.append(consumer)
-    return [schedule.get_sblock(name) for name in names]
+    share(schedule, padding)
 
 
 def _padding(schedule: Schedule, block: str) -> SBlockRV | None:
     producers = schedule.get_producers(schedule.get_sblock(block))
     return producers[0] if len(producers) == 1 else None
-
-
-def _encode(tile: tuple[int, int, int]) -> int:
-    """A tile as one number: a decision of the trace is one integer."""
-    channel, row, column = tile
-    return (channel * _CODE_BASE + row) * _CODE_BASE + column
-
-
-def _divisors(number: int, limit: int) -> list[int]:
-    return [d for d in range(1, min(number, limit) + 1) if number % d == 0]

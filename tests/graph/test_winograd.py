@@ -1,0 +1,202 @@
+"""Winograd's convolutions: the same numbers with fewer multiplications, for the layers they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tunekit.graph.algorithms import (
+    Choice,
+    Place,
+    Site,
+    alternatives,
+    annotate,
+    choose,
+    place_of,
+)
+from tunekit.graph.layout import convert_layout
+from tunekit.graph.winograd import TILES, tiling, transform_weights
+
+Array = npt.NDArray[Any]
+
+# F(4x4, 3x3) errs about five times as much as the direct computation.
+TOLERANCE = 2e-5
+SITE = Site(1, 64, 64, 56, 56)
+
+
+class Task:
+    """What a choice knows of a task."""
+
+    def __init__(self, structural_hash: str, weight: int, place: Place | None) -> None:
+        self.structural_hash = structural_hash
+        self.weight = weight
+        self.place = place
+
+
+@given(
+    channels=st.tuples(st.sampled_from([16, 24, 32]), st.sampled_from([16, 40])),
+    size=st.tuples(st.integers(4, 17), st.integers(4, 17)),
+    padding=st.sampled_from([0, 1]),
+    batch=st.sampled_from([1, 2]),
+    lanes=st.sampled_from([4, 8, 16]),
+)
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_any_tile_size_gives_what_torch_gives(
+    imported: Callable[..., Any],
+    execute: Callable[..., list[Array]],
+    relative_error: Callable[[Array, Array], float],
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    padding: int,
+    batch: int,
+    lanes: int,
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(*channels, 3, padding=padding).eval()
+    data = torch.randn(batch, channels[0], *size)
+    with torch.no_grad():
+        expected = layer(data).numpy()
+    site = Site(batch, *channels, *expected.shape[2:])
+    module = imported(layer, [data])
+    for m in TILES:
+        choice: Choice = {site: "winograd2" if m == 2 else "winograd4"}
+        converted = convert_layout(module, "NCHWc", lanes, choice)
+        # Sizes whose tiles stick out too far have no alternative and stay direct.
+        [actual] = execute(converted.module, [data.numpy()])
+        assert relative_error(expected, actual) < TOLERANCE, (m, site)
+
+
+def test_a_choice_is_what_is_built_and_only_at_its_site(imported: Callable[..., Any]) -> None:
+    module = imported(
+        nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)),
+        [torch.zeros(1, 16, 16, 16)],
+    )
+    first, second = Site(1, 16, 16, 16, 16), Site(1, 16, 32, 16, 16)
+    direct = convert_layout(module, "NCHWc", 8)
+    assert direct.sites == {first, second}
+    chosen = convert_layout(module, "NCHWc", 8, {second: "winograd4"})
+    assert chosen.sites == {first, second}
+    assert _names(direct.module) == {"blocked_convolution", "blocked_convolution1"}
+    assert _names(chosen.module) == {"blocked_convolution", "winograd4_conv2d_blocked"}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 16, 3, stride=2, padding=1),
+        nn.Conv2d(16, 16, 3, dilation=2, padding=2),
+        nn.Conv2d(16, 16, 3, groups=2, padding=1),
+        nn.Conv2d(16, 16, 3, groups=16, padding=1),
+        nn.Conv2d(16, 16, 5, padding=2),
+        nn.Conv2d(16, 16, 1),
+        nn.Conv2d(8, 16, 3, padding=1),
+    ],
+)
+def test_what_winograd_cannot_do_or_does_not_pay_has_no_site(
+    layer: nn.Conv2d, imported: Callable[..., Any]
+) -> None:
+    module = imported(layer, [torch.zeros(1, layer.in_channels, 16, 16)])
+    assert convert_layout(module, "NCHWc", 8).sites == frozenset()
+
+
+def _names(module: Any) -> set[str]:
+    return {
+        variable.name_hint
+        for variable, _ in module.functions_items()
+        if "convolution" in variable.name_hint or "conv2d" in variable.name_hint
+    }
+
+
+def test_the_epilogue_is_fused_into_the_kernel(imported: Callable[..., Any]) -> None:
+    from tunekit.graph.prepare import prepare
+    from tunekit.graph.tasks import extract_tasks
+    from tunekit.target import resolve_target
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(16, 16, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(x)
+            return torch.relu(self.conv(x) + x)
+
+    target = resolve_target("native")
+    module = imported(Residual(), [torch.zeros(1, 16, 16, 16)])
+    site = Site(1, 16, 16, 16, 16)
+    graph = prepare(module, target, "NCHWc", choice={site: "winograd4"})
+    tasks = {task.name: task for task in extract_tasks(graph, target)}
+    [fused] = [name for name in tasks if "winograd" in name]
+    assert fused.count("add") == 2
+    assert "relu" in fused
+    assert tasks[fused].place == Place(site, "winograd4")
+
+
+def test_weights_are_transformed_in_double_precision() -> None:
+    weights = np.random.default_rng(0).standard_normal((16, 8, 3, 3)).astype("float32")
+    packed = transform_weights(weights, 2, in_block=4, out_block=8)
+    assert packed.shape == (16, 2, 2, 4, 8)
+    assert packed.dtype == np.float32
+    g = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    expected = g @ weights[11, 6].astype("float64") @ g.T
+    assert np.array_equal(packed[:, 1, 1, 2, 3].reshape(4, 4), expected.astype("float32"))
+
+
+def test_tiles_cover_the_output() -> None:
+    assert (tiling(14, 15, 4).rows, tiling(14, 15, 4).columns) == (4, 4)
+    assert tiling(16, 16, 4).points == 36
+
+
+def test_alternatives_leave_out_what_cannot_win() -> None:
+    assert alternatives(SITE) == ("direct", "winograd4")
+    # Four multiplications in ten are for places outside of a 7x7 image.
+    assert "winograd4" not in alternatives(Site(1, 64, 64, 9, 9))
+    # More weights than a cache holds.
+    assert alternatives(Site(1, 1024, 1024, 56, 56)) == ("direct",)
+    assert alternatives(Site(1, 8, 64, 56, 56)) == ("direct",)
+
+
+def test_a_place_survives_in_the_workload_that_computes_it(imported: Callable[..., Any]) -> None:
+    import tvm
+    from tvm import te
+
+    from tunekit.graph.convolution import ConvolutionShape, blocked_convolution
+
+    data = te.placeholder((1, 8, 56, 56, 8), name="data")
+    weights = te.placeholder((8, 8, 3, 3, 8, 8), name="weights")
+    shape = ConvolutionShape((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    place = Place(SITE, "direct")
+    for note, expected in ((annotate(place), place), (None, None)):
+        result = blocked_convolution(data, weights, shape, "float32", note)
+        function = te.create_prim_func([data, weights, result])
+        assert place_of(tvm.IRModule({"main": function})) == expected
+
+
+def test_the_faster_algorithm_of_a_site_is_chosen_by_all_of_its_kernels() -> None:
+    tasks = [
+        Task("direct a", 2, Place(SITE, "direct")),
+        Task("direct b", 1, Place(SITE, "direct")),
+        Task("winograd a", 2, Place(SITE, "winograd4")),
+        Task("winograd b", 1, Place(SITE, "winograd4")),
+        Task("elsewhere", 1, None),
+    ]
+    seconds = {"direct a": 2.0, "direct b": 3.0, "winograd a": 1.0, "winograd b": 4.0}
+    assert choose(tasks, seconds.get) == {SITE: "winograd4"}
+    assert choose(tasks, {**seconds, "winograd b": 6.0}.get) == {SITE: "direct"}
+    # One kernel of it was never measured: it cannot be known to be faster.
+    del seconds["winograd b"]
+    assert choose(tasks, seconds.get) == {SITE: "direct"}
+    assert choose(tasks, {}.get) == {SITE: "direct"}

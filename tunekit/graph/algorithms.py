@@ -1,0 +1,165 @@
+"""Which algorithm computes a convolution: the alternatives of each, and the choice between them.
+
+A choice is made for a site: all convolutions of a model with the same sizes. Which algorithm is
+faster at a site is for measurements to say; which are worth measuring is said here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from tunekit.graph import winograd
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+Algorithm = Literal["direct", "winograd2", "winograd4"]
+
+#: Annotation of the block that computes a convolution for which there are alternatives.
+ANNOTATION = "tunekit.convolution"
+
+# Above this, transformed weights are read from memory in every inference, slower than the
+# multiplications that they save; a third of a common last cache.
+_LARGEST_WEIGHTS_BYTES = 12 << 20
+# Up to this, they are no reason to prefer the smaller tile with its fewer weights.
+_SMALL_WEIGHTS_BYTES = 4 << 20
+# A tile that sticks out computes what nobody needs.
+_LARGEST_WASTE = 1.4
+_FEWEST_CHANNELS = 16
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """The convolutions of a model that have these sizes.
+
+    Attributes:
+        batch: images.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        height: of the output.
+        width: of the output.
+    """
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        size = f"{self.height}x{self.width}"
+        images = "" if self.batch == 1 else f" x{self.batch}"
+        return f"3x3 {self.in_channels} to {self.out_channels}, {size}{images}"
+
+
+Choice = Mapping[Site, Algorithm]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a kernel belongs: the site that it computes, and by which algorithm."""
+
+    site: Site
+    algorithm: Algorithm
+
+
+class Alternative(Protocol):
+    """What a choice needs to know of a task."""
+
+    @property
+    def structural_hash(self) -> str: ...
+
+    @property
+    def weight(self) -> int: ...
+
+    @property
+    def place(self) -> Place | None: ...
+
+
+def alternatives(site: Site) -> tuple[Algorithm, ...]:
+    """The algorithms worth measuring for a dense 3x3 convolution of stride 1, "direct" first."""
+    found: list[Algorithm] = ["direct"]
+    if min(site.in_channels, site.out_channels) >= _FEWEST_CHANNELS:
+        for m in winograd.TILES:
+            tiles = winograd.tiling(site.height, site.width, m)
+            waste = tiles.rows * tiles.columns * m * m / (site.height * site.width)
+            if waste <= _LARGEST_WASTE and _weights_bytes(site, m) <= _LARGEST_WEIGHTS_BYTES:
+                found.append(cast("Algorithm", f"winograd{m}"))
+    if (
+        {"winograd2", "winograd4"} <= set(found)
+        and _weights_bytes(site, 4) <= _SMALL_WEIGHTS_BYTES
+        and _multiplications(site, 4) < 0.75 * _multiplications(site, 2)
+    ):
+        # A quarter of the multiplications less: the smaller tile cannot catch up.
+        found.remove("winograd2")
+    return tuple(found)
+
+
+def tile_of(algorithm: Algorithm) -> int | None:
+    """m of F(m x m, 3 x 3), None for the direct algorithm."""
+    return None if algorithm == "direct" else int(algorithm.removeprefix("winograd"))
+
+
+def is_direct(place: Place) -> bool:
+    """Whether the place is computed by the direct algorithm."""
+    return place.algorithm == "direct"
+
+
+def annotate(place: Place) -> dict[str, str]:
+    """The annotation of a block that computes `place`."""
+    site = place.site
+    numbers = (site.batch, site.in_channels, site.out_channels, site.height, site.width)
+    return {ANNOTATION: " ".join([place.algorithm, *map(str, numbers)])}
+
+
+def place_of(module: IRModule) -> Place | None:
+    """The place of a workload, None where there is no choice."""
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(module)
+    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
+        text = schedule.get(child).annotations.get(ANNOTATION)
+        if text is not None:
+            algorithm, *numbers = str(text).split()
+            return Place(Site(*map(int, numbers)), cast("Algorithm", algorithm))
+    return None
+
+
+def choose(tasks: Iterable[Alternative], seconds: Callable[[str], float | None]) -> Choice:
+    """The fastest algorithm of each site.
+
+    Args:
+        tasks: those of all alternatives.
+        seconds: of one call of the workload with this structural hash, None where it is unknown.
+
+    Returns:
+        A choice for every site; algorithms of which a kernel was not measured lose against one
+        that was, and among unknown ones the first in `alternatives` order wins.
+    """
+    costs: dict[Site, dict[Algorithm, float]] = {}
+    for task in tasks:
+        if task.place is None:
+            continue
+        of_site = costs.setdefault(task.place.site, {})
+        known = seconds(task.structural_hash)
+        cost = math.inf if known is None else task.weight * known
+        of_site[task.place.algorithm] = of_site.get(task.place.algorithm, 0.0) + cost
+    return {
+        site: min(
+            (algorithm for algorithm in alternatives(site) if algorithm in of_site),
+            key=lambda algorithm: of_site[algorithm],
+        )
+        for site, of_site in costs.items()
+    }
+
+
+def _multiplications(site: Site, m: int) -> int:
+    tiles = winograd.tiling(site.height, site.width, m)
+    return tiles.rows * tiles.columns * tiles.points
+
+
+def _weights_bytes(site: Site, m: int) -> int:
+    return 4 * (m + winograd.KERNEL - 1) ** 2 * site.in_channels * site.out_channels

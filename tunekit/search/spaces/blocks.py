@@ -1,0 +1,113 @@
+"""Steps that the spaces share: tiles of registers, what follows an anchor, sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ExprRV, SBlockRV
+
+    from tunekit.target import ResolvedTarget
+
+_CODE_BASE = 1000
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a convolution in its kernel.
+
+    Attributes:
+        tile: elementwise on the convolution's output, computed tile by tile.
+        tail: on something larger that the output is broadcast to (squeeze-and-excite).
+    """
+
+    tile: SBlockRV | None
+    tail: SBlockRV | None
+
+
+def register_count(target: ResolvedTarget) -> int:
+    """Vector registers: 32 with AVX-512 and NEON, 16 with AVX2 and before."""
+    return 32 if target.vector_bits >= 512 or "neon" in target.spec else 16
+
+
+_first_choices: ContextVar[bool] = ContextVar("first_choices", default=False)
+
+
+@contextmanager
+def first_choices() -> Iterator[None]:
+    """Makes every sampler of the block decide for the first of its values."""
+    token = _first_choices.set(True)
+    try:
+        yield
+    finally:
+        _first_choices.reset(token)
+
+
+def sample(schedule: Schedule, values: Sequence[int]) -> ExprRV:
+    """One of `values`, all equally likely; the first is the default decision."""
+    decision = 0 if _first_choices.get() else None
+    return schedule.sample_categorical(list(values), [1.0 / len(values)] * len(values), decision)
+
+
+def encode(tile: tuple[int, int, int]) -> int:
+    """Three extents as one number: a decision of the trace is one integer."""
+    first, second, third = tile
+    return (first * _CODE_BASE + second) * _CODE_BASE + third
+
+
+def decode(code: Any) -> tuple[Any, Any, Any]:
+    """The three extents of a sampled code, as expressions."""
+    return code // (_CODE_BASE * _CODE_BASE), code // _CODE_BASE % _CODE_BASE, code % _CODE_BASE
+
+
+def divisors(number: int, limit: int) -> list[int]:
+    """The divisors of a number up to a limit, in ascending order."""
+    return [d for d in range(1, min(number, limit) + 1) if number % d == 0]
+
+
+def finish_tile(schedule: Schedule, block: SBlockRV, unrolled: int = 3) -> None:
+    """Unrolls the `unrolled` loops of a tile around `block` and vectorizes its lanes."""
+    loops = schedule.get_loops(block)
+    for loop in loops[-1 - unrolled : -1]:
+        schedule.unroll(loop)
+    schedule.vectorize(loops[-1])
+
+
+def share(schedule: Schedule, block: SBlockRV) -> None:
+    """Divides a block of its own among the threads, and vectorizes its lanes where it has any."""
+    loops = schedule.get_loops(block)
+    schedule.parallel(schedule.fuse(*(loops[:-2] or loops[:1])))
+    if len(loops) == 5:
+        schedule.vectorize(loops[-1])
+
+
+def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) -> Epilogue:
+    """Inlines what follows `block` until one block of its extents is left, and one tail."""
+    same: list[SBlockRV] = []
+    wider: list[SBlockRV] = []
+    for follower in downstream(schedule, block):
+        extents = [int(axis.dom.extent) for axis in schedule.get(follower).iter_vars]
+        (same if extents == list(output) else wider).append(follower)
+    for followers in (same, wider):
+        for follower in followers[:-1]:
+            schedule.compute_inline(follower)
+    return Epilogue(same[-1] if same else None, wider[-1] if wider else None)
+
+
+def downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
+    """All blocks that depend on one, in program order."""
+    names: list[str] = []
+    queue = [block]
+    while queue:
+        for consumer in schedule.get_consumers(queue.pop(0)):
+            name = str(schedule.get(consumer).name_hint)
+            if name in names:
+                names.remove(name)
+            names.append(name)
+            queue.append(consumer)
+    return [schedule.get_sblock(name) for name in names]

@@ -1,0 +1,70 @@
+"""What a kernel gets before anything was measured: a schedule that is decent by arithmetic.
+
+A space's samplers list their values best expected first, so its default is the first of each. A
+kernel without a space of its own gets what suits nearly all that are left, which move memory
+rather than compute: chains inlined, the outer loops shared among the threads, the innermost
+spatial loop left to LLVM's vectorizer with reductions outside of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunekit.models.baseline import schedule_block
+from tunekit.search.spaces import blocks
+from tunekit.search.spaces.register_tile import designs, find_anchor
+from tunekit.search.spaces.winograd import find_winograd, winograd_designs
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+
+    from tunekit.target import ResolvedTarget
+
+
+def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | None:
+    """A schedule of a workload's `main`, the same every time; None where none is known.
+
+    Args:
+        module: the workload.
+        target: what it is for; only LLVM targets have defaults.
+    """
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ScheduleError
+
+    if target.kind != "llvm":
+        return None
+    schedule = Schedule(module)
+    try:
+        with blocks.first_choices():
+            winograd = find_winograd(module)
+            if winograd is not None:
+                return winograd_designs(schedule, winograd, target)[0]
+            anchor = find_anchor(module)
+            if anchor is not None:
+                return designs(schedule, anchor, target)[0]
+    except ScheduleError:
+        schedule = Schedule(module)
+    try:
+        _simple(schedule)
+    except (ScheduleError, RuntimeError, ValueError, TypeError):
+        return None
+    return schedule
+
+
+def _simple(schedule: Schedule) -> None:
+    from tvm.s_tir.schedule import ScheduleError
+
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if _reduces(schedule, block) or not schedule.get_consumers(block):
+            continue
+        try:
+            schedule.compute_inline(block)
+        except ScheduleError:
+            continue
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        schedule_block(schedule, block)
+
+
+def _reduces(schedule: Schedule, block: Any) -> bool:
+    return any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)
