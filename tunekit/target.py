@@ -173,7 +173,7 @@ def resolve_target(
     if kind == "cuda":
         if not measured_elsewhere:
             _require_cuda()
-        return ResolvedTarget(_canonical(target), kind, "", cores=1, vector_bits=128)
+        return ResolvedTarget(target_spec(target), kind, "", cores=1, vector_bits=128)
     if kind != "llvm":
         raise TargetError(
             f"target kind '{kind}' is not one that tunekit can tune for",
@@ -181,7 +181,7 @@ def resolve_target(
         )
     attributes = dict(target.attrs)
     if not attributes.get("num-cores"):
-        target = _tvm_target({**json.loads(_canonical(target)), "num-cores": host.cores}, spec)
+        target = _tvm_target({**json.loads(target_spec(target)), "num-cores": host.cores}, spec)
         attributes = dict(target.attrs)
     if int(attributes["num-cores"]) < 1:
         raise TargetError(
@@ -195,7 +195,7 @@ def resolve_target(
     if not measured_elsewhere:
         _refuse_unrunnable(machine, features, host)
     return ResolvedTarget(
-        spec=_canonical(target),
+        spec=target_spec(target),
         kind=kind,
         cpu=cpu,
         cores=int(attributes["num-cores"]),
@@ -289,7 +289,8 @@ def _tvm_target(config: Mapping[str, Any] | str, spec: object) -> Target:
         ) from error
 
 
-def _canonical(target: Target) -> str:
+def target_spec(target: Target) -> str:
+    """The canonical JSON of TVM's target: equal targets have equal text."""
     exported = json.loads(str(target))
     # TVM adds these from the rest; leaving them out makes equal targets equal text.
     for derived in ("tag", "keys"):

@@ -77,7 +77,8 @@ class Failure:
 class NewSession:
     """`target_json` is the canonical JSON of the target, `host` what `Host.as_dict` gives
     (cpu_name, features, cores, memory_bytes and whatever else there is), `toolchain` versions by
-    distribution name. `origin` says where the trials come from: "tune" or "import"."""
+    distribution name. `origin` says where the trials come from: "tune", "import", or
+    "metaschedule" for those that MetaSchedule committed by itself."""
 
     name: str
     recipe_yaml: str
@@ -90,7 +91,7 @@ class NewSession:
     toolchain: Mapping[str, str]
     budget_trials: int
     seed: int
-    origin: Literal["tune", "import"] = "tune"
+    origin: Literal["tune", "import", "metaschedule"] = "tune"
 
     def __post_init__(self) -> None:
         if self.budget_trials < 0:

@@ -85,6 +85,12 @@ def workload(connection: Connection, new: NewWorkload) -> int:
     )
 
 
+def has_workload(connection: Connection, structural_hash: str) -> bool:
+    workloads = schema.Workload
+    query = select(workloads.id).where(workloads.structural_hash == structural_hash).limit(1)
+    return connection.scalar(query) is not None
+
+
 def measure_options(connection: Connection, options: Mapping[str, Any]) -> int:
     wanted = digest(canonical_json(options))
     found = connection.scalar(_FIND_OPTIONS, {"digest": wanted})

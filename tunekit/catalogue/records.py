@@ -7,12 +7,14 @@ from datetime import datetime, timezone
 from heapq import nsmallest
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from tunekit.catalogue import lookup, schema
 from tunekit.catalogue.entries import Record
 
 _trials = schema.Trial
+# Of a workload's records, as many as are looked through for one that overtook the last winner.
+_CHALLENGERS = 16
 
 
 def best(
@@ -138,6 +140,64 @@ def winners(
                 )
                 break
     return found
+
+
+def settled(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str],
+    target_json: str,
+    host_fingerprint: str,
+    toolchain_key: str,
+) -> list[Record]:
+    hashes = list(dict.fromkeys(structural_hashes))
+    decided = {
+        winner.structural_hash: winner
+        for winner in winners(
+            connection,
+            structural_hashes=hashes,
+            target_json=target_json,
+            host_fingerprint=host_fingerprint,
+            toolchain_key=toolchain_key,
+        )
+    }
+    chosen: dict[str, Record] = {}
+    for record in best(
+        connection,
+        structural_hashes=hashes,
+        target_json=target_json,
+        host_fingerprint=host_fingerprint,
+        toolchain_key=toolchain_key,
+        top_k=_CHALLENGERS,
+    ):
+        winner = decided.get(record.structural_hash)
+        # What was measured before the final has had its chance there.
+        challenges = winner is None or (
+            record.measured_at > winner.measured_at and record.mean_s < winner.mean_s
+        )
+        if challenges:
+            chosen.setdefault(record.structural_hash, record)
+    return [
+        chosen.get(structural_hash) or decided[structural_hash]
+        for structural_hash in hashes
+        if structural_hash in chosen or structural_hash in decided
+    ]
+
+
+def count(
+    connection: Connection, *, target_json: str, host_fingerprint: str, toolchain_key: str
+) -> int:
+    return connection.execute(
+        select(func.count())
+        .select_from(_trials)
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.target_id == lookup.target_id(connection, target_json),
+            _trials.host_id == lookup.host_id(connection, host_fingerprint),
+            schema.Toolchain.key == toolchain_key,
+            _trials.mean_s.is_not(None),
+        )
+    ).scalar_one()
 
 
 def _mean(found: tuple[Row[Any], str]) -> float:

@@ -317,6 +317,40 @@ class Catalogue:
                 toolchain_key=toolchain_key,
             )
 
+    def has_workload(self, structural_hash: str) -> bool:
+        """Whether a workload with this hash is there, measured or not."""
+        with self._transaction(self._engine) as connection:
+            return lookup.has_workload(connection, structural_hash)
+
+    def best_records(
+        self,
+        *,
+        structural_hashes: Iterable[str],
+        target_json: str,
+        host_fingerprint: str,
+        toolchain_key: str,
+    ) -> list[Record]:
+        """The record of each workload to compile with, in the order asked for: the winner of the
+        latest final, unless a trial measured since then was faster still."""
+        with self._transaction(self._engine) as connection:
+            return _records.settled(
+                connection,
+                structural_hashes=structural_hashes,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+            )
+
+    def record_count(self, *, target_json: str, host_fingerprint: str, toolchain_key: str) -> int:
+        """How many good trials there are on this target and host with a compatible toolchain."""
+        with self._transaction(self._engine) as connection:
+            return _records.count(
+                connection,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+            )
+
     # Libraries and benchmarks
 
     def add_library(self, new: NewLibrary) -> int:

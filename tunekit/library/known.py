@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
 _NAIVE_FLOPS_PER_S = 2e9
 _NAIVE_BYTES_PER_S = 1e9
-# Of a workload's records, as many as are looked through for one that overtook the last winner.
-_CHALLENGERS = 16
 
 
 @dataclass(frozen=True)
@@ -103,41 +101,14 @@ def reckon(
 def best_records(
     catalogue: Catalogue, tasks: Sequence[Task], target: ResolvedTarget, host_fingerprint: str
 ) -> list[Record]:
-    """The fastest record of each task on this target and host, by a compatible toolchain.
-
-    That is the winner of the latest final, unless a trial measured since then was faster still.
-    """
-    hashes = [task.structural_hash for task in tasks]
-    key = toolchain_key(versions())
-    winners = {
-        winner.structural_hash: winner
-        for winner in catalogue.winners(
-            structural_hashes=hashes,
-            target_json=target.spec,
-            host_fingerprint=host_fingerprint,
-            toolchain_key=key,
-        )
-    }
-    chosen: dict[str, Record] = {}
-    for record in catalogue.records(
-        structural_hashes=hashes,
+    """The record of each task to compile with on this target and host, by a compatible toolchain
+    (see `Catalogue.best_records`)."""
+    return catalogue.best_records(
+        structural_hashes=[task.structural_hash for task in tasks],
         target_json=target.spec,
         host_fingerprint=host_fingerprint,
-        toolchain_key=key,
-        top_k=_CHALLENGERS,
-    ):
-        winner = winners.get(record.structural_hash)
-        # What was measured before the final has had its chance there.
-        challenges = winner is None or (
-            record.measured_at > winner.measured_at and record.mean_s < winner.mean_s
-        )
-        if challenges:
-            chosen.setdefault(record.structural_hash, record)
-    return [
-        chosen.get(digest) or winners[digest]
-        for digest in dict.fromkeys(hashes)
-        if digest in chosen or digest in winners
-    ]
+        toolchain_key=toolchain_key(versions()),
+    )
 
 
 def naive_seconds(task: Task) -> float:
