@@ -186,6 +186,31 @@ class TestTrials:
         with pytest.raises(ValueError, match="12345"):
             catalogue.known_trials(12345, all_digests)
 
+    def test_a_session_begins_with_what_others_had_measured_by_then(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        def begin(*seconds: float, **changes: object) -> tuple[str, int]:
+            session = catalogue.begin_session(new.session(**changes))
+            (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
+            catalogue.add_trials(session.id, [new.trial(task, value) for value in seconds])
+            return session.id, task
+
+        earlier, _ = begin(1e-3, 9e-3, 8e-3, 7e-3)
+        begin(1e-4, host_fingerprint="other")
+        session, task = begin(2e-3)
+        begin(1e-5)
+
+        def known(latest: int, best: int) -> list[float | None]:
+            return [t.mean_s for t in catalogue.known_before(task, latest=latest, best=best)]
+
+        assert known(latest=9, best=9) == [1e-3, 9e-3, 8e-3, 7e-3]
+        assert known(latest=2, best=1) == [1e-3, 8e-3, 7e-3]
+        assert known(latest=0, best=1) == [1e-3]
+        assert catalogue.known_counts(session) == {task: 4}
+        assert list(catalogue.known_counts(earlier).values()) == [0]
+        with pytest.raises(ValueError, match="12345"):
+            catalogue.known_before(12345, latest=1, best=1)
+
     def test_a_deterministic_failure_is_known_whatever_the_options_and_a_lost_device_never(
         self, catalogue: Catalogue, new: Examples
     ) -> None:

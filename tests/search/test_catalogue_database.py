@@ -23,7 +23,7 @@ from tvm.s_tir.meta_schedule.runner import PyRunner, RunnerFuture, RunnerResult
 from tunekit.catalogue import Catalogue, FailureKind, NewSession, NewTask, NewTrial, NewWorkload
 from tunekit.host import detect_host
 from tunekit.search.catalogue_database import CatalogueDatabase
-from tunekit.search.metaschedule import cost_model, generic_space, tune_context
+from tunekit.search.metaschedule import generic_space, tune_context
 from tunekit.target import ResolvedTarget
 from tunekit.toolchain import versions
 
@@ -147,9 +147,8 @@ def test_metaschedule_tunes_into_the_catalogue_and_applies_what_it_found(
         native,
         generic_space(native),
         name="matmul_relu",
-        seed=1,
-        population=16,
         threads=1,
+        strategy=ms.search_strategy.EvolutionarySearch(population_size=16, init_min_unmeasured=8),
     )
     ms.tune.tune_tasks(
         tasks=[context],
@@ -160,7 +159,7 @@ def test_metaschedule_tunes_into_the_catalogue_and_applies_what_it_found(
         builder=Compiler(tmp_path),
         runner=Stopwatch(),
         database=database,
-        cost_model=cost_model(1, 0),
+        cost_model=ms.cost_model.RandomModel(seed=1),
         task_scheduler="round-robin",
     )
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Engine, insert
 
 from tunekit.catalogue import (
+    beginning,
     database,
     history,
     imports,
@@ -237,6 +238,20 @@ class Catalogue:
         nothing about the candidate. ValueError for a task that does not exist."""
         with self._transaction(self._engine) as connection:
             return _trials.known(connection, task_id, candidate_digests, measure_options)
+
+    def known_before(self, task_id: int, *, latest: int, best: int) -> list[Trial]:
+        """What was known of a task's workload, on the same target and host with a compatible
+        toolchain, when its session began: the `latest` newest and the `best` fastest trials,
+        failures included, in order of arrival. ValueError for a task that does not exist."""
+        with self._transaction(self._engine) as connection:
+            return beginning.known_before(connection, task_id, latest=latest, best=best)
+
+    def known_counts(self, session_id: str) -> dict[int, int]:
+        """Good trials that there were of each of the session's tasks (by id) when it began, on the
+        same target and host with a compatible toolchain."""
+        with self._transaction(self._engine) as connection:
+            internal = _sessions.internal_id(connection, session_id)
+            return beginning.known_counts(connection, internal)
 
     def reuse_trials(self, task_id: int, trial_ids: Iterable[int]) -> None:
         """Notes that the task took these trials' results instead of measuring again; said twice

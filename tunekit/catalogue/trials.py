@@ -147,7 +147,7 @@ def page(
         query = query.where(schema.Workload.structural_hash == structural_hash)
     if target_json is not None:
         query = query.where(schema.Target.digest == digest(target_json))
-    return [_trial(row) for row in connection.execute(query)]
+    return [from_row(row) for row in connection.execute(query)]
 
 
 def known(
@@ -158,30 +158,9 @@ def known(
 ) -> dict[str, Trial]:
     """By candidate digest, what is known of this task's workload on its session's target and host
     with a compatible toolchain (see `Catalogue.known_trials`)."""
-    task = connection.execute(
-        select(
-            _tasks.workload_id,
-            schema.Session.target_id,
-            schema.Session.host_id,
-            schema.Toolchain.key,
-        )
-        .join(schema.Session, schema.Session.id == _tasks.session_id)
-        .join(schema.Toolchain, schema.Toolchain.id == schema.Session.toolchain_id)
-        .where(_tasks.id == task_id)
-    ).one_or_none()
-    if task is None:
-        raise ValueError(f"no task has the id {task_id}")
-    query = (
-        _whole_trials()
-        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
-        .where(
-            _trials.workload_id == task.workload_id,
-            _trials.target_id == task.target_id,
-            _trials.host_id == task.host_id,
-            schema.Toolchain.key == task.key,
-        )
-        # The last one counts: the latest with seconds, else the latest failure.
-        .order_by(_trials.failure_kind.is_(None), _trials.id)
+    # The last one counts: the latest with seconds, else the latest failure.
+    query = comparable(circumstances(connection, task_id)).order_by(
+        _trials.failure_kind.is_(None), _trials.id
     )
     if options is None:
         query = query.where(_trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value))
@@ -194,7 +173,44 @@ def known(
             )
         )
     rows = lookup.in_chunks(connection, query, _trials.candidate_digest, list(candidates))
-    return {row.candidate_digest: _trial(row) for row in rows}
+    return {row.candidate_digest: from_row(row) for row in rows}
+
+
+def circumstances(connection: Connection, task_id: int) -> Row[Any]:
+    """What the results of a task hang on: its workload, and its session's target, host and
+    toolchain. ValueError for a task that does not exist."""
+    task: Any = connection.execute(
+        select(
+            _tasks.session_id,
+            _tasks.workload_id,
+            schema.Session.target_id,
+            schema.Session.host_id,
+            schema.Session.created_at,
+            schema.Toolchain.key,
+        )
+        .join(schema.Session, schema.Session.id == _tasks.session_id)
+        .join(schema.Toolchain, schema.Toolchain.id == schema.Session.toolchain_id)
+        .where(_tasks.id == task_id)
+    ).one_or_none()
+    if task is None:
+        raise ValueError(f"no task has the id {task_id}")
+    row: Row[Any] = task
+    return row
+
+
+def comparable(task: Row[Any], *columns: Any) -> Any:
+    """Trials of any session that were measured under these circumstances: these columns of them,
+    or all."""
+    return (
+        (select(*columns).select_from(_trials) if columns else _whole_trials())
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.workload_id == task.workload_id,
+            _trials.target_id == task.target_id,
+            _trials.host_id == task.host_id,
+            schema.Toolchain.key == task.key,
+        )
+    )
 
 
 def reuse(connection: Connection, task_id: int, trial_ids: Iterable[int]) -> None:
@@ -274,7 +290,8 @@ def _whole_trials() -> Any:
     )
 
 
-def _trial(row: Row[Any]) -> Trial:
+def from_row(row: Row[Any]) -> Trial:
+    """The trial in a row of a query for whole trials."""
     return Trial(
         trial_id=row.id,
         session_id=row.public_id,

@@ -70,6 +70,6 @@ def _candidate(key: int, record: Record) -> Candidate:
     load_trace(record.trace_json).apply_to_schedule(schedule, remove_postproc=False)
     arguments = tuple(
         TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
-        for info in ArgInfo.from_entry_func(module, False)
+        for info in ArgInfo.from_entry_func(schedule.mod, True)
     )
     return Candidate(key, tvm.ir.save_json(schedule.mod), arguments, math.inf)

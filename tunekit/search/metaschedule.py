@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir.meta_schedule import TuneContext
-    from tvm.s_tir.meta_schedule.cost_model import CostModel
     from tvm.s_tir.meta_schedule.database import Database
+    from tvm.s_tir.meta_schedule.search_strategy import SearchStrategy
     from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
 
     from tunekit.catalogue import Record
     from tunekit.target import ResolvedTarget
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
-# Below this many samples the model's ranking is worse than chance; MetaSchedule says 100, which
-# is all that many budgets give to four tasks together.
-_MODEL_WARMUP_TRIALS = 32
 
 
 @contextmanager
@@ -63,20 +60,19 @@ def tune_context(
     space: SpaceGenerator,
     *,
     name: str,
-    seed: int,
-    population: int,
     threads: int,
+    strategy: SearchStrategy | None = None,
 ) -> TuneContext:
-    """A context whose evolutionary search is scaled to the budget.
+    """MetaSchedule's context of a workload: what its space, postprocessors, mutators and features
+    need to know of it.
 
     Args:
         module: the workload.
         target: what it is scheduled for.
         space: where candidates come from.
         name: the task's name.
-        seed: of the search's random choices, at least 1.
-        population: candidates that the cost model ranks for each batch.
-        threads: threads that replay and mutate candidates.
+        threads: threads that extract features.
+        strategy: a search of MetaSchedule's own, for who wants that.
     """
     from tvm.s_tir import meta_schedule as ms
 
@@ -85,16 +81,9 @@ def tune_context(
             mod=module,
             target=target.tvm,
             space_generator=space,
-            search_strategy=ms.search_strategy.EvolutionarySearch(
-                population_size=population,
-                init_measured_ratio=0.25,
-                init_min_unmeasured=max(population // 4, 8),
-                max_fail_count=10,
-                genetic_num_iters=3,
-                eps_greedy=0.1,
-            ),
+            search_strategy=strategy,
             task_name=name,
-            rand_state=seed,
+            rand_state=1,
             num_threads=threads,
             logger=quiet_logger(),
         )
@@ -129,24 +118,6 @@ def _register_pooling_rules() -> None:
         name = f"s_tir.meta_schedule.cpu.meta_schedule.{pooling}"
         if get_global_func(name, allow_missing=True) is None:
             register_global_func(name, lambda schedule, _block: [schedule])
-
-
-def cost_model(threads: int, seed: int) -> CostModel:
-    """The XGBoost model that ranks candidates before they are measured.
-
-    Seeds numpy's global generator: that is where the model draws from until it has seen enough.
-    """
-    import numpy as np
-    from tvm.s_tir.meta_schedule.cost_model import XGBModel
-    from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig
-
-    quiet_logger()
-    np.random.seed(seed % 2**32)
-    return XGBModel(
-        config=XGBConfig(seed=seed, nthread=threads),
-        num_warmup_samples=_MODEL_WARMUP_TRIALS,
-        verbose_eval=0,
-    )
 
 
 def memory_database(records: Sequence[Record], target: ResolvedTarget) -> Database:

@@ -1,44 +1,97 @@
-"""The search of one task: candidates out, outcomes in."""
+"""The search of one task: candidates out, outcomes in.
+
+What a batch proposes follows from the seed, the number of the batch and what was known before it,
+and from nothing else: not from the clock, from threads or from the process. So a session with the
+same seed and catalogue tries the same candidates in the same order, and one that was interrupted
+goes on where it would have gone.
+"""
 
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.catalogue.entries import FailureKind, mean
+from tunekit.catalogue.entries import FailureKind, Trial
 from tunekit.search.allocation import TaskState
-from tunekit.search.metaschedule import add_record, tune_context
-from tunekit.search.trial import Candidate, Outcome, TensorArgument
+from tunekit.search.clock import PhaseClock
+from tunekit.search.cost_model import (
+    WARM_UP_TRIALS,
+    CostModel,
+    code_features,
+    decision_features,
+)
+from tunekit.search.design_space import DesignSpace, Point, Scheduled, seeds
+from tunekit.search.spaces import space_for
+from tunekit.search.trial import Candidate, TensorArgument
 
 if TYPE_CHECKING:
-    from tvm.s_tir.meta_schedule.cost_model import CostModel
-    from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
-
-    from tunekit.catalogue import Record
     from tunekit.graph.tasks import Task
     from tunekit.target import ResolvedTarget
 
 # A candidate this many times slower than the task's best is timed once and no more.
 _SLOW_FACTOR = 4.0
-_POPULATION_PER_CANDIDATE = 12
-_LARGEST_RAND_STATE = 2**31 - 2
+# Share of a batch that is drawn whatever the model says of it.
+_RANDOM_SHARE = 0.15
+# In spaces that are drawn from, for each candidate of a batch: drawn ones, mutations of the best
+# measured ones, and mutations of what the model likes best among all these.
+_DRAWN, _MUTATED, _MUTATED_AGAIN = 2, 3, 2
+_PARENTS = 8
+# Draws in vain before a space counts as used up, for each candidate that is wanted.
+_DRAWS = 6
+
+Known = Callable[[Sequence[str]], Mapping[str, Trial]]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate as the search made it, and as the measuring server gets it."""
+    """A candidate as the search made it, and as the measuring server gets it.
 
-    measure_candidate: Any
+    Attributes:
+        scheduled: its code and decisions.
+        candidate: what is measured.
+        trace_json: replays it.
+        trial: its result where this session has measured it already, before it was interrupted.
+    """
+
+    scheduled: Scheduled
     candidate: Candidate
-    digest: str
     trace_json: str
+    trial: Trial | None
+
+    @property
+    def digest(self) -> str:
+        return self.scheduled.digest
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of a task when its search is opened.
+
+    Attributes:
+        before: trials of other sessions, their seconds good for the model.
+        own: trials of this session, whole batches only.
+        reused: those of `before` whose results hold here: not to be measured again.
+    """
+
+    before: Sequence[Trial]
+    own: Sequence[Trial]
+    reused: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    digest: str
+    features: Any
+    mean_s: float | None
+    point: Point
 
 
 class TaskSearch:
-    """MetaSchedule's evolutionary search over one task.
+    """The search of one task.
 
     Attributes:
         task: the task.
@@ -52,118 +105,280 @@ class TaskSearch:
         task: Task,
         task_id: int,
         target: ResolvedTarget,
-        space: SpaceGenerator,
-        model: CostModel,
         *,
-        batch: int,
         seed: int,
         ceiling: int,
         threads: int,
-        records: Sequence[Record],
+        clock: PhaseClock,
+        history: Callable[[], History],
     ) -> None:
         self.task = task
         self.task_id = task_id
-        self.state = TaskState(weight=task.weight, flops=task.flops, ceiling=ceiling)
+        self.state = TaskState(
+            weight=task.weight, flops=task.flops, bytes=task.bytes, ceiling=ceiling
+        )
         self.failures: Counter[FailureKind] = Counter()
-        self.empty_batches = 0
+        self._clock = clock
         self._target = target
-        self._space = space
-        self._model = model
-        self._batch = batch
-        self._seed = (seed * 7919 + int(task.structural_hash)) % _LARGEST_RAND_STATE + 1
+        self._seed = seed
         self._threads = threads
-        self._records = list(records)
-        self._context: Any = None
-        if self._records:
-            self.state.best_s = self._records[0].mean_s
+        self._history = history
+        self._space: DesignSpace | None = None
+        self._samples: dict[str, _Sample] = {}
+        self._done: set[str] = set()
+        self._spent_points: set[Point] = set()
+        self._digests: dict[Point, str | None] = {}
+        self._rows: dict[str, Any] = {}
 
-    def propose(self) -> list[Proposal]:
-        """The next batch, best expected first; empty when the space is used up."""
-        import tvm
-        import tvm_ffi
+    def propose(self, count: int, batch: int, known: Known) -> list[Proposal]:
+        """The next batch, best expected first; empty when the space is used up.
 
-        if self._context is None:
-            self._open()
-        candidates = self._context.generate_measure_candidates()
-        slow_s = _SLOW_FACTOR * self.state.best_s if self.state.best_s else math.inf
-        proposals = []
-        for key, candidate in enumerate(candidates or ()):
-            arguments = tuple(
-                TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
-                for info in candidate.args_info
+        Args:
+            count: candidates that are wanted.
+            batch: the number of this batch among the task's, from 0.
+            known: the results that the catalogue already has, by digest. Those of other sessions
+                are learnt from and not proposed.
+        """
+        with self._clock.phase("sample"):
+            space = self._opened()
+            generator = random.Random(f"{self._seed} {self.task.structural_hash} {batch}")
+            found: dict[str, tuple[Scheduled, Trial | None]] = {}
+            for group in self._ranked(space, generator, count):
+                fresh = {
+                    item.digest: item
+                    for item in group
+                    if item.digest not in self._done and item.digest not in found
+                }
+                results = known(list(fresh))
+                for digest, item in fresh.items():
+                    trial = results.get(digest)
+                    if trial is not None and trial.task_id != self.task_id:
+                        self._learn(item, trial.mean_s)
+                    elif len(found) < count:
+                        found[digest] = (item, trial)
+                if len(found) == count:
+                    break
+            return [self._proposal(key, *item) for key, item in enumerate(found.values())]
+
+    def learn(self, proposal: Proposal, mean_s: float | None, failure: FailureKind | None) -> None:
+        """Tells the search what became of a proposal; `mean_s` is None for a failure."""
+        if failure is FailureKind.LOST_DEVICE:
+            return  # says nothing about the candidate, which may be tried again
+        self._learn(proposal.scheduled, mean_s)
+
+    def absorb(self, trials: Iterable[Trial]) -> None:
+        """Learns from trials that are not of a batch."""
+        self._restore(self._opened(), trials)
+
+    # -- ranking --------------------------------------------------------------------------------
+
+    def _ranked(
+        self, space: DesignSpace, generator: random.Random, count: int
+    ) -> Iterable[list[Scheduled]]:
+        """Candidates, best expected first, in groups of about `count`."""
+        model = self._model()
+        if space.weights is not None:
+            return self._listed(space, space.weights, model, generator, count)
+        if model is None:
+            return self._drawn(space, generator, count)
+        return self._evolved(space, model, generator, count)
+
+    def _listed(
+        self,
+        space: DesignSpace,
+        weights: Mapping[Point, float],
+        model: CostModel | None,
+        generator: random.Random,
+        count: int,
+    ) -> Iterable[list[Scheduled]]:
+        """All points of a small space, ranked by the model or drawn by their weights."""
+        # A weighted order without replacement (Efraimidis and Spirakis, 2006).
+        keys = {point: generator.random() ** (1 / share) for point, share in weights.items()}
+        left = [point for point in weights if point not in self._spent_points]
+        drawn = sorted(left, key=lambda point: -keys[point])
+        order = drawn
+        if model is not None and left:
+            scores = dict(
+                zip(left, model.score([decision_features(point) for point in left]), strict=True)
             )
-            proposals.append(
-                Proposal(
-                    measure_candidate=candidate,
-                    candidate=Candidate(
-                        key, tvm.ir.save_json(candidate.sch.mod), arguments, slow_s
-                    ),
-                    digest=str(tvm_ffi.structural_hash(candidate.sch.mod)),
-                    trace_json=tvm.ir.save_json(candidate.sch.trace),
-                )
+            # Where trees see no difference, what the space expects more of comes first.
+            ranked = sorted(left, key=lambda point: (-scores[point], -weights[point]))
+            order = _mixed(ranked, drawn, count)
+        for start in range(0, len(order), count):
+            # Not made again: what could not be made, or came to code that was tried before.
+            points = [
+                point
+                for point in order[start : start + count]
+                if point not in self._digests
+                or (self._digests[point] and self._digests[point] not in self._done)
+            ]
+            made = space.make(points)
+            for point, item in zip(points, made, strict=True):
+                self._digests[point] = None if item is None else item.digest
+            yield [item for item in made if item is not None]
+
+    def _drawn(
+        self, space: DesignSpace, generator: random.Random, count: int
+    ) -> Iterable[list[Scheduled]]:
+        for _ in range(_DRAWS):
+            drawn = space.draw(seeds(generator.random() for _ in range(count)))
+            yield [item for item in drawn if item is not None]
+
+    def _evolved(
+        self, space: DesignSpace, model: CostModel, generator: random.Random, count: int
+    ) -> Iterable[list[Scheduled]]:
+        """Drawn and mutated candidates, ranked by the model, and drawn ones when all are known."""
+        good = [sample for sample in self._sorted() if sample.mean_s is not None]
+        parents = sorted(good, key=lambda sample: (sample.mean_s or 0.0, sample.digest))[:_PARENTS]
+
+        def mutations(of: Sequence[Point], number: int) -> list[Scheduled | None]:
+            numbers = seeds(generator.random() for _ in range(number))
+            return space.mutate([(of[i % len(of)], seed) for i, seed in enumerate(numbers)])
+
+        drawn = self._new(space.draw(seeds(generator.random() for _ in range(_DRAWN * count))))
+        children = self._new(mutations([parent.point for parent in parents], _MUTATED * count))
+        pool = {item.digest: item for item in (*drawn, *children)}
+        scores = self._score(space, model, pool.values())
+        if scores:
+            likely = sorted(scores, key=lambda digest: (-scores[digest], digest))[:count]
+            again = self._new(
+                mutations([pool[digest].point for digest in likely], _MUTATED_AGAIN * count)
             )
-        return proposals
+            grandchildren = {item.digest: item for item in again if item.digest not in pool}
+            scores |= self._score(space, model, grandchildren.values())
+            pool |= grandchildren
+            ranked = sorted(scores, key=lambda digest: (-scores[digest], digest))
+            order = _mixed(ranked, [item.digest for item in drawn], count)
+            for start in range(0, len(order), count):
+                yield [pool[digest] for digest in order[start : start + count]]
+        yield from self._drawn(space, generator, count)
 
-    def learn(self, proposals: Sequence[Proposal], outcomes: Sequence[Outcome]) -> None:
-        """Tells the search and the cost model what became of a batch, in the batch's order."""
-        from tvm.s_tir.meta_schedule.database import TuningRecord
-        from tvm.s_tir.meta_schedule.runner import RunnerResult
+    def _score(
+        self, space: DesignSpace, model: CostModel, items: Iterable[Scheduled]
+    ) -> dict[str, float]:
+        candidates = list(items)
+        if not candidates:
+            return {}
+        with self._clock.phase("model"):
+            scores = model.score(self._features(space, candidates))
+        return {item.digest: score for item, score in zip(candidates, scores, strict=True)}
 
-        results = []
-        for proposal, outcome in zip(proposals, outcomes, strict=True):
-            if outcome.run_seconds is None:
-                # MetaSchedule's own convention for a failure; it stays inside of MetaSchedule.
-                results.append(RunnerResult(None, outcome.text or "failed"))
+    def _new(self, items: Iterable[Scheduled | None]) -> list[Scheduled]:
+        unique = {item.digest: item for item in items if item is not None}
+        return [item for digest, item in unique.items() if digest not in self._done]
+
+    def _model(self) -> CostModel | None:
+        samples = self._sorted()
+        if sum(sample.mean_s is not None for sample in samples) < WARM_UP_TRIALS:
+            return None
+        with self._clock.phase("model"):
+            return CostModel(
+                [sample.features for sample in samples], [sample.mean_s for sample in samples]
+            )
+
+    def _sorted(self) -> list[_Sample]:
+        """In an order that does not depend on which of a batch was measured first."""
+        return sorted(self._samples.values(), key=lambda sample: sample.digest)
+
+    # -- knowledge ------------------------------------------------------------------------------
+
+    def _learn(self, item: Scheduled, mean_s: float | None) -> None:
+        [features] = self._features(self._opened(), [item])
+        self._keep(item.digest, features, mean_s, item.point)
+        self._done.add(item.digest)
+        self._spent_points.add(item.point)
+
+    def _features(self, space: DesignSpace, items: Sequence[Scheduled]) -> list[Any]:
+        """What the model sees of candidates; of code only where that is not seen already."""
+        if space.weights is not None:
+            return [decision_features(item.point) for item in items]
+        missing = [item for item in items if item.digest not in self._rows]
+        rows = code_features(space.context, missing)
+        self._rows |= {item.digest: row for item, row in zip(missing, rows, strict=True)}
+        return [self._rows[item.digest] for item in items]
+
+    def _keep(self, digest: str, features: Any, mean_s: float | None, point: Point) -> None:
+        """What was measured twice counts with its seconds rather than with its failure."""
+        before = self._samples.get(digest)
+        if mean_s is not None or before is None or before.mean_s is None:
+            self._samples[digest] = _Sample(digest, features, mean_s, point)
+
+    def _opened(self) -> DesignSpace:
+        if self._space is not None:
+            return self._space
+        with self._clock.phase("sample"):
+            space = DesignSpace(
+                self.task.module,
+                self._target,
+                space_for(self.task, self._target),
+                name=self.task.name,
+                threads=self._threads,
+            )
+        self._space = space
+        with self._clock.phase("model"):
+            history = self._history()
+            self._restore(space, [*history.before, *history.own], others=history.reused)
+        return space
+
+    def _restore(
+        self, space: DesignSpace, trials: Iterable[Trial], others: frozenset[int] | None = None
+    ) -> None:
+        """Learns from stored trials.
+
+        Args:
+            space: the task's.
+            trials: oldest first.
+            others: of those that are another task's, the ids whose results hold here too.
+        """
+        usable: list[tuple[Trial, Point]] = []
+        for trial in trials:
+            if trial.failure is not None and trial.failure.kind is FailureKind.LOST_DEVICE:
                 continue
-            results.append(RunnerResult(list(outcome.run_seconds), None))
-            self._database.commit_tuning_record(
-                TuningRecord(
-                    proposal.measure_candidate.sch.trace,
-                    self._workload,
-                    list(outcome.run_seconds),
-                    self._target.tvm,
-                    proposal.measure_candidate.args_info,
-                )
-            )
-        candidates = [proposal.measure_candidate for proposal in proposals]
-        self._context.notify_runner_results(candidates, results)
-        self._model.update(self._context, candidates, results)
+            point = space.locate(trial.trace_json)
+            # Under other options it was good to know, and is still worth measuring under these.
+            if trial.task_id == self.task_id or others is None or trial.trial_id in others:
+                self._done.add(trial.candidate_digest)
+                if point is not None:
+                    self._spent_points.add(point)
+            if point is not None:
+                usable.append((trial, point))
+        if space.weights is not None:
+            for trial, point in usable:
+                self._keep(trial.candidate_digest, decision_features(point), trial.mean_s, point)
+        else:
+            made = space.make([point for _, point in usable])
+            rebuilt = [
+                (trial, item)
+                for (trial, _), item in zip(usable, made, strict=True)
+                if item is not None
+            ]
+            rows = self._features(space, [item for _, item in rebuilt])
+            for (trial, item), features in zip(rebuilt, rows, strict=True):
+                self._keep(trial.candidate_digest, features, trial.mean_s, item.point)
 
-    def count(self, outcome: Outcome) -> None:
-        """Notes one measured outcome."""
-        self.state.trials += 1
-        if outcome.failure is not None:
-            self.failures[outcome.failure] += 1
-        elif outcome.run_seconds:
-            seconds = mean(outcome.run_seconds)
-            if self.state.best_s is None or seconds < self.state.best_s:
-                self.state.best_s = seconds
+    def _proposal(self, key: int, item: Scheduled, trial: Trial | None) -> Proposal:
+        import tvm
+        from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-    def _open(self) -> None:
-        from tvm.s_tir.meta_schedule.database import MemoryDatabase
-        from tvm.s_tir.meta_schedule.runner import RunnerResult
-
-        self._database = MemoryDatabase()
-        self._workload = self._database.commit_workload(self.task.module)
-        self._context = tune_context(
-            self.task.module,
-            self._target,
-            self._space,
-            name=self.task.name,
-            seed=self._seed,
-            population=max(64, _POPULATION_PER_CANDIDATE * self._batch),
-            threads=self._threads,
+        # Of the schedule, not of the workload: it may have changed the layout of weights.
+        arguments = tuple(
+            TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
+            for info in ArgInfo.from_entry_func(item.schedule.mod, True)
         )
-        replayed = [add_record(self._database, record, self._target) for record in self._records]
-        self._context.pre_tuning(
-            max_trials=_LARGEST_RAND_STATE,
-            num_trials_per_iter=self._batch,
-            database=self._database,
-            cost_model=self._model,
+        slow_s = _SLOW_FACTOR * self.state.best_s if self.state.best_s else math.inf
+        return Proposal(
+            scheduled=item,
+            candidate=Candidate(key, tvm.ir.save_json(item.schedule.mod), arguments, slow_s),
+            trace_json=tvm.ir.save_json(item.schedule.trace),
+            trial=trial,
         )
-        if replayed:
-            self._model.update(
-                self._context,
-                [record.as_measure_candidate() for record in replayed],
-                [RunnerResult(list(record.run_seconds), None) for record in self._records],
-            )
+
+
+def _mixed(ranked: Sequence[Any], drawn: Sequence[Any], count: int) -> list[Any]:
+    """The ranked ones with a share of each batch taken from the drawn ones instead."""
+    surprises = round(_RANDOM_SHARE * count)
+    first = list(ranked[: count - surprises])
+    taken = set(first)
+    first += [item for item in drawn if item not in taken][:surprises]
+    taken.update(first)
+    return first + [item for item in ranked if item not in taken]

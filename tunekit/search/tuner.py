@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tunekit.catalogue import (
     Catalogue,
@@ -17,14 +17,23 @@ from tunekit.catalogue import (
     NewWorkload,
     Record,
     SessionInfo,
+    Trial,
     toolchain_key,
 )
 from tunekit.errors import SandboxError
-from tunekit.search.allocation import batch_trials, floor_trials, next_task
+from tunekit.search import history
+from tunekit.search.allocation import Floor, batch_trials, floor_trials, next_task
+from tunekit.search.clock import PhaseClock
 from tunekit.search.finals import FINALISTS, hold_final
-from tunekit.search.metaschedule import cost_model
-from tunekit.search.spaces import space_for
-from tunekit.search.task_search import Proposal, TaskSearch
+from tunekit.search.progress import (
+    Ending,
+    Listener,
+    Progress,
+    TaskProgress,
+    TuningResult,
+    on_plateau,
+)
+from tunekit.search.task_search import History, Proposal, TaskSearch
 from tunekit.search.trial import MeasureOptions, Measurer, Outcome
 from tunekit.toolchain import versions
 
@@ -33,96 +42,20 @@ if TYPE_CHECKING:
     from tunekit.recipe import Tuning
     from tunekit.target import ResolvedTarget
 
-# Batches in a row that brought nothing new before a task counts as used up.
-_EMPTY_BATCHES = 3
-_RECORDS_PER_TASK = 16
+__all__ = [
+    "Listener",
+    "Progress",
+    "TaskProgress",
+    "Tuner",
+    "TuningResult",
+    "measure_options",
+    "new_task",
+]
+
 _MEMORY_SHARE = 0.5
 _HEARTBEAT_S = 10.0
 # Of the model's latency: a task below it is not worth a final.
 _FINAL_SHARE = 0.002
-
-
-@dataclass(frozen=True)
-class TaskProgress:
-    """A task as the progress display shows it; `best_s` is seconds of one call."""
-
-    name: str
-    weight: float
-    flops: float
-    trials: int
-    best_s: float | None
-    failures: Mapping[FailureKind, int]
-    active: bool
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where the session stands.
-
-    Attributes:
-        tasks: in the order of their arithmetic, heaviest first.
-        budget: trials in all.
-        done: trials spent, those of an earlier run of the session included.
-        spent_now: trials spent by this process.
-        elapsed_s: since this process began to search, until it ended the search.
-        phase: what it is doing: "searching", "measuring", "deciding" (which of each task's best is
-            the best) or "done".
-    """
-
-    tasks: Sequence[TaskProgress]
-    budget: int
-    done: int
-    spent_now: int
-    elapsed_s: float
-    phase: str
-
-    @property
-    def latency_s(self) -> float | None:
-        """Estimated seconds of one run of the model, None until every task has a time."""
-        if any(task.best_s is None for task in self.tasks):
-            return None
-        return sum(task.weight * (task.best_s or 0.0) for task in self.tasks)
-
-    @property
-    def trials_per_minute(self) -> float | None:
-        """Trials of this process a minute, searching included."""
-        if not self.spent_now or self.elapsed_s <= 0:
-            return None
-        return 60 * self.spent_now / self.elapsed_s
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until the budget is spent at the present rate."""
-        rate = self.trials_per_minute
-        return None if not rate else 60 * (self.budget - self.done) / rate
-
-
-class Listener(Protocol):
-    """Who shows the progress."""
-
-    def update(self, progress: Progress) -> None:
-        """Called after each trial and at each change of phase."""
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """How a run of the tuner ended.
-
-    Attributes:
-        trials: trials of the session, earlier runs of it included.
-        failures: those of them that failed, by kind.
-        reused: candidates whose result was already in the catalogue.
-        interrupted: asked to stop before the budget was spent.
-        exhausted: every task's space was used up before the budget was.
-        seconds: time spent in each part, by "search", "measure", "learn", "record", "decide".
-    """
-
-    trials: int
-    failures: Mapping[FailureKind, int]
-    reused: int
-    interrupted: bool
-    exhausted: bool
-    seconds: Mapping[str, float]
 
 
 def measure_options(tuning: Tuning, target: ResolvedTarget, memory_bytes: int) -> MeasureOptions:
@@ -176,16 +109,17 @@ class Tuner:
         self._options = options
         self._listener = listener
         self._stop = stop
+        self._tuning = tuning
         self._budget = session.budget_trials
         self._done = session.trials_done
         self._spent_now = 0
         self._reused = 0
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._clock = PhaseClock()
+        self._before_s = sum(session.seconds.values())
         self._started = time.monotonic()
         self._ended: float | None = None
         self._last_heartbeat = self._started
         self._active: TaskSearch | None = None
-        self._phase = "searching"
         # What a result depends on; who measured and how many builds ran at a time is not part.
         self._kept_options = {
             "repeat": options.repeat,
@@ -193,25 +127,29 @@ class Tuner:
             "threads": options.threads,
             "cache_flush": options.cache_flush,
         }
+        self._batch_trials = batch_trials(self._budget, len(tasks))
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
-        self._searches = self._open_searches(tasks, ids, target, tuning)
+        self._recollection = history.Recollection(catalogue, session, self._kept_options)
+        self._searches = [self._search(*pair, target) for pair in zip(tasks, ids, strict=True)]
+        self._curve, self._unfinished = self._go_on()
 
     def run(self, engine: Measurer) -> TuningResult:
         """Searches and measures; returns when the budget is spent or `stop` says so."""
-        floor = floor_trials(self._budget, len(self._searches))
-        interrupted = False
         engine.start()
-        while self._done < self._budget:
-            if self._stop():
-                interrupted = True
+        if self._unfinished is not None and not self._stop():
+            self._batch(self._unfinished, engine)
+        ending = self._ending()
+        while ending is None:
+            search = self._next()
+            if search is None:
+                ending = "exhausted"
                 break
-            position = next_task([search.state for search in self._searches], floor)
-            if position is None:
-                break
-            self._batch(self._searches[position], engine)
+            self._batch(search, engine)
+            ending = self._ending()
         self._ended = time.monotonic()
-        if not interrupted and self._spent_now:
-            interrupted = not self._finals(engine)
+        if ending != "interrupted" and self._spent_now and not self._finals(engine):
+            ending = "interrupted"
+        self._book()
         self._active = None
         self._show("done")
         failures: Counter[FailureKind] = Counter()
@@ -220,69 +158,101 @@ class Tuner:
         return TuningResult(
             trials=self._done,
             failures=failures,
-            reused=self._reused,
-            interrupted=interrupted,
-            exhausted=not interrupted and self._done < self._budget,
-            seconds=dict(self._seconds),
+            reused=self._reused + self._recollection.reused.total(),
+            ending=ending,
+            seconds=self._clock.seconds,
+            forecast=self._progress("done").forecast,
         )
+
+    def _ending(self) -> Ending | None:
+        """Why to end now, None to go on."""
+        if self._stop():
+            return "interrupted"
+        if self._done >= self._budget:
+            return "budget"
+        limit_s = self._tuning.max_seconds
+        elapsed_s = self._before_s + time.monotonic() - self._started
+        if limit_s is not None and elapsed_s >= limit_s:
+            return "seconds"
+        patience = self._tuning.patience
+        if patience is not None and on_plateau(self._curve, self._done, patience):
+            return "plateau"
+        return None
+
+    def _next(self) -> TaskSearch | None:
+        wanted = self._tuning.min_trials_per_task
+        floor = (
+            Floor(floor_trials(self._budget, len(self._searches)))
+            if wanted is None
+            else Floor(wanted, strict=True)
+        )
+        position = next_task([search.state for search in self._searches], floor)
+        return None if position is None else self._searches[position]
 
     # -- one batch ----------------------------------------------------------------------------
 
     def _batch(self, search: TaskSearch, engine: Measurer) -> None:
+        state = search.state
         self._active = search
         self._show("searching")
-        started = time.monotonic()
-        proposals = self._distinct(search.propose())
-        self._seconds["search"] += time.monotonic() - started
+        before = state.trials - self._partial(search)
+        count = min(self._batch_trials, state.ceiling - before, self._budget - self._done)
+        if search is self._unfinished:
+            count = min(self._batch_trials, state.ceiling - before)
+        proposals = search.propose(count, before, partial(self._known, search))
+        if search is self._unfinished:
+            self._unfinished = None
+            # Trials of the interrupted batch that it would not have made this time.
+            again = {proposal.digest for proposal in proposals}
+            rest = self._recollection.rest(search.task_id, before)
+            search.absorb(trial for trial in rest if trial.candidate_digest not in again)
+        for proposal in proposals:
+            if proposal.trial is not None:
+                failure = proposal.trial.failure
+                search.learn(proposal, proposal.trial.mean_s, failure.kind if failure else None)
+        fresh = [proposal for proposal in proposals if proposal.trial is None]
+        fresh = fresh[: self._budget - self._done]
         if not proposals:
-            search.state.exhausted = True
-            return
-        left = min(self._budget - self._done, search.state.ceiling - search.state.trials)
-        known = self._known(search, proposals)
-        fresh = [p for p in proposals if p.digest not in known][:left]
-        taken = [p for p in proposals if p.digest in known] + fresh
-        outcomes = dict(known)
-        self._show("measuring")
-        outcomes.update(self._measure(search, fresh, engine))
-        started = time.monotonic()
-        done = [p for p in taken if p.digest in outcomes]
-        search.learn(done, [outcomes[p.digest] for p in done])
-        search.state.note()
-        self._seconds["learn"] += time.monotonic() - started
+            state.exhausted = True
         if fresh:
-            search.empty_batches = 0
-        else:
-            search.empty_batches += 1
-            search.state.exhausted = search.empty_batches >= _EMPTY_BATCHES
-
-    def _measure(
-        self, search: TaskSearch, proposals: Sequence[Proposal], engine: Measurer
-    ) -> dict[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
-        by_key = {proposal.candidate.key: proposal for proposal in proposals}
-        started = time.monotonic()
-        recording = 0.0
-        for outcome in engine.measure([proposal.candidate for proposal in proposals]):
-            proposal = by_key[outcome.key]
-            before = time.monotonic()
-            self._catalogue.add_trials(self._session.id, [self._trial(search, proposal, outcome)])
-            recording += time.monotonic() - before
-            outcomes[proposal.digest] = outcome
-            search.count(outcome)
-            self._done += 1
-            self._spent_now += 1
             self._show("measuring")
-        self._seconds["record"] += recording
-        self._seconds["measure"] += time.monotonic() - started - recording
-        if outcomes and all(
-            outcome.failure is FailureKind.LOST_DEVICE for outcome in outcomes.values()
-        ):
+            self._measure(search, fresh, engine)
+        state.note()
+        history.note(self._curve, self._done, [one.state for one in self._searches])
+        self._book()
+
+    def _partial(self, search: TaskSearch) -> int:
+        """Trials that an interrupted batch of a task has had."""
+        return search.state.trials % self._batch_trials if search is self._unfinished else 0
+
+    def _measure(self, search: TaskSearch, proposals: Sequence[Proposal], engine: Measurer) -> None:
+        by_key = {proposal.candidate.key: proposal for proposal in proposals}
+        outcomes: list[tuple[Outcome, float | None]] = []
+        with self._clock.phase("wait"):
+            for outcome in engine.measure([proposal.candidate for proposal in proposals]):
+                with self._clock.phase("record"):
+                    trial = self._trial(search, by_key[outcome.key], outcome)
+                    self._catalogue.add_trials(self._session.id, [trial])
+                outcomes.append((outcome, trial.mean_s))
+                if outcome.failure is not None:
+                    search.failures[outcome.failure] += 1
+                search.state.count(trial.mean_s)
+                self._done += 1
+                self._spent_now += 1
+                self._show("measuring")
+        # Candidates are measured one at a time and built several at a time; what neither explains
+        # was spent waiting.
+        self._clock.move("wait", "measure", sum(outcome.run_s for outcome, _ in outcomes))
+        built_s = sum(outcome.build_s for outcome, _ in outcomes)
+        self._clock.move("wait", "build", built_s / max(self._options.jobs, 1))
+        # Not before: what this takes would disturb the measurements.
+        for outcome, mean_s in outcomes:
+            search.learn(by_key[outcome.key], mean_s, outcome.failure)
+        if outcomes and all(outcome.failure is FailureKind.LOST_DEVICE for outcome, _ in outcomes):
             raise SandboxError(
-                f"the measuring server died with every candidate of a batch: "
-                f"{next(iter(outcomes.values())).text}",
+                f"the measuring server died with every candidate of a batch: {outcomes[0][0].text}",
                 hint="run `tunekit doctor`; what was measured is kept",
             )
-        return outcomes
 
     def _trial(self, search: TaskSearch, proposal: Proposal, outcome: Outcome) -> NewTrial:
         return NewTrial(
@@ -294,52 +264,42 @@ class Tuner:
             measure_options=self._kept_options,
             build_seconds=outcome.build_s,
             run_seconds_total=outcome.run_s,
+            calibration_seconds=outcome.calibration_s,
+            slowdown=outcome.slowdown,
+            device=outcome.device,
         )
 
-    def _known(self, search: TaskSearch, proposals: Sequence[Proposal]) -> dict[str, Outcome]:
-        """Outcomes that the catalogue already has for these candidates, by digest."""
-        digests = [proposal.digest for proposal in proposals]
+    def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
+        """Trials that the catalogue already has of these candidates, by digest."""
         trials = self._catalogue.known_trials(
             search.task_id, digests, measure_options=self._kept_options
         )
-        if not trials:
-            return {}
-        self._catalogue.reuse_trials(search.task_id, [t.trial_id for t in trials.values()])
-        self._reused += len(trials)
-        keys = {proposal.digest: proposal.candidate.key for proposal in proposals}
-        return {
-            digest: Outcome(
-                key=keys[digest],
-                run_seconds=trial.run_seconds,
-                failure=trial.failure.kind if trial.failure else None,
-                text=trial.failure.text if trial.failure else "",
-                build_s=0.0,
-                run_s=0.0,
-            )
-            for digest, trial in trials.items()
-        }
+        others = [t.trial_id for t in trials.values() if t.task_id != search.task_id]
+        if others:
+            self._catalogue.reuse_trials(search.task_id, others)
+            self._reused += len(others)
+            for trial in trials.values():
+                if trial.mean_s is not None and trial.task_id != search.task_id:
+                    search.state.best_s = min(search.state.best_s or trial.mean_s, trial.mean_s)
+        return trials
 
-    @staticmethod
-    def _distinct(proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Different traces can end in the same code; it is built and measured once."""
-        return list({proposal.digest: proposal for proposal in proposals}.values())
+    # -- the end ------------------------------------------------------------------------------
 
     def _finals(self, engine: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
-        started = time.monotonic()
-        total = sum(search.state.weight * (search.state.best_s or 0) for search in self._searches)
+        total = sum(search.state.latency_s for search in self._searches)
         for search in self._searches:
             if self._stop():
                 return False
             best_s = search.state.best_s
-            if best_s is None or search.state.weight * best_s < _FINAL_SHARE * total:
+            if best_s is None or search.state.latency_s < _FINAL_SHARE * total:
                 continue
             self._active = search
             self._show("deciding")
-            seconds = hold_final(self._records(search.task, FINALISTS), engine, self._catalogue)
+            with self._clock.phase("decide"):
+                seconds = hold_final(self._records(search.task, FINALISTS), engine, self._catalogue)
             if seconds is not None:
                 search.state.best_s = min(seconds)
-        self._seconds["decide"] += time.monotonic() - started
         return True
 
     def _records(self, task: Task, top_k: int) -> list[Record]:
@@ -353,62 +313,71 @@ class Tuner:
 
     # -- before and around --------------------------------------------------------------------
 
-    def _open_searches(
-        self,
-        tasks: Sequence[Task],
-        ids: Sequence[int],
-        target: ResolvedTarget,
-        tuning: Tuning,
-    ) -> list[TaskSearch]:
-        model = cost_model(target.cores, tuning.seed)
-        batch = batch_trials(self._budget, len(tasks))
-        ceiling = tuning.trials_per_task or self._budget
-        searches = [
-            TaskSearch(
-                task,
-                task_id,
-                target,
-                space_for(task, target),
-                model,
-                batch=batch,
-                seed=tuning.seed,
-                ceiling=ceiling,
-                threads=target.cores,
-                records=self._records(task, _RECORDS_PER_TASK),
-            )
-            for task, task_id in zip(tasks, ids, strict=True)
-        ]
-        # By id: a session may hold tasks of an earlier preparation as well.
-        summaries = {s.task_id: s for s in self._catalogue.task_summaries(self._session.id)}
-        for search in searches:
-            summary = summaries[search.task_id]
-            search.state.trials = summary.trials
-            search.failures.update(summary.failures)
-        return searches
+    def _search(self, task: Task, task_id: int, target: ResolvedTarget) -> TaskSearch:
+        def recall() -> History:
+            return self._recollection.of(task_id, search.state.trials - self._partial(search))
+
+        search = TaskSearch(
+            task,
+            task_id,
+            target,
+            seed=self._tuning.seed,
+            ceiling=self._tuning.trials_per_task or self._budget,
+            threads=target.cores,
+            clock=self._clock,
+            history=recall,
+        )
+        return search
+
+    def _go_on(self) -> tuple[list[tuple[int, float]], TaskSearch | None]:
+        """Takes the searches to where the session's recorded trials left them."""
+        account = self._catalogue.account(self._session.id)
+        known = self._catalogue.known_counts(self._session.id)
+        by_id = {search.task_id: search for search in self._searches}
+        for task_id, search in by_id.items():
+            search.state.best_s = account.known_s.get(task_id)
+            search.state.known = known.get(task_id, 0)
+        for summary in account.tasks:
+            if summary.task_id in by_id:
+                by_id[summary.task_id].failures.update(summary.failures)
+        standing = history.replay(
+            {task_id: search.state for task_id, search in by_id.items()},
+            account.outcomes,
+            self._batch_trials,
+        )
+        return standing.curve, by_id.get(standing.unfinished or -1)
+
+    def _book(self) -> None:
+        """Adds what was spent since the last time to the session's account."""
+        spent = self._clock.take()
+        if spent:
+            self._catalogue.add_seconds(self._session.id, spent)
 
     def _show(self, phase: str) -> None:
         now = time.monotonic()
         if now - self._last_heartbeat > _HEARTBEAT_S:
             self._catalogue.heartbeat(self._session.id)
             self._last_heartbeat = now
-        self._listener.update(
-            Progress(
-                tasks=[
-                    TaskProgress(
-                        name=search.task.name,
-                        weight=search.task.weight,
-                        flops=search.task.flops,
-                        trials=search.state.trials,
-                        best_s=search.state.best_s,
-                        failures=dict(search.failures),
-                        active=search is self._active,
-                    )
-                    for search in self._searches
-                ],
-                budget=self._budget,
-                done=self._done,
-                spent_now=self._spent_now,
-                elapsed_s=(self._ended or now) - self._started,
-                phase=phase,
-            )
+        self._listener.update(self._progress(phase))
+
+    def _progress(self, phase: str) -> Progress:
+        return Progress(
+            tasks=[
+                TaskProgress(
+                    name=search.task.name,
+                    weight=search.task.weight,
+                    flops=search.task.flops,
+                    trials=search.state.trials,
+                    best_s=search.state.best_s,
+                    failures=dict(search.failures),
+                    active=search is self._active,
+                )
+                for search in self._searches
+            ],
+            budget=self._budget,
+            done=self._done,
+            spent_now=self._spent_now,
+            elapsed_s=(self._ended or time.monotonic()) - self._started,
+            phase=phase,
+            curve=tuple(self._curve),
         )

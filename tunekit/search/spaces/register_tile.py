@@ -178,7 +178,7 @@ def _apply(
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
 
-    channels, rows, columns = decode(sample(schedule, codes))
+    channels, rows, columns = decode(sample(schedule, codes, ordered=True))
     n, c, h, w, lane, *reduced = schedule.get_loops(block)
     c_outer, c_tile = schedule.split(c, [None, channels])
     h_outer, h_tile = schedule.split(h, [None, rows])

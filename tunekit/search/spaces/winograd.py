@@ -212,7 +212,7 @@ def _apply(
     if follows.tail is not None:
         share(schedule, follows.tail)
 
-    code = sample(schedule, codes)
+    code = sample(schedule, codes, ordered=True)
     strip_rows, block_tile, place_tile = decode(code)
     factors = [f for f in (1, 2, 4, 8, 16) if anchor.in_lanes % f == 0]
     unrolled = sample(schedule, factors)

@@ -1,0 +1,225 @@
+"""The tuning loop: what it tries follows from seed and catalogue, and nothing is tried twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tuning_runs
+from measurers import Arithmetic, PowerCutError
+from tuning_runs import Quiet, begin, candidates, options, run
+
+from tunekit.catalogue import Catalogue
+from tunekit.recipe import Tuning
+from tunekit.search.engine import TrialEngine
+from tunekit.search.finals import hold_final
+from tunekit.target import ResolvedTarget
+
+BUDGET = 44
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    with Catalogue.open(tmp_path / "catalogue.db") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    native: ResolvedTarget, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[str, str]]:
+    """What a session tries that nothing disturbs."""
+    with Catalogue.open(tmp_path_factory.mktemp("whole") / "catalogue.db") as opened:
+        session = begin(opened, native, BUDGET)
+        run(opened, session, native, Arithmetic(options(native)))
+        return candidates(opened, session)
+
+
+def test_the_same_seed_tries_the_same_candidates_in_the_same_order_in_another_process(
+    uninterrupted: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, tuning_runs.__file__, str(tmp_path / "other.db"), str(BUDGET), "0"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [tuple(line.split()) for line in done.stdout.splitlines()] == uninterrupted
+
+
+def test_threads_change_nothing_and_another_seed_changes_what_is_tried(
+    uninterrupted: list[tuple[str, str]],
+    catalogue: Catalogue,
+    native: ResolvedTarget,
+    tmp_path: Path,
+) -> None:
+    session = begin(catalogue, native, BUDGET)
+    run(catalogue, session, replace(native, cores=1), Arithmetic(options(native)))
+    assert candidates(catalogue, session) == uninterrupted
+    with Catalogue.open(tmp_path / "seed.db") as opened:
+        session = begin(opened, native, BUDGET, seed=1)
+        run(opened, session, native, Arithmetic(options(native)))
+        assert candidates(opened, session) != uninterrupted
+
+
+def test_the_budget_is_spent_on_distinct_candidates_of_every_task(
+    uninterrupted: list[tuple[str, str]],
+) -> None:
+    assert len(uninterrupted) == BUDGET
+    assert len(set(uninterrupted)) == BUDGET
+    assert {name for name, _ in uninterrupted} == {"convolution", "matmul", "relu"}
+
+
+@pytest.mark.parametrize("cut_after", [1, 27])
+def test_a_session_killed_within_a_batch_goes_on_as_if_nothing_had_happened(
+    uninterrupted: list[tuple[str, str]],
+    catalogue: Catalogue,
+    native: ResolvedTarget,
+    cut_after: int,
+) -> None:
+    session = begin(catalogue, native, BUDGET)
+    with pytest.raises(PowerCutError):
+        run(catalogue, session, native, Arithmetic(options(native), cut_after=cut_after))
+    assert candidates(catalogue, session) == uninterrupted[:cut_after]
+    again = catalogue.resume_session(session.id)
+    result = run(catalogue, again, native, Arithmetic(options(native)))
+    assert result.trials == BUDGET
+    assert candidates(catalogue, session) == uninterrupted
+
+
+def test_a_session_stopped_after_each_batch_goes_on_as_if_nothing_had_happened(
+    uninterrupted: list[tuple[str, str]], catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, BUDGET)
+    for _ in range(BUDGET):
+        listener = Quiet()
+
+        def stop(listener: Quiet = listener) -> bool:
+            return listener.last is not None and listener.last.spent_now > 0
+
+        again = catalogue.resume_session(session.id)
+        result = run(
+            catalogue, again, native, Arithmetic(options(native)), stop=stop, listener=listener
+        )
+        if result.trials == BUDGET:
+            break
+        assert result.ending == "interrupted"
+    assert candidates(catalogue, session) == uninterrupted
+
+
+def test_what_another_session_measured_is_taken_and_not_measured_again(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    first = begin(catalogue, native, BUDGET)
+    one = Arithmetic(options(native))
+    run(catalogue, first, native, one)
+    second = begin(catalogue, native, BUDGET)
+    other = Arithmetic(options(native))
+    result = run(catalogue, second, native, other)
+    assert not set(candidates(catalogue, first)) & set(candidates(catalogue, second))
+    assert result.trials == len(candidates(catalogue, second)) <= BUDGET
+    # Failed candidates too: what cannot be built is not tried again.
+    assert result.reused == catalogue.session(second.id).reused == BUDGET
+
+
+def test_results_of_other_measuring_options_are_not_taken(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    run(catalogue, begin(catalogue, native, 24), native, Arithmetic(options(native)))
+    failed = sum(trial.failure is not None for trial in catalogue.trials())
+    second = begin(catalogue, native, 24)
+    result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)))
+    assert result.reused == failed
+    good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.mean_s}
+    assert good
+
+
+def test_a_space_that_is_used_up_ends_the_session(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, 5000)
+    only = slice(2, 3)  # relu
+    result = run(catalogue, session, native, Arithmetic(options(native)), only=only)
+    assert result.ending == "exhausted"
+    assert result.exhausted
+    assert 0 < result.trials < 5000
+    again = begin(catalogue, native, 5000)
+    result = run(catalogue, again, native, Arithmetic(options(native)), only=only)
+    assert (result.ending, result.trials) == ("exhausted", 0)
+
+
+def test_seconds_of_all_phases_are_booked_over_all_runs(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, BUDGET)
+    with pytest.raises(PowerCutError):
+        run(catalogue, session, native, Arithmetic(options(native), cut_after=20))
+    before = catalogue.session(session.id).seconds
+    result = run(
+        catalogue, catalogue.resume_session(session.id), native, Arithmetic(options(native))
+    )
+    after = catalogue.session(session.id).seconds
+    assert {"sample", "model", "record", "decide"} <= set(result.seconds)
+    for phase, seconds in result.seconds.items():
+        assert after.get(phase, 0.0) == pytest.approx(before.get(phase, 0.0) + seconds)
+
+
+def test_no_more_is_searched_than_the_seconds_allow_earlier_runs_included(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, BUDGET)
+    result = run(
+        catalogue,
+        session,
+        native,
+        Arithmetic(options(native)),
+        Tuning(max_seconds=1e-3),
+    )
+    assert (result.ending, result.trials) == ("seconds", 0)
+    catalogue.add_seconds(session.id, {"measure": 3600.0})
+    again = catalogue.resume_session(session.id)
+    result = run(catalogue, again, native, Arithmetic(options(native)), Tuning(max_seconds=3600))
+    assert (result.ending, result.trials) == ("seconds", 0)
+
+
+def test_patience_ends_a_session_that_gains_nothing(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, 2000)
+    result = run(
+        catalogue, session, native, Arithmetic(options(native)), Tuning(patience=24, trials=2000)
+    )
+    assert result.ending == "plateau"
+    assert result.trials < 2000
+
+
+def test_floor_and_ceiling_of_each_task_are_kept(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = begin(catalogue, native, 45)
+    tuning = Tuning(trials=45, min_trials_per_task=10, trials_per_task=20)
+    run(catalogue, session, native, Arithmetic(options(native)), tuning, only=slice(2))
+    spent = [summary.trials for summary in catalogue.task_summaries(session.id)]
+    assert spent == [20, 20]
+
+
+def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    """By the real engine: with other arguments each of these would fail, in the final too."""
+    session = begin(catalogue, native, 6)
+    with TrialEngine(options(native)) as engine:
+        result = run(catalogue, session, native, engine, only=slice(3, 4))
+        assert (result.trials, result.failures) == (6, {})
+        [trial, *_] = catalogue.trials(session_id=session.id)
+        records = catalogue.records(
+            structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
+        )
+        alike = [replace(record, mean_s=1.0) for record in records]
+        assert hold_final(alike, engine, catalogue) is not None

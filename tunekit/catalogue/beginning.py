@@ -1,0 +1,51 @@
+"""What was measured of a session's workloads before it began: what its search starts from.
+
+What other sessions measured later is left out: a session that goes on would otherwise start from
+something else than it started from at first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from tunekit.catalogue import schema, trials
+from tunekit.catalogue.entries import FailureKind, Trial
+
+_trials = schema.Trial
+
+
+def known_before(connection: Connection, task_id: int, *, latest: int, best: int) -> list[Trial]:
+    """See `Catalogue.known_before`."""
+    task = trials.circumstances(connection, task_id)
+    query = trials.comparable(task).where(
+        *_earlier(task), _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value)
+    )
+    found = {
+        row.id: trials.from_row(row)
+        for selection in (
+            query.order_by(_trials.id.desc()).limit(latest),
+            query.where(_trials.mean_s.is_not(None)).order_by(_trials.mean_s).limit(best),
+        )
+        for row in connection.execute(selection)
+    }
+    return [found[trial_id] for trial_id in sorted(found)]
+
+
+def known_counts(connection: Connection, session_id: int) -> dict[int, int]:
+    """See `Catalogue.known_counts`."""
+    counts: dict[int, int] = {}
+    for task_id in connection.scalars(
+        select(schema.Task.id).where(schema.Task.session_id == session_id)
+    ):
+        task = trials.circumstances(connection, task_id)
+        query = trials.comparable(task, func.count(_trials.id)).where(
+            *_earlier(task), _trials.mean_s.is_not(None)
+        )
+        counts[task_id] = int(connection.scalar(query) or 0)
+    return counts
+
+
+def _earlier(task: Row[Any]) -> tuple[ColumnElement[bool], ...]:
+    return _trials.session_id != task.session_id, _trials.measured_at < task.created_at

@@ -1,0 +1,169 @@
+"""Where a session stands, and what more of it would bring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from tunekit.catalogue.entries import FailureKind
+
+#: Trials that a forecast looks ahead.
+FORECAST_TRIALS = 200
+
+_REAL_GAIN = 0.01
+
+Ending = Literal["budget", "seconds", "plateau", "exhausted", "interrupted"]
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """A task as the progress display shows it; `best_s` is seconds of one call."""
+
+    name: str
+    weight: float
+    flops: float
+    trials: int
+    best_s: float | None
+    failures: Mapping[FailureKind, int]
+    active: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the next trials would cost and bring, judged by those before.
+
+    Attributes:
+        trials: how many.
+        seconds: wall seconds, None while the pace is not known.
+        least_gain: share of the estimated latency, 0.01 for 1 %.
+        most_gain: likewise.
+    """
+
+    trials: int
+    seconds: float | None
+    least_gain: float
+    most_gain: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the session stands.
+
+    Attributes:
+        tasks: in the order of their arithmetic, heaviest first.
+        budget: trials in all.
+        done: trials spent, those of an earlier run of the session included.
+        spent_now: trials spent by this process.
+        elapsed_s: since this process began to search, until it ended the search.
+        phase: what it is doing: "searching", "measuring", "deciding" (which of each task's best is
+            the best) or "done".
+        curve: estimated seconds of one run of the model by trials done, after each batch from the
+            first moment at which every task had a time.
+    """
+
+    tasks: Sequence[TaskProgress]
+    budget: int
+    done: int
+    spent_now: int
+    elapsed_s: float
+    phase: str
+    curve: Sequence[tuple[int, float]] = ()
+
+    @property
+    def latency_s(self) -> float | None:
+        """Estimated seconds of one run of the model, None until every task has a time."""
+        if any(task.best_s is None for task in self.tasks):
+            return None
+        return sum(task.weight * (task.best_s or 0.0) for task in self.tasks)
+
+    @property
+    def trials_per_minute(self) -> float | None:
+        """Trials of this process a minute, searching included."""
+        if not self.spent_now or self.elapsed_s <= 0:
+            return None
+        return 60 * self.spent_now / self.elapsed_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the budget is spent at the present rate."""
+        rate = self.trials_per_minute
+        return None if not rate else 60 * (self.budget - self.done) / rate
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the next trials would bring; None while there is too little to judge by."""
+        return forecast(self.curve, self.done, self.trials_per_minute)
+
+
+class Listener(Protocol):
+    """Who shows the progress."""
+
+    def update(self, progress: Progress) -> None:
+        """Called after each trial and at each change of phase."""
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """How a run of the tuner ended.
+
+    Attributes:
+        trials: trials of the session, earlier runs of it included.
+        failures: those of them that failed, by kind.
+        reused: candidates whose result was already in the catalogue.
+        ending: why it ended: the budget of trials or of seconds was spent, the last trials gained
+            too little ("plateau"), every task's space was used up, or it was asked to stop.
+        seconds: wall seconds of this run by phase: "sample", "model", "build", "measure", "wait"
+            (for either of them), "record", "decide".
+        forecast: what more trials would bring.
+    """
+
+    trials: int
+    failures: Mapping[FailureKind, int]
+    reused: int
+    ending: Ending
+    seconds: Mapping[str, float]
+    forecast: Forecast | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Asked to stop before the budget was spent."""
+        return self.ending == "interrupted"
+
+    @property
+    def exhausted(self) -> bool:
+        """Every task's space was used up before the budget was."""
+        return self.ending == "exhausted"
+
+
+def forecast(
+    curve: Sequence[tuple[int, float]], done: int, trials_per_minute: float | None
+) -> Forecast | None:
+    """The gain of the next `FORECAST_TRIALS`, if the latency goes on as a power of the trials.
+
+    Taken twice: at the pace of the last half of the trials, and of the last quarter. None where
+    the curve does not reach back over half of them.
+    """
+    if len(curve) < 2 or done < 2 or curve[0][0] > done / 2:
+        return None
+    now_s = curve[-1][1]
+    ahead = math.log((done + FORECAST_TRIALS) / done)
+    gains = []
+    for share in (0.5, 0.75):
+        power = math.log(_at(curve, share * done) / now_s) / math.log(1 / share)
+        gains.append(1 - math.exp(-max(power, 0.0) * ahead))
+    seconds = None if not trials_per_minute else 60 * FORECAST_TRIALS / trials_per_minute
+    return Forecast(FORECAST_TRIALS, seconds, min(gains), max(gains))
+
+
+def on_plateau(curve: Sequence[tuple[int, float]], done: int, patience: int) -> bool:
+    """Whether the last `patience` trials brought the latency down by less than 1 %."""
+    if not curve or curve[0][0] > done - patience:
+        return False
+    return curve[-1][1] > (1 - _REAL_GAIN) * _at(curve, done - patience)
+
+
+def _at(curve: Sequence[tuple[int, float]], trials: float) -> float:
+    """The latency after so many trials."""
+    return [seconds for count, seconds in curve if count <= trials][-1]
