@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
-from tunekit.cli.style import Catalogue, Form, Format, Verbose, new_typer, progress
+from tunekit.cli.style import Catalogue, Form, Format, Quiet, Verbose, new_typer, progress
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,6 +171,165 @@ def rm(
             _confirm(f"remove {what}?")
         removed = opened.remove_records(wanted)
     typer.echo(f"removed {removed:,} record{'' if removed == 1 else 's'}")
+
+
+class MeasuredOn(str, Enum):
+    """Who is said to have measured imported records."""
+
+    this = "this"
+    unknown = "unknown"
+
+
+@app.command("export")
+def export(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SESSION|RECIPE]",
+            help="A session (the start of its id will do), or a recipe's file: all records of its "
+            "workloads that count for its target on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All records, or all that the filters mean.")
+    ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only so many of each operator: winners of finals, then fastest."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    model: Model = None,
+    operator: Operator = None,
+    target: TargetFilter = None,
+    host: Host = None,
+    since: Since = None,
+    until: Until = None,
+    form: Form = Format.table,
+    catalogue: Catalogue = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write records as MetaSchedule's own files, for stock TVM.
+
+    Writes database_workload.json and database_tuning_record.json, which JSONDatabase loads and
+    MetaScheduleApplyDatabase applies. Stock TVM ignores targets when it looks records up: records
+    for several targets, or of several hosts, go into a folder each inside of DIR.
+
+    The format keeps workloads, traces, raw seconds and targets. It has no place for failures,
+    moments, hosts, measuring options, corrections for a noisy host and finals; with --top 1 stock
+    TVM applies what tunekit would.
+    """
+    if output is None:
+        raise UsageError("nobody said where to", hint="give a folder: -o DIR")
+    if (what is None) == (not every):
+        raise UsageError(
+            "which records?" if what is None else f"both {what} and --all",
+            hint="give a session's id or a recipe's file, or --all (with filters if you like)",
+        )
+    from tunekit.interchange.exporting import export_records
+    from tunekit.report.records import export_text
+
+    say = progress(quiet=quiet)
+    recipe = Path(what) if what is not None and _is_recipe(what) else None
+    wanted = _filter(
+        model, operator, target, host, None if recipe else what, since, until, with_reused=True
+    )
+    if recipe is not None:
+        wanted, place = _of_recipe(recipe, wanted, catalogue, say)
+        catalogue = catalogue or place
+    with open_catalogue(catalogue) as opened:
+        report = export_records(opened, wanted, output, top=top, force=force, say=say)
+    typer.echo(export_text(report, form.value), nl=False)
+    for record, reason in report.unwritable:
+        say(f"record {record} cannot be written in this format: {reason}")
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with MetaSchedule's two files.", show_default=False)
+    ],
+    host: Annotated[
+        MeasuredOn,
+        typer.Option(
+            help='Who measured them. "this": this machine or one just like it, so that they count '
+            'here like its own. "unknown": they are kept, listed and exported, but not applied.'
+        ),
+    ] = MeasuredOn.unknown,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where bad lines are written, with reasons. Default: tunekit_quarantine.jsonl in "
+            "the folder.",
+        ),
+    ] = None,
+    form: Form = Format.table,
+    catalogue: Catalogue = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take in the records of MetaSchedule's own files, also of torn or damaged ones.
+
+    Every trace is replayed on its workload first, in a process of its own. Lines that cannot be
+    used are written to a file with their reasons; the folder's own files stay as they are. Records
+    that are here already are not taken twice. Exits with 1 when no line could be used.
+    """
+    from tunekit.interchange.importing import import_folder
+    from tunekit.interchange.replay import Replayer
+    from tunekit.report.records import import_text
+
+    with open_catalogue(catalogue, create=True) as opened, Replayer() as replayer:
+        report = import_folder(
+            folder,
+            opened,
+            replayer,
+            measured_on=host.value,
+            quarantine=quarantine,
+            say=progress(quiet=quiet),
+        )
+    typer.echo(import_text(report, form.value, measured_on=host.value), nl=False)
+    if report.bad and not report.added + report.known:
+        raise typer.Exit(1)
+
+
+def _is_recipe(what: str) -> bool:
+    return Path(what).suffix.lower() in (".yaml", ".yml") or Path(what).is_file()
+
+
+def _of_recipe(
+    file: Path, wanted: RecordFilter, catalogue: str | None, say: Callable[[str], None]
+) -> tuple[RecordFilter, str]:
+    """What a library of the recipe could be made of here, and the recipe's catalogue."""
+    from dataclasses import replace
+
+    from tunekit.recipe import load_recipe
+
+    recipe = load_recipe(file)
+    place = catalogue or recipe.catalogue
+    open_catalogue(place).close()  # is told before the model is imported
+
+    from tunekit.cache import ContentCache
+    from tunekit.catalogue import toolchain_key
+    from tunekit.graph.staging import stage
+    from tunekit.host import detect_host
+    from tunekit.toolchain import versions
+
+    staged = stage(recipe, ContentCache(), say)
+    return (
+        replace(
+            wanted,
+            structural_hashes=tuple(task.structural_hash for task in staged.tasks),
+            target=wanted.target or staged.target.spec,
+            host=wanted.host or detect_host().fingerprint,
+            toolchain_key=toolchain_key(versions()),
+        ),
+        place,
+    )
 
 
 def _filter(

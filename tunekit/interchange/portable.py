@@ -54,7 +54,7 @@ def printed(module_json: str, trace_json: str) -> tuple[str, str]:
 def _bind(analyzer: Any, instruction: Any, decision: Any) -> None:
     """Tells the analyzer what a sampling instruction gave."""
     import tvm_ffi
-    from tvm.tirx import Var
+    from tvm.tirx import Var, const
 
     if decision is None:
         return
@@ -66,7 +66,7 @@ def _bind(analyzer: Any, instruction: Any, decision: Any) -> None:
         return  # a place among loops, not a number
     for variable, value in zip(instruction.outputs, sampled, strict=True):
         if isinstance(variable, Var):
-            analyzer.bind(variable, _constant(int(value)))
+            analyzer.bind(variable, const(int(value), str(variable.ty.dtype)))
 
 
 def _value(analyzer: Any, value: Any) -> Any:
@@ -82,9 +82,3 @@ def _value(analyzer: Any, value: Any) -> Any:
     if not isinstance(number, IntImm):
         raise ValueError(f"{value} does not follow from the trace's decisions")
     return number
-
-
-def _constant(value: int) -> Any:
-    from tvm.tirx import const
-
-    return const(value, "int32")

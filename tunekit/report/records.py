@@ -12,6 +12,8 @@ from tunekit.report.numbers import milliseconds, significant
 if TYPE_CHECKING:
     from tunekit.catalogue.merge import Merged
     from tunekit.catalogue.upkeep import Facts
+    from tunekit.interchange.exporting import ExportReport
+    from tunekit.interchange.importing import ImportReport
 
 _COLUMNS = (
     Column("id", lambda row: str(row["id"]), right=True),
@@ -29,6 +31,8 @@ _BEST_COLUMNS = (
     Column("of", lambda row: str(row["records"]), right=True),
     *_COLUMNS[4:],
 )
+# Bad lines told one by one; all of them are in the quarantine's file.
+_SHOWN_BAD = 10
 _KEYS = (
     "id",
     "operator",
@@ -159,6 +163,91 @@ def merged_text(merged: Merged) -> str:
         _counted(merged.bench_runs, "benchmark run"),
     ]
     return "new: " + ", ".join(part for part in parts if not part.startswith("0 "))
+
+
+def export_text(report: ExportReport, form: str) -> str:
+    """What was written where, and what was left out."""
+    rows = [
+        {
+            "folder": str(folder.path),
+            "records": folder.records,
+            "workloads": folder.workloads,
+            "target": target_text(folder.target_json),
+            "host": folder.host_fingerprint,
+        }
+        for folder in report.folders
+    ]
+    if form == "json":
+        return as_json(
+            {
+                "folders": rows,
+                "failures": report.failures,
+                "slower": report.slower,
+                "unwritable": [
+                    {"id": record, "reason": reason} for record, reason in report.unwritable
+                ],
+            }
+        )
+    if form == "csv":
+        return as_csv(("folder", "records", "workloads", "target", "host"), rows)
+    text = "".join(
+        f"{folder.path}: {_counted(folder.records, 'record')} of "
+        f"{_counted(folder.workloads, 'workload')} for {target_text(folder.target_json)}\n"
+        for folder in report.folders
+    )
+    left = [
+        _counted(report.failures, "failure"),
+        _counted(report.slower, "slower record"),
+        _counted(len(report.unwritable), "record", "records") + " that TVM cannot write",
+    ]
+    left = [part for part in left if not part.startswith("0 ")]
+    return text + (f"left out: {', '.join(left)}\n" if left else "")
+
+
+def import_text(report: ImportReport, form: str, *, measured_on: str) -> str:
+    """What became of a folder's lines."""
+    bad = [
+        {"file": line.file, "line": line.line, "reason": line.reason, "failed": line.failed}
+        for line in report.bad
+    ]
+    if form == "json":
+        return as_json(
+            {
+                "records": report.records,
+                "added": report.added,
+                "known": report.known,
+                "failed": report.failed,
+                "damaged": report.damaged,
+                "sessions": [
+                    {"session": session, "target": target_text(target)}
+                    for target, session in report.sessions.items()
+                ],
+                "quarantine": None if report.quarantine is None else str(report.quarantine),
+                "bad": bad,
+            }
+        )
+    if form == "csv":
+        return as_csv(("file", "line", "reason", "failed"), bad)
+    parts = [f"{report.added:,} new"]
+    parts += [f"{report.known:,} here already"] if report.known else []
+    parts += [f"{report.failed:,} failed when measured"] if report.failed else []
+    lines = [f"{_counted(report.records, 'record')}: {', '.join(parts)}"]
+    for target, session in report.sessions.items():
+        lines.append(f"session {session}: for {target_text(target)}")
+    if report.damaged:
+        lines.append(f"{_counted(report.damaged, 'line')} cannot be used:")
+        damaged = [line for line in report.bad if not line.failed]
+        lines += [f"  {line.file}:{line.line}: {line.reason}" for line in damaged[:_SHOWN_BAD]]
+        if len(damaged) > _SHOWN_BAD:
+            lines.append(f"  and {len(damaged) - _SHOWN_BAD:,} more")
+    if report.quarantine is not None:
+        lines.append(f"bad lines, with reasons: {report.quarantine}")
+    if report.added and measured_on == "unknown":
+        lines.append(
+            "their host is unknown: listed and exported, but not applied here; import again with "
+            "--host this if this machine, or one just like it, measured them"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _counted(count: int, one: str, several: str | None = None) -> str:
