@@ -304,6 +304,41 @@ class TestTasks:
             catalogue.ensure_tasks(session.id, [*new.tasks(2), *new.tasks(1)])
         assert catalogue.task_summaries(session.id) == []
 
+    def test_failures_are_told_by_task_and_kind_with_the_latest_text(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session, other = (catalogue.begin_session(new.session()) for _ in range(2))
+        first, second = catalogue.ensure_tasks(session.id, new.tasks(2))
+        (elsewhere,) = catalogue.ensure_tasks(other.id, new.tasks(1))
+        late = Failure(FailureKind.RUN_TIMEOUT, "10 s")
+        crashes = [Failure(FailureKind.CRASH, f"SIGSEGV number {n}") for n in range(3)]
+        catalogue.add_trials(
+            session.id,
+            [
+                new.trial(task, run_seconds=None, failure=failure)
+                for task, failure in [
+                    (second, crashes[0]),
+                    (first, late),
+                    *((first, crash) for crash in crashes),
+                ]
+            ]
+            + [new.trial(first, 1e-3)],
+        )
+        catalogue.add_trials(other.id, [new.trial(elsewhere, run_seconds=None, failure=late)])
+
+        found = catalogue.failures(session.id)
+
+        assert [(g.task_id, g.task_name, g.kind, g.count, g.example) for g in found] == [
+            (first, "conv_hash0", FailureKind.CRASH, 3, crashes[2]),
+            (first, "conv_hash0", FailureKind.RUN_TIMEOUT, 1, late),
+            (second, "conv_hash1", FailureKind.CRASH, 1, crashes[0]),
+        ]
+        summaries = {s.task_id: s.failures for s in catalogue.task_summaries(session.id)}
+        for group in found:
+            assert summaries[group.task_id][group.kind] == group.count
+        assert [g.example.signal for g in found] == ["SIGSEGV", None, "SIGSEGV"]
+        assert catalogue.failures(catalogue.begin_session(new.session()).id) == []
+
     def test_a_summary_counts_trials_and_failures_and_names_the_best(
         self, catalogue: Catalogue, new: Examples
     ) -> None:
@@ -584,6 +619,7 @@ class TestSessions:
             lambda: catalogue.heartbeat("deadbeef"),
             lambda: catalogue.set_budget("deadbeef", 1),
             lambda: catalogue.add_seconds("deadbeef", {}),
+            lambda: catalogue.failures("deadbeef"),
             lambda: catalogue.add_trials("deadbeef", []),
             lambda: list(catalogue.trials(session_id="deadbeef")),
         ):

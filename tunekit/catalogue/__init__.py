@@ -27,6 +27,7 @@ from tunekit.catalogue.entries import (
     Trial,
     toolchain_key,
 )
+from tunekit.catalogue.failures import FailureGroup
 from tunekit.catalogue.history import (
     CompiledLibrary,
     FailureExample,
@@ -41,6 +42,7 @@ __all__ = [
     "CompiledLibrary",
     "Failure",
     "FailureExample",
+    "FailureGroup",
     "FailureKind",
     "NewBenchRun",
     "NewLibrary",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -71,6 +72,14 @@ class Failure:
             half = _LONGEST_FAILURE_TEXT // 2 - 50
             clean = f"{clean[:half]}\n[... {len(clean) - 2 * half} characters ...]\n{clean[-half:]}"
         object.__setattr__(self, "text", clean)
+
+    @property
+    def signal(self) -> str | None:
+        """The signal that a crash died of, such as "SIGSEGV"; None for other failures."""
+        if self.kind is not FailureKind.CRASH:
+            return None
+        found = re.match(r"SIG[A-Z0-9+]+", self.text)
+        return found.group() if found else None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tunekit.catalogue import (
     schema,
     upkeep,
 )
+from tunekit.catalogue import failures as _failures
 from tunekit.catalogue import merge as _merge
 from tunekit.catalogue import records as _records
 from tunekit.catalogue import sessions as _sessions
@@ -42,6 +43,7 @@ from tunekit.catalogue.entries import (
     TaskSummary,
     Trial,
 )
+from tunekit.catalogue.failures import FailureGroup
 from tunekit.catalogue.history import SessionAccount
 from tunekit.errors import CatalogueError
 
@@ -282,6 +284,12 @@ class Catalogue:
                 host_fingerprint=host_fingerprint,
                 toolchain_key=toolchain_key,
             )
+
+    def failures(self, session_id: str) -> list[FailureGroup]:
+        """The session's failures by task, in the order of its tasks, and by kind, the most frequent
+        first; each with one text as an example."""
+        with self._transaction(self._engine) as connection:
+            return _failures.by_task(connection, _sessions.internal_id(connection, session_id))
 
     # Records
 
