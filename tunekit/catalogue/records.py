@@ -4,17 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from heapq import nsmallest
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, select
 
 from tunekit.catalogue import lookup, schema
-from tunekit.catalogue.entries import Record
+from tunekit.catalogue.entries import Record, digest
 
 _trials = schema.Trial
 # Of a workload's records, as many as are looked through for one that overtook the last winner.
 _CHALLENGERS = 16
+
+
+@cache
+def _best(host: bool, toolchain: bool, limited: bool) -> Any:
+    """The good trials of one workload on one target, best first; built once for each combination,
+    as building a statement takes longer than SQLite needs to carry it out.
+
+    One short index range per workload. A window function over all of them would read every good
+    trial of each workload to rank them; this reads as many as it gives.
+    """
+    query: Any = (
+        select(
+            _trials.id,
+            _trials.trace_json,
+            _trials.run_seconds,
+            _trials.mean_s,
+            _trials.measured_at,
+            schema.Host.fingerprint,
+        )
+        .join(schema.Host, schema.Host.id == _trials.host_id)
+        .where(
+            _trials.workload_id == bindparam("workload_id"),
+            _trials.target_id
+            == select(schema.Target.id)
+            .where(schema.Target.digest == bindparam("target"))
+            .scalar_subquery(),
+            _trials.mean_s.is_not(None),
+        )
+        .order_by(_trials.mean_s)
+    )
+    if host:
+        host_id = select(schema.Host.id).where(schema.Host.fingerprint == bindparam("host"))
+        query = query.where(_trials.host_id == host_id.scalar_subquery())
+    if toolchain:
+        compatible = select(schema.Toolchain.id).where(
+            schema.Toolchain.key == bindparam("toolchain")
+        )
+        query = query.where(_trials.toolchain_id.in_(compatible))
+    return query.limit(bindparam("top_k", type_=Integer)) if limited else query
 
 
 def best(
@@ -26,41 +66,19 @@ def best(
     toolchain_key: str | None,
     top_k: int | None,
 ) -> list[Record]:
-    target_id = lookup.target_id(connection, target_json)
-    host_id = None if host_fingerprint is None else lookup.host_id(connection, host_fingerprint)
-    if target_id is None or (host_fingerprint is not None and host_id is None):
-        return []
-    toolchain_ids: Sequence[int] | None = None
-    if toolchain_key is not None:
-        toolchain_ids = connection.scalars(
-            select(schema.Toolchain.id).where(schema.Toolchain.key == toolchain_key)
-        ).all()
-    # One short index range per workload. A window function over all of them would read every good
-    # trial of each workload to rank them; this reads top_k.
-    query = (
-        select(
-            _trials.id,
-            _trials.trace_json,
-            _trials.run_seconds,
-            _trials.mean_s,
-            _trials.measured_at,
-            schema.Host.fingerprint,
-        )
-        .join(schema.Host, schema.Host.id == _trials.host_id)
-        .where(_trials.target_id == target_id, _trials.mean_s.is_not(None))
-        .order_by(_trials.mean_s)
-        .limit(top_k)
-    )
-    if host_id is not None:
-        query = query.where(_trials.host_id == host_id)
-    if toolchain_ids is not None:
-        query = query.where(_trials.toolchain_id.in_(toolchain_ids))
+    query = _best(host_fingerprint is not None, toolchain_key is not None, top_k is not None)
+    conditions = {
+        "target": digest(target_json),
+        "host": host_fingerprint,
+        "toolchain": toolchain_key,
+        "top_k": top_k,
+    }
     records: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
         found: list[tuple[Row[Any], str]] = []
         for workload_id, module_json in workloads:
             rows: Iterable[Row[Any]] = connection.execute(
-                query.where(_trials.workload_id == workload_id)
+                query, {**conditions, "workload_id": workload_id}
             )
             found += [(row, module_json) for row in rows]
         # More than one workload only where a hash collides or a module was saved in two ways.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select
@@ -37,7 +38,19 @@ _PLACES = select(
 )
 _INSERT = insert(_trials).returning(_trials.id, sort_by_parameter_order=True)
 _INSERT_ONE = insert(_trials).returning(_trials.id)
-_DETERMINISTIC = [kind.value for kind in FailureKind if kind.deterministic]
+_CIRCUMSTANCES = (
+    select(
+        _tasks.session_id,
+        _tasks.workload_id,
+        schema.Session.target_id,
+        schema.Session.host_id,
+        schema.Session.created_at,
+        schema.Toolchain.key,
+    )
+    .join(schema.Session, schema.Session.id == _tasks.session_id)
+    .join(schema.Toolchain, schema.Toolchain.id == schema.Session.toolchain_id)
+    .where(_tasks.id == bindparam("task_id"))
+)
 
 
 def ensure_tasks(connection: Connection, session_id: int, new: Sequence[NewTask]) -> list[int]:
@@ -158,40 +171,23 @@ def known(
 ) -> dict[str, Trial]:
     """By candidate digest, what is known of this task's workload on its session's target and host
     with a compatible toolchain (see `Catalogue.known_trials`)."""
-    # The last one counts: the latest with seconds, else the latest failure.
-    query = comparable(circumstances(connection, task_id)).order_by(
-        _trials.failure_kind.is_(None), _trials.id
-    )
-    if options is None:
-        query = query.where(_trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value))
-    else:
-        same = schema.MeasureOptions.digest == digest(canonical_json(options))
-        query = query.where(
-            or_(
-                and_(same, _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value)),
-                _trials.failure_kind.in_(_DETERMINISTIC),
-            )
-        )
-    rows = lookup.in_chunks(connection, query, _trials.candidate_digest, list(candidates))
-    return {row.candidate_digest: from_row(row) for row in rows}
+    task = circumstances(connection, task_id)
+    values = _values(task)
+    if options is not None:
+        values["options"] = digest(canonical_json(options))
+    wanted = list(candidates)
+    found: dict[str, Trial] = {}
+    for start in range(0, len(wanted), lookup.CHUNK):
+        values["candidates"] = wanted[start : start + lookup.CHUNK]
+        for row in connection.execute(_known(options is not None), values):
+            found[row.candidate_digest] = from_row(row)
+    return found
 
 
 def circumstances(connection: Connection, task_id: int) -> Row[Any]:
     """What the results of a task hang on: its workload, and its session's target, host and
     toolchain. ValueError for a task that does not exist."""
-    task: Any = connection.execute(
-        select(
-            _tasks.session_id,
-            _tasks.workload_id,
-            schema.Session.target_id,
-            schema.Session.host_id,
-            schema.Session.created_at,
-            schema.Toolchain.key,
-        )
-        .join(schema.Session, schema.Session.id == _tasks.session_id)
-        .join(schema.Toolchain, schema.Toolchain.id == schema.Session.toolchain_id)
-        .where(_tasks.id == task_id)
-    ).one_or_none()
+    task: Any = connection.execute(_CIRCUMSTANCES, {"task_id": task_id}).one_or_none()
     if task is None:
         raise ValueError(f"no task has the id {task_id}")
     row: Row[Any] = task
@@ -201,15 +197,45 @@ def circumstances(connection: Connection, task_id: int) -> Row[Any]:
 def comparable(task: Row[Any], *columns: Any) -> Any:
     """Trials of any session that were measured under these circumstances: these columns of them,
     or all."""
+    return _comparable(*columns).params(_values(task))
+
+
+def _comparable(*columns: Any) -> Any:
     return (
         (select(*columns).select_from(_trials) if columns else _whole_trials())
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
         .where(
-            _trials.workload_id == task.workload_id,
-            _trials.target_id == task.target_id,
-            _trials.host_id == task.host_id,
-            schema.Toolchain.key == task.key,
+            _trials.workload_id == bindparam("workload_id"),
+            _trials.target_id == bindparam("target_id"),
+            _trials.host_id == bindparam("host_id"),
+            schema.Toolchain.key == bindparam("toolchain"),
         )
+    )
+
+
+def _values(task: Row[Any]) -> dict[str, Any]:
+    return {
+        "workload_id": task.workload_id,
+        "target_id": task.target_id,
+        "host_id": task.host_id,
+        "toolchain": task.key,
+    }
+
+
+@cache
+def _known(with_options: bool) -> Any:
+    """What `known` asks, built once."""
+    counts = _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value)
+    if with_options:
+        counts = or_(
+            and_(counts, schema.MeasureOptions.digest == bindparam("options")),
+            _trials.failure_kind.in_([kind.value for kind in FailureKind if kind.deterministic]),
+        )
+    return (
+        _comparable()
+        .where(_trials.candidate_digest.in_(bindparam("candidates", expanding=True)), counts)
+        # The last one counts: the latest with seconds, else the latest failure.
+        .order_by(_trials.failure_kind.is_(None), _trials.id)
     )
 
 
