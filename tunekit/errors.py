@@ -5,6 +5,7 @@
     │   ├── RecipeError             2   the recipe: file, line and key
     │   ├── TargetError             2   target not understood, or this host cannot run it
     │   └── CatalogueError          2   not a catalogue, written by a newer version, ...
+    │       └── CatalogueFailed     1   a good one that can take no more: disk full, held by another
     ├── ToolchainError              1   versions that do not fit, a package that is missing
     ├── ModelError                  1
     │   ├── ModelFileError          2   model or weights file missing, damaged, of another shape
@@ -77,6 +78,12 @@ class TargetError(UsageError):
 
 class CatalogueError(UsageError):
     """A catalogue that cannot be opened: not one, newer than this version, unreachable."""
+
+
+class CatalogueFailed(CatalogueError):  # noqa: N818 - reads as what happened
+    """A catalogue that served until now: the disk is full, or another process does not let go."""
+
+    exit_code = 1
 
 
 class ToolchainError(TunekitError):

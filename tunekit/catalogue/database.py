@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from tunekit.catalogue import migrate
 from tunekit.catalogue.schema import VERSION_TABLE
-from tunekit.errors import CatalogueError
+from tunekit.errors import CatalogueError, CatalogueFailed
 
 _BUSY_TIMEOUT_S = 60.0
 _BUSY_TIMEOUT = f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000:.0f}"
@@ -155,6 +155,8 @@ _SQLITE_REASONS = (
     ("malformed", "the file is damaged",
      "save a copy, then rescue what can be read with `sqlite3 FILE .recover`"),
 )  # fmt: skip
+# Nothing is wrong with the catalogue that was asked for, or with how it was.
+_SQLITE_FAILURES = ("database or disk is full", "disk i/o error", "database is locked")
 
 
 def _translate(error: object, place: str) -> CatalogueError | None:
@@ -162,7 +164,8 @@ def _translate(error: object, place: str) -> CatalogueError | None:
     if isinstance(error, sqlite3.Error):
         for text, meaning, remedy in _SQLITE_REASONS:
             if text in said.lower():
-                return CatalogueError(
+                kind = CatalogueFailed if text in _SQLITE_FAILURES else CatalogueError
+                return kind(
                     f"the catalogue {place} cannot be used: {meaning} ({said})",
                     hint=remedy,
                 )
