@@ -7,6 +7,7 @@ them imports TVM or torch before it has work for them: help answers at once.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 from tunekit import __version__
 from tunekit.cli.style import new_typer
 from tunekit.errors import Interrupted, TunekitError, UsageError
+from tunekit.interrupts import interrupt, interruptible
 from tunekit.wording import did_you_mean
 
 VERBS: dict[str, str] = {
@@ -94,7 +96,8 @@ def run_guarded(call: Callable[[], object], *, verbose: bool) -> int:
     ``verbose`` adds the traceback. Any other exception is a bug and passes through.
     """
     try:
-        call()
+        with interruptible():
+            call()
     except TunekitError as error:
         return _report(error, verbose=verbose)
     except KeyboardInterrupt:
@@ -113,4 +116,7 @@ def _report(error: TunekitError, *, verbose: bool) -> int:
 
 def main() -> None:
     """The console script."""
+    # Not where Ctrl-C is ignored, as in what a shell runs in the background.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     sys.exit(run_guarded(app, verbose=not {"--verbose", "-v"}.isdisjoint(sys.argv[1:])))
