@@ -1,0 +1,58 @@
+"""Ctrl-C at any moment: what was measured stays, how to go on is said, nothing keeps running."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+from killable import Place, still_running, wait_until
+
+from tunekit.catalogue import Catalogue
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_keeps_the_trials_says_how_to_go_on_and_leaves_nothing_running(
+    place: Place, times: int
+) -> None:
+    recipe = place.recipe("stopped", 24, model="one")
+    command = place.start("tune", recipe)
+    wait_until(lambda: place.count() >= 1)
+    family = command.family()
+    command.send(signal.SIGINT)
+    if times == 2:
+        wait_until(lambda: "once more stops at once" in command.errors)
+        command.send(signal.SIGINT)
+    assert command.wait() == 130, command.errors
+    assert "  hint: go on with: tunekit " in command.errors
+    assert "Traceback" not in command.errors
+    assert command.out.read_text() == ""
+    assert still_running(family) == []
+    said = [int(n) for n in re.findall(r"^(\d+)/24 trials", command.errors, re.M)]
+    assert max(said) <= place.count() < 24
+    with Catalogue.open(place.ledger, create=False) as catalogue:
+        assert catalogue.check() == []
+        (session,) = catalogue.sessions()
+        assert session.state == "interrupted"
+        assert session.trials_done == place.count()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("moment", ["layout", "coverage:"])
+def test_ctrl_c_before_and_after_the_search_ends_with_130_as_well(
+    place: Place, moment: str
+) -> None:
+    recipe = place.recipe("stopped", 4, model="one")
+    command = place.start("tune", recipe)
+    wait_until(lambda: moment in command.errors)
+    family = command.family()
+    command.send(signal.SIGINT)
+    assert command.wait() == 130, command.errors
+    assert "error: " in command.errors
+    assert "Traceback" not in command.errors
+    assert still_running(family) == []
+    if place.ledger.exists():
+        with Catalogue.open(place.ledger, create=False) as catalogue:
+            assert catalogue.check() == []
+            assert {session.state for session in catalogue.sessions()} <= {"interrupted"}

@@ -1,0 +1,35 @@
+"""Several commands on one catalogue do not disturb one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from killable import Place
+
+from tunekit.catalogue import Catalogue
+
+
+@pytest.mark.timeout(900)
+def test_two_recipes_tuned_at_once_on_one_catalogue_lose_no_trial(place: Place) -> None:
+    budgets = {"first": (12, "two"), "second": (10, "one")}
+    commands = [
+        place.start("tune", place.recipe(name, trials, model))
+        for name, (trials, model) in budgets.items()
+    ]
+    for command in commands:
+        assert command.wait() == 0, command.errors
+
+    with Catalogue.open(place.ledger, create=False) as catalogue:
+        assert catalogue.check() == []
+        sessions = {session.name: session for session in catalogue.sessions()}
+        spent = {
+            name: len(list(catalogue.trials(session_id=sessions[name].id))) for name in sessions
+        }
+    assert spent == {name: trials for name, (trials, _) in budgets.items()}
+    assert {session.state for session in sessions.values()} == {"finished"}
+    assert place.count() == sum(spent.values())
+    twice = Counter((trial.structural_hash, trial.candidate_digest) for trial in place.trials())
+    assert max(twice.values()) == 1
+    for name in budgets:
+        assert place.manifest(name)["coverage"] == 1.0
