@@ -93,6 +93,21 @@ def test_a_session_killed_within_a_batch_goes_on_as_if_nothing_had_happened(
     assert candidates(catalogue, session) == uninterrupted
 
 
+def test_a_session_killed_in_its_finals_holds_them_when_it_goes_on_and_then_no_more(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    budget, matmul = 12, slice(1, 2)
+    session = begin(catalogue, native, budget)
+    killed = Arithmetic(options(native), cut_after=budget)
+    with pytest.raises(PowerCutError):
+        run(catalogue, session, native, killed, only=matmul)
+    assert catalogue.session(session.id).trials_left == 0
+    for holds_finals in (True, False):
+        again = Arithmetic(options(native))
+        run(catalogue, catalogue.resume_session(session.id), native, again, only=matmul)
+        assert bool(again.measured) == holds_finals
+
+
 def test_a_session_stopped_after_each_batch_goes_on_as_if_nothing_had_happened(
     uninterrupted: list[tuple[str, str]], catalogue: Catalogue, native: ResolvedTarget
 ) -> None:

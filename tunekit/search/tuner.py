@@ -147,7 +147,7 @@ class Tuner:
             self._batch(search, engine)
             ending = self._ending()
         self._ended = time.monotonic()
-        if ending != "interrupted" and self._spent_now and not self._finals(engine):
+        if ending != "interrupted" and not self._finals(engine):
             ending = "interrupted"
         self._book()
         self._active = None
@@ -294,13 +294,30 @@ class Tuner:
             best_s = search.state.best_s
             if best_s is None or search.state.latency_s < _FINAL_SHARE * total:
                 continue
+            records = self._records(search.task, FINALISTS)
+            if self._is_settled(search.task, records):
+                continue
             self._active = search
             self._show("deciding")
             with self._clock.phase("decide"):
-                seconds = hold_final(self._records(search.task, FINALISTS), engine, self._catalogue)
+                seconds = hold_final(records, engine, self._catalogue)
             if seconds is not None:
                 search.state.best_s = min(seconds)
         return True
+
+    def _is_settled(self, task: Task, records: Sequence[Record]) -> bool:
+        """Whether a final was held after the last of these was measured: perhaps by an earlier run
+        of the session. One that was killed before or in its finals has them still to hold."""
+        winners = self._catalogue.winners(
+            structural_hashes=[task.structural_hash],
+            target_json=self._session.target_json,
+            host_fingerprint=self._session.host_fingerprint,
+            toolchain_key=toolchain_key(versions()),
+        )
+        return any(
+            all(record.measured_at <= winner.measured_at for record in records)
+            for winner in winners
+        )
 
     def _records(self, task: Task, top_k: int) -> list[Record]:
         return self._catalogue.records(
