@@ -176,6 +176,12 @@ def _conclude(result: TuningResult, display: Display) -> None:
     )
     if result.exhausted:
         display.say("every task's search space is used up; the rest of the budget was not needed")
+    elif result.ending == "seconds":
+        display.say("the time for searching is spent; the best so far is used")
+    elif result.ending == "plateau":
+        display.say("the last trials gained less than 1 %; the rest of the budget was left")
+    if result.forecast is not None and not result.exhausted:
+        display.say(result.forecast.in_words)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunekit.search.clock import PhaseClock
-from tunekit.search.progress import FORECAST_TRIALS, forecast, on_plateau
+from tunekit.search.progress import FORECAST_TRIALS, Forecast, forecast, on_plateau
 
 
 def _power(exponent: float, last: int) -> list[tuple[int, float]]:
@@ -38,6 +38,18 @@ def test_too_short_a_curve_is_no_ground_for_a_forecast(
     curve: list[tuple[int, float]], done: int
 ) -> None:
     assert forecast(curve, done, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Forecast(200, 240, 0.01, 0.03), "about 4 min, expected gain 1-3 %"),
+        (Forecast(200, 45, 0.02, 0.021), "about 45 s, expected gain 2 %"),
+        (Forecast(200, None, 0, 0.004), "expected gain below 1 %"),
+    ],
+)
+def test_a_forecast_in_words(found: Forecast, words: str) -> None:
+    assert found.in_words == f"next 200 trials: {words}"
 
 
 def test_a_plateau_is_a_percent_not_gained_in_so_many_trials() -> None:

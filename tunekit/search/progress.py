@@ -46,6 +46,21 @@ class Forecast:
     least_gain: float
     most_gain: float
 
+    @property
+    def in_words(self) -> str:
+        """For example "next 200 trials: about 4 min, expected gain 1-3 %"."""
+        time = ""
+        if self.seconds is not None:
+            time = (
+                f"about {max(self.seconds, 1):.0f} s, "
+                if self.seconds < 90
+                else f"about {self.seconds / 60:.0f} min, "
+            )
+        least, most = (f"{100 * gain:.0f}" for gain in (self.least_gain, self.most_gain))
+        share = most if least == most else f"{least}-{most}"
+        gain = f"expected gain {share} %" if most != "0" else "expected gain below 1 %"
+        return f"next {self.trials} trials: {time}{gain}"
+
 
 @dataclass(frozen=True)
 class Progress:
