@@ -110,6 +110,7 @@ def main() -> None:
         result = {
             "what": __doc__.splitlines()[0],
             "environment": describe(noise, ("sqlalchemy",)).model_dump(),
+            "nice": os.nice(0),
             "sqlite": sqlite3.sqlite_version,
             "trials": arguments.trials,
             "workloads": arguments.workloads,
