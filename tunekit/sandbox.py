@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,21 @@ _HINTS = {
 }
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A device to run on: any of a key, asked of an RPC tracker.
+
+    Attributes:
+        tracker: where the tracker listens, "host:port".
+        key: kind of device.
+        wait_s: seconds to wait until one is free.
+    """
+
+    tracker: str
+    key: str
+    wait_s: float
+
+
 def run_library(
     library: Path,
     inputs: Sequence[Mapping[str, Array]],
@@ -52,13 +68,15 @@ def run_library(
     device: str = "cpu",
     threads: int | None = None,
     timeout_s: float = 600.0,
+    elsewhere: Elsewhere | None = None,
 ) -> list[list[Array]]:
     """Run the ``main`` of a compiled Relax library once for each input set, in another process.
 
     ``inputs`` map each of ``input_names`` (the order of main's parameters) to an array. Returns,
     for each input set, the outputs in order, nested tuples flattened. ``threads`` sets the size of
     TVM's thread pool (None: TVM's own choice); ``timeout_s`` holds for all sets together, the
-    start of the process and loading included.
+    start of the process and loading included. With ``elsewhere`` the library runs on such a
+    device, and the process here only talks to it; the device's threads are those of its server.
 
     Raises SandboxError when the process dies of a signal, exceeds ``timeout_s`` or raises.
     """
@@ -77,6 +95,8 @@ def run_library(
             "device": device,
             "input_sets": len(inputs),
             "parent": os.getpid(),
+            "elsewhere": None if elsewhere is None else asdict(elsewhere),
+            "session_s": timeout_s,
         }
         (folder / _REQUEST).write_text(json.dumps(request), "utf-8")
         _run_child(folder, library, threads=threads, timeout_s=timeout_s)
@@ -162,15 +182,49 @@ def _serve(folder: Path) -> None:
     import tvm
     from tvm import relax
 
-    device = tvm.device(request["device"])
-    machine = relax.VirtualMachine(tvm.runtime.load_module(request["library"]), device)
+    session = _connect(request)
+    if session is None:
+        device = tvm.device(request["device"])
+        library = tvm.runtime.load_module(request["library"])
+    else:
+        device = session.device(request["device"], 0)
+        session.upload(request["library"])
+        library = session.load_module(Path(request["library"]).name)
+    machine = relax.VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
             arrays = [archive[str(at)] for at in range(len(archive.files))]
-        outputs = machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays))
+        tensors = [tvm.runtime.tensor(array, device) for array in arrays]
+        if session is None:
+            outputs = machine["main"](*tensors)
+        else:
+            # A tuple does not cross the network as a result; its tensors do, one by one.
+            machine.set_input("main", *tensors)
+            machine.invoke_stateful("main")
+            outputs = machine.get_outputs("main")
         flat = {str(at): array for at, array in enumerate(_flatten(outputs))}
         np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
     (folder / _DONE).touch()
+
+
+def _connect(request: Mapping[str, Any]) -> Any:
+    """A session with a device, None where the library runs here."""
+    if request["elsewhere"] is None:
+        return None
+    from tvm import rpc
+
+    from tunekit.search.remote_tracker import parse_tracker, wait_for_device
+
+    # Asked for now: what a tracker gives away and nobody uses within seconds is taken back.
+    wanted = Elsewhere(**request["elsewhere"])
+    grant = wait_for_device(parse_tracker(wanted.tracker), wanted.key, wanted.wait_s)
+    return rpc.connect(
+        grant.device.host,
+        grant.device.port,
+        grant.match_key,
+        # The device's server ends it then, also when this process is killed.
+        session_timeout=request["session_s"],
+    )
 
 
 def _die_with(parent: int) -> None:

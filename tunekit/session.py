@@ -15,7 +15,7 @@ from tunekit.host import detect_host
 from tunekit.library import Library, compile_staged
 from tunekit.library.compile import library_folder, require_writable
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
-from tunekit.search.engines import make_engine, require_devices
+from tunekit.search.engines import introduce, make_engine, require_linker, require_tracker
 from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
 from tunekit.toolchain import require_tvm, versions
 
@@ -66,12 +66,15 @@ def tune_recipe(
         TunekitError: see `stage` and `compile_staged`.
     """
     require_tvm()
+    rpc = recipe.tuning.rpc
+    if rpc is not None:
+        require_tracker(rpc, display.say)
     folder = library_folder(recipe)
     # All three are cheap, and what is wrong with them is told before the model is imported.
     target = recipe_target(recipe)
     require_writable(folder)
-    if recipe.tuning.rpc is not None:
-        require_devices(recipe.tuning.rpc, target, display.say)
+    if rpc is not None:
+        require_linker(rpc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         staged = stage(recipe, cache or ContentCache(), display.say)
         budget = recipe.tuning.budget(len(staged.tasks))
@@ -150,6 +153,7 @@ def _search(
                 listener=display,
                 stop=stop,
             )
+            introduce(engine, display.say)
             result = tuner.run(engine)
             state = ""
             return result

@@ -63,6 +63,8 @@ def _server(tracker: str, key: str) -> dict[str, int]:
 
 
 def main() -> None:
+    # As many as the targets of the tests have; TVM's own choice are the physical cores.
+    os.environ["TVM_NUM_THREADS"] = str(os.cpu_count() or 1)
     import tvm.rpc.server
     import tvm.rpc.tracker  # noqa: F401
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import signal
@@ -11,108 +10,25 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import wild_kernels as wild
+from rpc_farm import PATIENCE_S, Machines, kill, sessions, until
 
 from tunekit.catalogue import FailureKind
-from tunekit.errors import DeviceError, UsageError
+from tunekit.errors import DeviceError
 from tunekit.search.remote import RemoteEngine
 from tunekit.search.remote_protocol import Linking, Remote
-from tunekit.search.remote_tracker import TrackerAddress, parse_tracker, tracker_summary
+from tunekit.search.remote_tracker import (
+    tracker_summary,
+)
 from tunekit.search.trial import MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-_PATIENCE_S = 90.0
 _REPEAT = 2
-
-
-class Machines:
-    """A tracker and servers of its, on the loopback."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("rpc_machines.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._keys = itertools.count()
-        self._read()
-        self.address = TrackerAddress("127.0.0.1", self._ask("tracker")["port"])
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=60)
-
-    def servers(self, count: int, key: str | None = None) -> tuple[str, dict[str, int]]:
-        """New servers of a key of their own: the key, and each one's process by its name."""
-        key = key or f"key{next(self._keys)}"
-        before = {device.name for device in tracker_summary(self.address).of_key(key)}
-        found = [self._ask(f"server {self.address.port} {key}") for _ in range(count)]
-        _until(
-            lambda: len(tracker_summary(self.address).of_key(key)) == len(before) + count,
-            "the servers are registered",
-        )
-        return key, {f"127.0.0.1:{server['port']}": server["pid"] for server in found}
-
-    def _ask(self, command: str) -> dict[str, int]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        answer: dict[str, int] = self._read()
-        return answer
-
-    def _read(self) -> dict[str, int]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the machines did not start"
-        answer: dict[str, int] = json.loads(line)
-        return answer
-
-
-def _until(done: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline, f"not within {_PATIENCE_S:g} s: {what}"
-        time.sleep(0.05)
-
-
-def _kill(server: int) -> None:
-    """As when the machine loses its power: the server and its sessions."""
-    os.killpg(server, signal.SIGKILL)
-
-
-def _sessions(server: int) -> list[psutil.Process]:
-    return psutil.Process(server).children(recursive=True)
-
-
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Machines]:
-    machines = Machines()
-    try:
-        # The first process that talks to the tracker may come before it listens.
-        def answers() -> bool:
-            try:
-                tracker_summary(machines.address)
-            except DeviceError:
-                return False
-            return True
-
-        _until(answers, "the tracker answers")
-        yield machines
-    finally:
-        machines.close()
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +201,7 @@ def test_a_device_that_is_killed_loses_no_candidate(
     batch = engine.measure([wild.candidate(number, wild.good()) for number in range(16)])
     first = next(batch)
     assert first.device is not None
-    _kill(servers[first.device])
+    kill(servers[first.device])
     outcomes = [first, *batch]
     assert sorted(outcome.key for outcome in outcomes) == list(range(16))
     for outcome in outcomes:
@@ -301,11 +217,11 @@ def test_a_candidate_whose_last_device_dies_under_it_is_lost(
     engine.remote = _remote(machines, key, wait_s=1.0)
 
     def stopped() -> bool:
-        return any(session.status() == psutil.STATUS_STOPPED for session in _sessions(server))
+        return any(session.status() == psutil.STATUS_STOPPED for session in sessions(server))
 
     def kill_when_it_runs() -> None:
-        _until(stopped, "the candidate stops its process")
-        _kill(server)
+        until(stopped, "the candidate stops its process")
+        kill(server)
 
     killer = threading.Thread(target=kill_when_it_runs)
     killer.start()
@@ -339,6 +255,18 @@ def test_a_device_that_cannot_run_the_targets_code_is_refused_with_its_reason(
         _measure(engine, wild.good())
     assert f"no device of key '{key}' can run what is built for it: {name}: " in str(caught.value)
     assert "--target" in (caught.value.hint or "")
+
+
+def test_a_device_with_fewer_threads_than_are_measured_with_is_refused(
+    machines: Machines, engine: RemoteEngine
+) -> None:
+    key, (name, *_) = machines.servers(1)
+    engine.remote = _remote(machines, key)
+    engine.options = dataclasses.replace(engine.options, threads=4096)
+    with pytest.raises(DeviceError) as caught:
+        _measure(engine, wild.good())
+    assert f"{name}: its server has " in caught.value.message
+    assert "start it with TVM_NUM_THREADS=4096, or measure with --threads " in str(caught.value)
 
 
 def test_without_a_compiler_for_the_target_nothing_begins(
@@ -395,76 +323,6 @@ def test_the_projects_own_server_survives_the_candidates_that_crash(
     assert "going on" in log.read_text()
 
 
-# -- the tracker ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("10.0.0.7:9191", TrackerAddress("10.0.0.7", 9191)),
-        ("farm", TrackerAddress("farm", 9190)),
-        ("[::1]:9000", TrackerAddress("::1", 9000)),
-        ("[::1]", TrackerAddress("::1", 9190)),
-    ],
-)
-def test_the_address_of_a_tracker(text: str, address: TrackerAddress) -> None:
-    assert parse_tracker(text) == address
-    assert parse_tracker(str(address)) == address
-
-
-@pytest.mark.parametrize("text", ["", ":9190", "farm:", "farm:x", "farm:0", "farm:65536"])
-def test_what_is_no_address_of_a_tracker(text: str) -> None:
-    with pytest.raises(UsageError, match="is not the address of a tracker"):
-        parse_tracker(text)
-
-
-def test_devices_lists_what_the_tracker_has(machines: Machines, run_tunekit: Run) -> None:
-    key, servers = machines.servers(2)
-    names = ", ".join(sorted(servers, key=lambda name: int(name.rpartition(":")[2])))
-    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", key)
-    assert (done.returncode, done.stderr) == (0, "")
-    heading, row = done.stdout.splitlines()
-    assert heading.split() == ["key", "devices", "free", "waiting", "addresses"]
-    assert row.split(maxsplit=4) == [key, "2", "2", "0", names]
-    done = run_tunekit(
-        "devices",
-        *("-f", "json"),
-        env={"TVM_TRACKER_HOST": "127.0.0.1", "TVM_TRACKER_PORT": str(machines.address.port)},
-    )
-    listed = json.loads(done.stdout)
-    assert listed["tracker"] == str(machines.address)
-    (found,) = [entry for entry in listed["keys"] if entry["key"] == key]
-    assert found == {"key": key, "devices": names.split(", "), "free": 2, "pending": 0}
-
-
-def test_devices_of_a_key_that_there_are_none_of(machines: Machines, run_tunekit: Run) -> None:
-    key, _ = machines.servers(1)
-    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", "rasp4")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"error: the tracker at {machines.address} has no device of key 'rasp4'" in done.stderr
-    assert key in done.stderr
-    assert "  hint: on the device, run: python -m tvm.exec.rpc_server" in done.stderr
-
-
-def test_devices_without_a_tracker(run_tunekit: Run) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        done = run_tunekit("devices", "--rpc-tracker", address)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"error: no RPC tracker answers at {address}: " in done.stderr
-    assert "  hint: start one with: python -m tvm.exec.rpc_tracker" in done.stderr
-
-
-def test_devices_asked_of_something_that_is_no_tracker(
-    machines: Machines, run_tunekit: Run
-) -> None:
-    _, (server, *_) = machines.servers(1)
-    done = run_tunekit("devices", "--rpc-tracker", server)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"what answers at {server} does not behave like an RPC tracker" in done.stderr
-
-
 # -- what is left ---------------------------------------------------------------------------------
 
 
@@ -482,7 +340,7 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
     assert sorted(outcome.key for outcome in outcomes) == list(range(8))
     assert {outcome.failure for outcome in outcomes} <= {None, FailureKind.LOST_DEVICE}
     assert outcomes[-1].failure is FailureKind.LOST_DEVICE
-    _, alive = psutil.wait_procs(children, timeout=_PATIENCE_S)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -500,10 +358,10 @@ def test_closing_ends_all_that_was_started_and_leaves_the_device_alive(
     family = [worker, *worker.children(recursive=True)]
     assert list(tmp_path.iterdir()) != []
     engine.close()
-    _, alive = psutil.wait_procs(family, timeout=_PATIENCE_S)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not alive
     assert list(tmp_path.iterdir()) == []
-    _until(lambda: not _sessions(server), "the session on the device has ended")
+    until(lambda: not sessions(server), "the session on the device has ended")
     assert len(tracker_summary(machines.address).of_key(key)) == 1
 
 

@@ -59,20 +59,13 @@ def linker(rpc: Rpc, target: ResolvedTarget) -> str | None:
     return None if compiler is None else str(compiler)
 
 
-def require_devices(rpc: Rpc, target: ResolvedTarget, say: Callable[[str], None]) -> None:
+def require_tracker(rpc: Rpc, say: Callable[[str], None]) -> None:
     """Asks the tracker before time is spent on anything else, and says what it has.
 
     Raises:
         DeviceError: it does not answer.
-        UsageError: its address is none, or nothing here links for the devices.
+        UsageError: its address is none.
     """
-    if linker(rpc, target) is None:
-        raise UsageError(
-            f"the library is for {target.architecture}, and this machine links for "
-            f"{detect_host().architecture}",
-            hint="--cc (or TUNEKIT_CC, or tuning.rpc.cc) names the compiler that links for the "
-            f"devices, for example {target.architecture}-linux-gnu-g++",
-        )
     address = parse_tracker(rpc.tracker)
     devices = tracker_summary(address).of_key(rpc.key)
     if devices:
@@ -83,3 +76,35 @@ def require_devices(rpc: Rpc, target: ResolvedTarget, say: Callable[[str], None]
         f"the tracker at {address} has no device of key {rpc.key} yet; "
         f"on one, run: {server_command(address, rpc.key)}"
     )
+
+
+def require_linker(rpc: Rpc, target: ResolvedTarget) -> None:
+    """Refuses a target for which the library could be tuned, but not linked in the end.
+
+    Raises:
+        UsageError: nothing here links for the devices.
+    """
+    if linker(rpc, target) is None:
+        raise UsageError(
+            f"the library is for {target.architecture}, and this machine links for "
+            f"{detect_host().architecture}",
+            hint="--cc (or TUNEKIT_CC, or tuning.rpc.cc) names the compiler that links for the "
+            f"devices, for example {target.architecture}-linux-gnu-g++",
+        )
+
+
+def introduce(engine: Measurer, say: Callable[[str], None]) -> None:
+    """Has a remote device run something small and says who it is; nothing for this machine.
+
+    Raises:
+        DeviceError: there is no device that can run the target's code.
+    """
+    if not isinstance(engine, RemoteEngine):
+        return
+    found = engine.describe()
+    facts = dict(found.facts)
+    threads = facts.pop("threads", None)
+    texts = [str(fact) for fact in facts.values()]
+    if threads is not None:
+        texts.append(f"{threads} thread{'' if threads == 1 else 's'}")
+    say(f"device {found.name}: {', '.join(texts) or 'it runs the target, and says no more'}")

@@ -297,6 +297,9 @@ class Batch:
         for item in job.items:
             # Rounds on one device do not compare with rounds on another.
             item.samples, item.rounds = (), 0
+        if how == "died":
+            # What comes back under its address may be another machine.
+            self._pool.proven.pop(device, None)
         if visit.running is None:
             self._pool.fault(device, text)
             job.homeless += 1

@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -233,7 +233,9 @@ def _stay(connection: Connection, options: MeasureOptions, wanted: Visit) -> Non
         connection.send(("device", None))
     else:
         _probe(session, options, wanted.probe)
-        connection.send(("device", _facts(session)))
+        facts = _facts(session)
+        _require_threads(facts, options.threads)
+        connection.send(("device", facts))
     _limit_threads(session, options.threads)
     prepared = {}
     for load in wanted.loads:
@@ -326,6 +328,16 @@ def _facts(session: Any) -> dict[str, Any]:
             continue
         facts[name] = int(answer) if name == "threads" else str(answer)
     return facts
+
+
+def _require_threads(facts: Mapping[str, Any], threads: int) -> None:
+    """Seconds taken with fewer threads would be kept as if they were taken with all."""
+    there = facts.get("threads", threads)
+    if there < threads:
+        raise _Refused(
+            f"its server has {there} thread{'' if there == 1 else 's'} and the target {threads}: "
+            f"start it with TVM_NUM_THREADS={threads}, or measure with --threads {there}"
+        )
 
 
 def _limit_threads(session: Any, threads: int) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 from tunekit.errors import DeviceError, UsageError
@@ -182,6 +183,22 @@ class DeviceRequest:
     def close(self) -> None:
         """Takes the request back; the tracker gives no device to a closed connection."""
         self.connection.close()
+
+
+def wait_for_device(address: TrackerAddress, key: str, wait_s: float) -> Grant:
+    """A device of the key, free for whoever asked; it takes back what is not used in seconds.
+
+    Raises:
+        DeviceError: no tracker answers, or it had no free device for `wait_s` seconds.
+    """
+    request = DeviceRequest(address, key)
+    if wait([request.connection], wait_s):
+        return request.grant()
+    request.close()
+    raise DeviceError(
+        f"the tracker at {address} had no free device of key {key!r} for {wait_s:g} s",
+        hint=f"on the device, run: {server_command(address, key)}",
+    )
 
 
 def _connect(address: TrackerAddress) -> socket.socket:
