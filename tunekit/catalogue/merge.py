@@ -267,7 +267,7 @@ class _Merge:
 
     def reuses(self, ours: Connection) -> None:
         task_ids, trial_ids = self._ids[_tasks.name], self._ids[_trials.name]
-        here = set(ours.execute(select(_reuses.c.task_id, _reuses.c.trial_id)).tuples())
+        here = {tuple(row) for row in ours.execute(select(_reuses.c.task_id, _reuses.c.trial_id))}
         fresh = []
         for row in self._theirs.execute(select(_reuses).order_by(_reuses.c.id)):
             key = (task_ids[row.task_id], trial_ids[row.trial_id])
