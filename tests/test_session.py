@@ -1,4 +1,4 @@
-"""`tunekit tune` from an empty folder to a library, through Ctrl-C and kill -9.
+"""`tunekit tune` and `resume` from an empty folder to a library, through Ctrl-C and kill -9.
 
 One small model is tuned once, in several goes, and its traces are looked at from all sides: that
 takes a few seconds a process, and the tests share them.
@@ -28,6 +28,8 @@ from tunekit.catalogue import Catalogue, Trial
 from tunekit.recipe import load_recipe
 
 _BUDGET = 16
+_MORE = 6
+_PATIENCE_S = 400
 _MODEL = """\
 import torch
 
@@ -72,17 +74,30 @@ class Story:
     """The folder in which all happened, and the runs in their order."""
 
     folder: Path
+    elsewhere: Path
+    session_id: str
     interrupted: Run
+    resumed_beside: Run
+    tuned_beside: Run
     killed: Run
     finished: Run
     left_behind: Sequence[psutil.Process]
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger" / "catalogue.db"
+
+    @property
+    def budget(self) -> int:
+        """Of the last run."""
+        return self.killed.trials + _MORE
 
     @property
     def artifacts(self) -> Path:
         return self.folder / "artifacts" / "tiny"
 
     def trials(self) -> list[Trial]:
-        with Catalogue.open(self.folder / "ledger" / "catalogue.db", create=False) as catalogue:
+        with Catalogue.open(self.ledger, create=False) as catalogue:
             return list(catalogue.trials())
 
 
@@ -120,12 +135,12 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def _finish(
     process: subprocess.Popen[str], folder: Path, ledger: str = "ledger/catalogue.db"
 ) -> Run:
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=_PATIENCE_S)
     return Run(process.returncode, stdout, stderr, _trials(folder, ledger))
 
 
 def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + _PATIENCE_S
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -134,23 +149,36 @@ def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """One session: interrupted, gone on with, killed, gone on with to its end."""
+    """One session: interrupted, resumed from another folder with a larger budget, tried to be run
+    twice, killed, and gone on with to its end."""
     folder = tmp_path_factory.mktemp("story")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    ledger = str(folder / "ledger" / "catalogue.db")
     _prepare(folder)
     process = _start(folder, "tune", "tiny.yaml")
     _wait(lambda: _trials(folder) >= 1, process)
     process.send_signal(signal.SIGINT)
     interrupted = _finish(process, folder)
+    with Catalogue.open(ledger, create=False) as catalogue:
+        (session,) = catalogue.sessions()
 
-    process = _start(folder, "tune", "tiny.yaml")
+    # More than it could spend before it is killed.
+    process = _start(elsewhere, "resume", "--trials", "100", "--catalogue", ledger)
     _wait(lambda: _trials(folder) > interrupted.trials, process)
     family = psutil.Process(process.pid).children(recursive=True)
+    # It lives, but does not get any further meanwhile.
+    process.send_signal(signal.SIGSTOP)
+    beside = [
+        _finish(_start(folder, "resume", session.id[:6], "--catalogue", ledger), folder),
+        _finish(_start(folder, "tune", "tiny.yaml"), folder),
+    ]
     process.kill()
     killed = _finish(process, folder)
-    _, left_behind = psutil.wait_procs(family, timeout=20)
+    _, left_behind = psutil.wait_procs(family, timeout=60)
 
-    finished = _finish(_start(folder, "tune", "tiny.yaml"), folder)
-    return Story(folder, interrupted, killed, finished, left_behind)
+    budget = str(killed.trials + _MORE)
+    finished = _finish(_start(folder, "tune", "tiny.yaml", "--trials", budget), folder)
+    return Story(folder, elsewhere, session.id, interrupted, *beside, killed, finished, left_behind)
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: Story) -> None:
@@ -159,7 +187,8 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: Story) -> None:
     assert run.stdout == ""
     assert "stopping after this batch" in run.stderr
     assert f"error: stopped after {run.trials} of {_BUDGET} trials" in run.stderr
-    assert "  hint: go on with: tunekit tune tiny.yaml\n" in run.stderr
+    again = f"tunekit resume {story.session_id} --catalogue ledger/catalogue.db"
+    assert f"  hint: go on with: {again}\n" in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -173,22 +202,50 @@ def test_a_killed_session_keeps_what_it_measured_and_leaves_no_process(story: St
     assert not story.left_behind
 
 
-def test_the_same_command_goes_on_with_the_session(story: Story) -> None:
-    assert f"{story.interrupted.trials} of {_BUDGET} trials done" in story.killed.stderr
-    assert f"{story.killed.trials} of {_BUDGET} trials done" in story.finished.stderr
-    with Catalogue.open(story.folder / "ledger" / "catalogue.db", create=False) as catalogue:
-        (session,) = [found for found in catalogue.sessions() if found.name == "tiny"][-1:]
-        assert session.state == "finished"
-        assert session.trials_done == session.budget_trials == _BUDGET
+def test_resuming_goes_on_from_another_folder_and_with_another_budget(story: Story) -> None:
+    run = story.killed
+    assert f"in {story.folder}\n" in run.stderr
+    assert (
+        f"going on with session {story.session_id}: {story.interrupted.trials} of 100 trials done "
+        f"(the budget was {_BUDGET})\n"
+    ) in run.stderr
+    assert not list(story.elsewhere.iterdir())
+
+
+def test_tuning_goes_on_with_the_session_whatever_its_budget_was(story: Story) -> None:
+    assert (
+        f"going on with session {story.session_id}: {story.killed.trials} of {story.budget} trials "
+        "done (the budget was 100)\n"
+    ) in story.finished.stderr
+    with Catalogue.open(story.ledger, create=False) as catalogue:
+        session = catalogue.session(story.session_id)
+    assert session.state == "finished"
+    assert session.trials_done == session.budget_trials == story.budget
+
+
+def test_a_session_is_run_by_one_process_at_a_time(story: Story) -> None:
+    for run in (story.resumed_beside, story.tuned_beside):
+        assert run.returncode == 2, run.stderr
+        assert run.stdout == ""
+        assert f"error: session {story.session_id} " in run.stderr
+        assert "is being run by process " in run.stderr
+        assert "  hint: wait for it to end" in run.stderr
+    assert "--fresh starts another" in story.tuned_beside.stderr
+
+
+def test_what_is_known_is_said_before_anything_is_spent(story: Story) -> None:
+    assert "\nnone of 2 tasks known\n" in story.interrupted.stderr
+    known = [line for line in story.finished.stderr.splitlines() if " tasks known" in line]
+    assert known == ["2 of 2 tasks known, 100 % of the estimated latency"]
 
 
 def test_the_budget_is_spent_exactly_once_however_often_it_was_interrupted(story: Story) -> None:
     assert story.finished.returncode == 0, story.finished.stderr
-    assert story.finished.trials == _BUDGET
+    assert story.finished.trials == story.budget
     trials = story.trials()
-    assert [trial.position for trial in trials] == list(range(_BUDGET))
+    assert [trial.position for trial in trials] == list(range(story.budget))
     keys = [(trial.structural_hash, trial.candidate_digest) for trial in trials]
-    assert len(set(keys)) == _BUDGET
+    assert len(set(keys)) == story.budget
 
 
 def test_every_trial_has_seconds_or_a_failure_and_its_trace(story: Story) -> None:
@@ -212,7 +269,7 @@ def test_the_library_lies_where_standard_output_says(story: Story) -> None:
 def test_without_a_terminal_the_progress_is_plain_lines(story: Story) -> None:
     assert "\x1b" not in story.finished.stderr
     assert "\r" not in story.finished.stderr
-    assert f"{_BUDGET}/{_BUDGET} trials, estimated latency " in story.finished.stderr
+    assert f"{story.budget}/{story.budget} trials, estimated latency " in story.finished.stderr
 
 
 def test_the_manifest_describes_the_library(story: Story) -> None:
@@ -254,7 +311,7 @@ def test_the_resolved_recipe_beside_the_library_says_everything(story: Story) ->
     recipe = load_recipe(story.artifacts / "recipe.yaml")
     asked = load_recipe(story.folder / "tiny.yaml")
     assert recipe.model == asked.model
-    assert recipe.tuning == asked.tuning
+    assert recipe.tuning == asked.tuning.model_copy(update={"trials": story.budget})
     assert recipe.layout == "NCHW"
     assert isinstance(recipe.target, dict)
     assert recipe.target["kind"] == "llvm"
@@ -308,7 +365,7 @@ def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(story: 
         story.folder,
     )
     assert run.returncode == 0, run.stderr
-    assert run.trials == _BUDGET + 2
+    assert run.trials == story.budget + 2
     assert "0/2 trials, estimated latency" in run.stderr  # not "0 of 2 tasks have a time"
     after = json.loads((story.folder / "again" / "tiny" / "manifest.json").read_text())
     assert after["work_digest"] == before["work_digest"]
@@ -354,8 +411,16 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_measured(story: Story)
     run = _finish(process, story.folder, "slow.db")
     assert run.returncode == 130
     assert f"error: stopped at once after {run.trials} trials" in run.stderr
-    assert "  hint: go on with: tunekit tune tiny.yaml --trials 15 " in run.stderr
+    assert "  hint: go on with: tunekit resume " in run.stderr
     assert "Traceback" not in run.stderr
     assert 1 <= run.trials < 4
     _, alive = psutil.wait_procs(server, timeout=20)
     assert not alive
+
+
+def test_a_finished_session_is_not_resumed_without_a_larger_budget(story: Story) -> None:
+    ledger = ("--catalogue", str(story.ledger))
+    run = _finish(_start(story.elsewhere, "resume", story.session_id, *ledger), story.folder)
+    assert run.returncode == 2
+    assert f"error: session {story.session_id} is finished: " in run.stderr
+    assert f"  hint: `tunekit resume {story.session_id} --trials N`" in run.stderr

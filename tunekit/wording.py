@@ -1,9 +1,9 @@
-"""Words for error messages: near names, choices, and values as a recipe has them."""
+"""Words for messages: near names, choices, values as a recipe has them, where time went."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -31,3 +31,17 @@ def shown(value: Any) -> str:
         return "a list" if value else "an empty list"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def time_shares(seconds: Mapping[str, float]) -> str:
+    """Where time went, what took longest first: ``measuring 62 %, building 21 %, ...``; what took
+    less than 1 % is left out, and nothing is said of no time."""
+    total = sum(seconds.values())
+    if total <= 0:
+        return ""
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(
+        f"{name} {spent / total:.0%}".replace("%", " %")
+        for name, spent in ordered
+        if spent >= 0.01 * total
+    )

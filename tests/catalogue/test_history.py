@@ -185,3 +185,31 @@ def test_trials_measured_before_are_counted_over_all_sessions_under_the_same_con
         toolchain_key=toolchain_key({"apache-tvm": "0.27.0.post1"}),
     )
     assert counts == {"hash0": 4}
+
+
+def test_of_several_algorithms_for_a_convolution_the_fastest_counts(
+    catalogue: Catalogue, new: Examples
+) -> None:
+    session = catalogue.begin_session(new.session())
+    places = ["direct 1 64 64 56 56", "winograd4 1 64 64 56 56", "winograd4 1 64 64 56 56"]
+    direct, before, after, other = catalogue.ensure_tasks(
+        session.id,
+        [
+            *(
+                new.task(f"site{number}", f'{{"number": {number}, "data": "{place}"}}')
+                for number, place in enumerate(places)
+            ),
+            new.task("elsewhere"),
+        ],
+    )
+
+    def measure(task: int, *seconds: float) -> None:
+        catalogue.add_trials(session.id, [new.trial(task, mean_s) for mean_s in seconds])
+
+    measure(other, 1.0)
+    measure(direct, 4.0)
+    measure(before, 1.0)
+    assert catalogue.account(session.id).curve() == [(2, 10.0)]
+    measure(after, 9.0, 2.0)
+    # Each task is called twice: 2 * (1 + 1 + 2) seconds are less than 2 * (1 + 4).
+    assert catalogue.account(session.id).curve() == [(2, 10.0), (5, 8.0)]

@@ -80,7 +80,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        tune_recipe(recipe, _Silent(), again="")
+        tune_recipe(recipe, _Silent())
         staged = stage(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(folder / "catalogue.db") as catalogue:
             (session,) = catalogue.sessions()

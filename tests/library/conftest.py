@@ -64,7 +64,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        library = tune_recipe(recipe, Silent(), again="")
+        library = tune_recipe(recipe, Silent())
         yield Tuned(recipe, library)
 
 

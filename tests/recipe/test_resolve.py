@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tunekit.errors import UsageError
+from tunekit.errors import RecipeError, UsageError
 from tunekit.recipe import (
     InputSpec,
     Measure,
@@ -22,8 +22,10 @@ from tunekit.recipe import (
     json_schema,
     load_recipe,
     override,
+    parse_recipe,
     parse_runtimes,
     recipe_digest,
+    session_digest,
 )
 from tunekit.recipe.schema import REFERENCE_RUNTIMES
 
@@ -253,3 +255,37 @@ def test_the_schema_describes_every_key_for_editors() -> None:
         assert model["additionalProperties"] is False
         for name, field in model["properties"].items():
             assert field.get("description") or "$ref" in field, name
+
+
+def test_a_session_is_the_same_whatever_its_budget(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    same = [
+        override(recipe, trials=800),
+        override(recipe, trials_per_task_factor=3),
+        override(recipe, trials_per_task=9, min_trials_per_task=2),
+        override(recipe, max_seconds=60.0, patience=50),
+        override(recipe, catalogue="other.db", artifacts="elsewhere"),
+    ]
+    assert {session_digest(recipe)} == {session_digest(other) for other in same}
+    different = [
+        override(recipe, seed=4),
+        override(recipe, repeat=9),
+        override(recipe, layout="NHWC"),
+        override(recipe, target="llvm -mcpu=x86-64"),
+    ]
+    digests = {session_digest(other) for other in [recipe, *different]}
+    assert len(digests) == len(different) + 1
+
+
+def test_a_value_that_is_the_default_may_be_said_without_making_another_session(
+    recipe_file: Path,
+) -> None:
+    recipe = load_recipe(recipe_file)
+    assert session_digest(override(recipe, seed=0, repeat=3)) == session_digest(recipe)
+
+
+def test_a_dumped_recipe_is_read_back_from_its_text(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    assert parse_recipe(f"# a comment\n{dump_recipe(recipe)}", "somewhere") == recipe
+    with pytest.raises(RecipeError, match=r"somewhere:1: bogus: unknown key"):
+        parse_recipe("bogus: 1\n" + dump_recipe(recipe), "somewhere")

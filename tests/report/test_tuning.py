@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from tunekit.catalogue import FailureKind
-from tunekit.report.tuning import TuningDisplay, duration, failures_text, summary_line
+from tunekit.report.numbers import duration
+from tunekit.report.tuning import TuningDisplay, failures_text, summary_line, summary_lines
 from tunekit.search.tuner import Progress, TaskProgress
 
 
@@ -38,6 +39,27 @@ def test_the_summary_tells_progress_latency_speed_time_left_and_who_is_measured(
         "30/90 trials, estimated latency 6.00 ms, 20 trials/min, 3 min left, "
         "measuring fused_conv2d_add_relu"
     )
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_on_a_terminal_the_summary_breaks_between_what_it_says(columns: int) -> None:
+    progress = _progress(_task(), _task(2e-3, active=True, crash=3, build_error=12))
+    lines = summary_lines(progress, columns)
+    assert all(len(line) <= columns for line in lines)
+    assert lines[-1] == "measuring fused_conv2d_add_relu"
+    assert ", ".join(line.removesuffix(",") for line in lines) == summary_line(progress)
+    if columns == 80:
+        assert lines[:-1] == [
+            "30/90 trials, estimated latency 6.00 ms, 20 trials/min, 3 min left,",
+            "failed: 12 build_error, 3 crash",
+        ]
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
+    line = summary_lines(_progress(_task(active=True)), 30)[-1]
+    assert len(line) == 30
+    assert line.startswith("measuring fused_")
+    assert line.endswith("_add_relu")
 
 
 def test_the_latency_is_not_estimated_before_every_task_has_a_time() -> None:
@@ -154,6 +176,7 @@ def test_on_a_terminal_the_table_fits_its_window(columns: int, rows: int) -> Non
     ]
     assert view[1].split()[1:] == ["10", "1000", "60.0", "16.7", "3.3%"]
     assert "_59" in view[1]  # what tells apart tasks with one beginning
-    assert "60000/90000" in "".join(view)
+    assert view[-2].startswith("60000/90000 trials, ")
+    assert view[-1].startswith("measuring fused_contrib_conv2d_NCHWc_add_relu_with_")
     assert all(len(line) <= columns for line in re.split(r"[\r\n]+", text))
     assert final.count("fused_") >= 60  # the whole table stays when all is done

@@ -120,6 +120,16 @@ def display(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def from_anywhere(url_or_path: str) -> str:
+    """The same catalogue by a name that does not depend on the working directory."""
+    url = parse(url_or_path)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return url_or_path
+    if url.database.startswith("file:"):
+        return url_or_path
+    return str(Path(url.database).absolute())
+
+
 @contextmanager
 def catalogue_errors(place: str) -> Iterator[None]:
     """Turns what a person can act upon (full disk, read-only file, lost server) into

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tunekit.catalogue import schema
 from tunekit.catalogue.entries import NewWorkload, canonical_json, digest, toolchain_key
@@ -33,11 +32,22 @@ def find_or_add(
     find = select(rows.c.id).where(*(rows.c[name] == value for name, value in key.items()))
     found = connection.scalar(find)
     if found is None:
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        insert = _insert(connection)
         connection.execute(insert(table).values(**key, **values).on_conflict_do_nothing())
         found = connection.scalar(find)
     assert found is not None
     return int(found)
+
+
+def _insert(connection: Connection) -> Any:
+    """The INSERT that knows ON CONFLICT; the other database's module is not loaded for nothing."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert
 
 
 def host(connection: Connection, fingerprint: str, description: Mapping[str, Any]) -> int:

@@ -124,12 +124,14 @@ class Catalogue:
         with self._transaction(self._writer) as connection:
             _sessions.heartbeat(connection, session_id)
 
-    def set_budget(self, session_id: str, trials: int) -> None:
-        """Changes what the session may spend in all, trials done before included."""
+    def set_budget(self, session_id: str, trials: int, *, recipe_yaml: str | None = None) -> None:
+        """Changes what the session may spend in all, trials done before included; and the recipe
+        that says so, if it is given."""
         if trials < 0:
             raise ValueError(f"a budget of {trials} trials")
+        values: dict[str, Any] = {} if recipe_yaml is None else {"recipe_yaml": recipe_yaml}
         with self._transaction(self._writer) as connection:
-            _sessions.set_values(connection, session_id, budget_trials=trials)
+            _sessions.set_values(connection, session_id, budget_trials=trials, **values)
 
     def add_seconds(self, session_id: str, seconds: Mapping[str, float]) -> None:
         """Adds what a run of the session spent, by phase, to what earlier runs did; wall seconds.

@@ -133,6 +133,6 @@ def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose =
 def open_catalogue(place: str | None, *, create: bool = False) -> Opened:
     """The catalogue that a flag or TUNEKIT_CATALOGUE names, else the default one."""
     from tunekit.catalogue import Catalogue as Opened
-    from tunekit.recipe.schema import DEFAULT_CATALOGUE
+    from tunekit.defaults import DEFAULT_CATALOGUE
 
     return Opened.open(place or DEFAULT_CATALOGUE, create=create)

@@ -47,8 +47,8 @@ def doctor(
 
     Each problem comes with its fix. Exit code 1 if tuning would fail.
     """
+    from tunekit.defaults import DEFAULT_CATALOGUE
     from tunekit.diagnosis import diagnose
-    from tunekit.recipe.schema import DEFAULT_CATALOGUE
 
     checks = diagnose(catalogue=catalogue or DEFAULT_CATALOGUE, quick=quick)
     failed = (

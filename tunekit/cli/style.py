@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -121,3 +122,14 @@ def _on_standard_error(line: str) -> None:
 
 def _silent(_: str) -> None:
     """Shows nothing."""
+
+
+def resume_command(catalogue: str) -> Callable[[str], str]:
+    """The command that goes on with a session of this catalogue, by the session's id."""
+    from tunekit.catalogue.database import display, parse
+    from tunekit.defaults import DEFAULT_CATALOGUE
+
+    # What the environment says it says again.
+    usual = catalogue == os.environ.get("TUNEKIT_CATALOGUE", DEFAULT_CATALOGUE)
+    where = [] if usual else ["--catalogue", display(parse(catalogue))]
+    return lambda session_id: shlex.join(["tunekit", "resume", session_id, *where])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Annotated
 
 import typer
@@ -19,6 +17,7 @@ from tunekit.cli.style import (
     RpcTracker,
     Target,
     Verbose,
+    resume_command,
     with_devices,
 )
 
@@ -61,13 +60,16 @@ def tune(
         float | None, typer.Option(help="Limit of one candidate's measurement, seconds.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the measured code.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin a session even where one is unfinished.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Tune a recipe's model within a budget of trials, then compile and verify it.
 
-    Every trial is kept in the catalogue as it is measured. Interrupted, the same command goes on
-    where it stopped. The library's folder is printed on standard output.
+    Every trial is kept in the catalogue as it is measured. An unfinished session of the recipe is
+    gone on with, whatever its budget was. The library's folder is printed on standard output.
     """
     from tunekit.recipe import load_recipe, override
 
@@ -93,6 +95,6 @@ def tune(
     from tunekit.session import tune_recipe
 
     with TuningDisplay(quiet=quiet) as display:
-        # With its flags: another budget would be another session.
-        library = tune_recipe(wanted, display, again=shlex.join(["tunekit", *sys.argv[1:]]))
+        again = resume_command(wanted.catalogue)
+        library = tune_recipe(wanted, display, again=again, fresh=fresh)
     typer.echo(str(library.path.parent))

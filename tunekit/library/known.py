@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, toolchain_key
+from tunekit.graph.algorithms import choose
 from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
@@ -21,15 +22,26 @@ _NAIVE_BYTES_PER_S = 1e9
 
 @dataclass(frozen=True)
 class KnownTask:
-    """A task and the record it would be compiled with; `trials` counts those of all sessions."""
+    """A task and the record it would be compiled with.
+
+    Attributes:
+        task: the task.
+        record: None where it is new.
+        trials: of all sessions.
+        chosen: it would be in the library; not so where another algorithm is known to be faster.
+    """
 
     task: Task
     record: Record | None
     trials: int
+    chosen: bool
 
     @property
     def seconds(self) -> float:
-        """Estimated seconds in one run of the model: measured, or naive loops without a record."""
+        """Estimated seconds in one run of the model: measured, or naive loops without a record;
+        0 where it is not in the library."""
+        if not self.chosen:
+            return 0.0
         return self.task.weight * (self.record.mean_s if self.record else naive_seconds(self.task))
 
 
@@ -88,10 +100,14 @@ def reckon(
     tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
 ) -> Known:
     """What these records (by structural hash) are to these tasks."""
+    choice = choose(tasks, lambda digest: records[digest].mean_s if digest in records else None)
     return Known(
         [
             KnownTask(
-                task, records.get(task.structural_hash), (trials or {}).get(task.structural_hash, 0)
+                task,
+                records.get(task.structural_hash),
+                (trials or {}).get(task.structural_hash, 0),
+                task.place is None or choice[task.place.site] == task.place.algorithm,
             )
             for task in tasks
         ]

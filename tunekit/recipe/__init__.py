@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from tunekit.recipe.load import load_recipe
-from tunekit.recipe.resolve import dump_recipe, json_schema, override, recipe_digest
+from tunekit.recipe.load import load_recipe, parse_recipe
+from tunekit.recipe.resolve import (
+    dump_recipe,
+    json_schema,
+    override,
+    recipe_digest,
+    session_digest,
+)
 from tunekit.recipe.schema import (
     OWN_RUNTIMES,
     REFERENCE_RUNTIMES,
@@ -31,6 +37,8 @@ __all__ = [
     "json_schema",
     "load_recipe",
     "override",
+    "parse_recipe",
     "parse_runtimes",
     "recipe_digest",
+    "session_digest",
 ]

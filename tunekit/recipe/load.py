@@ -37,6 +37,20 @@ def load_recipe(path: str | Path) -> Recipe:
     raise _refusal(file, found) from None
 
 
+def parse_recipe(text: str, name: str) -> Recipe:
+    """A recipe as ``dump_recipe`` wrote it; ``name`` is where it comes from, for messages.
+
+    Raises RecipeError as ``load_recipe`` does. That its files are there is not looked at.
+    """
+    place = Path(name)
+    data, node = _parse(place, text)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        found = [(_line(node, problem.path), problem) for problem in problems(error)]
+    raise _refusal(place, found) from None
+
+
 def _read(file: Path) -> str:
     if file.is_dir():
         inside = sorted(item.name for item in file.glob("*.y*ml"))

@@ -168,15 +168,46 @@ def _readable(value: Any) -> Any:
     return value
 
 
+_BUDGET = frozenset(
+    {
+        "trials",
+        "trials_per_task",
+        "trials_per_task_factor",
+        "min_trials_per_task",
+        "max_seconds",
+        "patience",
+    }
+)
+"""Keys of `tuning` that say how much is searched, and not for what."""
+
+
 def recipe_digest(recipe: Recipe) -> str:
     """sha256 (hex) of what determines the work: model, target, layout, algorithms, tuning.
 
     Name, catalogue, output and references do not count, nor does where a model or weights file
     lies: its content does. Where trials are measured is the host's matter.
     """
-    parts = {"model", "target", "layout", "algorithms", "tuning"}
-    work = recipe.model_dump(mode="json", include=parts)
-    del work["tuning"]["rpc"]
+    return _digest(recipe.model_dump(mode="json", include=_WORK, exclude=_WHERE), recipe)
+
+
+def session_digest(recipe: Recipe) -> str:
+    """sha256 (hex) of what makes two runs of recipes one session: `recipe_digest` without the
+    budget and without the number of builds at a time.
+
+    Values that are the defaults do not count: a key that a later version adds leaves it as it is.
+    """
+    unsaid: dict[str, Any] = {
+        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}}
+    }
+    work = recipe.model_dump(mode="json", include=_WORK, exclude=unsaid, exclude_defaults=True)
+    return _digest(work, recipe)
+
+
+_WORK = {"model", "target", "layout", "algorithms", "tuning"}
+_WHERE: dict[str, dict[str, Any]] = {"tuning": {"rpc": True}}
+
+
+def _digest(work: dict[str, Any], recipe: Recipe) -> str:
     model = work["model"]
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))

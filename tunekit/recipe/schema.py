@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tunekit.defaults import DEFAULT_CATALOGUE
 from tunekit.errors import UsageError
 from tunekit.wording import did_you_mean, one_of, shown
 
@@ -43,7 +44,6 @@ SOURCE_FORMS = (
 )
 
 DEFAULT_TRIALS = 512
-DEFAULT_CATALOGUE = "tuning_logs/catalogue.db"
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_DIM = 2**31 - 1
 _DEEPEST = 20

@@ -39,3 +39,13 @@ def ratio(value: float) -> str:
 def mebibytes(value: int) -> str:
     """Bytes in MiB, without the unit."""
     return f"{value / 2**20:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time span as a person says it: "45 s", "12 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

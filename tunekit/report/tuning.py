@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from tunekit.report import numbers
+from tunekit.report.fitting_table import shortened
+from tunekit.report.numbers import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 # Seconds between plain lines, and between redraws of the table.
 _LINE_INTERVAL_S = 15.0
 _DRAW_INTERVAL_S = 0.5
-_ROWS_BESIDES_TASKS = 8
+_ROWS_BESIDES_TASKS = 10
 _COLUMNS_BESIDES_NAMES = 52
 _SHORTEST_NAME = 16
 
@@ -69,7 +71,7 @@ class TuningDisplay:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.console.print(line)
+            self._live.console.print(line, markup=False)
         else:
             print(line, file=self._stream, flush=True)
 
@@ -84,7 +86,12 @@ class TuningDisplay:
         if progress.phase == "done":
             self._end_live()
         if self._live is None:
-            print(summary_line(progress), file=self._stream, flush=True)
+            lines = (
+                [summary_line(progress)]
+                if self._console is None
+                else summary_lines(progress, self._console.width)
+            )
+            print(*lines, sep="\n", file=self._stream, flush=True)
             return
         assert self._console is not None
         rows = max(self._console.height - _ROWS_BESIDES_TASKS, 5)
@@ -92,25 +99,49 @@ class TuningDisplay:
 
 
 def summary_line(progress: Progress) -> str:
-    """The session in one line."""
+    """The session in one line, however long."""
+    return ", ".join([*_summary(progress), *_activity(progress)])
+
+
+def summary_lines(progress: Progress, columns: int) -> list[str]:
+    """The session in lines of at most `columns`, broken between what they say."""
+    lines: list[str] = []
+    for part in _summary(progress):
+        if lines and len(lines[-1]) + len(part) + 3 <= columns:
+            lines[-1] += f", {part}"
+        else:
+            if lines:
+                lines[-1] += ","
+            lines.append(part)
+    # Long names would break: what it is doing has a line of its own.
+    lines += [shortened(part, columns) for part in _activity(progress)]
+    if progress.forecast is not None and progress.phase in ("searching", "measuring"):
+        lines.append(shortened(progress.forecast.in_words, columns))
+    return lines
+
+
+def _summary(progress: Progress) -> list[str]:
     parts = [f"{progress.done}/{progress.budget} trials"]
     if progress.latency_s is not None:
         parts.append(f"estimated latency {numbers.milliseconds(1e3 * progress.latency_s)} ms")
     elif progress.tasks:
         known = sum(task.best_s is not None for task in progress.tasks)
         parts.append(f"{known} of {len(progress.tasks)} tasks have a time")
-    spending = progress.phase in ("searching", "measuring")
     if progress.trials_per_minute is not None:
         parts.append(f"{progress.trials_per_minute:.0f} trials/min")
-    if progress.left_s is not None and spending:
+    if progress.left_s is not None and progress.phase in ("searching", "measuring"):
         parts.append(f"{duration(progress.left_s)} left")
     failed = failures_text(progress.tasks)
     if failed:
         parts.append(f"failed: {failed}")
+    return parts
+
+
+def _activity(progress: Progress) -> list[str]:
     active = next((task.name for task in progress.tasks if task.active), None)
-    if active is not None and progress.phase != "done":
-        parts.append(f"{progress.phase} {active}")
-    return ", ".join(parts)
+    if active is None or progress.phase == "done":
+        return []
+    return [f"{progress.phase} {active}"]
 
 
 def failures_text(tasks: Iterable[TaskProgress]) -> str:
@@ -136,7 +167,7 @@ def task_table(progress: Progress, rows: int, columns: int) -> RenderableType:
     for task in ordered[:rows]:
         best = task.best_s
         table.add_row(
-            _shortened(task.name, limit),
+            shortened(task.name, limit),
             f"{task.weight:g}",
             str(task.trials),
             str(sum(task.failures.values()) or ""),
@@ -150,29 +181,12 @@ def task_table(progress: Progress, rows: int, columns: int) -> RenderableType:
     return table
 
 
-def duration(seconds: float) -> str:
-    """A time span as a person says it: "45 s", "12 min", "1 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def _view(progress: Progress, rows: int, columns: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(task_table(progress, rows, columns), Text(), Text(summary_line(progress)))
-
-
-def _shortened(name: str, limit: int) -> str:
-    """The name without its middle: kernels differ in their beginning and in their number."""
-    if len(name) <= limit:
-        return name
-    end = limit // 3
-    return f"{name[: limit - end - 1]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
+    lines = summary_lines(progress, columns)
+    return Group(task_table(progress, rows, columns), Text(), *(Text(line) for line in lines))
 
 
 def _share_s(task: TaskProgress) -> float:

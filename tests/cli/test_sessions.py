@@ -1,0 +1,176 @@
+"""`tunekit sessions`, `show` and `resume` as a shell meets them, on two sessions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunekit.catalogue import (
+    Catalogue,
+    Failure,
+    FailureKind,
+    NewSession,
+    NewTask,
+    NewTrial,
+    NewWorkload,
+)
+from tunekit.host import detect_host
+
+HEAVY = ("tvm", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "xgboost")
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> tuple[str, str]:
+    """A finished session, and a newer one that was interrupted."""
+    host = detect_host()
+    found = []
+    with Catalogue.open(tmp_path / "tuning_logs" / "catalogue.db") as catalogue:
+        for name, state in (("first", "finished"), ("second", "interrupted")):
+            session = catalogue.begin_session(
+                NewSession(
+                    name=name,
+                    recipe_yaml=f"name: {name}\n",
+                    recipe_digest=name,
+                    model_digest=None,
+                    model_name="tiny",
+                    target_json='{"kind":"llvm","mcpu":"znver3"}',
+                    host=host.as_dict(),
+                    host_fingerprint=host.fingerprint,
+                    toolchain={},
+                    budget_trials=4,
+                    seed=0,
+                )
+            )
+            workload = NewWorkload(f"hash of {name}", "{}", "fused", "fused_add")
+            (task,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "fused_add", 3.0)])
+            crash = Failure(FailureKind.CRASH, "SIGILL: illegal instruction")
+            catalogue.add_trials(
+                session.id,
+                [
+                    NewTrial(task, "a", "[]", run_seconds=(2e-3,)),
+                    NewTrial(task, "b", "[]", failure=crash),
+                    NewTrial(task, "c", "[]", run_seconds=(1e-3,)),
+                ],
+            )
+            catalogue.close_session(session.id, state)  # type: ignore[arg-type]
+            found.append(session.id)
+    return found[0], found[1]
+
+
+def test_sessions_are_listed_newest_first_in_every_form(run_tunekit, ids) -> None:
+    older, newer = ids
+    table = run_tunekit("sessions")
+    assert (table.returncode, table.stderr) == (0, "")
+    lines = [line.split() for line in table.stdout.splitlines()]
+    assert [line[:4] for line in lines] == [
+        ["session", "name", "state", "trials"],
+        [newer, "second", "interrupted", "3/4"],
+        [older, "first", "finished", "3/4"],
+    ]
+    listed = json.loads(run_tunekit("sessions", "-f", "json").stdout)
+    assert [session["id"] for session in listed] == [newer, older]
+    rows = list(csv.DictReader(io.StringIO(run_tunekit("sessions", "-f", "csv").stdout)))
+    assert [(row["id"], row["state"], row["failures"]) for row in rows] == [
+        (newer, "interrupted", "1"),
+        (older, "finished", "1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--state", "finished"], ["first"]),
+        (["--state", "unfinished"], ["second"]),
+        (["--state", "finished", "--state", "interrupted"], ["second", "first"]),
+        (["--state", "running"], []),
+        (["--name", "first"], ["first"]),
+        (["-n", "1"], ["second"]),
+        (["--here"], ["second", "first"]),
+    ],
+    ids=" ".join,
+)
+def test_sessions_are_filtered(run_tunekit, ids, flags: list[str], names: list[str]) -> None:
+    listed = json.loads(run_tunekit("sessions", "-f", "json", *flags).stdout)
+    assert [session["name"] for session in listed] == names
+
+
+def test_a_list_of_nothing_is_no_error(run_tunekit, ids) -> None:
+    done = run_tunekit("sessions", "--name", "third")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such sessions\n")
+
+
+def test_a_session_is_shown_whole_and_the_newest_by_default(run_tunekit, ids) -> None:
+    older, newer = ids
+    shown = run_tunekit("show", older[:6])
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(f"session {older}: first, finished\n")
+    for part in ("1 crash: SIGILL: illegal instruction (fused_add)", "3.00 ms estimated, from 6.0"):
+        assert part in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "3 trials\n" in shown.stdout  # below the curve
+    assert run_tunekit("show").stdout.startswith(f"session {newer}: second, interrupted\n")
+    value = json.loads(run_tunekit("show", newer, "-f", "json").stdout)
+    assert value["id"] == newer
+    assert [point["trials"] for point in value["curve"]] == [1, 3]
+
+
+def test_a_curve_can_be_drawn_where_there_is_only_ascii(run_tunekit, ids) -> None:
+    shown = run_tunekit("show", env={"PYTHONIOENCODING": "ascii"})
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "nothing"], "there is no session 'nothing'"),
+        (["resume", "nothing"], "there is no session 'nothing'"),
+        (["sessions", "--catalogue", "gone.db"], "there is no catalogue at gone.db"),
+        (["show", "--catalogue", "gone.db"], "there is no catalogue at gone.db"),
+        (["resume", "--catalogue", "gone.db"], "there is no catalogue at gone.db"),
+        (["lookup", "small.yaml", "--catalogue", "gone.db"], "there is no catalogue at gone.db"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_there_is_said_with_2(
+    run_tunekit, ids, recipe_file: Path, arguments: list[str], words: str
+) -> None:
+    done = run_tunekit(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "  hint: " in done.stderr
+    assert not list(recipe_file.parent.glob("gone.db*"))
+
+
+def test_a_finished_session_says_what_to_do(run_tunekit, ids) -> None:
+    older, _ = ids
+    done = run_tunekit("resume", older)
+    assert done.returncode == 2
+    assert f"error: session {older} is finished: 3 of 4 trials\n" in done.stderr
+    assert f"`tunekit resume {older} --trials N` gives it a larger budget" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["sessions"], ["show"], ["resume", "nothing"]], ids=" ".join)
+def test_looking_at_sessions_loads_no_framework(arguments: list[str], ids, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tunekit.cli.app import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        f"    print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "loaded []"

@@ -1,0 +1,68 @@
+"""`tunekit sessions`: which there are, newest first."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunekit.cli.catalogue import open_catalogue
+from tunekit.cli.style import Catalogue, Form, Format, Verbose
+
+if TYPE_CHECKING:
+    from tunekit.catalogue import SessionState
+
+_UNFINISHED: tuple[SessionState, ...] = ("running", "interrupted", "failed")
+
+
+class State(str, Enum):
+    """What a session can be; `unfinished` is all but finished."""
+
+    running = "running"
+    interrupted = "interrupted"
+    finished = "finished"
+    failed = "failed"
+    unfinished = "unfinished"
+
+
+def sessions(
+    state: Annotated[
+        list[State] | None,
+        typer.Option(help="Only those that are so; may be given several times."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of the recipe with this name.")] = (
+        None
+    ),
+    here: Annotated[bool, typer.Option("--here", help="Only those of this machine.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    form: Form = Format.table,
+    catalogue: Catalogue = None,
+    verbose: Verbose = False,
+) -> None:
+    """List the sessions of the catalogue, newest first."""
+    from tunekit.host import detect_host
+    from tunekit.report import fitting_table
+    from tunekit.report.listing import as_csv, as_json
+    from tunekit.report.sessions import SESSION_FIELDS, session_row, sessions_table
+
+    states: set[SessionState] = set()
+    for wanted in state or ():
+        states.update(_UNFINISHED if wanted is State.unfinished else (wanted.value,))
+    with open_catalogue(catalogue) as ledger:
+        found = ledger.sessions(
+            limit,
+            states=sorted(states) if states else None,
+            name=name,
+            host_fingerprint=detect_host().fingerprint if here else None,
+        )
+    rows = [session_row(session) for session in found]
+    if form is Format.json:
+        typer.echo(as_json(rows), nl=False)
+    elif form is Format.csv:
+        typer.echo(as_csv(SESSION_FIELDS, rows), nl=False)
+    elif found:
+        console = fitting_table.console()
+        console.print(sessions_table(found, console.width), soft_wrap=True)
+    else:
+        typer.echo("no such sessions" if states or name or here else "no sessions yet", err=True)

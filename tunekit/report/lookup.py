@@ -1,0 +1,88 @@
+"""What is known of a model's tasks, as a table and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunekit.report import numbers
+from tunekit.report.fitting_table import Column, table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from tunekit.library.known import Known, KnownTask
+
+TASK_FIELDS = (
+    "task",
+    "structural_hash",
+    "weight",
+    "flops",
+    "known",
+    "latency_s",
+    "estimated_s",
+    "share",
+    "trials",
+    "trial_id",
+    "measured_at",
+)
+
+
+def known_rows(known: Known) -> list[dict[str, Any]]:
+    """The tasks for programs: `latency_s` seconds of a call, where there is a record; `estimated_s`
+    of all its calls, naive loops where there is none."""
+    total = sum(entry.seconds for entry in known.tasks)
+    return [
+        {
+            "task": entry.task.name,
+            "structural_hash": entry.task.structural_hash,
+            "weight": entry.task.weight,
+            "flops": entry.task.flops,
+            "known": entry.record is not None,
+            "latency_s": entry.record.mean_s if entry.record else None,
+            "estimated_s": entry.seconds,
+            "share": entry.seconds / total if total else None,
+            "trials": entry.trials,
+            "trial_id": entry.record.trial_id if entry.record else None,
+            "measured_at": entry.record.measured_at if entry.record else None,
+        }
+        for entry in known.tasks
+    ]
+
+
+def known_value(known: Known) -> dict[str, Any]:
+    """All of it for programs."""
+    return {
+        "total": len(known.tasks),
+        "known": len(known.known),
+        "coverage": known.coverage,
+        "latency_s": known.latency_s,
+        "tasks": known_rows(known),
+    }
+
+
+def known_table(known: Known, width: int) -> Text:
+    """The tasks for people, those that take longest first; what is new has no time."""
+    total = sum(entry.seconds for entry in known.tasks)
+
+    def best(entry: KnownTask) -> str:
+        return numbers.milliseconds(1e3 * entry.record.mean_s) if entry.record else "new"
+
+    def rate(entry: KnownTask) -> str:
+        if entry.record is None or not entry.task.flops:
+            return ""
+        return f"{entry.task.flops / entry.record.mean_s / 1e9:.1f}"
+
+    def measured(entry: KnownTask) -> str:
+        return entry.record.measured_at.astimezone().strftime("%Y-%m-%d") if entry.record else ""
+
+    columns: list[Column[KnownTask]] = [
+        Column("task", lambda entry: entry.task.name, shrinks=True),
+        Column("weight", lambda entry: f"{entry.task.weight:g}", right=True),
+        Column("trials", lambda entry: str(entry.trials or ""), right=True),
+        Column("best ms", best, right=True),
+        Column("GFLOP/s", rate, right=True),
+        Column("share", lambda entry: f"{entry.seconds / total:.1%}" if total else "", right=True),
+        Column("measured", measured, wide=True),
+    ]
+    ordered = sorted(known.tasks, key=lambda entry: -entry.seconds)
+    return table(columns, ordered, width, lambda entry: "" if entry.record else "dim")

@@ -1,0 +1,261 @@
+"""Sessions: the list of them, and how one went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from tunekit.report import numbers
+from tunekit.report.curve import curve_text
+from tunekit.report.fitting_table import Column, table
+from tunekit.report.numbers import duration
+from tunekit.wording import time_shares
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from tunekit.catalogue import SessionAccount, SessionInfo, TaskSummary
+
+# Of a failure's text, what fits beside its kind.
+_LONGEST_EXAMPLE = 160
+_WIDEST_CURVE = 100
+_STYLES = {"running": "bold", "failed": "red"}
+
+SESSION_FIELDS = (
+    "id",
+    "name",
+    "state",
+    "trials_done",
+    "budget_trials",
+    "failures",
+    "reused",
+    "model_name",
+    "target",
+    "host",
+    "origin",
+    "seed",
+    "pid",
+    "created_at",
+    "updated_at",
+    "searched_s",
+)
+
+
+def session_row(session: SessionInfo) -> dict[str, Any]:
+    """A session for programs."""
+    return {
+        "id": session.id,
+        "name": session.name,
+        "state": session.state,
+        "trials_done": session.trials_done,
+        "budget_trials": session.budget_trials,
+        "failures": session.failures,
+        "reused": session.reused,
+        "model_name": session.model_name,
+        "target": target_name(session.target_json),
+        "host": session.host_fingerprint,
+        "origin": session.origin,
+        "seed": session.seed,
+        "pid": session.pid if session.state == "running" else None,
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "searched_s": round(sum(session.seconds.values()), 3),
+    }
+
+
+def sessions_table(sessions: Sequence[SessionInfo], width: int) -> Text:
+    """Sessions for people."""
+    now = datetime.now(timezone.utc)
+    columns: list[Column[SessionInfo]] = [
+        Column("session", lambda s: s.id),
+        Column("name", lambda s: s.name, shrinks=True),
+        Column("state", lambda s: s.state),
+        Column("trials", lambda s: f"{s.trials_done}/{s.budget_trials}", right=True),
+        Column("failed", lambda s: str(s.failures or ""), right=True),
+        Column("reused", lambda s: str(s.reused or ""), right=True, wide=True),
+        Column("last", lambda s: ago(now, s.updated_at), right=True),
+        Column("begun", lambda s: _moment(s.created_at), wide=True),
+        Column("model", lambda s: s.model_name or "", wide=True),
+        Column("target", lambda s: target_name(s.target_json), wide=True),
+        Column("searched", lambda s: _spent(s.seconds), right=True, wide=True),
+    ]
+    return table(columns, sessions, width, lambda s: _STYLES.get(s.state, ""))
+
+
+def account_value(account: SessionAccount) -> dict[str, Any]:
+    """How a session went, for programs; all times in seconds."""
+    session = account.session
+    curve = account.curve()
+    return {
+        **session_row(session),
+        "seconds": session.seconds,
+        "latency_s": curve[-1][1] if curve else None,
+        "cpu": account.host.get("cpu_name"),
+        "toolchain": account.toolchain,
+        "tasks": [
+            {
+                "name": task.name,
+                "structural_hash": task.structural_hash,
+                "weight": task.weight,
+                "flops": task.flops,
+                "trials": task.trials,
+                "failures": {kind.value: count for kind, count in task.failures.items()},
+                "best_s": _best_s(account, task),
+                "known_before_s": account.known_s.get(task.task_id),
+            }
+            for task in account.tasks
+        ],
+        "failures_by_kind": [
+            {
+                "kind": failure.kind.value,
+                "count": failure.count,
+                "example": {"task": failure.task_name, "text": failure.text},
+            }
+            for failure in account.failures
+        ],
+        "curve": [{"trials": trials, "latency_s": seconds} for trials, seconds in curve],
+        "libraries": [
+            {"path": library.path, "created_at": library.created_at}
+            for library in account.libraries
+        ],
+    }
+
+
+def account_text(account: SessionAccount, width: int, *, unicode: bool) -> list[Text]:
+    """How a session went, for people: each part that there is, an empty line between two."""
+    from rich.text import Text
+
+    session = account.session
+    curve = account.curve()
+    title = Text(f"session {session.id}: {session.name}, {_state(session)}", style="bold")
+    parts: list[Text] = [Text("\n").join([title, *_facts(account, curve, width)])]
+    if account.tasks:
+        parts.append(_tasks(account, width))
+    if account.failures:
+        lines = [Text("failures", style="bold")]
+        for failure in account.failures:
+            line = Text(f"  {failure.count} {failure.kind.value}: {_example(failure.text)}")
+            line.append(f" ({failure.task_name})", style="dim")
+            lines.append(line)
+        parts.append(Text("\n").join(lines))
+    if curve and session.trials_done:
+        drawn = curve_text(
+            curve, session.trials_done, width=min(width, _WIDEST_CURVE), unicode=unicode
+        )
+        heading = Text("estimated latency of the model, ms, against trials", style="bold")
+        parts.append(Text("\n").join([heading, *map(Text, drawn)]))
+    return parts
+
+
+def target_name(target_json: str) -> str:
+    """A target in a word or two: its CPU or GPU model, else its kind."""
+    try:
+        target: Mapping[str, Any] = json.loads(target_json)
+    except ValueError:
+        return target_json
+    kind = str(target.get("kind", "?"))
+    model = target.get("mcpu") or target.get("arch")
+    return f"{kind} {model}" if model else kind
+
+
+def ago(now: datetime, then: datetime) -> str:
+    """How long before `now` something was: "3 min ago"; the date where that is long."""
+    seconds = (now - then).total_seconds()
+    if seconds < 1:
+        return "now"
+    if seconds < 86_400:
+        return f"{duration(seconds)} ago"
+    days = int(seconds // 86_400)
+    return f"{days} d ago" if days < 100 else then.astimezone().strftime("%Y-%m-%d")
+
+
+def _state(session: SessionInfo) -> str:
+    return f"running (process {session.pid})" if session.state == "running" else session.state
+
+
+def _facts(account: SessionAccount, curve: Sequence[tuple[int, float]], width: int) -> list[Any]:
+    from rich.text import Text
+
+    session = account.session
+    counts = f"{session.trials_done} of {session.budget_trials}"
+    counts += f", {session.failures} failed, {session.reused} reused"
+    cores = account.host.get("cores")
+    facts = {
+        "model": session.model_name or "",
+        "target": target_name(session.target_json),
+        "machine": str(account.host.get("cpu_name") or session.host_fingerprint)
+        + (f", {cores} cores" if cores else ""),
+        "begun": f"{_moment(session.created_at)}, last heard of {_moment(session.updated_at)}",
+        "trials": counts,
+        "latency": _gain(curve),
+        "time": _time(session.seconds),
+        "library": account.libraries[0].path if account.libraries else "",
+        "next": f"tunekit resume {session.id}"
+        if session.state in ("interrupted", "failed") and session.origin == "tune"
+        else "",
+    }
+    return [Text.assemble((f"{name:<9}", "dim"), value) for name, value in facts.items() if value]
+
+
+def _tasks(account: SessionAccount, width: int) -> Text:
+    shares = {task.task_id: task.weight * (_best_s(account, task) or 0.0) for task in account.tasks}
+    total = sum(shares.values())
+    best = {task.task_id: _best_s(account, task) for task in account.tasks}
+
+    def rate(task: TaskSummary) -> str:
+        seconds = best[task.task_id]
+        return f"{task.flops / seconds / 1e9:.1f}" if seconds and task.flops else ""
+
+    def milliseconds(task: TaskSummary) -> str:
+        seconds = best[task.task_id]
+        return numbers.milliseconds(1e3 * seconds) if seconds else ""
+
+    columns: list[Column[TaskSummary]] = [
+        Column("task", lambda t: t.name, shrinks=True),
+        Column("weight", lambda t: f"{t.weight:g}", right=True),
+        Column("trials", lambda t: str(t.trials), right=True),
+        Column("failed", lambda t: str(sum(t.failures.values()) or ""), right=True),
+        Column("best ms", milliseconds, right=True),
+        Column("GFLOP/s", rate, right=True),
+        Column("share", lambda t: f"{shares[t.task_id] / total:.1%}" if total else "", right=True),
+    ]
+    return table(columns, sorted(account.tasks, key=lambda t: -shares[t.task_id]), width)
+
+
+def _best_s(account: SessionAccount, task: TaskSummary) -> float | None:
+    """Of this session, or what was known when it began."""
+    times = (task.best_s, account.known_s.get(task.task_id))
+    return min((seconds for seconds in times if seconds is not None), default=None)
+
+
+def _gain(curve: Sequence[tuple[int, float]]) -> str:
+    if not curve:
+        return ""
+    first, last = curve[0][1], curve[-1][1]
+    text = f"{numbers.milliseconds(1e3 * last)} ms estimated"
+    if last < first:
+        text += f", from {numbers.milliseconds(1e3 * first)} ms when every task had a time"
+    return text
+
+
+def _time(seconds: Mapping[str, float]) -> str:
+    shares = time_shares(seconds)
+    return f"{_spent(seconds)}: {shares}" if shares else ""
+
+
+def _spent(seconds: Mapping[str, float]) -> str:
+    return duration(sum(seconds.values())) if seconds else ""
+
+
+def _example(text: str) -> str:
+    """A failure's text in one line: its last one that says something, where it has several."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[0] if lines else ""
+    return line if len(line) <= _LONGEST_EXAMPLE else f"{line[: _LONGEST_EXAMPLE - 3]}..."
+
+
+def _moment(moment: datetime) -> str:
+    """In this place's time, to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
