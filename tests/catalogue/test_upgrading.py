@@ -334,3 +334,14 @@ def test_what_cannot_be_upgraded_is_refused_with_the_reason(
         upgrade(path)
     assert (path.read_bytes() if path.exists() else None) == before
     assert not list(tmp_path.glob("*.bak*"))
+
+
+def test_the_command_upgrades_and_says_where_the_backup_is(old: Path) -> None:
+    command = [sys.executable, "-m", "tunekit", "catalogue", "upgrade", "--catalogue", str(old)]
+    first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
+
+    (backup,) = old.parent.glob("*.bak")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout == f"{old}: schema revision 0001, now {migrate.CURRENT}\n"
+    assert str(backup) in first.stderr.replace("\n", "")
+    assert "up to date" in second.stdout

@@ -130,6 +130,33 @@ def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose =
     typer.echo(f"{place}: {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
 
 
+@app.command()
+def upgrade(
+    backed_up: Annotated[
+        bool,
+        typer.Option("--backed-up", help="A PostgreSQL catalogue was backed up, by `pg_dump`."),
+    ] = False,
+    catalogue: Catalogue = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Bring an older catalogue to this version's schema, after a backup.
+
+    An SQLite file is copied to one beside it first. Whatever goes wrong, the catalogue stays as it
+    was.
+    """
+    from tunekit.catalogue import upgrade as upgrade_catalogue
+    from tunekit.recipe.schema import DEFAULT_CATALOGUE
+
+    done = upgrade_catalogue(catalogue or DEFAULT_CATALOGUE, backed_up=backed_up)
+    if done.backup is not None:
+        progress(quiet=quiet)(f"the old catalogue is kept as {done.backup}")
+    if done.from_revision == done.to_revision:
+        typer.echo(f"{done.place}: up to date (schema revision {done.to_revision})")
+    else:
+        typer.echo(f"{done.place}: schema revision {done.from_revision}, now {done.to_revision}")
+
+
 def open_catalogue(place: str | None, *, create: bool = False) -> Opened:
     """The catalogue that a flag or TUNEKIT_CATALOGUE names, else the default one."""
     from tunekit.catalogue import Catalogue as Opened
