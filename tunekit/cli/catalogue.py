@@ -146,7 +146,7 @@ def upgrade(
     was.
     """
     from tunekit.catalogue import upgrade as upgrade_catalogue
-    from tunekit.recipe.schema import DEFAULT_CATALOGUE
+    from tunekit.defaults import DEFAULT_CATALOGUE
 
     done = upgrade_catalogue(catalogue or DEFAULT_CATALOGUE, backed_up=backed_up)
     if done.backup is not None:
