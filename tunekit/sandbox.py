@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _OUTPUT = "output.txt"
 _DONE = "done"
 _FAILED = 3
 _SHOWN_CHARACTERS = 2000
-_PR_SET_PDEATHSIG = 1
 
 _HINTS = {
     signal.SIGILL: "the library uses instructions this CPU or its hypervisor does not offer: "
@@ -176,7 +176,8 @@ def _flatten(value: Any) -> Iterable[Array]:
 def _serve(folder: Path) -> None:
     """The child's work: load the library, run each input set, write its outputs."""
     request = json.loads((folder / _REQUEST).read_text("utf-8"))
-    _die_with(request["parent"])
+    leave_no_core()
+    die_with_parent(request["parent"])
 
     import numpy as np
     import tvm
@@ -225,19 +226,6 @@ def _connect(request: Mapping[str, Any]) -> Any:
         # The device's server ends it then, also when this process is killed.
         session_timeout=request["session_s"],
     )
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave no core file."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # It died before the line above.
-            os._exit(_FAILED)
 
 
 def _main() -> None:

@@ -17,7 +17,6 @@ A reply is {"ok": true, ...} or {"ok": false, "error": one line, "trace": text}.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -32,6 +31,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from tunekit.child_process import die_with_parent
 
 if TYPE_CHECKING:
     from tunekit.bench.runtimes.base import Runtime
@@ -225,10 +226,7 @@ def _end_with_parent(command_fd: int) -> None:
     The kernel does it where it can (Linux); a thread that waits for the pipe to close does it
     elsewhere, unless the main thread sits in code that holds the interpreter lock.
     """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    die_with_parent()
     poll = select.poll()
     poll.register(command_fd, 0)  # hang-up and error are always reported
 
