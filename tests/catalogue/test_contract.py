@@ -434,6 +434,33 @@ class TestRecords:
         assert means(host_fingerprint="host", toolchain_key=key) == [4.0]
         assert means(toolchain_key="unknown") == []
 
+    def test_a_trial_that_turns_out_to_be_wrong_is_a_failure_and_no_record_or_winner(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        session = catalogue.begin_session(new.session())
+        tasks = catalogue.ensure_tasks(session.id, new.tasks(1))
+        right, wrong = catalogue.add_trials(
+            session.id, [new.trial(tasks[0], 3e-3), new.trial(tasks[0], 2e-3)]
+        )
+        catalogue.add_winner(right, [3e-3])
+        catalogue.add_winner(wrong, [2e-3])
+        catalogue.mark_wrong(wrong, "argument 2 differs")
+        marked = next(trial for trial in catalogue.trials() if trial.trial_id == wrong)
+        assert marked.failure == Failure(FailureKind.WRONG_OUTPUT, "argument 2 differs")
+        assert (marked.mean_s, marked.run_seconds) == (None, None)
+        where = {
+            "structural_hashes": ["hash0"],
+            "target_json": new.target,
+            "host_fingerprint": "host",
+            "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
+        }
+        assert [record.trial_id for record in catalogue.records(**where, top_k=9)] == [right]
+        assert [record.trial_id for record in catalogue.winners(**where)] == [right]
+        assert catalogue.session(session.id).failures == 1
+        assert catalogue.check() == []
+        with pytest.raises(ValueError, match="no trial has the id 99"):
+            catalogue.mark_wrong(99, "")
+
     def test_the_latest_winner_of_a_workload_is_found_with_the_seconds_of_its_comparison(
         self, catalogue: Catalogue, new: Examples
     ) -> None:

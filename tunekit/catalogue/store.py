@@ -228,6 +228,13 @@ class Catalogue:
                 return
             after = page[-1].trial_id
 
+    def mark_wrong(self, trial_id: int, text: str) -> None:
+        """Turns a trial, whose outputs turned out to be wrong later on, into a failure of that kind
+        with this text: it is a record or a winner no more. ValueError where there is no such
+        trial."""
+        with self._transaction(self._writer) as connection:
+            _trials.mark_wrong(connection, trial_id, text)
+
     def known_trials(
         self,
         task_id: int,

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
 
 from tunekit.catalogue import lookup, schema, sessions
 from tunekit.catalogue.entries import (
@@ -237,6 +237,23 @@ def _known(with_options: bool) -> Any:
         # The last one counts: the latest with seconds, else the latest failure.
         .order_by(_trials.failure_kind.is_(None), _trials.id)
     )
+
+
+def mark_wrong(connection: Connection, trial_id: int, text: str) -> None:
+    failure = Failure(FailureKind.WRONG_OUTPUT, text)
+    found = connection.execute(
+        update(_trials)
+        .where(_trials.id == trial_id)
+        .values(
+            mean_s=None,
+            run_seconds=None,
+            failure_kind=failure.kind.value,
+            failure_text=failure.text,
+        )
+    )
+    if found.rowcount != 1:
+        raise ValueError(f"no trial has the id {trial_id}")
+    connection.execute(delete(schema.Winner).where(schema.Winner.trial_id == trial_id))
 
 
 def reuse(connection: Connection, task_id: int, trial_ids: Iterable[int]) -> None:
