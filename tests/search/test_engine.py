@@ -105,7 +105,7 @@ def engine(options: MeasureOptions) -> Iterator[TrialEngine]:
 def outcomes(engine: TrialEngine) -> list[tuple[str, Outcome]]:
     """Outcomes of the wild batch, each with the candidate's fate, "" for a good one."""
     names: list[str] = [""]
-    candidates = [wild.candidate(0, wild.good())]
+    candidates = [wild.candidate(0, wild.good(10))]
     for name, module in _modules().items():
         names.append(name)
         candidates.append(
@@ -113,7 +113,7 @@ def outcomes(engine: TrialEngine) -> list[tuple[str, Outcome]]:
         )
         if len(candidates) % 5 == 0 or len(names) > len(FATES):
             names.append("")
-            candidates.append(wild.candidate(len(candidates), wild.good()))
+            candidates.append(wild.candidate(len(candidates), wild.good(len(candidates))))
     return [(names[outcome.key], outcome) for outcome in engine.measure(candidates)]
 
 
@@ -164,7 +164,8 @@ def test_good_candidates_among_bad_ones_are_measured(outcomes: list[tuple[str, O
         assert outcome.failure is None
         assert outcome.text == ""
         assert outcome.run_seconds is not None
-        assert len(outcome.run_seconds) == _REPEAT
+        # More where the host was slow meanwhile.
+        assert len(outcome.run_seconds) % _REPEAT == 0
         assert all(0 < seconds < 1 for seconds in outcome.run_seconds)
         assert outcome.build_s > 0
         assert outcome.run_s > 0
@@ -173,7 +174,7 @@ def test_good_candidates_among_bad_ones_are_measured(outcomes: list[tuple[str, O
 def test_a_batch_after_a_wild_one_is_as_good_as_any(
     engine: TrialEngine, outcomes: list[tuple[str, Outcome]]
 ) -> None:
-    again = _measure(engine, wild.good(), wild.good())
+    again = _measure(engine, wild.good(1), wild.good(2))
     assert [again[key].failure for key in (0, 1)] == [None, None]
 
 
@@ -181,10 +182,12 @@ def test_an_empty_batch_has_no_outcomes(engine: TrialEngine) -> None:
     assert _measure(engine) == {}
 
 
-def test_a_candidate_much_slower_than_the_best_is_timed_once(engine: TrialEngine) -> None:
+def test_a_candidate_much_slower_than_the_best_is_run_twice_and_no_more(
+    engine: TrialEngine,
+) -> None:
     (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
     assert outcome.run_seconds is not None
-    assert (outcome.key, len(outcome.run_seconds)) == (7, 1)
+    assert (outcome.key, len(outcome.run_seconds)) == (7, 2)
 
 
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
@@ -198,10 +201,10 @@ def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
 
 
 def test_a_batch_that_is_given_up_leaves_nothing_to_the_next(engine: TrialEngine) -> None:
-    batch = engine.measure([wild.candidate(key, wild.good()) for key in (10, 11, 12)])
+    batch = engine.measure([wild.candidate(key, wild.good(key)) for key in (10, 11, 12)])
     next(batch)
     batch.close()
-    assert sorted(_measure(engine, wild.good(), wild.good())) == [0, 1]
+    assert sorted(_measure(engine, wild.good(1), wild.good(2))) == [0, 1]
 
 
 def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
@@ -212,9 +215,9 @@ def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
     with _options(engine, one_by_one):
         batch = engine.measure(
             [
-                wild.candidate(0, wild.good()),
+                wild.candidate(0, wild.good(10)),
                 wild.candidate(1, wild.calling("pause")),
-                wild.candidate(2, wild.good()),
+                wild.candidate(2, wild.good(12)),
             ]
         )
         first = next(batch)
@@ -236,7 +239,7 @@ def test_closing_ends_the_server_and_the_candidate_that_hangs(one_by_one: Measur
     before = _servers()
     with TrialEngine(one_by_one) as engine:
         batch = engine.measure(
-            [wild.candidate(0, wild.good()), wild.candidate(1, wild.calling("pause"))]
+            [wild.candidate(0, wild.good(10)), wild.candidate(1, wild.calling("pause"))]
         )
         next(batch)
         (server,) = [process for process in _servers() if process not in before]
@@ -255,7 +258,7 @@ def test_nothing_is_left_when_the_tuner_is_killed(
         pickle.dumps(
             (
                 one_by_one,
-                [wild.candidate(0, wild.good()), wild.candidate(1, wild.calling("pause"))],
+                [wild.candidate(0, wild.good(10)), wild.candidate(1, wild.calling("pause"))],
             )
         )
     )
@@ -284,6 +287,6 @@ def test_a_server_that_cannot_start_is_an_error_with_its_last_words(
     (tmp_path / "tvm.py").write_text("raise ImportError('this TVM is broken')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     with TrialEngine(options) as engine, pytest.raises(SandboxError) as caught:
-        list(engine.measure([wild.candidate(0, wild.good())]))
+        list(engine.measure([wild.candidate(0, wild.good(10))]))
     assert "this TVM is broken" in caught.value.message
     assert "tunekit doctor" in (caught.value.hint or "")

@@ -12,7 +12,15 @@ import wild_kernels as wild
 from tvm import te
 from tvm.s_tir import Schedule
 
-from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload, toolchain_key
+from tunekit.catalogue import (
+    Catalogue,
+    FailureKind,
+    NewSession,
+    NewTask,
+    NewTrial,
+    NewWorkload,
+    toolchain_key,
+)
 from tunekit.graph.tasks import Task
 from tunekit.library.known import best_records
 from tunekit.search.engine import TrialEngine
@@ -56,6 +64,12 @@ def _fast(schedule: Schedule) -> None:
     schedule.vectorize(schedule.split(j, [None, 16])[1])
 
 
+def _imprecise(schedule: Schedule) -> None:
+    """Adds up in half precision, which no schedule may."""
+    schedule.cache_write("c", 0, "global")
+    schedule.unsafe_set_dtype("c", 0, "float16")
+
+
 def _trial(task_id: int, schedule: Callable[[Schedule], None], seconds: float) -> NewTrial:
     traced = Schedule(_matmul())
     schedule(traced)
@@ -68,7 +82,7 @@ def _trial(task_id: int, schedule: Callable[[Schedule], None], seconds: float) -
 
 
 def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: TrialEngine) -> None:
-    candidates = [wild.candidate(key, wild.good()) for key in range(3)]
+    candidates = [wild.candidate(key, wild.good(key)) for key in range(3)]
     outcomes = list(engine.measure(candidates, rounds=4))
     assert sorted(outcome.key for outcome in outcomes) == [0, 1, 2]
     for outcome in outcomes:
@@ -109,6 +123,35 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     # A trial that is measured later and is faster than the winner was takes its place.
     (later,) = catalogue.add_trials(session.id, [_trial(task_id, _slow, min(seconds) / 2)])
     assert chosen() == [later]
+
+
+def test_a_wrong_finalist_is_marked_and_cannot_win(
+    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    workload = _matmul()
+    session = catalogue.begin_session(
+        NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
+    )
+    new = NewWorkload("1", tvm.ir.save_json(workload), "", "matmul")
+    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
+    right, wrong = catalogue.add_trials(
+        session.id, [_trial(task_id, _slow, 1.5e-6), _trial(task_id, _imprecise, 1e-6)]
+    )
+    records = catalogue.records(
+        structural_hashes=["1"],
+        target_json=native.spec,
+        host_fingerprint=_HOST,
+        toolchain_key=toolchain_key(versions()),
+        top_k=4,
+    )
+    assert [record.trial_id for record in records] == [wrong, right]
+    assert hold_final(records, engine, catalogue) is not None
+    failures = {trial.trial_id: trial.failure for trial in catalogue.trials()}
+    assert failures[right] is None
+    marked = failures[wrong]
+    assert marked is not None
+    assert marked.kind is FailureKind.WRONG_OUTPUT
+    assert "differs from the unscheduled function's" in marked.text
 
 
 def test_a_single_candidate_needs_no_final(engine: TrialEngine, catalogue: Catalogue) -> None:

@@ -1,6 +1,6 @@
 """Kernels that do to their process what bad schedules do: crash it, hang it, eat its memory.
 
-All of them add one to 16 floats, A to B, and some do something else first.
+All of them add to 16 floats, A to B, and some do something else first.
 """
 
 # ruff: noqa: N803 - tensors have capital letters in TIR
@@ -31,8 +31,8 @@ def candidate(
     return Candidate(key, text, arguments, slow_s)
 
 
-def good() -> IRModule:
-    """Does nothing else."""
+def good(number: int = 1) -> IRModule:
+    """Does nothing else. Another number is another kernel: what it adds instead of one."""
 
     @T.prim_func(s_tir=True)
     def main(A: T.Buffer((16,), "float32"), B: T.Buffer((16,), "float32")):
@@ -40,7 +40,7 @@ def good() -> IRModule:
         for i in range(16):
             with T.sblock("add"):
                 vi = T.axis.spatial(16, i)
-                B[vi] = A[vi] + T.float32(1)
+                B[vi] = A[vi] + T.float32(number)
 
     return tvm.IRModule({"main": main})
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 
 from tunekit.catalogue.entries import FailureKind
+from tunekit.child_process import core_ids
 from tunekit.errors import SandboxError
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
+from tunekit.search.worker import Request
 
 _START_TIMEOUT_S = 120.0
+# A server that has grown by this much since it was ready is replaced between two batches.
+_LARGEST_GROWTH_BYTES = 1 << 30
+# Calibrations that a fresh server is told of.
+_TOLD = 256
 
 
 class TrialEngine:
@@ -29,6 +38,8 @@ class TrialEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ready = False
+        self._grown_from = 0
+        self._calibrations: deque[float] = deque(maxlen=_TOLD)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
 
     def __enter__(self) -> TrialEngine:
@@ -50,6 +61,9 @@ class TrialEngine:
         environment = {
             **os.environ,
             "TVM_NUM_THREADS": str(self.options.threads),
+            # TVM pins its threads to the cores numbered from 0, whichever this process may use.
+            # Where those are not the same, only the process is pinned, by `pin_to_cores`.
+            "TVM_BIND_THREADS": str(int(core_ids() == list(range(os.cpu_count() or 1)))),
             # Symbolizing a C++ backtrace takes TVM up to tens of seconds a failure.
             "TVM_BACKTRACE": "0",
         }
@@ -65,26 +79,40 @@ class TrialEngine:
         theirs.close()
         self._connection = Connection(mine.detach())
         self._ready = False
+        # Should it have died by now, `_await_ready` says so.
+        with contextlib.suppress(OSError):
+            self._socket.send(Request(self.options, calibrations=list(self._calibrations)))
 
     def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
         """Outcomes of all candidates, each as soon as it is known, in no promised order.
 
         With several `rounds` the candidates (16 at a time) are measured in turns, so that a slow
         second of the host meets all of them; an outcome then has the seconds of all its rounds.
-        Where the server itself dies, what it had not yet told is lost (`LOST_DEVICE`).
+        Where the server itself dies, what it had not yet told is lost (`LOST_DEVICE`). Candidates
+        that are the same but for their keys are built and measured once.
 
         Raises:
             SandboxError: the server itself cannot be started.
         """
+        self._replace_if_grown()
         self.start()
         self._await_ready()
+        keys_of: dict[Candidate, list[int]] = {}
+        for candidate in candidates:
+            # What differs in its key only is built and measured once.
+            keys_of.setdefault(dataclasses.replace(candidate, key=0), []).append(candidate.key)
+        firsts = {keys[0]: keys[1:] for keys in keys_of.values()}
         open_keys = {candidate.key for candidate in candidates}
+        batch = [candidate for candidate in candidates if candidate.key in firsts]
         try:
-            self._socket.send((self.options, list(candidates), rounds))
+            self._socket.send(Request(self.options, batch, rounds))
             while open_keys:
-                outcome = self._socket.recv()
-                open_keys.discard(outcome.key)
-                yield outcome
+                outcome: Outcome = self._socket.recv()
+                if outcome.calibration_s is not None:
+                    self._calibrations.append(outcome.calibration_s)
+                for key in (outcome.key, *firsts[outcome.key]):
+                    open_keys.discard(key)
+                    yield dataclasses.replace(outcome, key=key)
         except GeneratorExit:
             # Whoever stops listening would find the rest of this batch among the next one's.
             self._stop()
@@ -122,6 +150,21 @@ class TrialEngine:
                 hint="run `tunekit doctor` to see what is missing",
             ) from error
         self._ready = True
+        self._grown_from = self._server_bytes()
+
+    def _replace_if_grown(self) -> None:
+        if self._ready and self._server_bytes() - self._grown_from > _LARGEST_GROWTH_BYTES:
+            self._stop()
+
+    def _server_bytes(self) -> int:
+        """The server's own memory, what it shares with its children included."""
+        import psutil
+
+        assert self._process is not None
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def _stop(self) -> None:
         if self._connection is not None:
@@ -134,6 +177,7 @@ class TrialEngine:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        self._ready = False
 
     def _tail(self) -> str:
         self._log.seek(0)

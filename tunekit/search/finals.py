@@ -2,8 +2,9 @@
 
 A shared host is twice as fast in one minute as in the next, so the best of hundreds of seconds
 taken over ten minutes is the candidate that met the best minute. Here the few that may be the
-best are measured within one or two seconds, one after the other, round after round, and the
-shortest run of each decides: noise only ever adds time.
+best are measured within a few seconds, one after the other, round after round, and their least
+disturbed runs decide: noise only ever adds time. Their outputs are compared with those of the
+unscheduled function, so that nothing wrong is ever compiled.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.search.metaschedule import load_trace
-from tunekit.search.trial import Candidate, Measurer, TensorArgument
+from tunekit.catalogue.entries import FailureKind
+from tunekit.search.metaschedule import candidate_of, load_trace
+from tunekit.search.trial import Candidate, Measurer
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
@@ -29,6 +31,8 @@ def hold_final(
 ) -> tuple[float, ...] | None:
     """Decides which of a workload's records is the fastest, and notes it in the catalogue.
 
+    Records whose outputs turn out to be wrong are marked as such.
+
     Args:
         records: the workload's records, best first.
         engine: builds and measures them.
@@ -43,16 +47,20 @@ def hold_final(
     if len(finalists) < 2:
         return None
     candidates = [_candidate(key, record) for key, record in enumerate(finalists)]
+    outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=_ROUNDS)}
+    for key, outcome in outcomes.items():
+        if outcome.failure is FailureKind.WRONG_OUTPUT:
+            catalogue.mark_wrong(finalists[key].trial_id, outcome.text)
     seconds = {
-        outcome.key: outcome.run_seconds
-        for outcome in engine.measure(candidates, rounds=_ROUNDS)
-        if outcome.run_seconds
+        key: outcome.seconds for key, outcome in outcomes.items() if outcome.seconds is not None
     }
     if not seconds:
         return None
-    winner = min(seconds, key=lambda key: min(seconds[key]))
-    catalogue.add_winner(finalists[winner].trial_id, seconds[winner])
-    return seconds[winner]
+    winner = min(seconds, key=lambda key: seconds[key])
+    run_seconds = outcomes[winner].run_seconds
+    assert run_seconds is not None
+    catalogue.add_winner(finalists[winner].trial_id, run_seconds)
+    return run_seconds
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:
@@ -63,13 +71,8 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
 def _candidate(key: int, record: Record) -> Candidate:
     import tvm
     from tvm.s_tir import Schedule
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
     module = tvm.ir.load_json(record.module_json)
     schedule = Schedule(module)
     load_trace(record.trace_json).apply_to_schedule(schedule, remove_postproc=False)
-    arguments = tuple(
-        TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
-        for info in ArgInfo.from_entry_func(schedule.mod, True)
-    )
-    return Candidate(key, tvm.ir.save_json(schedule.mod), arguments, math.inf)
+    return candidate_of(key, schedule.mod, module, math.inf, workload_json=record.module_json)

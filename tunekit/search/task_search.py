@@ -25,8 +25,9 @@ from tunekit.search.cost_model import (
     decision_features,
 )
 from tunekit.search.design_space import DesignSpace, Point, Scheduled, seeds
+from tunekit.search.metaschedule import candidate_of
 from tunekit.search.spaces import space_for
-from tunekit.search.trial import Candidate, TensorArgument
+from tunekit.search.trial import Candidate
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task
@@ -123,6 +124,7 @@ class TaskSearch:
         self._seed = seed
         self._threads = threads
         self._history = history
+        self._saved: str | None = None
         self._space: DesignSpace | None = None
         self._samples: dict[str, _Sample] = {}
         self._done: set[str] = set()
@@ -356,19 +358,27 @@ class TaskSearch:
             for (trial, item), features in zip(rebuilt, rows, strict=True):
                 self._keep(trial.candidate_digest, features, trial.mean_s, item.point)
 
+    def _workload_json(self) -> str:
+        import tvm
+
+        if self._saved is None:
+            self._saved = str(tvm.ir.save_json(self.task.module))
+        return self._saved
+
     def _proposal(self, key: int, item: Scheduled, trial: Trial | None) -> Proposal:
         import tvm
-        from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-        # Of the schedule, not of the workload: it may have changed the layout of weights.
-        arguments = tuple(
-            TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
-            for info in ArgInfo.from_entry_func(item.schedule.mod, True)
-        )
         slow_s = _SLOW_FACTOR * self.state.best_s if self.state.best_s else math.inf
         return Proposal(
             scheduled=item,
-            candidate=Candidate(key, tvm.ir.save_json(item.schedule.mod), arguments, slow_s),
+            candidate=candidate_of(
+                key,
+                item.schedule.mod,
+                self.task.module,
+                slow_s,
+                workload_json=self._workload_json(),
+                best_s=self.state.best_s,
+            ),
             trace_json=tvm.ir.save_json(item.schedule.trace),
             trial=trial,
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from tunekit.catalogue.entries import FailureKind
+from tunekit.catalogue.entries import FailureKind, corrected_mean
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,28 @@ class Candidate:
         key: identifies it within its batch.
         module_json: the scheduled TIR module by `tvm.ir.save_json`.
         arguments: what its `main` takes, in order.
-        slow_s: a candidate whose first timed run takes longer than this is not timed again.
+        slow_s: a candidate whose first timed runs take longer than this is not timed again.
+        best_s: seconds of the task's best so far, None before there is one. What comes near it is
+            timed more often.
+        workload_json: the unscheduled module, saved likewise. With it, outputs are compared with
+            those that it computes: of each candidate that is faster than `best_s` and all before it
+            in its batch, and of all where there are several rounds.
+        workload_arguments: what the unscheduled `main` takes, None if the same: schedules may
+            change the layout of weights.
     """
 
     key: int
     module_json: str
     arguments: tuple[TensorArgument, ...]
     slow_s: float
+    best_s: float | None = None
+    workload_json: str | None = None
+    workload_arguments: tuple[TensorArgument, ...] | None = None
+
+    @property
+    def unscheduled_arguments(self) -> tuple[TensorArgument, ...]:
+        """What the unscheduled `main` takes, in order."""
+        return self.workload_arguments or self.arguments
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,8 @@ class MeasureOptions:
     Attributes:
         target: the target as canonical JSON.
         device: TVM device that runs the code, "cpu" or "cuda".
-        repeat: samples of a candidate.
+        repeat: samples of a candidate; what takes longer than `min_repeat_ms` gets fewer, but not
+            less than three, so that all of them get the same time.
         min_repeat_ms: shortest sample; short functions run several times in one, in milliseconds.
         build_timeout_s: limit of one build.
         run_timeout_s: limit of one candidate's whole measurement.
@@ -54,6 +70,7 @@ class MeasureOptions:
         threads: threads of the measured code.
         cache_flush: evict the caches before each run.
         memory_bytes: limit of one candidate's data segment.
+        noise_guard: see `tunekit.search.noise`; without it the mean of the samples counts.
     """
 
     target: str
@@ -66,6 +83,7 @@ class MeasureOptions:
     threads: int
     cache_flush: bool
     memory_bytes: int
+    noise_guard: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,13 +94,14 @@ class Outcome:
         key: the candidate's.
         run_seconds: raw seconds of each sample, None for a failure.
         failure: why there are no seconds.
-        text: of the failure, "" without one.
+        text: of the failure; of a good outcome "", or why its outputs could not be compared.
         build_s: wall seconds of the build.
         run_s: wall seconds of the measurement, its repeats and warm-up included.
         calibration_s: seconds of the calibration kernel timed beside the samples, None where none
             was.
         slowdown: how many times slower than its usual self the host was meanwhile (1.0 = not at
-            all), None where that is not known.
+            all), None where that is not known: the mean of the samples by what the candidate takes
+            on the undisturbed host.
         device: name of the remote device that measured, None for this machine.
     """
 
@@ -95,6 +114,13 @@ class Outcome:
     calibration_s: float | None = None
     slowdown: float | None = None
     device: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of one run on the undisturbed host, as well as they are known; what ranks."""
+        if not self.run_seconds:
+            return None
+        return corrected_mean(self.run_seconds, self.slowdown)
 
 
 class Measurer(Protocol):

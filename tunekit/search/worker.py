@@ -2,351 +2,311 @@
 
 `import tvm` takes seconds, building a candidate a tenth of one. So this process imports TVM once,
 starts none of its threads, and forks: a child builds its candidate, waits for its turn, runs it
-straight from the JIT, reports, and is gone. Whatever a candidate does, hang, die, exhaust the
-memory, ends with its process. All candidates of a batch are built (several at a time) before the
-first of them is measured (one at a time), so that building never disturbs a measurement.
+straight from the JIT, reports, and is gone (`tunekit.search.child`). All candidates of a batch are
+built (several at a time) before the first of them is measured (one at a time), so that building
+never disturbs a measurement.
 
 Started as ``python -m tunekit.search.worker FD``; speaks pickles over that socket, whose closing
-ends it and its children.
+ends it and its children: it takes one `Request` after the other and answers each with an `Outcome`
+for every candidate.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-from tunekit.catalogue.entries import FailureKind
-from tunekit.search.trial import Candidate, MeasureOptions, Outcome, TensorArgument
-
-if TYPE_CHECKING:
-    import numpy as np
+from tunekit.catalogue.entries import FailureKind, mean
+from tunekit.child_process import adopt_orphans
+from tunekit.search.child import MeasureOrder, Shared, candidate_main, reference_main
+from tunekit.search.correctness import Expected, References, random_pool
+from tunekit.search.family import Family, Member
+from tunekit.search.noise import Calibration, Reading, UsualSpeed, corrected_seconds, quiet_level
+from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
 _PARKED_LIMIT = 16
-_PR_SET_PDEATHSIG = 1
 _TEXT_LIMIT = 2000
-_POOL_FLOATS = 1 << 22
+# The unscheduled function is plain loops: many times slower than any candidate.
+_REFERENCE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A batch, or none: to get ready for one.
+
+    Attributes:
+        options: how to measure.
+        candidates: what to measure.
+        rounds: how often, in turns.
+        calibrations: seconds of the calibration kernel that servers before this one have seen.
+    """
+
+    options: MeasureOptions
+    candidates: Sequence[Candidate] = ()
+    rounds: int = 1
+    calibrations: Sequence[float] = ()
 
 
 @dataclass
-class _Child:
-    """One candidate's process."""
+class _Job:
+    """A candidate's process, or the one that computes the expected outputs of its workload."""
 
     candidate: Candidate
-    pid: int
-    connection: Connection
-    started: float
+    process: Member
     deadline: float
+    reference: bool = False
+    stage: str = "building"
+    stage_began: float = field(default_factory=time.monotonic)
     build_s: float = 0.0
-    run_started: float = 0.0
+    run_s: float = 0.0
     rounds: int = 0
-    samples: tuple[float, ...] = ()
+    readings: list[Reading] = field(default_factory=list)
+    seconds: float = math.inf
+    remark: str = ""
 
-    @property
-    def running(self) -> bool:
-        return self.run_started > 0
+    def enter(self, stage: str, limit_s: float) -> None:
+        """Begins another stage, which has its own time limit."""
+        now = time.monotonic()
+        if self.stage == "building":
+            self.build_s = now - self.stage_began
+        elif self.stage != "parked":
+            self.run_s += now - self.stage_began
+        self.stage, self.stage_began, self.deadline = stage, now, now + limit_s
 
 
 class _Server:
-    """Works off one batch at a time."""
+    """Works off one request at a time."""
 
     def __init__(self, control: Connection) -> None:
         self._control = control
-        self._pool = _random_pool()
+        self._pool = random_pool()
+        self._family = Family(control)
+        self._references = References()
+        self._usual = UsualSpeed()
+        self._calibration: Calibration | None = None
+        self._calibrated_for: tuple[str, int] | None = None
 
     def serve(self) -> None:
         while True:
             try:
-                request = self._control.recv()
+                request: Request = self._control.recv()
             except EOFError:
                 return
-            options, candidates, rounds = request
-            if not self._batch(options, candidates, rounds):
-                return
+            self._prepare(request)
+            waiting = list(request.candidates)
+            while waiting:
+                part, waiting = waiting[:_PARKED_LIMIT], waiting[_PARKED_LIMIT:]
+                try:
+                    if not self._work_off(part, request):
+                        return
+                finally:
+                    self._family.end_all()
 
-    def _batch(self, options: MeasureOptions, candidates: list[Candidate], rounds: int) -> bool:
-        """Builds and measures all candidates; False when the tuner has gone away."""
-        waiting = list(reversed(candidates))
-        while waiting:
-            part = [waiting.pop() for _ in range(min(_PARKED_LIMIT, len(waiting)))]
-            if not self._part(options, part, rounds):
+    def _prepare(self, request: Request) -> None:
+        options = request.options
+        for seconds in request.calibrations:
+            self._usual.note(seconds)
+        kind = (options.target, options.threads)
+        if not options.noise_guard or options.device != "cpu":
+            self._calibration, self._calibrated_for = None, None
+        elif self._calibrated_for != kind:
+            self._calibration, self._calibrated_for = Calibration(*kind), kind
+
+    def _work_off(self, candidates: Sequence[Candidate], request: Request) -> bool:
+        """Builds and measures candidates; False when the tuner has gone away."""
+        options = request.options
+        to_start = [(candidate, False) for candidate in reversed(candidates)]
+        for candidate in candidates:
+            workload = candidate.workload_json
+            if workload is not None and self._references.make_room(
+                workload, candidate.unscheduled_arguments
+            ):
+                to_start.append((candidate, True))
+        building: list[_Job] = []
+        parked: list[_Job] = []
+        running: list[_Job] = []
+        best: dict[str | None, float] = {}
+        while to_start or building or parked or running:
+            while to_start and len(building) < options.jobs:
+                building.append(self._start(options, *to_start.pop()))
+            if not to_start and not building and not running:
+                # In the batch's order, not in that of the builds: the same each time.
+                job = min(parked, key=lambda job: (job.rounds, job.candidate.key))
+                parked.remove(job)
+                running.append(job)
+                self._order_measurement(job, request, best)
+            active = building + running
+            limit = min(job.deadline for job in active) - time.monotonic()
+            ready = wait(
+                [self._control, *(job.process.connection for job in active)], max(limit, 0.0)
+            )
+            if self._control in ready:
+                # A request is answered before the next is sent: this is the socket closing.
                 return False
+            for job in active:
+                if job.process.connection in ready:
+                    message = job.process.receive()
+                elif time.monotonic() >= job.deadline:
+                    message = ("late",)
+                else:
+                    continue
+                at = building if job in building else running
+                if self._take(job, message, request, best):
+                    continue
+                at.remove(job)
+                if job.stage == "parked":
+                    parked.append(job)
         return True
 
-    def _part(self, options: MeasureOptions, candidates: list[Candidate], rounds: int) -> bool:
-        to_build = list(reversed(candidates))
-        building: list[_Child] = []
-        built: list[_Child] = []
-        running: list[_Child] = []
-        try:
-            while to_build or building or built or running:
-                while to_build and len(building) < options.jobs:
-                    building.append(self._fork(options, to_build.pop()))
-                if not to_build and not building and not running:
-                    # In the batch's order, not in that of the builds: the same each time.
-                    child = min(built, key=lambda child: (child.rounds, child.candidate.key))
-                    built.remove(child)
-                    child.run_started = time.monotonic()
-                    child.deadline = child.run_started + options.run_timeout_s
-                    if not _tell(child):
-                        self._report(self._dead(child))
-                        continue
-                    running.append(child)
-                active = building + running
-                limit = min(child.deadline for child in active) - time.monotonic()
-                ready = wait(
-                    [self._control, *(child.connection for child in active)],
-                    timeout=max(limit, 0.0),
-                )
-                if self._control in ready:
-                    # A batch is answered before the next is sent: this is the socket closing.
-                    return False
-                now = time.monotonic()
-                for child in active:
-                    if child.connection in ready:
-                        message = _receive(child)
-                        if message is not None and message[0] == "built":
-                            child.build_s = now - child.started
-                            building.remove(child)
-                            built.append(child)
-                            continue
-                        if message is not None and message[0] == "measured":
-                            child.samples += tuple(message[1])
-                            child.rounds += 1
-                            if child.rounds < rounds:
-                                # To the end of the queue: the candidates take turns.
-                                running.remove(child)
-                                child.run_started = 0.0
-                                built.append(child)
-                                continue
-                        outcome = (
-                            self._dead(child) if message is None else _finished(child, message)
-                        )
-                    elif now >= child.deadline:
-                        outcome = _timed_out(child, options)
-                    else:
-                        continue
-                    (running if child.running else building).remove(child)
-                    _end(child)
-                    self._report(outcome)
-            return True
-        finally:
-            for child in building + built + running:
-                _end(child)
+    def _start(self, options: MeasureOptions, candidate: Candidate, reference: bool) -> _Job:
+        life = reference_main if reference else candidate_main
+        shared = Shared(
+            self._pool, self._calibration, self._references.memory(candidate.workload_json)
+        )
+        limit_s = _REFERENCE_LIMIT_S if reference else options.build_timeout_s
+        process = self._family.fork(
+            lambda connection, parent: life(connection, parent, options, candidate, shared)
+        )
+        return _Job(candidate, process, time.monotonic() + limit_s, reference)
 
-    def _fork(self, options: MeasureOptions, candidate: Candidate) -> _Child:
-        import socket
-
-        mine, theirs = socket.socketpair()
-        started = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            mine.close()
-            self._control.close()
-            _child_main(Connection(theirs.detach()), options, candidate, self._pool)
-        theirs.close()
-        return _Child(
-            candidate,
-            pid,
-            Connection(mine.detach()),
-            started,
-            started + options.build_timeout_s,
+    def _order_measurement(
+        self, job: _Job, request: Request, best: dict[str | None, float]
+    ) -> None:
+        job.enter("running", request.options.run_timeout_s)
+        job.process.tell(
+            "measure",
+            MeasureOrder(_best(job, best), self._usual.seconds, once=request.rounds > 1),
         )
 
-    def _dead(self, child: _Child) -> Outcome:
-        _, status = os.waitpid(child.pid, 0)
-        child.pid = 0
-        stage = "running" if child.running else "building"
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            name = signal.Signals(number).name
-            # Nobody but the kernel's memory killer sends SIGKILL to a child that is in time.
-            kind = FailureKind.OUT_OF_MEMORY if number == signal.SIGKILL else FailureKind.CRASH
-            text = f"{name} while {stage}"
-            if number == signal.SIGILL:
-                text += ": the target has instructions that this CPU does not"
-        else:
-            kind = FailureKind.CRASH
-            text = f"exit status {os.WEXITSTATUS(status)} while {stage}"
-        return _outcome(child, kind, text)
+    def _take(
+        self,
+        job: _Job,
+        message: tuple[Any, ...] | None,
+        request: Request,
+        best: dict[str | None, float],
+    ) -> bool:
+        """Takes a message in; True when the job goes on with what it is doing.
 
-    def _report(self, outcome: Outcome) -> None:
-        self._control.send(outcome)
-
-
-def _random_pool() -> np.ndarray:
-    """Random floats in [0.1, 1.1), shared with every child: no denormals, no overflow."""
-    import numpy as np
-
-    pool: np.ndarray = np.random.default_rng(0).random(_POOL_FLOATS, dtype=np.float32)
-    pool += np.float32(0.1)
-    return pool
-
-
-def _tell(child: _Child) -> bool:
-    try:
-        child.connection.send("go")
-    except OSError:
+        Otherwise it is parked, or done with: then its outcome has been sent.
+        """
+        options = request.options
+        if job.reference:
+            self._take_reference(job, message)
+            return False
+        kind: FailureKind | None = None
+        text = ""
+        if message is None:
+            kind, text = self._family.death(job.process, job.stage)
+        elif message[0] == "late":
+            kind, text = _late(job, options)
+        elif message[0] == "failed":
+            kind, text = _failed(job, str(message[1]))
+        elif message[0] == "built":
+            job.enter("parked", math.inf)
+            return False
+        elif message[0] == "measured":
+            self._add(job, message[1], options)
+            job.rounds += 1
+            if job.rounds < request.rounds:
+                # To the end of the queue: the candidates take turns.
+                job.enter("parked", math.inf)
+                return False
+            if self._order_check(job, request, best):
+                return True
+        elif message[1]:
+            kind, text = FailureKind.WRONG_OUTPUT, message[1]
+        if kind is None:
+            best[job.candidate.workload_json] = min(job.seconds, _best(job, best))
+        self._send(job, kind, text or job.remark, options)
         return False
-    return True
+
+    def _add(self, job: _Job, readings: Sequence[Reading], options: MeasureOptions) -> None:
+        for reading in readings:
+            if reading.calibration_s is not None:
+                self._usual.note(reading.calibration_s)
+        job.readings.extend(readings)
+        if options.noise_guard:
+            job.seconds = corrected_seconds(job.readings, self._usual.seconds)
+        else:
+            job.seconds = mean(tuple(s for reading in job.readings for s in reading.samples))
+
+    def _order_check(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+        """Has the candidate's outputs compared if it leads; False when that is not to be."""
+        workload = job.candidate.workload_json
+        if workload is None or (request.rounds == 1 and job.seconds >= _best(job, best)):
+            return False
+        expected = self._references.get(workload)
+        if isinstance(expected, str):
+            job.remark = f"the outputs were not compared: {expected}"
+            return False
+        job.enter("being checked", request.options.run_timeout_s)
+        job.process.tell("check", expected)
+        return True
+
+    def _take_reference(self, job: _Job, message: tuple[Any, ...] | None) -> None:
+        found: Expected | str
+        if message is None:
+            found = self._family.death(job.process, "the unscheduled function ran")[1]
+        elif message[0] == "late":
+            found = f"the unscheduled function takes longer than {_REFERENCE_LIMIT_S:g} s"
+        elif message[0] == "failed":
+            found = str(message[1])
+        else:
+            found = message[1]
+        self._family.end(job.process)
+        assert job.candidate.workload_json is not None
+        self._references.note(
+            job.candidate.workload_json, found, job.candidate.unscheduled_arguments
+        )
+
+    def _send(
+        self, job: _Job, kind: FailureKind | None, text: str, options: MeasureOptions
+    ) -> None:
+        job.enter("done", math.inf)
+        # Who has heard of an outcome may rely on nothing being left of its candidate.
+        self._family.end(job.process)
+        samples = tuple(s for reading in job.readings for s in reading.samples)
+        calibrations = [r.calibration_s for r in job.readings if r.calibration_s is not None]
+        good = kind is None
+        self._control.send(
+            Outcome(
+                key=job.candidate.key,
+                run_seconds=samples if good else None,
+                failure=kind,
+                text=text[:_TEXT_LIMIT],
+                build_s=job.build_s,
+                run_s=job.run_s,
+                calibration_s=quiet_level(calibrations) if calibrations and good else None,
+                slowdown=mean(samples) / job.seconds if good and options.noise_guard else None,
+            )
+        )
 
 
-def _receive(child: _Child) -> tuple[Any, ...] | None:
-    try:
-        message: tuple[Any, ...] = child.connection.recv()
-    except (EOFError, OSError):
-        return None
-    return message
+def _best(job: _Job, best: dict[str | None, float]) -> float:
+    """Seconds of the fastest candidate of the job's workload so far, infinite without one."""
+    known = job.candidate.best_s
+    return min(
+        math.inf if known is None else known, best.get(job.candidate.workload_json, math.inf)
+    )
 
 
-def _finished(child: _Child, message: tuple[Any, ...]) -> Outcome:
-    if message[0] == "measured":
-        return _outcome(child, None, "", run_seconds=child.samples)
-    text = str(message[1])
+def _failed(job: _Job, text: str) -> tuple[FailureKind, str]:
     if "bad_alloc" in text or "MemoryError" in text or "Cannot allocate memory" in text:
-        kind = FailureKind.OUT_OF_MEMORY
-    else:
-        kind = FailureKind.RUN_ERROR if child.running else FailureKind.BUILD_ERROR
-    return _outcome(child, kind, text)
+        return FailureKind.OUT_OF_MEMORY, text
+    return (FailureKind.BUILD_ERROR if job.stage == "building" else FailureKind.RUN_ERROR), text
 
 
-def _timed_out(child: _Child, options: MeasureOptions) -> Outcome:
-    if child.running:
-        return _outcome(
-            child, FailureKind.RUN_TIMEOUT, f"not measured within {options.run_timeout_s:g} s"
-        )
-    return _outcome(
-        child, FailureKind.BUILD_TIMEOUT, f"not built within {options.build_timeout_s:g} s"
-    )
-
-
-def _outcome(
-    child: _Child,
-    failure: FailureKind | None,
-    text: str,
-    run_seconds: tuple[float, ...] | None = None,
-) -> Outcome:
-    now = time.monotonic()
-    return Outcome(
-        key=child.candidate.key,
-        run_seconds=run_seconds,
-        failure=failure,
-        text=text[:_TEXT_LIMIT],
-        build_s=child.build_s or now - child.started,
-        run_s=now - child.run_started if child.running else 0.0,
-    )
-
-
-def _end(child: _Child) -> None:
-    """Ends a child's process group and collects it."""
-    child.connection.close()
-    if not child.pid:
-        return
-    for kill, target in ((os.killpg, child.pid), (os.kill, child.pid)):
-        try:
-            kill(target, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    os.waitpid(child.pid, 0)
-    child.pid = 0
-
-
-def _child_main(
-    connection: Connection, options: MeasureOptions, candidate: Candidate, pool: np.ndarray
-) -> NoReturn:
-    """The life of a candidate's process; never returns."""
-    try:
-        os.setsid()
-        _die_with_parent()
-        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
-        # A crash is an expected outcome; its core file is of no use to anyone.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        try:
-            function = _build(candidate, options)
-            connection.send(("built",))
-            while True:
-                connection.recv()
-                connection.send(("measured", _measure(function, candidate, options, pool)))
-        except BaseException as error:  # noqa: BLE001 - a failed candidate is data
-            text = str(error).strip() or type(error).__name__
-            if isinstance(error, MemoryError):
-                text = f"MemoryError: {text}"
-            connection.send(("failed", _last_lines(text)))
-    finally:
-        # Not sys.exit: nothing of the server's may be flushed or finalised twice.
-        os._exit(0)
-
-
-def _last_lines(text: str) -> str:
-    """The message of a TVM error without the C++ backtrace in front of it."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-6:])
-
-
-def _build(candidate: Candidate, options: MeasureOptions) -> Any:
-    import json
-
-    import tvm
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-    module = tvm.ir.load_json(candidate.module_json)
-    target = tvm.target.Target(json.loads(options.target))
-    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-    library = tvm.tirx.build(module, target)
-    # LLVM compiles at the first look-up: now, several candidates at a time and within the build's
-    # limit, rather than in the time and the quiet that measuring needs.
-    library["main"]
-    return library
-
-
-def _measure(
-    function: Any, candidate: Candidate, options: MeasureOptions, pool: np.ndarray
-) -> list[float]:
-    """Seconds of one call in each sample."""
-    import tvm
-
-    device = tvm.runtime.device(options.device, 0)
-    tensors = [_tensor(argument, device, pool) for argument in candidate.arguments]
-    flush = "cache_flush_cpu_non_first_arg" if options.cache_flush else ""
-
-    def sample(number: int, repeat: int) -> list[float]:
-        evaluator = function.time_evaluator(
-            "main", device, number=number, repeat=repeat, f_preproc=flush
-        )
-        return [float(seconds) for seconds in evaluator(*tensors).results]
-
-    first = sample(1, 1)
-    if first[0] > candidate.slow_s:
-        return first
-    number = max(1, math.ceil(options.min_repeat_ms / 1000 / max(first[0], 1e-7)))
-    return sample(1 if options.cache_flush else number, options.repeat)
-
-
-def _tensor(argument: TensorArgument, device: Any, pool: np.ndarray) -> Any:
-    import numpy as np
-    import tvm
-
-    if argument.dtype in ("float32", "float16", "float64"):
-        size = math.prod(argument.shape)
-        values = pool[:size] if size <= pool.size else np.resize(pool, size)
-        array = values.reshape(argument.shape).astype(argument.dtype)
-    else:
-        # Index tensors: zero is a valid position in whatever they look up.
-        array = np.zeros(argument.shape, argument.dtype)
-    return tvm.runtime.tensor(array, device)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _late(job: _Job, options: MeasureOptions) -> tuple[FailureKind, str]:
+    if job.stage == "building":
+        return FailureKind.BUILD_TIMEOUT, f"not built within {options.build_timeout_s:g} s"
+    return FailureKind.RUN_TIMEOUT, f"not measured within {options.run_timeout_s:g} s"
 
 
 def main() -> None:
@@ -355,6 +315,7 @@ def main() -> None:
 
     # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adopt_orphans()
     control = Connection(int(sys.argv[1]))
     require_tvm()
     import tvm.s_tir.transform  # noqa: F401

@@ -1,0 +1,82 @@
+"""The noise guard's arithmetic, and that its kernel runs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import wild_kernels as wild
+
+from tunekit.search.engine import TrialEngine
+from tunekit.search.noise import Reading, UsualSpeed, corrected_seconds, quiet_level
+from tunekit.search.trial import MeasureOptions, Outcome
+from tunekit.target import ResolvedTarget
+
+
+def test_the_fastest_fifth_of_the_samples_counts() -> None:
+    assert quiet_level([9.0, 1.0, 7.0, 3.0, 8.0, 9.0, 9.0, 9.0, 9.0, 9.0]) == 2.0
+    assert quiet_level([5.0, 4.0]) == 4.0
+
+
+def test_a_reading_on_a_slow_host_is_corrected_by_how_slow_it_was() -> None:
+    assert corrected_seconds([Reading((6.0,), calibration_s=3.0)], usual_s=1.5) == 3.0
+
+
+def test_a_host_that_is_hardly_slower_than_usual_corrects_nothing() -> None:
+    assert corrected_seconds([Reading((6.0,), calibration_s=1.05)], usual_s=1.0) == 6.0
+    assert corrected_seconds([Reading((6.0,), calibration_s=0.5)], usual_s=1.0) == 6.0
+
+
+def test_the_least_disturbed_readings_count() -> None:
+    readings = [
+        Reading((1.0,), calibration_s=4.0),
+        Reading((5.0,), calibration_s=1.0),
+        Reading((4.0,), calibration_s=1.02),
+    ]
+    assert corrected_seconds(readings, usual_s=1.0) == 4.0
+
+
+def test_without_calibration_the_quiet_level_stands() -> None:
+    assert corrected_seconds([Reading((6.0, 5.0))], usual_s=None) == 5.0
+    assert corrected_seconds([Reading((6.0, 5.0), calibration_s=2.0)], usual_s=None) == 5.0
+
+
+def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:
+    usual = UsualSpeed()
+    assert usual.seconds is None
+    usual.note(3.0)
+    assert usual.seconds == 3.0
+    for seconds in [0.1, *[1.0] * 50, *[4.0] * 50]:
+        usual.note(seconds)
+    assert usual.seconds == 1.0
+
+
+@pytest.fixture(scope="module")
+def options(native: ResolvedTarget) -> MeasureOptions:
+    return MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, False, 2 << 30)
+
+
+def _measure(options: MeasureOptions, *numbers: int) -> list[Outcome]:
+    candidates = [wild.candidate(key, wild.good(number)) for key, number in enumerate(numbers)]
+    with TrialEngine(options) as engine:
+        return sorted(engine.measure(candidates), key=lambda outcome: outcome.key)
+
+
+def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
+    options: MeasureOptions,
+) -> None:
+    for outcome in _measure(options, 1, 2):
+        assert outcome.run_seconds is not None
+        assert len(outcome.run_seconds) >= options.repeat
+        assert outcome.calibration_s is not None
+        assert outcome.slowdown is not None
+        assert outcome.seconds is not None
+        mean_s = math.fsum(outcome.run_seconds) / len(outcome.run_seconds)
+        assert math.isclose(outcome.seconds * outcome.slowdown, mean_s)
+
+
+def test_equal_candidates_of_a_batch_are_measured_once(options: MeasureOptions) -> None:
+    one, other, same = _measure(options, 1, 2, 1)
+    assert [outcome.key for outcome in (one, other, same)] == [0, 1, 2]
+    assert one.run_seconds == same.run_seconds
+    assert one.run_seconds != other.run_seconds

@@ -1,0 +1,170 @@
+"""The noise guard: what is known of a candidate's speed when the host's own speed is not constant.
+
+Other processes take the cores in slices of milliseconds, the hypervisor takes them or lowers their
+clock for seconds. Against the first helps to take many short samples and to believe the fastest of
+them: noise only ever adds time. Against the second helps a calibration kernel, timed just before
+and just after the samples: where it is slower than at the best of times, the candidate is measured
+again a little later, and what then is still slow is divided by how slow it was.
+
+How much each of these is worth is measured by `benchmarks/noise_guard.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+# Of the samples, those that count as undisturbed.
+_QUIET_SHARE = 0.2
+# Vector accumulators of the calibration kernel, enough to hide the latency of additions and few
+# enough for 16 registers; floats in each, chained multiply-adds, floats streamed by each thread.
+_ACCUMULATORS = 8
+_LANES = 8
+_STEPS = 100_000
+_STREAM_FLOATS = 1 << 19
+# Below this ratio a slow host cannot be told from the calibration's own scatter.
+_DISCERNIBLE = 1.1
+# Runs of the calibration kernel in front of the samples, and as many behind; about 0.4 ms each.
+_RUNS = 6
+# Host levels remembered, and the share of them that is taken for its usual self.
+_REMEMBERED = 512
+_USUAL_SHARE = 0.1
+
+
+def quiet_level(samples: Sequence[float]) -> float:
+    """The mean of the fastest fifth of the samples, at least of one: what was least disturbed."""
+    count = max(1, int(len(samples) * _QUIET_SHARE))
+    return math.fsum(sorted(samples)[:count]) / count
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One measurement: raw seconds of each sample, and of the calibration beside them.
+
+    Attributes:
+        samples: seconds of each, in the order taken.
+        calibration_s: the calibration kernel's quiet level meanwhile, None without the guard.
+    """
+
+    samples: tuple[float, ...]
+    calibration_s: float | None = None
+
+    def level(self, usual_s: float | None) -> float:
+        """How many times slower than usual the host was; 1 where that cannot be told from 1."""
+        if self.calibration_s is None or not usual_s:
+            return 1.0
+        ratio = self.calibration_s / usual_s
+        return ratio if ratio > _DISCERNIBLE else 1.0
+
+
+def corrected_seconds(readings: Sequence[Reading], usual_s: float | None) -> float:
+    """What a candidate takes on this host at its usual speed, by its least disturbed readings.
+
+    Args:
+        readings: at least one.
+        usual_s: the calibration kernel's usual seconds.
+    """
+    least = min(reading.level(usual_s) for reading in readings)
+    return min(
+        quiet_level(reading.samples) / reading.level(usual_s)
+        for reading in readings
+        if reading.level(usual_s) <= _DISCERNIBLE * least
+    )
+
+
+class UsualSpeed:
+    """The host's usual speed by the calibrations seen so far.
+
+    The usual speed is a low quantile and not the minimum: processors run faster for moments.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def note(self, calibration_s: float) -> None:
+        """Takes one more calibration into account; seconds."""
+        self._seen.append(calibration_s)
+
+    @property
+    def seconds(self) -> float | None:
+        """The calibration kernel's usual seconds, None before the first calibration."""
+        if not self._seen:
+            return None
+        count = max(1, int(len(self._seen) * _USUAL_SHARE))
+        return sorted(self._seen)[count // 2]
+
+
+class Calibration:
+    """The calibration kernel: on every thread chained multiply-adds, then a stream from memory.
+
+    Built before the process forks, run in the children: running it starts TVM's threads.
+    """
+
+    def __init__(self, target: str, threads: int) -> None:
+        import json
+
+        import numpy as np
+        import tvm
+
+        self._device = tvm.cpu()
+        self._library = tvm.tirx.build(
+            calibration_module(threads), tvm.target.Target(json.loads(target))
+        )
+        self._library["main"]
+        self._arguments = [
+            tvm.runtime.tensor(np.full(size, 0.5, "float32"), self._device)
+            for size in (_LANES, threads * _STREAM_FLOATS, threads * _ACCUMULATORS * _LANES)
+        ]
+
+    def time(self) -> list[float]:
+        """Seconds of a few runs."""
+        evaluator: Any = self._library.time_evaluator("main", self._device, number=1, repeat=_RUNS)
+        return [float(seconds) for seconds in evaluator(*self._arguments).results]
+
+
+def calibration_module(threads: int) -> IRModule:
+    """The kernel's TIR: half of its time goes into arithmetic, half into memory."""
+    import tvm
+    from tvm.script import tirx as T
+
+    n, lanes, steps, floats = _ACCUMULATORS, _LANES, _STEPS, _STREAM_FLOATS
+    every = n * lanes
+
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def main(  # type: ignore[no-untyped-def]
+        factor: T.Buffer((lanes,), "float32"),  # type: ignore[valid-type]
+        stream: T.Buffer((threads * floats,), "float32"),  # type: ignore[valid-type]
+        result: T.Buffer((threads * every,), "float32"),  # type: ignore[valid-type]
+    ):
+        T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+        for thread in T.parallel(threads):
+            with T.sblock("calibration"):
+                at = T.axis.spatial(threads, thread)
+                total = T.sblock_alloc_buffer((every,), "float32")
+                for j in T.unroll(n):
+                    for lane in T.vectorized(lanes):
+                        total[j * lanes + lane] = factor[lane]
+                for _step in range(steps):
+                    for j in T.unroll(n):
+                        for lane in T.vectorized(lanes):
+                            total[j * lanes + lane] = (
+                                total[j * lanes + lane] * factor[lane] + factor[lane]
+                            )
+                for i in range(floats // every):
+                    for j in T.unroll(n):
+                        for lane in T.vectorized(lanes):
+                            total[j * lanes + lane] = (
+                                total[j * lanes + lane]
+                                + stream[at * floats + (i * n + j) * lanes + lane]
+                            )
+                for j in T.unroll(n):
+                    for lane in T.vectorized(lanes):
+                        result[(at * n + j) * lanes + lane] = total[j * lanes + lane]
+
+    return tvm.IRModule({"main": main})
