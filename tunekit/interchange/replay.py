@@ -7,12 +7,9 @@ that dies or hangs costs the record it was at, and another child goes on behind 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import resource
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,12 +18,12 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.toolchain import require_tvm
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-_PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 300
 _REWRITE = "meta_schedule.layout_rewrite_preproc"
 _PRELOADED = ["tvm", "tvm.s_tir.meta_schedule", "tunekit.search.metaschedule"]
@@ -237,10 +234,9 @@ def _end(process: ForkServerProcess, connection: Connection) -> None:
 def _serve(connection: Connection) -> None:
     """The life of a child: strands in, outcomes out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        # The server that forks goes with whoever started it, and this process with the server.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    leave_no_core()
+    # The server that forks goes with whoever started it, and this process with the server.
+    die_with_parent()
     # TVM prints backtraces of its own; what is wrong is told by whoever asked.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

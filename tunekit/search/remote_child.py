@@ -7,14 +7,12 @@ device's server ends the session by itself, at the limit that it was told when i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import math
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +20,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.search.remote_protocol import Linking
 from tunekit.search.remote_tracker import Grant
 from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
 
 PROBE_FLOATS = 16
-_PR_SET_PDEATHSIG = 1
 _EXPIRED = "RPCSessionTimeoutError"
 
 
@@ -105,11 +103,8 @@ def end(pid: int) -> None:
 def _live(connection: Connection, job: Callable[[Connection], None], parent: int) -> NoReturn:
     try:
         os.setsid()
-        if sys.platform == "linux":
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # It died before the line above.
-                os._exit(1)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        die_with_parent(parent)
+        leave_no_core()
         job(connection)
     except BrokenPipeError:
         pass
