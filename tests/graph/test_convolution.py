@@ -153,7 +153,7 @@ def test_which_convolutions_are_blocked(
 
 
 def _operators(module: Any) -> set[str]:
-    from tunekit.graph.rewrite import bindings_of, operator_name
+    from tunekit.models.reading import bindings_of, operator_name
 
     return {
         operator_name(value).removeprefix("nn.") for _, value in bindings_of(module["main"]) or ()

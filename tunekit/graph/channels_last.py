@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunekit.graph.rewrite import (
-    bindings_of,
-    constant_value,
-    operator_name,
-    rebuild,
-    static_shape,
-    substitute,
-)
+from tunekit.graph.rewrite import rebuild, substitute
+from tunekit.models.reading import bindings_of, constant_value, operator_name, static_shape
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

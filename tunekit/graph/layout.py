@@ -19,14 +19,8 @@ from tunekit.graph.algorithms import Choice, Place, Site, alternatives
 from tunekit.graph.channels_last import to_channels_last
 from tunekit.graph.convolution import ConvolutionShape, from_blocked, to_blocked
 from tunekit.graph.kernels import blocked_kernel
-from tunekit.graph.rewrite import (
-    bindings_of,
-    constant_value,
-    operator_name,
-    rebuild,
-    static_shape,
-    substitute,
-)
+from tunekit.graph.rewrite import rebuild, substitute
+from tunekit.models.reading import bindings_of, constant_value, operator_name, static_shape
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -12,35 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import relax
-from tvm.ir import GenericConst, Op
+
+from tunekit.models.reading import constant_value, operator_name
 
 Array = npt.NDArray[Any]
 
 _GROWTH_LIMIT_BYTES = 1 << 16
-
-
-def operator_name(expr: Any) -> str:
-    """``nn.conv2d`` for a call of the Relax operator of that name, "" for anything else."""
-    if isinstance(expr, relax.Call) and isinstance(expr.op, Op):
-        return str(expr.op.name).removeprefix("relax.")
-    return ""
-
-
-def array_of(expr: Any) -> Array | None:
-    """The array of a constant, None for anything else."""
-    if not isinstance(expr, GenericConst) or not hasattr(expr.value, "numpy"):
-        return None
-    array: Array = expr.value.numpy()
-    return array
-
-
-def static_shape(expr: Any) -> tuple[int, ...] | None:
-    """The shape of a tensor expression where all of it is known."""
-    shape = getattr(getattr(expr, "ty", None), "shape", None)
-    values = getattr(shape, "values", None)
-    if values is None or not all(hasattr(extent, "value") for extent in values):
-        return None
-    return tuple(int(extent.value) for extent in values)
 
 
 def evaluate(call: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
@@ -52,7 +29,7 @@ def evaluate(call: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
     fold = _FOLDS.get(operator_name(call))
     if fold is None:
         return None
-    tensors = [array_of(argument) for argument in call.args if not _is_shape(argument)]
+    tensors = [constant_value(argument) for argument in call.args if not _is_shape(argument)]
     arrays = [array for array in tensors if array is not None]
     if not arrays or len(arrays) < len(tensors):
         return None

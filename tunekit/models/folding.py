@@ -17,7 +17,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tunekit.models.constant_folding import Array, array_of, evaluate, operator_name, static_shape
+from tunekit.models.constant_folding import Array, evaluate
+from tunekit.models.reading import bindings_of, constant_value, operator_name, static_shape
 
 _CONVOLUTIONS = ("nn.conv1d", "nn.conv2d", "nn.conv3d")
 _TRANSPOSED = ("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
@@ -41,7 +42,7 @@ def fold(
     }
     by_name = dict(zip(names, renamed.values(), strict=True))
     parameters = [by_name[name] for name in order or names]
-    bindings = _bindings(function)
+    bindings = bindings_of(function)
     if bindings is None:
         return _renamed(module, renamed, parameters)
     walk = _Walk(renamed, _uses(bindings, function.body.body))
@@ -69,7 +70,7 @@ class _Walk:
     def visit(self, var: Any, value: Any) -> None:
         expr = self.substituted(value)
         result = self._simplified(var, value, expr)
-        if isinstance(result, relax.Var | relax.Tuple) or array_of(result) is not None:
+        if isinstance(result, relax.Var | relax.Tuple) or constant_value(result) is not None:
             if isinstance(result, relax.Var):
                 self.uses[result] += self.old_uses[var]
             self.known[var] = result
@@ -111,7 +112,7 @@ class _Walk:
     def _normalization(self, var: Any, call: Any) -> Any:
         """Put each result of a batch_norm on constants in its place; the call where it cannot."""
         data, *parts = call.args
-        arrays = [array_of(part) for part in parts]
+        arrays = [constant_value(part) for part in parts]
         data_shape = static_shape(data)
         if any(array is None for array in arrays) or data_shape is None:
             return call
@@ -132,9 +133,9 @@ class _Walk:
 
     def _scale_or_shift(self, name: str, call: Any, shape: tuple[int, ...]) -> Any:
         left, right = call.args
-        if array_of(left) is not None and name in ("add", "multiply"):
+        if constant_value(left) is not None and name in ("add", "multiply"):
             left, right = right, left
-        constant, data_shape = array_of(right), static_shape(left)
+        constant, data_shape = constant_value(right), static_shape(left)
         if constant is None or data_shape != shape or str(constant.dtype) not in _FOLDED_DTYPES:
             return call
         found = self._weighted(left)
@@ -171,7 +172,7 @@ class _Walk:
         if bias is not None:
             shift = shift + scale * bias
         if np.any(scale != 1):
-            weights = array_of(call.args[1])
+            weights = constant_value(call.args[1])
             assert weights is not None
             scaled_weights = _scaled_weights(call, weights.astype(np.float64), scale)
             arguments = [call.args[0], relax.const(scaled_weights.astype(weights.dtype))]
@@ -190,9 +191,9 @@ class _Walk:
         bias: Array | None = None
         if operator_name(value) == "add":
             left, right = value.args
-            if array_of(left) is not None:
+            if constant_value(left) is not None:
                 left, right = right, left
-            constant, shape = array_of(right), static_shape(left)
+            constant, shape = constant_value(right), static_shape(left)
             inner = self._single(left)
             if constant is None or shape is None or not self._is_foldable(inner):
                 return None
@@ -213,7 +214,7 @@ class _Walk:
         name = operator_name(call)
         if name not in (*_CONVOLUTIONS, *_TRANSPOSED, "matmul"):
             return False
-        weights = array_of(call.args[1])
+        weights = constant_value(call.args[1])
         if weights is None or str(weights.dtype) not in _FOLDED_DTYPES:
             return False
         if name == "matmul":
@@ -255,19 +256,6 @@ def _channel_vector(constant: Array, axis: int, shape: tuple[int, ...]) -> Array
         return None
     vector: Array = np.broadcast_to(constant.reshape(-1), (shape[axis],)).copy()
     return vector
-
-
-def _bindings(function: Any) -> list[tuple[Any, Any]] | None:
-    """The bindings in order, None where there is control flow."""
-    pairs = []
-    for block in function.body.blocks:
-        for binding in block.bindings:
-            if not isinstance(binding, relax.VarBinding):
-                return None
-            if isinstance(binding.value, relax.If | relax.Function | relax.SeqExpr):
-                return None
-            pairs.append((binding.var, binding.value))
-    return pairs
 
 
 def _uses(bindings: list[tuple[Any, Any]], result: Any) -> Counter[Any]:
