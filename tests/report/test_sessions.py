@@ -95,7 +95,6 @@ def _account(**changes: object) -> SessionAccount:
             FailureExample(FailureKind.CRASH, 2, "fused_conv2d", "SIGILL: [illegal]\nTraceback")
         ],
         known_s={3: 5e-4},
-        alternatives={},
         host={"cpu_name": "AMD EPYC", "cores": 2},
         toolchain={"apache-tvm": "0.27"},
         libraries=[CompiledLibrary("/a/model.so", _THEN)],

@@ -157,12 +157,14 @@ class NewWorkload:
 
 @dataclass(frozen=True)
 class NewTask:
-    """`weight` is how often the workload runs in one inference, `flops` what one run computes."""
+    """`weight` is how often the workload runs in one inference, `flops` what one run computes,
+    `place` ("ALGORITHM SITE") what it competes for with other tasks of the model, if it does."""
 
     workload: NewWorkload
     name: str
     weight: float
     flops: float | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ class TaskSummary:
     structural_hash: str
     weight: float
     flops: float | None
+    place: str | None
     trials: int
     failures: dict[FailureKind, int]
     best_s: float | None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from tunekit import rivals
 from tunekit.catalogue import lookup, schema, sessions, trials
 from tunekit.catalogue.entries import FailureKind, SessionInfo, SessionState, TaskSummary
 from tunekit.errors import CatalogueError
 
 _sessions = schema.Session
 _trials = schema.Trial
-# The annotation by which a kernel says which convolution it computes and how (graph/algorithms.py),
-# read from the text so that a session is shown without loading TVM.
-_PLACE = re.compile(r'"(direct|winograd\d+) (\d+(?: \d+){4})"')
-
 
 @dataclass(frozen=True)
 class OutcomePoint:
@@ -59,8 +54,6 @@ class SessionAccount:
         failures: by kind, the most frequent first.
         known_s: best seconds of a call by task, where other sessions had measured the workload
             before this one began, under the same conditions.
-        alternatives: (site, algorithm) by task, of kernels that compute a convolution for which
-            there is a choice.
         host: what the machine was.
         toolchain: versions by distribution.
         libraries: compiled from it, newest first.
@@ -71,7 +64,6 @@ class SessionAccount:
     outcomes: list[OutcomePoint]
     failures: list[FailureExample]
     known_s: dict[int, float]
-    alternatives: dict[int, tuple[str, str]]
     host: dict[str, Any]
     toolchain: dict[str, str]
     libraries: list[CompiledLibrary]
@@ -79,15 +71,18 @@ class SessionAccount:
     def curve(self) -> list[tuple[int, float]]:
         """Estimated seconds of one run of the model after each trial that improved it.
 
-        Points are (trials done, seconds), from the first moment at which every task had a time;
-        empty where that never came. Of several algorithms for a convolution the fastest counts,
-        and each only once all its kernels have a time.
+        Points are (trials done, seconds), from the first moment at which all that must run had a
+        time; empty where that never came. Of several algorithms for a convolution the fastest
+        counts, and each only once all its kernels have a time.
         """
         best = {task.task_id: self.known_s.get(task.task_id) for task in self.tasks}
         points: list[tuple[int, float]] = []
 
         def note(done: int) -> None:
-            latency_s = self._latency_s(best)
+            seconds = [(task, best[task.task_id]) for task in self.tasks]
+            latency_s = rivals.latency_s(
+                (task.place, None if one is None else task.weight * one) for task, one in seconds
+            )
             if latency_s is not None and not (points and latency_s >= points[-1][1]):
                 points.append((done, latency_s))
 
@@ -98,21 +93,6 @@ class SessionAccount:
                 best[outcome.task_id] = outcome.mean_s
                 note(done)
         return points
-
-    def _latency_s(self, best: dict[int, float | None]) -> float | None:
-        total = 0.0
-        sites: dict[str, dict[str, float]] = {}
-        for task in self.tasks:
-            seconds = best[task.task_id]
-            cost = math.inf if seconds is None else task.weight * seconds
-            if task.task_id in self.alternatives:
-                site, algorithm = self.alternatives[task.task_id]
-                of_site = sites.setdefault(site, {})
-                of_site[algorithm] = of_site.get(algorithm, 0.0) + cost
-            else:
-                total += cost
-        total += sum(min(of_site.values()) for of_site in sites.values())
-        return total if self.tasks and math.isfinite(total) else None
 
 
 def listed(
@@ -205,9 +185,7 @@ def account(connection: Connection, public_id: str) -> SessionAccount:
         .limit(1)
     )
     tasks = connection.execute(
-        select(schema.Task.id, schema.Task.workload_id, schema.Workload.module_json)
-        .join(schema.Workload)
-        .where(schema.Task.session_id == session_id)
+        select(schema.Task.id, schema.Task.workload_id).where(schema.Task.session_id == session_id)
     ).all()
     known = {
         task.id: connection.scalar(best.where(_trials.workload_id == task.workload_id))
@@ -229,11 +207,6 @@ def account(connection: Connection, public_id: str) -> SessionAccount:
         outcomes=[OutcomePoint(task_id, mean_s) for task_id, mean_s in outcomes],
         failures=list(_failures(connection, session_id)),
         known_s={task_id: seconds for task_id, seconds in known.items() if seconds is not None},
-        alternatives={
-            task.id: (place[2], place[1])
-            for task in tasks
-            if (place := _PLACE.search(task.module_json)) is not None
-        },
         host=row.description,
         toolchain=row.versions,
         libraries=[CompiledLibrary(path, created_at) for path, created_at in libraries],

@@ -200,6 +200,7 @@ class Task(Base):
     name: Mapped[str] = mapped_column(Text)
     weight: Mapped[float] = mapped_column(Double)
     flops: Mapped[float | None] = mapped_column(Double)
+    place: Mapped[str | None] = mapped_column(String(128))
 
 
 class Trial(Base):

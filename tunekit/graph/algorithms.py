@@ -65,6 +65,11 @@ class Place:
     site: Site
     algorithm: Algorithm
 
+    def __str__(self) -> str:
+        site = self.site
+        numbers = (site.batch, site.in_channels, site.out_channels, site.height, site.width)
+        return " ".join([self.algorithm, *map(str, numbers)])
+
 
 class Alternative(Protocol):
     """What a choice needs to know of a task."""
@@ -110,9 +115,7 @@ def is_direct(place: Place) -> bool:
 
 def annotate(place: Place) -> dict[str, str]:
     """The annotation of a block that computes `place`."""
-    site = place.site
-    numbers = (site.batch, site.in_channels, site.out_channels, site.height, site.width)
-    return {ANNOTATION: " ".join([place.algorithm, *map(str, numbers)])}
+    return {ANNOTATION: str(place)}
 
 
 def place_of(module: IRModule) -> Place | None:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tunekit.search.rivals import chances
+
 # The share of the expectation that comes from the past gain; Ansor's alpha.
 _PAST_SHARE = 0.3
 _WINDOW_BATCHES = 3
@@ -32,6 +34,7 @@ class TaskState:
         weight: calls in one run of the model.
         flops: floating-point operations of one call.
         bytes: size of the tensors that one call reads and writes.
+        place: the convolution that it computes and how, where other algorithms compete with it.
         ceiling: the most trials it may have.
         trials: trials spent on it.
         known: trials of other sessions whose results it started with.
@@ -44,6 +47,7 @@ class TaskState:
     flops: float
     ceiling: int
     bytes: float = 0.0
+    place: str | None = None
     trials: int = 0
     known: int = 0
     best_s: float | None = None
@@ -64,6 +68,11 @@ class TaskState:
     def latency_s(self) -> float:
         """Seconds of the model's latency that are known to be its."""
         return self.weight * (self.best_s or 0.0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds in one run of the model, None while they are not known."""
+        return None if self.best_s is None else self.latency_s
 
     @property
     def stale_trials(self) -> int:
@@ -129,14 +138,15 @@ def next_task(states: Sequence[TaskState], floor: Floor) -> int | None:
     untried = [i for i in candidates if states[i].evidence == 0]
     if untried:
         return untried[0]
+    chance = chances(states)
     latency_s = sum(state.latency_s for state in states)
-    waiting = [i for i in candidates if floor.missed(states[i], latency_s)]
+    waiting = [i for i in candidates if chance[i] and floor.missed(states[i], latency_s)]
     if waiting:
         return waiting[0]
     if not candidates:
         return None
     peak = Peak.of(states)
-    return max(candidates, key=lambda i: (expected_gain(states[i], peak), -i))
+    return max(candidates, key=lambda i: (chance[i] * expected_gain(states[i], peak), -i))
 
 
 @dataclass(frozen=True)

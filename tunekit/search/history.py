@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit import rivals
 from tunekit.search.allocation import TaskState
 from tunekit.search.task_search import History
 
@@ -61,10 +62,10 @@ def replay(
 
 
 def note(curve: list[tuple[int, float]], done: int, states: Iterable[TaskState]) -> None:
-    """Adds the estimated latency to the curve once every task has a time."""
-    known = list(states)
-    if all(state.best_s is not None for state in known):
-        curve.append((done, sum(state.latency_s for state in known)))
+    """Adds the estimated latency to the curve once all that must run has a time."""
+    latency_s = rivals.latency_s((state.place, state.seconds) for state in states)
+    if latency_s is not None:
+        curve.append((done, latency_s))
 
 
 class Recollection:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tunekit import rivals
 from tunekit.catalogue.entries import FailureKind
 
 #: Trials that a forecast looks ahead.
@@ -19,7 +20,8 @@ Ending = Literal["budget", "seconds", "plateau", "exhausted", "interrupted"]
 
 @dataclass(frozen=True)
 class TaskProgress:
-    """A task as the progress display shows it; `best_s` is seconds of one call."""
+    """A task as the progress display shows it; `best_s` is seconds of one call, `place` the
+    convolution that it competes for, if it does."""
 
     name: str
     weight: float
@@ -28,6 +30,7 @@ class TaskProgress:
     best_s: float | None
     failures: Mapping[FailureKind, int]
     active: bool
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,11 @@ class Progress:
 
     @property
     def latency_s(self) -> float | None:
-        """Estimated seconds of one run of the model, None until every task has a time."""
-        if any(task.best_s is None for task in self.tasks):
-            return None
-        return sum(task.weight * (task.best_s or 0.0) for task in self.tasks)
+        """Estimated seconds of one run of the model, None until all that must run has a time."""
+        return rivals.latency_s(
+            (task.place, None if task.best_s is None else task.weight * task.best_s)
+            for task in self.tasks
+        )
 
     @property
     def trials_per_minute(self) -> float | None:

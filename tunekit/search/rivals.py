@@ -7,12 +7,12 @@ have a chance left: the further behind it is and the more it has been tried, the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tunekit.rivals import site_costs, split
+
 if TYPE_CHECKING:
-    from tunekit.graph.algorithms import Algorithm, Place, Site
     from tunekit.search.allocation import TaskState
 
 # Trials after which an algorithm may be given up at all.
@@ -22,58 +22,23 @@ _FAIR_TRIALS = 8
 _HOPE = 1.0
 
 
-@dataclass(frozen=True)
-class Standings:
-    """How the tasks of a model stand.
-
-    Attributes:
-        latency_s: seconds of one run of the model with the fastest algorithms, as far as times are
-            known.
-        complete: every task that runs then has a time.
-        chances: for each task, from 1 (it runs, or may well come to run) to 0 (another algorithm
-            has won).
-    """
-
-    latency_s: float
-    complete: bool
-    chances: tuple[float, ...]
+def chances(states: Sequence[TaskState]) -> list[float]:
+    """For each task, from 1 (it runs, or may well come to run) to 0 (another algorithm won)."""
+    costs = site_costs((state.place, state.seconds) for state in states)
+    tried: dict[str, int] = {}
+    for state in states:
+        if state.place is not None:
+            tried[state.place] = min(tried.get(state.place, state.evidence), state.evidence)
+    return [
+        1.0 if state.place is None else _chance(costs, state.place, tried[state.place])
+        for state in states
+    ]
 
 
-def standings(states: Sequence[TaskState], places: Sequence[Place | None]) -> Standings:
-    """Where the tasks stand.
-
-    Args:
-        states: of each task.
-        places: of each task, None for those without a rival.
-    """
-    costs: dict[Site, dict[Algorithm, float]] = {}
-    evidence: dict[tuple[Site, Algorithm], int] = {}
-    latency_s = 0.0
-    complete = True
-    for state, place in zip(states, places, strict=True):
-        cost = math.inf if state.best_s is None else state.weight * state.best_s
-        if place is None:
-            complete = complete and state.best_s is not None
-            latency_s += cost if math.isfinite(cost) else 0.0
-            continue
-        of_site = costs.setdefault(place.site, {})
-        of_site[place.algorithm] = of_site.get(place.algorithm, 0.0) + cost
-        key = (place.site, place.algorithm)
-        evidence[key] = min(evidence.get(key, state.evidence), state.evidence)
-    leaders = {site: min(of_site.values()) for site, of_site in costs.items()}
-    for cost in leaders.values():
-        complete = complete and math.isfinite(cost)
-        latency_s += cost if math.isfinite(cost) else 0.0
-    chances = []
-    for place in places:
-        if place is None:
-            chances.append(1.0)
-            continue
-        tried = evidence[(place.site, place.algorithm)]
-        behind = costs[place.site][place.algorithm] / leaders[place.site] - 1
-        if tried < _FAIR_TRIALS or not math.isfinite(behind):
-            # A kernel that never ran is the allocation's matter; it gives up on those.
-            chances.append(1.0)
-        else:
-            chances.append(max(0.0, 1 - behind * tried / (_HOPE * _FAIR_TRIALS)))
-    return Standings(latency_s, complete, tuple(chances))
+def _chance(costs: Mapping[str, Mapping[str, float]], place: str, tried: int) -> float:
+    site, algorithm = split(place)
+    behind = costs[site][algorithm] / min(costs[site].values()) - 1
+    if tried < _FAIR_TRIALS or not math.isfinite(behind):
+        # One that never ran is the allocation's matter: it gives up on those.
+        return 1.0
+    return max(0.0, 1 - behind * tried / (_HOPE * _FAIR_TRIALS))

@@ -116,7 +116,11 @@ class TaskSearch:
         self.task = task
         self.task_id = task_id
         self.state = TaskState(
-            weight=task.weight, flops=task.flops, bytes=task.bytes, ceiling=ceiling
+            weight=task.weight,
+            flops=task.flops,
+            bytes=task.bytes,
+            ceiling=ceiling,
+            place=None if task.place is None else str(task.place),
         )
         self.failures: Counter[FailureKind] = Counter()
         self._clock = clock

@@ -33,6 +33,7 @@ from tunekit.search.progress import (
     TuningResult,
     on_plateau,
 )
+from tunekit.search.rivals import chances
 from tunekit.search.task_search import History, Proposal, TaskSearch
 from tunekit.search.trial import MeasureOptions, Measurer, Outcome
 from tunekit.toolchain import versions
@@ -85,7 +86,8 @@ def new_task(task: Task, preparation: str) -> NewTask:
         preparation=preparation,
         name=task.name,
     )
-    return NewTask(workload, task.name, float(task.weight), task.flops)
+    place = None if task.place is None else str(task.place)
+    return NewTask(workload, task.name, float(task.weight), task.flops, place)
 
 
 class Tuner:
@@ -288,11 +290,12 @@ class Tuner:
     def _finals(self, engine: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
         total = sum(search.state.latency_s for search in self._searches)
-        for search in self._searches:
+        chance = chances([search.state for search in self._searches])
+        for search, hope in zip(self._searches, chance, strict=True):
             if self._stop():
                 return False
             best_s = search.state.best_s
-            if best_s is None or search.state.latency_s < _FINAL_SHARE * total:
+            if best_s is None or not hope or search.state.latency_s < _FINAL_SHARE * total:
                 continue
             records = self._records(search.task, FINALISTS)
             if self._is_settled(search.task, records):
@@ -388,6 +391,7 @@ class Tuner:
                     best_s=search.state.best_s,
                     failures=dict(search.failures),
                     active=search is self._active,
+                    place=search.state.place,
                 )
                 for search in self._searches
             ],

@@ -33,6 +33,7 @@ def upgrade() -> None:
     op.add_column("sessions", sa.Column("seconds", sa.JSON(), nullable=True))
     op.add_column("trials", sa.Column("slowdown", sa.Double(), nullable=True))
     op.add_column("trials", sa.Column("device", sa.String(length=128), nullable=True))
+    op.add_column("tasks", sa.Column("place", sa.String(length=128), nullable=True))
     _identify_workloads_by_content(op.get_bind())
 
 

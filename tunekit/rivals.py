@@ -1,0 +1,54 @@
+"""Kernels of which a library has one or the other: the fastest algorithm of a convolution.
+
+A kernel's place is text, "ALGORITHM SITE": where several algorithms of one site are known, only
+the fastest runs, so a model's latency is not the sum over all that was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+
+def split(place: str) -> tuple[str, str]:
+    """(site, algorithm) of a place."""
+    algorithm, _, site = place.partition(" ")
+    return site, algorithm
+
+
+def site_costs(
+    kernels: Iterable[tuple[str | None, float | None]],
+) -> Mapping[str, Mapping[str, float]]:
+    """Seconds of each algorithm of each site, infinite where one of its kernels has no time.
+
+    Args:
+        kernels: (place, seconds in one run of the model); those without a place are passed over.
+    """
+    costs: dict[str, dict[str, float]] = {}
+    for place, seconds in kernels:
+        if place is not None:
+            site, algorithm = split(place)
+            of_site = costs.setdefault(site, {})
+            of_site[algorithm] = of_site.get(algorithm, 0.0) + (
+                math.inf if seconds is None else seconds
+            )
+    return costs
+
+
+def latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float | None:
+    """Seconds of one run of the model with the fastest algorithms.
+
+    Args:
+        kernels: (place or None, seconds in one run of the model or None).
+
+    Returns:
+        None where there are no kernels, or something that must run has no time.
+    """
+    every = list(kernels)
+    if not every:
+        return None
+    total = sum(min(of_site.values()) for of_site in site_costs(every).values())
+    for place, seconds in every:
+        if place is None:
+            total += math.inf if seconds is None else seconds
+    return total if math.isfinite(total) else None
