@@ -68,6 +68,7 @@ def _task(task_id: int, name: str, **changes: object) -> TaskSummary:
         structural_hash=f"hash{task_id}",
         weight=2.0,
         flops=1e7,
+        place=None,
         trials=3,
         failures={},
         best_s=1e-3,

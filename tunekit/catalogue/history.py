@@ -17,6 +17,7 @@ from tunekit.errors import CatalogueError
 _sessions = schema.Session
 _trials = schema.Trial
 
+
 @dataclass(frozen=True)
 class OutcomePoint:
     """What one trial of a session came to: `mean_s` seconds of one call, or None for a failure."""
