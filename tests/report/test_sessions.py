@@ -120,9 +120,15 @@ def test_the_list_fits_and_tells_what_matters_most_first(width: int) -> None:
         _session(),
         _session(id="00ff00ff", name="n" * 100, state="running", budget_trials=1_000_000),
     ]
-    lines = _printed(sessions_table(sessions, width), width)
-    assert all(len(line) <= width for line in lines)
-    assert len(lines) == 3
+    for age in (
+        timedelta(seconds=9),
+        timedelta(minutes=99),
+        timedelta(days=99),
+        timedelta(days=999),
+    ):
+        lines = _printed(sessions_table(sessions, width, _THEN + age), width)
+        assert all(len(line) <= width for line in lines)
+        assert len(lines) == 3
     assert lines[0].split()[:4] == ["session", "name", "state", "trials"]
     assert lines[1].startswith("ab12cd34  resnet50_x86" if width >= 80 else "ab12cd34  res")
     assert "interrupted" in lines[1]

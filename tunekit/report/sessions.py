@@ -65,9 +65,11 @@ def session_row(session: SessionInfo) -> dict[str, Any]:
     }
 
 
-def sessions_table(sessions: Sequence[SessionInfo], width: int) -> Text:
-    """Sessions for people."""
-    now = datetime.now(timezone.utc)
+def sessions_table(
+    sessions: Sequence[SessionInfo], width: int, now: datetime | None = None
+) -> Text:
+    """Sessions for people, as of `now`."""
+    at = now or datetime.now(timezone.utc)
     columns: list[Column[SessionInfo]] = [
         Column("session", lambda s: s.id),
         Column("name", lambda s: s.name, shrinks=True),
@@ -75,7 +77,7 @@ def sessions_table(sessions: Sequence[SessionInfo], width: int) -> Text:
         Column("trials", lambda s: f"{s.trials_done}/{s.budget_trials}", right=True),
         Column("failed", lambda s: str(s.failures or ""), right=True),
         Column("reused", lambda s: str(s.reused or ""), right=True, wide=True),
-        Column("last", lambda s: ago(now, s.updated_at), right=True),
+        Column("last", lambda s: ago(at, s.updated_at), right=True),
         Column("begun", lambda s: _moment(s.created_at), wide=True),
         Column("model", lambda s: s.model_name or "", wide=True),
         Column("target", lambda s: target_name(s.target_json), wide=True),
@@ -165,8 +167,10 @@ def ago(now: datetime, then: datetime) -> str:
     seconds = (now - then).total_seconds()
     if seconds < 1:
         return "now"
+    if seconds < 6000:
+        return f"{duration(seconds) if seconds < 60 else f'{seconds / 60:.0f} min'} ago"
     if seconds < 86_400:
-        return f"{duration(seconds)} ago"
+        return f"{seconds / 3600:.0f} h ago"
     days = int(seconds // 86_400)
     return f"{days} d ago" if days < 100 else then.astimezone().strftime("%Y-%m-%d")
 
