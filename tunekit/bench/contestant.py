@@ -9,6 +9,7 @@ the parent's log file. A process whose parent is gone ends itself, even in the m
     {"do": "load", "plan": {...}, "inputs": FILE, "names": [...], "threads": N}
     {"do": "run", "seconds": S, "least": N, "most": N, "untimed": N}
     {"do": "outputs", "to": FILE}
+    {"do": "profile", "seconds": S}
     {"do": "close"}
 
 A reply is {"ok": true, ...} or {"ok": false, "error": one line, "trace": text}.
@@ -78,6 +79,8 @@ def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
                 reply = _run(runtime, **command)
             elif do == "outputs":
                 reply = _outputs(runtime, **command)
+            elif do == "profile":
+                reply = {**runtime.profile(**command), "at_rest": _come_to_rest()}
             elif do == "close":
                 runtime.close()
                 reply = {}

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "lookup": "tunekit.cli.lookup:lookup",
     "compile": "tunekit.cli.compile:compile",
     "bench": "tunekit.cli.bench:bench",
+    "explain": "tunekit.cli.explain:explain",
     "records": "tunekit.cli.records:app",
     "catalogue": "tunekit.cli.catalogue:app",
     "devices": "tunekit.cli.devices:devices",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.library.known import reckon
 from tunekit.search.metaschedule import add_schedule, memory_database
+from tunekit.search.spaces import space_name
 from tunekit.search.spaces.defaults import default_schedule
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class Applied:
     Attributes:
         module: ready to be built, constants repacked as the schedules want them.
         records: the record of each task that has one, by structural hash.
+        scheduled: names of the functions that have a schedule, by a record or by default.
         coverage: share of the estimated latency that the records cover, 0 to 1.
         latency_s: estimated seconds of one run, of the covered kernels.
     """
 
     module: IRModule
     records: Mapping[str, Record]
+    scheduled: frozenset[str]
     coverage: float
     latency_s: float | None
 
@@ -75,17 +78,28 @@ def apply_records(
     }
     known = reckon(tasks, applied)
     return Applied(
-        module=module, records=applied, coverage=known.coverage, latency_s=known.latency_s
+        module=module,
+        records=applied,
+        scheduled=names,
+        coverage=known.coverage,
+        latency_s=known.latency_s,
     )
 
 
-def _scheduled_functions(module: IRModule) -> set[str]:
+def space_used(task: Task, applied: Applied, target: ResolvedTarget) -> str:
+    """The space that a task's schedule comes from: "default" without a record, "none" without."""
+    if task.structural_hash in applied.records:
+        return space_name(task, target)
+    return "default" if task.name in applied.scheduled else "none"
+
+
+def _scheduled_functions(module: IRModule) -> frozenset[str]:
     from tvm.tirx import PrimFunc
 
-    return {
+    return frozenset(
         variable.name_hint
         for variable, function in module.functions_items()
         if isinstance(function, PrimFunc)
         and function.attrs is not None
         and bool(function.attrs.get("tirx.is_scheduled", False))
-    }
+    )

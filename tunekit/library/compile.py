@@ -16,10 +16,11 @@ from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.errors import CompileError, TargetError, UsageError, VerificationFailed
 from tunekit.graph.algorithms import Choice, choose
+from tunekit.graph.operation import operation_of
 from tunekit.graph.prepare import PREPARATION_VERSION, PreparedGraph
 from tunekit.graph.staging import Staged, recipe_target, stage
 from tunekit.host import detect_host
-from tunekit.library.apply import Applied, apply_records
+from tunekit.library.apply import Applied, apply_records, space_used
 from tunekit.library.known import best_records
 from tunekit.library.manifest import (
     LIBRARY_FILE,
@@ -348,6 +349,8 @@ def _manifest(
                 flops=task.flops,
                 latency_s=record.mean_s if record else None,
                 trial_id=record.trial_id if record else None,
+                space=space_used(task, applied, staged.target),
+                operation=operation_of(task.module),
             )
         )
     return Manifest(

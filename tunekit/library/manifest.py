@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tunekit.errors import UsageError
+from tunekit.graph.operation import Operation
 
 LIBRARY_FILE = "model.so"
 MANIFEST_FILE = "manifest.json"
@@ -32,7 +33,11 @@ class TensorEntry(_Frozen):
 class TaskEntry(_Frozen):
     """One kernel of the library.
 
-    `latency_s` is the measured mean of one call, None where no record was applied.
+    Attributes:
+        latency_s: measured mean of one call, None where no record was applied.
+        space: the search space that its record comes from; "default" for the default schedule,
+            "none" for none.
+        operation: the convolution or matrix product in it.
     """
 
     name: str
@@ -41,6 +46,8 @@ class TaskEntry(_Frozen):
     flops: float
     latency_s: float | None
     trial_id: int | None
+    space: str = ""
+    operation: Operation | None = None
 
 
 class Manifest(_Frozen):

@@ -17,36 +17,37 @@ def bench_markdown(report: Report) -> str:
     if reasons:
         titles.append("remark")
     lines = [
-        f"### {_escaped(heading(report))}",
+        f"### {escaped(heading(report))}",
         "",
-        _line(titles),
-        _line(
+        table_line(titles),
+        table_line(
             ["---", *("---:" for _ in COLUMNS), *(["---"] if reasons else [])],
         ),
     ]
-    lines += [_line(_cells(row, reasons)) for row in report.runtimes]
-    lines += ["", f"**{_escaped(report.verdict)}**", "", _escaped(footnote(report))]
-    lines += [f"- {_escaped(warning)}" for warning in report.warnings]
+    lines += [table_line(_cells(row, reasons)) for row in report.runtimes]
+    lines += ["", f"**{escaped(report.verdict)}**", "", escaped(footnote(report))]
+    lines += [f"- {escaped(warning)}" for warning in report.warnings]
     versions = ", ".join(
         f"{name} {version}" for name, version in report.environment.versions.items()
     )
-    lines += ["", f"<sub>{_escaped(report.environment.system)}; {_escaped(versions)}</sub>"]
+    lines += ["", f"<sub>{escaped(report.environment.system)}; {escaped(versions)}</sub>"]
     return "\n".join(lines) + "\n"
 
 
 def _cells(row: RuntimeResult, reasons: bool) -> list[str]:
-    name = f"**{_escaped(row.name)}**" if row.name == "tuned" else _escaped(row.name)
+    name = f"**{escaped(row.name)}**" if row.name == "tuned" else escaped(row.name)
     cells = [name, *(column.cell(row) for column in COLUMNS)]
     if reasons:
-        cells.append(_escaped(row.reason or ""))
+        cells.append(escaped(row.reason or ""))
     return cells
 
 
-def _line(cells: list[str]) -> str:
+def table_line(cells: list[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that a table cell shows as it is."""
     for character in "\\|*_<`":
         text = text.replace(character, f"\\{character}")

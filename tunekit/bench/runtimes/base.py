@@ -92,5 +92,12 @@ class Runtime(ABC):
     def arrays(self, result: Any) -> Sequence[Array]:
         """The outputs of one `infer`, flat and in the model's order. Not timed."""
 
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Where the time of one inference goes, from runs of about `seconds` in all.
+
+        Returns what JSON can carry. Raises NotApplicable where a runtime cannot say.
+        """
+        raise NotApplicable(f"{self.name} does not say where its time goes")
+
     def close(self) -> None:  # noqa: B027 - most have nothing to do here
         """Lets go of what `load` took. The process ends right after."""

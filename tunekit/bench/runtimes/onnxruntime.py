@@ -30,22 +30,7 @@ class OnnxRuntime(Runtime):
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        session = ort.InferenceSession(
-            plan["file"], sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        binding = session.io_binding()
-        expected = [entry.name for entry in session.get_inputs()]
-        for name in expected:
-            binding.bind_cpu_input(name, inputs[name])
-        for entry in session.get_outputs():
-            binding.bind_output(entry.name, "cpu")
+        session, binding = bound_session(plan["file"], session_options(threads), inputs)
         self._session, self._binding, self._inputs = session, binding, inputs
         return {
             "threads": session.get_session_options().intra_op_num_threads,
@@ -60,3 +45,29 @@ class OnnxRuntime(Runtime):
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return list(result.copy_outputs_to_cpu())
+
+
+def session_options(threads: int) -> Any:
+    """What a session is opened with here."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    return options
+
+
+def bound_session(file: str, options: Any, inputs: Mapping[str, Array]) -> tuple[Any, Any]:
+    """A session with these options, and the binding of its inputs and outputs."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(file, sess_options=options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    expected = [entry.name for entry in session.get_inputs()]
+    for name in expected:
+        binding.bind_cpu_input(name, inputs[name])
+    for entry in session.get_outputs():
+        binding.bind_output(entry.name, "cpu")
+    return session, binding

@@ -30,25 +30,9 @@ class OpenVINO(Runtime):
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
-        import openvino as ov
-
-        core = ov.Core()
-        compiled = core.compile_model(
-            plan["file"],
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
-                "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",
-            },
-        )
-        self._request = compiled.create_infer_request()
-        # The request reads these arrays in place: they must live as long as it does.
-        self._inputs = [ov.Tensor(array, shared_memory=True) for array in inputs.values()]
-        for port in compiled.inputs:
-            position = next(index for index, name in enumerate(inputs) if name in port.get_names())
-            self._request.set_tensor(port, self._inputs[position])
+        compiled = compiled_model(plan["file"], threads)
+        # The request reads the tensors in place: they must live as long as it does.
+        self._request, self._inputs = bound_request(compiled, inputs)
         return {
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "precision": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
@@ -62,3 +46,29 @@ class OpenVINO(Runtime):
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return [tensor.data.copy() for tensor in result.output_tensors]
+
+
+def compiled_model(file: str, threads: int, more: Mapping[str, Any] | None = None) -> Any:
+    """The model, compiled as it is run here; `more` are properties besides."""
+    import openvino as ov
+
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        **(more or {}),
+    }
+    return ov.Core().compile_model(file, "CPU", properties)
+
+
+def bound_request(compiled: Any, inputs: Mapping[str, Array]) -> tuple[Any, list[Any]]:
+    """A request with its inputs set, and the tensors that it reads these from."""
+    import openvino as ov
+
+    request = compiled.create_infer_request()
+    tensors = [ov.Tensor(array, shared_memory=True) for array in inputs.values()]
+    for port in compiled.inputs:
+        position = next(index for index, name in enumerate(inputs) if name in port.get_names())
+        request.set_tensor(port, tensors[position])
+    return request, tensors

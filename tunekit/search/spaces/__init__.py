@@ -21,11 +21,20 @@ if TYPE_CHECKING:
 
 def space_for(task: Task, target: ResolvedTarget) -> SpaceGenerator:
     """The space that a task's candidates come from."""
+    return _named_space(task, target)[1]
+
+
+def space_name(task: Task, target: ResolvedTarget) -> str:
+    """What that space is called in reports."""
+    return _named_space(task, target)[0]
+
+
+def _named_space(task: Task, target: ResolvedTarget) -> tuple[str, SpaceGenerator]:
     if target.kind == "llvm":
         winograd = find_winograd(task.module)
         if winograd is not None and winograd_fits(task.module, winograd, target):
-            return winograd_space(winograd, target)
+            return "winograd", winograd_space(winograd, target)
         anchor = find_anchor(task.module)
         if anchor is not None and fits(task.module, anchor, target):
-            return register_tile_space(anchor, target)
-    return generic_space(target)
+            return "register tile", register_tile_space(anchor, target)
+    return "generic", generic_space(target)
