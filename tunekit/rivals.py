@@ -35,6 +35,14 @@ def site_costs(
     return costs
 
 
+def running(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
+    """For each kernel, whether it runs: it has no rival, or is of its site's fastest algorithm."""
+    every = list(kernels)
+    costs = site_costs(every)
+    fastest = {site: min(of_site, key=of_site.__getitem__) for site, of_site in costs.items()}
+    return [place is None or fastest[split(place)[0]] == split(place)[1] for place, _ in every]
+
+
 def latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float | None:
     """Seconds of one run of the model with the fastest algorithms.
 

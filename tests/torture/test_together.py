@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import pytest
-from killable import Place
+from killable import Place, wait_until
 
 from tunekit.catalogue import Catalogue
 
@@ -33,3 +34,27 @@ def test_two_recipes_tuned_at_once_on_one_catalogue_lose_no_trial(place: Place) 
     assert max(twice.values()) == 1
     for name in budgets:
         assert place.manifest(name)["coverage"] == 1.0
+
+
+@pytest.mark.timeout(900)
+def test_a_session_that_runs_is_refused_to_others_and_free_the_moment_it_dies(place: Place) -> None:
+    recipe = place.recipe("contested", 24, model="one")
+    owner = place.start("tune", recipe)
+    wait_until(lambda: place.count() >= 1)
+    with Catalogue.open(place.ledger, create=False) as catalogue:
+        (session,) = catalogue.sessions()
+    rival = place.start("resume", session.id)
+    code = rival.wait()
+    assert code != 0
+    assert f"error: session {session.id} is being run by process {owner.pid}" in rival.errors
+    assert "  hint: " in rival.errors
+    assert "Traceback" not in rival.errors
+
+    assert owner.kill() == -signal.SIGKILL
+    left = place.count()
+    heir = place.start("resume", session.id)
+    wait_until(lambda: place.count() > left)
+    with Catalogue.open(place.ledger, create=False) as catalogue:
+        (session,) = catalogue.sessions()
+        assert (session.state, session.pid) == ("running", heir.pid)
+    heir.kill()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from tunekit import rivals
 from tunekit.report import numbers
 from tunekit.report.curve import curve_text
 from tunekit.report.fitting_table import Column, table
@@ -204,9 +205,18 @@ def _facts(account: SessionAccount, curve: Sequence[tuple[int, float]], width: i
 
 
 def _tasks(account: SessionAccount, width: int) -> Text:
-    shares = {task.task_id: task.weight * (_best_s(account, task) or 0.0) for task in account.tasks}
-    total = sum(shares.values())
     best = {task.task_id: _best_s(account, task) for task in account.tasks}
+    costs = {
+        task.task_id: None if (one := best[task.task_id]) is None else task.weight * one
+        for task in account.tasks
+    }
+    runs = rivals.running((task.place, costs[task.task_id]) for task in account.tasks)
+    # Algorithms that lost are not in the library.
+    shares = {
+        task.task_id: (costs[task.task_id] or 0.0) if one else 0.0
+        for task, one in zip(account.tasks, runs, strict=True)
+    }
+    total = sum(shares.values())
 
     def rate(task: TaskSummary) -> str:
         seconds = best[task.task_id]

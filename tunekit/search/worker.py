@@ -97,7 +97,7 @@ class _Server:
         while True:
             try:
                 request: Request = self._control.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 return
             self._prepare(request)
             waiting = list(request.candidates)
