@@ -38,12 +38,12 @@ def test_two_recipes_tuned_at_once_on_one_catalogue_lose_no_trial(place: Place) 
 
 @pytest.mark.timeout(900)
 def test_a_session_that_runs_is_refused_to_others_and_free_the_moment_it_dies(place: Place) -> None:
-    recipe = place.recipe("contested", 24, model="one")
+    recipe = place.recipe("contested", 400, model="one")
     owner = place.start("tune", recipe)
     wait_until(lambda: place.count() >= 1)
     with Catalogue.open(place.ledger, create=False) as catalogue:
         (session,) = catalogue.sessions()
-    rival = place.start("resume", session.id)
+    rival = place.start("resume", session.id, "--catalogue", str(place.ledger))
     code = rival.wait()
     assert code != 0
     assert f"error: session {session.id} is being run by process {owner.pid}" in rival.errors
@@ -52,7 +52,7 @@ def test_a_session_that_runs_is_refused_to_others_and_free_the_moment_it_dies(pl
 
     assert owner.kill() == -signal.SIGKILL
     left = place.count()
-    heir = place.start("resume", session.id)
+    heir = place.start("resume", session.id, "--catalogue", str(place.ledger))
     wait_until(lambda: place.count() > left)
     with Catalogue.open(place.ledger, create=False) as catalogue:
         (session,) = catalogue.sessions()
