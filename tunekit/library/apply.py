@@ -27,16 +27,16 @@ class Applied:
     Attributes:
         module: ready to be built, constants repacked as the schedules want them.
         records: the record of each task that has one, by structural hash.
-        scheduled: names of the functions that have a schedule, by a record or by default.
         coverage: share of the estimated latency that the records cover, 0 to 1.
         latency_s: estimated seconds of one run, of the covered kernels.
+        scheduled: names of the functions that have a schedule, by a record or by default.
     """
 
     module: IRModule
     records: Mapping[str, Record]
-    scheduled: frozenset[str]
     coverage: float
     latency_s: float | None
+    scheduled: frozenset[str] = frozenset()
 
 
 def apply_records(
