@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunekit.models.baseline import schedule_block
 from tunekit.search.spaces import blocks
 from tunekit.search.spaces.register_tile import designs, find_anchor
 from tunekit.search.spaces.winograd import find_winograd, winograd_designs
@@ -54,6 +53,9 @@ def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | Non
 
 def _simple(schedule: Schedule) -> None:
     from tvm.s_tir.schedule import ScheduleError
+
+    # Not above: it needs TVM to be imported at all.
+    from tunekit.models.baseline import schedule_block
 
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if _reduces(schedule, block) or not schedule.get_consumers(block):
