@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -236,7 +237,9 @@ def test_a_session_is_run_by_one_process_at_a_time(story: Story) -> None:
 def test_what_is_known_is_said_before_anything_is_spent(story: Story) -> None:
     assert "\nnone of 2 tasks known\n" in story.interrupted.stderr
     known = [line for line in story.finished.stderr.splitlines() if " tasks known" in line]
-    assert known == ["2 of 2 tasks known, 100 % of the estimated latency"]
+    # Both, or the one whose batch was finished when Ctrl-C came.
+    assert len(known) == 1
+    assert re.match(r"2 of 2 tasks known, 100 %|1 of 2 tasks known, \d+ % .*; 1 new", known[0])
 
 
 def test_the_budget_is_spent_exactly_once_however_often_it_was_interrupted(story: Story) -> None:
@@ -253,7 +256,8 @@ def test_every_trial_has_seconds_or_a_failure_and_its_trace(story: Story) -> Non
         assert (trial.run_seconds is None) == (trial.failure is not None)
         assert json.loads(trial.trace_json)
         if trial.run_seconds is not None:
-            assert 1 <= len(trial.run_seconds) <= 2
+            assert trial.mean_s
+            assert min(trial.run_seconds) > 0
     assert any(trial.run_seconds for trial in story.trials())
 
 
@@ -287,14 +291,10 @@ def test_the_manifest_describes_the_library(story: Story) -> None:
     assert manifest["target"]["kind"] == "llvm"
     assert manifest["host"]["cores"] >= 1
     good = {trial.trial_id: trial for trial in story.trials() if trial.run_seconds}
-    best: dict[str, float] = {}
-    for trial in good.values():
-        assert trial.mean_s is not None
-        best[trial.structural_hash] = min(
-            trial.mean_s, best.get(trial.structural_hash, trial.mean_s)
-        )
     for task in manifest["tasks"]:
-        assert good[task["trial_id"]].mean_s == task["latency_s"] == best[task["structural_hash"]]
+        # Which of a task's good trials it is was settled in a final, with seconds of its own.
+        assert good[task["trial_id"]].structural_hash == task["structural_hash"]
+        assert task["latency_s"] > 0
     total = sum(task["weight"] * task["latency_s"] for task in manifest["tasks"])
     assert manifest["estimated_latency_s"] == pytest.approx(total)
 

@@ -196,7 +196,7 @@ def test_of_several_algorithms_for_a_convolution_the_fastest_counts(
         session.id,
         [
             *(
-                new.task(f"site{number}", f'{{"number": {number}, "data": "{place}"}}')
+                replace(new.task(f"site{number}", f'{{"number": {number}}}'), place=place)
                 for number, place in enumerate(places)
             ),
             new.task("elsewhere"),
