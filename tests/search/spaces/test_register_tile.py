@@ -19,7 +19,8 @@ from fused_convolutions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.search.spaces.register_tile import Anchor, designs, find_anchor, fits, tiles
+from tunekit.search.spaces.register_tile import designs, find_anchor, fits, variants
+from tunekit.search.spaces.tiling import Anchor
 from tunekit.target import ResolvedTarget
 
 
@@ -175,9 +176,7 @@ def test_every_variant_computes_what_the_kernel_computes(kernel: Kernel, seed: i
     arguments = random_arguments(module)
     expected = run(module, arguments)
     assert np.abs(expected).max() > 0
-    variants = _variants(module, NATIVE, range(seed, seed + 1))
-    assert len(variants) == (4 if any(kernel.padding) else 2)
-    for variant in variants:
+    for variant in _variants(module, NATIVE, range(seed, seed + 1)):
         assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -190,7 +189,7 @@ def test_every_tile_of_a_kernel_computes_the_same() -> None:
     expected = run(module, arguments)
     trace = _variants(module, NATIVE, range(1, 2))[-1].trace
     first = next(inst for inst in trace.insts if inst.kind.name == "SampleCategorical")
-    count = len(tiles(_anchor(module), NATIVE))
+    count = len(variants(_anchor(module), NATIVE, padded=True)[-1].tiles)
     for decision in range(0, count, max(1, count // 10)):
         replayed = Schedule(module)
         trace.with_decision(first, decision, remove_postproc=False).apply_to_schedule(
@@ -240,10 +239,45 @@ def test_tiles_become_vector_multiply_adds(name: str, instruction: str) -> None:
     assert assembly.count(instruction) >= 8
 
 
-def test_variants_differ_in_where_the_padding_is_made_and_which_axis_comes_first() -> None:
-    variants = _variants(Kernel().module(), NATIVE, range(1, 2))
-    assert len(variants) == 4
-    assert len({variant.mod.script() for variant in variants}) == 4
+def test_a_convolution_that_reads_its_own_places_is_pointwise() -> None:
+    def pointwise(**kernel: Any) -> bool:
+        return _anchor(
+            Kernel(kernel=(1, 1), **{"padding": (0, 0, 0, 0), **kernel}).module()
+        ).pointwise
+
+    assert pointwise()
+    assert pointwise(epilogue="residual", size=(7, 7))
+    assert not pointwise(stride=2)
+    assert not pointwise(kind="grouped")
+    assert not _anchor(Kernel(padding=(0, 0, 0, 0)).module()).pointwise
+
+
+@pytest.mark.parametrize(
+    ("kernel", "orders"),
+    [
+        # Weights of four channel blocks that do not fit the second cache beside anything.
+        (Kernel(in_blocks=64, out_blocks=16, size=(5, 5)), {"channels", "partial"}),
+        # Many places, few weights.
+        (Kernel(in_blocks=2, out_blocks=3, size=(24, 24)), {"channels", "places"}),
+        (
+            Kernel(in_blocks=2, out_blocks=7, size=(17, 16), kernel=(1, 1), padding=(0, 0, 0, 0)),
+            {"channels", "places"},
+        ),
+        (Kernel("depthwise", out_blocks=9, size=(9, 11), kernel=(5, 5)), {"channels"}),
+    ],
+    ids=["large weights", "large image", "pointwise", "depthwise"],
+)
+def test_every_order_of_the_loops_computes_the_same(kernel: Kernel, orders: set[str]) -> None:
+    module = kernel.module()
+    found = variants(_anchor(module), NATIVE, padded=any(kernel.padding))
+    assert {variant.order for variant in found} == orders
+    arguments = random_arguments(module)
+    expected = run(module, arguments)
+    scripts = set()
+    for variant in _variants(module, NATIVE, range(3, 4)):
+        scripts.add(variant.mod.script())
+        assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-3)
+    assert len(scripts) == len(found)
 
 
 def test_convolutions_get_register_tiles_and_the_rest_the_generic_space() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.search.spaces.register_tile import Anchor, tiles
+from tunekit.search.spaces.tiling import Anchor, cost, tiles
 from tunekit.target import resolve_target
 
 ARM = '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon"]}'
@@ -26,33 +26,61 @@ ARM = '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "m
         st.just(1), st.integers(1, 40), st.integers(1, 60), st.integers(1, 60), st.just(8)
     ),
     lanes=st.sampled_from([4, 8, 16]),
-    depthwise=st.booleans(),
+    kind=st.sampled_from(["dense", "depthwise", "pointwise"]),
+    inside=st.booleans(),
+    divide=st.booleans(),
 )
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_tiles_divide_the_output_and_stay_within_the_registers(
-    target: str, registers: int, spatial: tuple[int, ...], lanes: int, depthwise: bool
+def test_tiles_stay_within_the_registers(
+    target: str,
+    registers: int,
+    spatial: tuple[int, ...],
+    lanes: int,
+    kind: str,
+    inside: bool,
+    divide: bool,
 ) -> None:
     resolved = resolve_target(target, measured_elsewhere=True)
     batch, blocks, height, width, _ = spatial
-    reduction = (3, 3) if depthwise else (2, 3, 3, 8)
-    anchor = Anchor("conv", (batch, blocks, height, width, lanes), reduction, depthwise)
-    found = tiles(anchor, resolved)
+    reduction = {"dense": (2, 3, 3, 8), "depthwise": (3, 3), "pointwise": (4, 1, 1, 8)}[kind]
+    anchor = Anchor(
+        "conv",
+        (batch, blocks, height, width, lanes),
+        reduction,
+        depthwise=kind == "depthwise",
+        pointwise=kind == "pointwise",
+    )
+    found = tiles(anchor, resolved, 20, channels_inside=inside, divide_channels=divide)
     assert found
-    assert len(set(found)) == len(found) <= 48
-    vectors_per_place = max(1, lanes // (resolved.vector_bits // 32))
-    for channel, row, column in found:
-        assert (blocks % channel, height % row, width % column) == (0, 0, 0)
-        # One weight, one value and one spare beside the accumulators.
-        assert channel * row * column * vectors_per_place <= registers - 3
-        assert channel == 1 or not depthwise
-    # The best expected first: cycles per multiply-add never fall along the list.
-    costs = [_cycles(tile, depthwise) for tile in found]
+    assert len(set(found)) == len(found) <= 20
+    vectors = max(1, lanes // (resolved.vector_bits // 32))
+    for channels, rows, columns in found:
+        assert channels * rows * columns * vectors + 2 <= registers or found == [(1, 1, 1)]
+        assert channels == 1 or kind != "depthwise"
+        assert blocks % channels == 0 or not divide
+        assert channels <= blocks
+        assert rows * columns <= height * width
+    # The best expected first.
+    costs = [cost(anchor, resolved, tile) for tile in found]
     assert costs == sorted(costs)
 
 
-def _cycles(tile: tuple[int, int, int], depthwise: bool) -> float:
-    """Cycles of a multiply-add with two loads and two multiply-adds a cycle and a latency of 4."""
-    channel, row, column = tile
-    accumulators = channel * row * column
-    loads = accumulators + channel if depthwise else row * column + channel
-    return max(loads / 2, accumulators / 2, 4.0) / accumulators
+def test_what_a_tile_leaves_over_counts() -> None:
+    """Of 49 places seven times seven leave none over, and sixteen times three one."""
+    resolved = resolve_target("llvm -mcpu=x86-64-v3", measured_elsewhere=True)
+    small = Anchor("conv", (1, 4, 7, 7, 8), (64, 1, 1, 8), depthwise=False, pointwise=True)
+    large = Anchor("conv", (1, 4, 56, 56, 8), (64, 1, 1, 8), depthwise=False, pointwise=True)
+    assert cost(small, resolved, (4, 1, 3)) > cost(large, resolved, (4, 1, 3))
+    assert cost(large, resolved, (4, 1, 3)) < cost(large, resolved, (1, 1, 14))
+
+
+def test_the_default_tile_of_common_convolutions_fills_the_registers() -> None:
+    for target, registers in (("llvm -mcpu=skylake-avx512", 32), ("llvm -mcpu=x86-64-v3", 16)):
+        resolved = resolve_target(target, measured_elsewhere=True)
+        anchor = Anchor("conv", (1, 16, 28, 28, 8), (16, 1, 1, 8), depthwise=False, pointwise=True)
+        (channels, rows, columns), *_ = tiles(
+            anchor, resolved, 20, channels_inside=False, divide_channels=True
+        )
+        assert channels * rows * columns >= registers // 2
+        assert channels > 1
+        assert columns > 1

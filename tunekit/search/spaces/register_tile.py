@@ -1,12 +1,18 @@
 """Register tiles for convolutions on channel-blocked tensors.
 
 A tile of the output, (channel blocks) x (rows) x (columns) vectors of one channel block each, is
-accumulated in vector registers while the reduction streams over input and weights: each step
-loads one weight vector for a channel block, broadcasts one input value for a place, and feeds
-every pair of them to a fused multiply-add. The tile has to be large enough to hide the latency
-of the multiply-add (4 cycles on two pipes: 8 accumulators) and small enough for the register
-file. What follows in the fused kernel (bias, residual, activation) is computed on the tile
-before it leaves the first cache.
+accumulated in vector registers while the reduction streams over input and weights; see `tiling`.
+What follows in the fused kernel (bias, residual, activation) is computed on the tile before it
+leaves the first cache. Where every place of the output reads one place of the input, height and
+width are one axis, so that a small image has no more left over than a large one.
+
+There are three orders of the loops around the tile, for three relations of weights to caches:
+
+- `channels`: threads share channels and places; the weights of a tile stay near while it moves
+  over the places.
+- `places`: threads share places; a strip of the input stays near while all weights pass.
+- `partial`: as `channels`, but the reduction is cut into passes whose weights fit the second
+  cache, and the sums so far wait in a buffer.
 
 The generic space finds such tiles only by luck: most of its candidates vectorize one or four
 lanes, or spill.
@@ -14,10 +20,10 @@ lanes, or spill.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tunekit.search.spaces.blocks import (
     decode,
@@ -25,9 +31,16 @@ from tunekit.search.spaces.blocks import (
     encode,
     finish_tile,
     fold_epilogue,
-    register_count,
     sample,
     share,
+)
+from tunekit.search.spaces.tiling import (
+    L2_BYTES,
+    Anchor,
+    Tile,
+    cost,
+    shares_channels_only,
+    tiles,
 )
 
 if TYPE_CHECKING:
@@ -35,28 +48,39 @@ if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
     from tvm.s_tir.schedule import LoopRV, SBlockRV
+    from tvm.tirx import SBlock
 
     from tunekit.target import ResolvedTarget
 
-# Tiles offered to the sampler for one workload; the most promising by arithmetic come first.
-_TILES = 48
+# Tiles offered to the sampler for one order of the loops.
+_TILES = 20
+_UNROLLED = (1, 2, 4, 8)
+# Strips of places that each thread may get, in turn.
+_STRIPS = (1, 2, 4, 8, 16)
+# Bytes of input that a strip should keep near, of a second cache that weights need too.
+_STRIP_BYTES = L2_BYTES // 4
+_PASS_BYTES = L2_BYTES // 4
+# From here on the annotated loop is cut where its last tile sticks out.
+_PARTITION = "pragma_loop_partition_hint"
+
+Order = Literal["channels", "places", "partial"]
 
 
 @dataclass(frozen=True)
-class Anchor:
-    """The convolution in a fused kernel.
+class Variant:
+    """A structural variant: what decisions cannot express.
 
     Attributes:
-        block: name of its block.
-        spatial: extents of (batch, channel blocks, height, width, channels of a block).
-        reduction: extents of the reduced axes, in order.
-        depthwise: one input channel for each output channel.
+        order: of the loops around the tile.
+        channels_inside: of the loops of the tile itself.
+        fused_pad: the padding is made where it is used, and not by a pass of its own.
+        tiles: the tiles on offer, best expected first.
     """
 
-    block: str
-    spatial: tuple[int, int, int, int, int]
-    reduction: tuple[int, ...]
-    depthwise: bool
+    order: Order
+    channels_inside: bool
+    fused_pad: bool
+    tiles: tuple[Tile, ...]
 
 
 def find_anchor(module: IRModule) -> Anchor | None:
@@ -82,13 +106,34 @@ def find_anchor(module: IRModule) -> Anchor | None:
         reads = sorted({str(read.source): len(read.region) for read in block.reads}.values())
         spatial = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 0)
         reduction = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 2)
-        found.append((str(block.name_hint), spatial, reduction, reads))
+        found.append((block, spatial, reduction, reads))
     if len(found) != 1:
         return None
-    name, spatial, reduction, reads = found[0]
+    block, spatial, reduction, reads = found[0]
     if len(spatial) != 5 or (len(reduction), reads) not in ((4, [5, 6]), (2, [4, 5])):
         return None
-    return Anchor(name, spatial, reduction, depthwise=len(reduction) == 2)
+    depthwise = len(reduction) == 2
+    pointwise = not depthwise and reduction[1:3] == (1, 1) and _reads_its_own_place(block)
+    return Anchor(str(block.name_hint), spatial, reduction, depthwise, pointwise)
+
+
+def _reads_its_own_place(block: SBlock) -> bool:
+    """Whether a dense convolution with a window of one reads its input where it writes."""
+    from tvm.sym import Analyzer
+
+    _, _, row, column, _, ic, kh, kw, _ = (axis.var for axis in block.iter_vars)
+    analyzer = Analyzer()
+    analyzer.bind(kh, 0)
+    analyzer.bind(kw, 0)
+    (data,) = (read for read in block.reads if len(read.region) == 5)
+    at = [region.min for region in data.region]
+    extents = [int(axis.dom.extent) for axis in block.iter_vars][2:4]
+    return (
+        [int(extent) for extent in data.source.shape[2:4]] == extents
+        and analyzer.can_prove_equal(at[1], ic)
+        and analyzer.can_prove_equal(at[2], row)
+        and analyzer.can_prove_equal(at[3], column)
+    )
 
 
 def register_tile_space(anchor: Anchor, target: ResolvedTarget) -> SpaceGenerator:
@@ -117,95 +162,210 @@ def fits(module: IRModule, anchor: Anchor, target: ResolvedTarget) -> bool:
 
 
 def designs(schedule: Schedule, anchor: Anchor, target: ResolvedTarget) -> list[Schedule]:
-    """The structural variants: where the padding is made, and which axis the threads share first.
+    """The structural variants, best expected first.
 
     Their decisions are sampled; the first of each sampler's values is the best expected.
     """
-    codes = [encode(tile) for tile in tiles(anchor, target)]
     padded = _padding(schedule, anchor.block) is not None
-    variants = []
-    for fused_pad, channels_first in itertools.product((False, True), (True, False)):
-        if fused_pad and not padded:
-            continue
-        variant = schedule.copy()
-        _apply(variant, anchor, codes, fused_pad=fused_pad, channels_first=channels_first)
-        variants.append(variant)
-    return variants
+    found = []
+    for variant in variants(anchor, target, padded=padded):
+        copy = schedule.copy()
+        _apply(copy, anchor, variant, target)
+        found.append(copy)
+    return found
 
 
-def tiles(anchor: Anchor, target: ResolvedTarget) -> list[tuple[int, int, int]]:
-    """(channel blocks, rows, columns) of the tiles worth trying, best expected first."""
-    _, blocks, height, width, lanes = anchor.spatial
-    vector_lanes = max(target.vector_bits // 32, 4)
-    # A block wider than a vector takes several registers for each place.
-    per_place = max(1, lanes // vector_lanes)
-    most = (register_count(target) - 3) // per_place
-    options = []
-    for channel, row, column in itertools.product(
-        divisors(blocks, 8), divisors(height, 8), divisors(width, most)
-    ):
-        accumulators = channel * row * column
-        if accumulators > most or (anchor.depthwise and channel > 1):
-            continue
-        options.append((_loads_per_step(anchor, channel, row, column), channel, row, column))
-    options.sort(key=lambda option: (option[0], option[1:]))
-    return [option[1:] for option in options[:_TILES]] or [(1, 1, 1)]
+def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Variant]:
+    """Which variants are worth trying, best expected first."""
+    batch, blocks, *_ = anchor.spatial
+    _, rows, columns = anchor.extents
+    options: list[tuple[float, int, Variant]] = []
+
+    def offer(order: Order, fused_pads: Sequence[bool], factor: float) -> None:
+        for channels_inside in (False,) if anchor.depthwise else (False, True):
+            found = tiles(
+                anchor,
+                target,
+                _TILES,
+                channels_inside=channels_inside,
+                divide_channels=order != "places",
+            )
+            expected = factor * cost(anchor, target, found[0])
+            for fused_pad in fused_pads:
+                variant = Variant(order, channels_inside, fused_pad, tuple(found))
+                options.append((expected, len(options), variant))
+
+    both = (False, True) if padded else (False,)
+    near = anchor.weight_bytes(min(blocks, 4)) <= L2_BYTES * 3 // 4
+    # A pass over the padding for each channel block is too much, but where they share none.
+    offer("channels", both[::-1] if anchor.depthwise else (False,), 1.0 if near else 1.25)
+    if not anchor.depthwise:
+        wide = anchor.weight_bytes(blocks) > L2_BYTES
+        if batch * rows * columns >= 64 * target.cores:
+            offer("places", both, 1.2 if wide else 1.01)
+        if not near and blocks >= 2 * target.cores and _passes(anchor):
+            offer("partial", (False,), 1.05)
+    return [variant for *_, variant in sorted(options, key=lambda option: option[:2])]
 
 
-def _loads_per_step(anchor: Anchor, channel: int, row: int, column: int) -> float:
-    """Cycles of one reduction step over its multiply-adds: what the tile is judged by."""
-    accumulators = channel * row * column
-    loads = accumulators + channel if anchor.depthwise else row * column + channel
-    # Two loads and two multiply-adds a cycle; below 8 accumulators the latency shows.
-    cycles = max(loads / 2, accumulators / 2, 4.0)
-    return cycles / accumulators
+def _passes(anchor: Anchor) -> list[int]:
+    """Input blocks of one pass of a cut reduction, best expected first."""
+    inputs = anchor.reduction[0]
+    of_one = anchor.weight_bytes(4) / inputs
+    options = [n for n in divisors(inputs, inputs // 2) if n * of_one <= L2_BYTES]
+    return sorted(options, key=lambda n: abs(n * of_one - _PASS_BYTES))[:4]
 
 
-def _apply(
-    schedule: Schedule,
-    anchor: Anchor,
-    codes: Sequence[int],
-    *,
-    fused_pad: bool,
-    channels_first: bool,
-) -> None:
+def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
+    """Strips into which the places (or rows) are cut for the threads, best expected first."""
+    batch, blocks, *_ = anchor.spatial
+    if order == "channels":
+        # Channels are enough to share, unless they are few or do not go around.
+        few = batch * (blocks // min(blocks, 4)) < 4 * target.cores
+        return [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
+    _, _, height, width, _ = anchor.spatial
+    input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
+    options = [n * target.cores for n in _STRIPS if 16 * n * target.cores <= height * width]
+    return sorted(options, key=lambda n: abs(input_bytes / n - _STRIP_BYTES)) or [1]
+
+
+def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: ResolvedTarget) -> None:
     block = schedule.get_sblock(anchor.block)
     padding = _padding(schedule, anchor.block)
     follows = fold_epilogue(schedule, block, anchor.spatial)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
         share(schedule, follows.tail)
+    if anchor.pointwise:
+        _fuse_places(schedule, block, epilogue, anchor)
+    codes = [encode(tile) for tile in variant.tiles]
+    sizes = decode(sample(schedule, codes, ordered=True))
+    if variant.order == "partial":
+        fused = _partial_sums(schedule, anchor, variant, block, epilogue, sizes)
+    else:
+        small = padding is not None and _block_bytes(schedule, padding) <= L2_BYTES // 2
+        fused = _whole_sums(
+            schedule, anchor, variant, block, epilogue, sizes, target, small_image=small
+        )
+    if padding is not None:
+        _schedule_padding(schedule, padding, fused if variant.fused_pad else None)
+
+
+def _fuse_places(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor: Anchor) -> None:
+    """Makes one axis of height and width, and drops the window of one."""
+    width = anchor.spatial[3]
+    schedule.transform_layout(block, ("write", 0), lambda n, c, h, w, b: (n, c, h * width + w, b))
+    schedule.transform_block_layout(
+        block, lambda n, c, h, w, b, ic, kh, kw, ib: (n, c, h * width + w, b, ic, ib)
+    )
+    schedule.transform_block_layout(epilogue, lambda n, c, h, w, b: (n, c, h * width + w, b))
+
+
+def _whole_sums(
+    schedule: Schedule,
+    anchor: Anchor,
+    variant: Variant,
+    block: SBlockRV,
+    epilogue: SBlockRV,
+    sizes: Sequence[object],
+    target: ResolvedTarget,
+    *,
+    small_image: bool,
+) -> LoopRV:
+    """Loops in which each tile runs through its whole reduction; gives the one of a strip, or of a
+    whole image where that is small."""
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
-
-    channels, rows, columns = decode(sample(schedule, codes, ordered=True))
-    n, c, h, w, lane, *reduced = schedule.get_loops(block)
-    c_outer, c_tile = schedule.split(c, [None, channels])
-    h_outer, h_tile = schedule.split(h, [None, rows])
-    w_outer, w_tile = schedule.split(w, [None, columns])
-    outer = [n, c_outer, h_outer] if channels_first else [n, h_outer, c_outer]
+    n, c, *places, lane = schedule.get_loops(block)[: 4 if anchor.pointwise else 5]
+    reduced = schedule.get_loops(block)[4 if anchor.pointwise else 5 :]
+    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    c_outer, *at = outer
+    if anchor.pointwise:
+        strip_count = sample(schedule, _strips(anchor, target, variant.order), ordered=True)
+        at = schedule.split(at[0], [strip_count, None])
+    strip, *within = at
+    shared, moving = [n, c_outer, strip], within
+    if variant.order == "places":
+        shared, moving = [n, strip], [c_outer, *within]
+    elif shares_channels_only(anchor, target):
+        shared, moving = [n, c_outer], at
     if anchor.depthwise:
-        kh, kw = reduced
-        inner_reduction = [kh, kw]
-        unrolled = [kh, kw]
+        unrolled = list(reduced)
+        steps = list(reduced)
     else:
-        ic, kh, kw, ib = reduced
-        factors = [f for f in (1, 2, 4, 8, 16) if anchor.reduction[3] % f == 0]
+        *steps, ib = reduced
+        factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
         ib_outer, ib_inner = schedule.split(ib, [None, sample(schedule, factors)])
-        inner_reduction = [ic, kh, kw, ib_outer, ib_inner]
+        steps += [ib_outer, ib_inner]
         unrolled = [ib_inner]
-    schedule.reorder(*outer, w_outer, *inner_reduction, c_tile, h_tile, w_tile, lane)
-    fused = schedule.fuse(*outer)
+    tile = _tile_order(inner, variant)
+    schedule.reorder(*shared, *moving, *steps, *tile, lane)
+    fused = schedule.fuse(*shared)
     schedule.parallel(fused)
-    schedule.reverse_compute_at(epilogue, w_outer, preserve_unit_loops=True)
-    finish_tile(schedule, epilogue)
-    if padding is not None:
-        _schedule_padding(schedule, padding, fused if fused_pad else None)
-    for loop in (c_tile, h_tile, w_tile, *unrolled):
+    schedule.reverse_compute_at(epilogue, moving[-1], preserve_unit_loops=True)
+    finish_tile(schedule, epilogue, len(inner))
+    for loop in (*tile, *unrolled):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    init = schedule.decompose_reduction(block, inner_reduction[0])
-    finish_tile(schedule, init)
+    finish_tile(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
+    for loop in moving:
+        schedule.annotate(loop, _PARTITION, 1)
+    return moving[0] if shares_channels_only(anchor, target) and not small_image else fused
+
+
+def _partial_sums(
+    schedule: Schedule,
+    anchor: Anchor,
+    variant: Variant,
+    block: SBlockRV,
+    epilogue: SBlockRV,
+    sizes: Sequence[object],
+) -> LoopRV:
+    """Loops in which the reduction is cut into passes; gives the one that is shared."""
+    axes = 4 if anchor.pointwise else 5
+    input_blocks = schedule.get_loops(block)[axes]
+    cut, _ = schedule.split(input_blocks, [None, sample(schedule, _passes(anchor), ordered=True)])
+    partial = schedule.rfactor(cut, 0)
+    n, c, *places, lane, cut = schedule.get_loops(block)
+    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    c_outer, *moving = outer
+    schedule.reorder(n, c_outer, cut, *moving, *inner, lane)
+    fused = schedule.fuse(n, c_outer)
+    schedule.parallel(fused)
+    schedule.compute_at(partial, moving[-1], preserve_unit_loops=True)
+    schedule.set_scope(partial, 0, "local")
+    around = len(schedule.get_loops(block)) - len(inner) - 1
+    finish_tile(schedule, block, len(inner))
+    of_cut, of_n, *rest = schedule.get_loops(partial)[around:]
+    own, own_lane, steps = rest[: len(inner)], rest[len(inner)], rest[len(inner) + 1 :]
+    factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
+    steps += schedule.split(steps.pop(), [None, sample(schedule, factors)])
+    tile = _tile_order(own, variant)
+    schedule.reorder(of_cut, of_n, *steps, *tile, own_lane)
+    for loop in (*tile, steps[-1]):
+        schedule.unroll(loop)
+    schedule.vectorize(own_lane)
+    finish_tile(schedule, schedule.decompose_reduction(partial, steps[0]), len(inner))
+    schedule.reverse_compute_at(epilogue, fused, preserve_unit_loops=True)
+    schedule.vectorize(schedule.get_loops(epilogue)[-1])
+    for loop in moving:
+        schedule.annotate(loop, _PARTITION, 1)
+    return fused
+
+
+def _split_tile(
+    schedule: Schedule, loops: Sequence[LoopRV], sizes: Sequence[object], anchor: Anchor
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Splits (channels, rows, columns), or (channels, places), into tiles: outer, inner loops."""
+    channels, rows, columns = sizes
+    wanted = [channels, columns] if anchor.pointwise else [channels, rows, columns]
+    pairs = [schedule.split(loop, [None, size]) for loop, size in zip(loops, wanted, strict=True)]
+    return [outer for outer, _ in pairs], [inner for _, inner in pairs]
+
+
+def _tile_order(inner: Sequence[LoopRV], variant: Variant) -> list[LoopRV]:
+    channels, *places = inner
+    return [*places, channels] if variant.channels_inside else [channels, *places]
 
 
 def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:
@@ -214,6 +374,12 @@ def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) 
         schedule.vectorize(schedule.get_loops(padding)[-1])
         return
     share(schedule, padding)
+
+
+def _block_bytes(schedule: Schedule, padding: SBlockRV) -> int:
+    """Bytes of one channel block of a padded image, in fp32."""
+    extents = [int(axis.dom.extent) for axis in schedule.get(padding).iter_vars]
+    return 4 * math.prod(extents[2:])
 
 
 def _padding(schedule: Schedule, block: str) -> SBlockRV | None:
