@@ -69,10 +69,17 @@ def test_what_a_recipe_leaves_out_has_its_documented_value(recipe_file: Path) ->
         ),
         (
             "trials: 8",
-            "measure: {cache_flush: yes}",
+            "measure: {cache: weights}\n  rpc: {tracker: host, key: phone}",
+            7,
+            "tuning",
+            "measure.cache cannot be weights where candidates are measured on other machines",
+        ),
+        (
+            "trials: 8",
+            "measure: {cache: cold}",
             8,
-            "tuning.measure.cache_flush",
-            "must be true or false, not 'yes'",
+            "tuning.measure.cache",
+            "must be one of auto, warm, weights, flush, not 'cold'",
         ),
         (
             "trials: 8",

@@ -71,7 +71,7 @@ tunings = budgets.flatmap(
             Measure,
             timeout_s=st.floats(1e-6, 3600),
             jobs=st.none() | positive,
-            cache_flush=st.booleans(),
+            cache=st.sampled_from(["auto", "warm", "weights", "flush"]),
         ),
     )
 )

@@ -84,7 +84,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         run_timeout_s=8,
         jobs=2,
         threads=2,
-        cache_flush=False,
+        cache="warm",
         memory_bytes=2 << 30,
     )
 

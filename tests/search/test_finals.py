@@ -34,7 +34,7 @@ _HOST = "host"
 
 @pytest.fixture(scope="module")
 def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
-    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, False, 2 << 30)
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, "warm", 2 << 30)
     with TrialEngine(options) as engine:
         yield engine
 

@@ -14,9 +14,11 @@ from measurers import Arithmetic, PowerCutError
 from tuning_runs import Quiet, begin, candidates, options, run
 
 from tunekit.catalogue import Catalogue
+from tunekit.library.known import best_records
 from tunekit.recipe import Tuning
 from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import hold_final
+from tunekit.search.trial import CacheState
 from tunekit.target import ResolvedTarget
 
 BUDGET = 44
@@ -153,6 +155,33 @@ def test_results_of_other_measuring_options_are_not_taken(
     assert result.reused == failed
     good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.mean_s}
     assert good
+
+
+def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compiled_with(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    """A model's weights may not fit the caches that a smaller model's did."""
+    matmul, only = tuning_runs.tasks(native)[1], slice(1, 2)
+    fast = Arithmetic(options(native), scale=1e-3)
+    first = begin(catalogue, native, 12)
+    run(catalogue, first, native, fast, only=only)
+    session = begin(catalogue, native, 12)
+    listener = Quiet()
+    cold = Arithmetic(options(native, cache="weights"))
+    run(catalogue, session, native, cold, only=only, listener=listener)
+    assert listener.last is not None
+    [progress] = listener.last.tasks
+    assert progress.best_s is not None
+    assert progress.best_s >= 1e-4
+
+    def compiled(cache: CacheState) -> float:
+        host = session.host_fingerprint
+        [record] = best_records(catalogue, [matmul], native, host, cache=cache)
+        return record.mean_s
+
+    assert compiled("warm") < 1e-5 < 1e-4 <= compiled("weights")
+    # What was measured warm is measured again.
+    assert set(candidates(catalogue, first)) & set(candidates(catalogue, session))
 
 
 def test_a_space_that_is_used_up_ends_the_session(

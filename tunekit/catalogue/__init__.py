@@ -25,6 +25,7 @@ from tunekit.catalogue.entries import (
     SessionState,
     TaskSummary,
     Trial,
+    comparable,
     toolchain_key,
 )
 from tunekit.catalogue.failures import FailureGroup
@@ -58,6 +59,7 @@ __all__ = [
     "TaskSummary",
     "Trial",
     "UpgradeResult",
+    "comparable",
     "toolchain_key",
     "upgrade",
 ]

@@ -321,6 +321,12 @@ def corrected_mean(seconds: tuple[float, ...], slowdown: float | None) -> float:
     return mean(seconds) / (slowdown or 1.0)
 
 
+def comparable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of measuring options has to be the same for seconds to be comparable at all: what the
+    measured code found in the caches."""
+    return {key: options[key] for key in ("cache",) if key in options}
+
+
 def toolchain_key(versions: Mapping[str, str]) -> str:
     """What records depend on among `versions`: two toolchains with one key can replay each other's
     traces. That is the TVM wheel (it brings its own LLVM); the frameworks do not matter."""

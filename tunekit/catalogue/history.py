@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,13 @@ from sqlalchemy import Connection, func, select
 
 from tunekit import rivals
 from tunekit.catalogue import lookup, schema, sessions, trials
-from tunekit.catalogue.entries import FailureKind, SessionInfo, SessionState, TaskSummary
+from tunekit.catalogue.entries import (
+    FailureKind,
+    SessionInfo,
+    SessionState,
+    TaskSummary,
+    comparable,
+)
 from tunekit.errors import CatalogueError
 
 _sessions = schema.Session
@@ -156,9 +162,20 @@ def find(connection: Connection, prefix: str) -> SessionInfo:
     )
 
 
-def account(connection: Connection, public_id: str) -> SessionAccount:
-    """Everything there is to say about a session."""
+def account(
+    connection: Connection, public_id: str, measured_with: Mapping[str, Any] | None
+) -> SessionAccount:
+    """Everything there is to say about a session (see `Catalogue.account`)."""
     session_id = sessions.internal_id(connection, public_id)
+    if measured_with is None:
+        options = connection.scalar(
+            select(schema.MeasureOptions.options)
+            .join(_trials, _trials.measure_options_id == schema.MeasureOptions.id)
+            .where(_trials.session_id == session_id)
+            .order_by(_trials.position)
+            .limit(1)
+        )
+        measured_with = comparable(options or {})
     row = connection.execute(
         select(
             schema.Host.description,
@@ -185,6 +202,9 @@ def account(connection: Connection, public_id: str) -> SessionAccount:
         .order_by(_trials.mean_s)
         .limit(1)
     )
+    if measured_with:
+        alike = lookup.options_with(connection, measured_with)
+        best = best.where(_trials.measure_options_id.in_(alike))
     tasks = connection.execute(
         select(schema.Task.id, schema.Task.workload_id).where(schema.Task.session_id == session_id)
     ).all()
