@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tuning_runs
+import tvm
+import tvm_ffi
 from measurers import Arithmetic, PowerCutError
 from tuning_runs import Quiet, begin, candidates, options, run
 
@@ -18,7 +20,8 @@ from tunekit.library.known import best_records
 from tunekit.recipe import Tuning
 from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import hold_final
-from tunekit.search.trial import CacheState
+from tunekit.search.spaces.defaults import default_schedule
+from tunekit.search.trial import CacheState, Candidate, MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
 BUDGET = 44
@@ -76,6 +79,48 @@ def test_the_budget_is_spent_on_distinct_candidates_of_every_task(
     assert len(uninterrupted) == BUDGET
     assert len(set(uninterrupted)) == BUDGET
     assert {name for name, _ in uninterrupted} == {"convolution", "matmul", "relu"}
+
+
+def test_the_first_trial_of_each_task_is_what_it_would_be_compiled_with_unmeasured(
+    uninterrupted: list[tuple[str, str]], native: ResolvedTarget
+) -> None:
+    first: dict[str, str] = {}
+    for name, digest in uninterrupted:
+        first.setdefault(name, digest)
+    for one in tuning_runs.tasks(native)[:3]:
+        schedule = default_schedule(one.module, native)
+        assert schedule is not None
+        assert first[one.name] == str(tvm_ffi.structural_hash(schedule.mod))
+
+
+class _Finals(Arithmetic):
+    """Remembers which code took part in finals."""
+
+    def __init__(self, options: MeasureOptions) -> None:
+        super().__init__(options)
+        self.finalists: list[str] = []
+
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+        if rounds > 1:
+            modules = [tvm.ir.load_json(candidate.module_json) for candidate in candidates]
+            self.finalists += [str(tvm_ffi.structural_hash(module)) for module in modules]
+        return super().measure(candidates, rounds)
+
+
+def test_the_default_takes_part_in_the_final_and_nothing_slower_is_compiled(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    tasks = tuning_runs.tasks(native)[:2]
+    session = begin(catalogue, native, 64)
+    measurer = _Finals(options(native))
+    run(catalogue, session, native, measurer, only=slice(2))
+    host = session.host_fingerprint
+    for task, record in zip(tasks, best_records(catalogue, tasks, native, host), strict=True):
+        trials = catalogue.trials(session_id=session.id, structural_hash=task.structural_hash)
+        default = next(iter(trials))
+        assert default.mean_s is not None
+        assert record.mean_s <= default.mean_s
+        assert default.candidate_digest in measurer.finalists
 
 
 @pytest.mark.parametrize("cut_after", [1, 27])
@@ -151,7 +196,9 @@ def test_results_of_other_measuring_options_are_not_taken(
     run(catalogue, begin(catalogue, native, 24), native, Arithmetic(options(native)))
     failed = sum(trial.failure is not None for trial in catalogue.trials())
     second = begin(catalogue, native, 24)
-    result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)))
+    # So that every task's search is opened.
+    tuning = Tuning(trials=24, min_trials_per_task=4)
+    result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)), tuning)
     assert result.reused == failed
     good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.mean_s}
     assert good

@@ -284,11 +284,14 @@ class Tuner:
             device=outcome.device,
         )
 
-    def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
-        """Trials that the catalogue already has of these candidates, by digest."""
-        trials = self._catalogue.known_trials(
+    def _known_trials(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
+        return self._catalogue.known_trials(
             search.task_id, digests, measure_options=self._kept_options
         )
+
+    def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
+        """Trials that the catalogue already has of these candidates, by digest."""
+        trials = self._known_trials(search, digests)
         others = [t.trial_id for t in trials.values() if t.task_id != search.task_id]
         if others:
             self._catalogue.reuse_trials(search.task_id, others)
@@ -316,10 +319,19 @@ class Tuner:
             self._active = search
             self._show("deciding")
             with self._clock.phase("decide"):
-                seconds = hold_final(records, engine, self._catalogue)
+                default = self._default_record(search)
+                seconds = hold_final(records, engine, self._catalogue, default)
             if seconds is not None:
                 search.state.best_s = min(seconds)
         return True
+
+    def _default_record(self, search: TaskSearch) -> Record | None:
+        """A task's default, None where it has none or it failed."""
+        digest = search.default_digest()
+        if digest is None:
+            return None
+        trial = self._known_trials(search, [digest]).get(digest)
+        return None if trial is None else trial.as_record(search.workload_json())
 
     def _is_settled(self, task: Task, records: Sequence[Record]) -> bool:
         """Whether a final was held after the last of these was measured: perhaps by an earlier run
