@@ -69,6 +69,13 @@ def test_what_a_recipe_leaves_out_has_its_documented_value(recipe_file: Path) ->
         ),
         (
             "trials: 8",
+            "measure: {overlap: yes}",
+            8,
+            "tuning.measure.overlap",
+            "must be true or false, not 'yes'",
+        ),
+        (
+            "trials: 8",
             "measure: {cache: weights}\n  rpc: {tracker: host, key: phone}",
             7,
             "tuning",

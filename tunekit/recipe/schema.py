@@ -268,6 +268,10 @@ class Measure(_Frozen):
     where the model's constants take more than half of the last cache, as they then come from
     memory in each run of the model too, and warm elsewhere."""
 
+    overlap: bool = False
+    """Begin to measure while other candidates of the batch are still being built: sooner done,
+    but builds disturb what is measured beside them."""
+
 
 class Rpc(_Frozen):
     """Devices to measure on, in place of this machine: those of a key of an RPC tracker."""

@@ -85,6 +85,8 @@ class MeasureOptions:
         cache: what each timed run finds in the caches.
         memory_bytes: limit of one candidate's data segment.
         noise_guard: see `tunekit.search.noise`; without it the mean of the samples counts.
+        overlap: measure while other candidates of the batch are still being built. Where there are
+            several rounds never: their candidates take turns.
     """
 
     target: str
@@ -98,6 +100,7 @@ class MeasureOptions:
     cache: CacheState
     memory_bytes: int
     noise_guard: bool = True
+    overlap: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def measure_options(
         threads=measure.threads or target.cores,
         cache=cache,
         memory_bytes=int(memory_bytes * _MEMORY_SHARE),
+        overlap=measure.overlap,
     )
 
 
@@ -138,6 +139,7 @@ class Tuner:
             "min_repeat_ms": options.min_repeat_ms,
             "threads": options.threads,
             "cache": options.cache,
+            "overlap": options.overlap,
         }
         self._comparable = comparable(self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
