@@ -28,10 +28,9 @@ from tunekit.catalogue.entries import (
     comparable,
     toolchain_key,
 )
-from tunekit.catalogue.failures import FailureGroup
+from tunekit.catalogue.failures import FailureExample, FailureGroup
 from tunekit.catalogue.history import (
     CompiledLibrary,
-    FailureExample,
     OutcomePoint,
     SessionAccount,
 )
