@@ -67,7 +67,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
     staged = stage(load_recipe(arguments.recipe), ContentCache(), lambda line: None)
-    guarded = measure_options(staged.recipe.tuning, staged.target, detect_host().memory_bytes)
+    guarded = measure_options(
+        staged.recipe.tuning, staged.target, detect_host().memory_bytes, "warm"
+    )
     plain = dataclasses.replace(guarded, noise_guard=False, repeat=3, min_repeat_ms=20)
     before = now()
     tasks = []

@@ -149,7 +149,7 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
                 seed=seed,
             )
         )
-        options = measure_options(tuning, target, host.memory_bytes)
+        options = measure_options(tuning, target, host.memory_bytes, "warm")
         with TrialEngine(options) as engine:
             engine.start()
             tuner = Tuner(
@@ -293,7 +293,7 @@ def curve(
 
 def judge(runs: list[dict[str, Any]], tasks: list[Task], target: ResolvedTarget) -> None:
     """Measures the best candidates of all runs in turns, task by task; adds `final_ms`."""
-    options: MeasureOptions = measure_options(Tuning(), target, detect_host().memory_bytes)
+    options: MeasureOptions = measure_options(Tuning(), target, detect_host().memory_bytes, "warm")
     totals = [0.0] * len(runs)
     with TrialEngine(options) as engine:
         for index, task in enumerate(tasks):

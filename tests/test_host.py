@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tunekit.host import cpu_quota, detect_host, memory_limit_bytes, usable_cores
+from tunekit.host import (
+    cpu_quota,
+    detect_host,
+    last_level_cache_bytes,
+    memory_limit_bytes,
+    usable_cores,
+)
 
 
 def test_features_are_those_the_kernel_reports() -> None:
@@ -51,6 +57,18 @@ def test_cores_follow_the_affinity_of_the_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_the_last_cache_is_the_largest_that_holds_data(tmp_path: Path) -> None:
+    for index, (kind, size) in enumerate(
+        [("Data", "48K"), ("Instruction", "99M"), ("Unified", "2048K"), ("Unified", "32M")]
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "size").write_text(f"{size}\n")
+    assert last_level_cache_bytes(tmp_path) == 32 << 20
+    assert last_level_cache_bytes(tmp_path / "elsewhere") is None
 
 
 def test_memory_is_at_most_what_the_machine_has() -> None:

@@ -108,6 +108,16 @@ def usable_cores(proc: Path = PROC, cgroups: Path = SYS / "fs/cgroup") -> int:
     return max(1, cores if quota is None else min(cores, math.floor(quota)))
 
 
+def last_level_cache_bytes(caches: Path = SYS / "devices/system/cpu/cpu0/cache") -> int | None:
+    """Size of the largest cache that the first core has, None where the system does not say."""
+    sizes = []
+    for folder in caches.glob("index*"):
+        size = _read(folder / "size")  # "32768K"
+        if _read(folder / "type") in ("Data", "Unified") and size[:-1].isdigit():
+            sizes.append(int(size[:-1]) << {"K": 10, "M": 20}[size[-1]])
+    return max(sizes, default=None)
+
+
 def cpu_quota(proc: Path, cgroups: Path) -> float | None:
     """The smallest CPU quota, in cores, of this process's cgroups and their parents; or None."""
     quotas = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 
 def split(place: str) -> tuple[str, str]:
@@ -35,12 +36,44 @@ def site_costs(
     return costs
 
 
-def running(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
-    """For each kernel, whether it runs: it has no rival, or is of its site's fastest algorithm."""
+@dataclass(frozen=True)
+class Standing:
+    """How a kernel stands among its rivals.
+
+    Attributes:
+        runs: it has no rival, or is of its site's fastest algorithm.
+        behind: by what share its algorithm is slower than the fastest: 1.0 is twice the time. Not
+            finite where one of the two has no time.
+    """
+
+    runs: bool
+    behind: float
+
+
+def standings(kernels: Iterable[tuple[str | None, float | None]]) -> list[Standing]:
+    """How each kernel stands.
+
+    Args:
+        kernels: (place or None, seconds in one run of the model or None).
+    """
     every = list(kernels)
     costs = site_costs(every)
     fastest = {site: min(of_site, key=of_site.__getitem__) for site, of_site in costs.items()}
-    return [place is None or fastest[split(place)[0]] == split(place)[1] for place, _ in every]
+
+    def standing(place: str | None) -> Standing:
+        if place is None:
+            return Standing(True, 0.0)
+        site, algorithm = split(place)
+        of_site = costs[site]
+        behind = of_site[algorithm] / of_site[fastest[site]] - 1
+        return Standing(fastest[site] == algorithm, behind)
+
+    return [standing(place) for place, _ in every]
+
+
+def running(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
+    """For each kernel, whether it runs: it has no rival, or is of its site's fastest algorithm."""
+    return [standing.runs for standing in standings(kernels)]
 
 
 def latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float | None:

@@ -21,6 +21,7 @@ from tunekit.library.compile import library_folder, require_writable
 from tunekit.library.known import Known, look_up
 from tunekit.recipe import Recipe, dump_recipe, session_digest
 from tunekit.resuming import begun_in
+from tunekit.search.caches import cache_state
 from tunekit.search.engines import introduce, make_engine, require_linker, require_tracker
 from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
 from tunekit.toolchain import require_tvm, versions
@@ -116,7 +117,13 @@ def look_up_recipe(
 
 
 def _known(staged: Staged, catalogue: Catalogue) -> Known:
-    return look_up(catalogue, staged.tasks, staged.target, staged.host.fingerprint)
+    return look_up(
+        catalogue,
+        staged.tasks,
+        staged.target,
+        staged.host.fingerprint,
+        cache=cache_state(staged.recipe.tuning, staged.tasks, staged.target),
+    )
 
 
 @contextmanager
@@ -258,20 +265,24 @@ class _Session:
 
     def _search(self, hint: str) -> TuningResult:
         run, staged = self.run, self.run.staged
-        options = measure_options(staged.recipe.tuning, staged.target, detect_host().memory_bytes)
+        tuning = staged.recipe.tuning
+        cache = cache_state(tuning, staged.tasks, staged.target)
+        options = measure_options(tuning, staged.target, detect_host().memory_bytes, cache)
+        if cache == "weights":
+            run.display.say("candidates are timed with their weights in memory, not in the caches")
         stop = Stop(run.display.say)
         try:
             # The server starts first: it warms up while the tuner opens its searches.
             with (
                 interruptible(),
-                make_engine(staged.recipe.tuning, staged.target, options) as engine,
+                make_engine(tuning, staged.target, options) as engine,
                 stop.listening(),
             ):
                 engine.start()
                 tuner = Tuner(
                     staged.tasks,
                     staged.target,
-                    staged.recipe.tuning,
+                    tuning,
                     options,
                     run.catalogue,
                     self.info,

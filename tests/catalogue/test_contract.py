@@ -208,6 +208,11 @@ class TestTrials:
         assert known(latest=0, best=1) == [1e-3]
         assert catalogue.known_counts(session) == {task: 4}
         assert list(catalogue.known_counts(earlier).values()) == [0]
+        same, other = {"repeat": 3}, {"repeat": 4}
+        assert catalogue.known_counts(session, measured_with=same) == {task: 4}
+        assert catalogue.known_counts(session, measured_with=other) == {task: 0}
+        assert len(catalogue.known_before(task, latest=9, best=9, measured_with=same)) == 4
+        assert catalogue.known_before(task, latest=9, best=9, measured_with=other) == []
         with pytest.raises(ValueError, match="12345"):
             catalogue.known_before(12345, latest=1, best=1)
 
@@ -486,6 +491,51 @@ class TestRecords:
         assert winners(target_json="other") == []
         assert winners(host_fingerprint="other") == []
         assert winners(toolchain_key="other") == []
+
+    def test_seconds_under_other_options_decide_only_what_would_have_no_record_otherwise(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        warm, cold = {"cache": "warm", "repeat": 3}, {"cache": "weights", "repeat": 3}
+
+        def add(*seconds: tuple[int, float], options: dict[str, object]) -> list[int]:
+            session = catalogue.begin_session(new.session())
+            tasks = catalogue.ensure_tasks(session.id, new.tasks(3))
+            return catalogue.add_trials(
+                session.id,
+                [
+                    replace(new.trial(tasks[at], value), measure_options=options)
+                    for at, value in seconds
+                ],
+            )
+
+        first, second = add((0, 1e-3), (1, 1e-3), options=warm)
+        slow, third, fast = add((0, 3e-3), (2, 2e-3), (0, 2e-3), options=cold)
+        catalogue.add_winner(first, [1e-4])
+        where = {
+            "structural_hashes": ["hash0", "hash1", "hash2"],
+            "target_json": new.target,
+            "host_fingerprint": "host",
+            "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
+        }
+
+        def chosen(**options: object) -> list[int]:
+            found = catalogue.best_records(**where, measured_with=options or None)
+            return [record.trial_id for record in found]
+
+        assert chosen() == [first, second, third]
+        assert chosen(cache="warm") == [first, second, third]
+        assert chosen(cache="weights") == [fast, second, third]
+        assert chosen(cache="flush") == chosen()
+        catalogue.add_winner(slow, [1.5e-3])
+        assert chosen(cache="weights") == [slow, second, third]
+        assert chosen(cache="warm") == [first, second, third]
+
+        def records(**options: object) -> list[int]:
+            found = catalogue.records(**where, measured_with=options, top_k=9)
+            return [record.trial_id for record in found]
+
+        assert records(cache="weights") == [fast, slow, third]
+        assert records(cache="flush") == []
 
     def test_workloads_whose_hashes_collide_keep_their_own_modules(
         self, catalogue: Catalogue, new: Examples

@@ -154,6 +154,8 @@ def test_a_curve_starts_from_what_other_sessions_had_measured_before(
     account = catalogue.account(session.id)
     assert account.known_s == {first: 5.0, second: 2.0}
     assert account.curve() == [(0, 14.0), (2, 12.0)]
+    assert catalogue.account(session.id, measured_with={"repeat": 3}).known_s == account.known_s
+    assert catalogue.account(session.id, measured_with={"repeat": 4}).known_s == {}
 
 
 def test_a_session_without_a_time_for_each_task_has_no_curve(

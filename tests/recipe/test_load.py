@@ -69,10 +69,24 @@ def test_what_a_recipe_leaves_out_has_its_documented_value(recipe_file: Path) ->
         ),
         (
             "trials: 8",
-            "measure: {cache_flush: yes}",
+            "measure: {overlap: yes}",
             8,
-            "tuning.measure.cache_flush",
+            "tuning.measure.overlap",
             "must be true or false, not 'yes'",
+        ),
+        (
+            "trials: 8",
+            "measure: {cache: weights}\n  rpc: {tracker: host, key: phone}",
+            7,
+            "tuning",
+            "measure.cache cannot be weights where candidates are measured on other machines",
+        ),
+        (
+            "trials: 8",
+            "measure: {cache: cold}",
+            8,
+            "tuning.measure.cache",
+            "must be one of auto, warm, weights, flush, not 'cold'",
         ),
         (
             "trials: 8",

@@ -71,7 +71,8 @@ tunings = budgets.flatmap(
             Measure,
             timeout_s=st.floats(1e-6, 3600),
             jobs=st.none() | positive,
-            cache_flush=st.booleans(),
+            cache=st.sampled_from(["auto", "warm", "weights", "flush"]),
+            overlap=st.booleans(),
         ),
     )
 )
@@ -146,6 +147,8 @@ def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
         patience=50,
         seed=7,
         threads=3,
+        jobs=5,
+        overlap=True,
         timeout=2.5,
         runtimes=["onnxruntime"],
     )
@@ -159,6 +162,7 @@ def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
     assert (changed.tuning.seed, changed.model.seed) == (7, 0)
     assert changed.tuning.measure.threads == changed.reference.threads == 3
     assert changed.tuning.measure.timeout_s == 2.5
+    assert (changed.tuning.measure.jobs, changed.tuning.measure.overlap) == (5, True)
     assert changed.reference.runtimes == ("onnxruntime",)
     assert changed.model == recipe.model
     assert recipe.tuning.trials == 8

@@ -20,10 +20,13 @@ class Arithmetic:
     Nothing about the search is left out: only what a clock would say is made the same each time.
     """
 
-    def __init__(self, options: MeasureOptions, *, cut_after: int | None = None) -> None:
+    def __init__(
+        self, options: MeasureOptions, *, cut_after: int | None = None, scale: float = 1.0
+    ) -> None:
         self.options = options
         self.measured: list[str] = []
         self._cut_after = cut_after
+        self._scale = scale
 
     def start(self) -> None:
         """Nothing to get ready."""
@@ -38,7 +41,7 @@ class Arithmetic:
             if number % 9 == 0:
                 yield Outcome(candidate.key, None, FailureKind.BUILD_ERROR, "no", 0.01, 0.0)
                 continue
-            seconds = 1e-4 * (1 + number / 2**32)
+            seconds = self._scale * 1e-4 * (1 + number / 2**32)
             yield Outcome(candidate.key, (seconds,) * rounds, None, "", 0.01, 0.02)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ _MATRICES = (TensorArgument((_N, _N), "float32"),) * 3
 
 @pytest.fixture(scope="module")
 def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
-    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 2, False, 2 << 30)
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 2, "warm", 2 << 30)
     with TrialEngine(options) as engine:
         yield engine
 

@@ -84,7 +84,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         run_timeout_s=8,
         jobs=2,
         threads=2,
-        cache_flush=False,
+        cache="warm",
         memory_bytes=2 << 30,
     )
 
@@ -194,10 +194,22 @@ def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
     engine: TrialEngine, options: MeasureOptions
 ) -> None:
     with _options(engine, dataclasses.replace(options, build_timeout_s=8)):
-        outcomes = _measure(engine, wild.long_to_build(16000), wild.good())
-    assert outcomes[0].failure is FailureKind.BUILD_TIMEOUT
-    assert outcomes[0].text == "not built within 8 s"
-    assert outcomes[1].failure is None
+        outcomes = _measure(engine, wild.good(), wild.long_to_build(16000))
+    assert outcomes[0].failure is None
+    assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
+    assert outcomes[1].text == "not built within 8 s"
+    # Nothing is measured while something is being built.
+    assert list(outcomes) == [1, 0]
+
+
+def test_candidates_are_measured_beside_builds_where_they_may_overlap(
+    engine: TrialEngine, options: MeasureOptions
+) -> None:
+    with _options(engine, dataclasses.replace(options, build_timeout_s=5, overlap=True)):
+        outcomes = _measure(engine, wild.good(), wild.long_to_build(16000))
+    assert list(outcomes) == [0, 1]
+    assert outcomes[0].failure is None
+    assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
 
 
 def test_a_batch_that_is_given_up_leaves_nothing_to_the_next(engine: TrialEngine) -> None:

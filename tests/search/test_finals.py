@@ -34,7 +34,7 @@ _HOST = "host"
 
 @pytest.fixture(scope="module")
 def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
-    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, False, 2 << 30)
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, "warm", 2 << 30)
     with TrialEngine(options) as engine:
         yield engine
 
@@ -123,6 +123,30 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     # A trial that is measured later and is faster than the winner was takes its place.
     (later,) = catalogue.add_trials(session.id, [_trial(task_id, _slow, min(seconds) / 2)])
     assert chosen() == [later]
+
+
+def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
+    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    session = catalogue.begin_session(
+        NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
+    )
+    new = NewWorkload("1", tvm.ir.save_json(_matmul()), "", "matmul")
+    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
+    lucky, default = catalogue.add_trials(
+        session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.0)]
+    )
+    where = {
+        "structural_hashes": ["1"],
+        "target_json": native.spec,
+        "host_fingerprint": _HOST,
+        "toolchain_key": toolchain_key(versions()),
+    }
+    best, last = catalogue.records(**where, top_k=2)
+    assert (best.trial_id, last.trial_id) == (lucky, default)
+    assert hold_final([best], engine, catalogue) is None
+    assert hold_final([best], engine, catalogue, default=last) is not None
+    assert [winner.trial_id for winner in catalogue.winners(**where)] == [default]
 
 
 def test_a_wrong_finalist_is_marked_and_cannot_win(

@@ -53,7 +53,7 @@ def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:
 
 @pytest.fixture(scope="module")
 def options(native: ResolvedTarget) -> MeasureOptions:
-    return MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, False, 2 << 30)
+    return MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, "warm", 2 << 30)
 
 
 def _measure(options: MeasureOptions, *numbers: int) -> list[Outcome]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tuning_runs
+import tvm
+import tvm_ffi
 from measurers import Arithmetic, PowerCutError
 from tuning_runs import Quiet, begin, candidates, options, run
 
 from tunekit.catalogue import Catalogue
+from tunekit.library.known import best_records
 from tunekit.recipe import Tuning
 from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import hold_final
+from tunekit.search.spaces.defaults import default_schedule
+from tunekit.search.trial import CacheState, Candidate, MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
 BUDGET = 44
@@ -74,6 +79,48 @@ def test_the_budget_is_spent_on_distinct_candidates_of_every_task(
     assert len(uninterrupted) == BUDGET
     assert len(set(uninterrupted)) == BUDGET
     assert {name for name, _ in uninterrupted} == {"convolution", "matmul", "relu"}
+
+
+def test_the_first_trial_of_each_task_is_what_it_would_be_compiled_with_unmeasured(
+    uninterrupted: list[tuple[str, str]], native: ResolvedTarget
+) -> None:
+    first: dict[str, str] = {}
+    for name, digest in uninterrupted:
+        first.setdefault(name, digest)
+    for one in tuning_runs.tasks(native)[:3]:
+        schedule = default_schedule(one.module, native)
+        assert schedule is not None
+        assert first[one.name] == str(tvm_ffi.structural_hash(schedule.mod))
+
+
+class _Finals(Arithmetic):
+    """Remembers which code took part in finals."""
+
+    def __init__(self, options: MeasureOptions) -> None:
+        super().__init__(options)
+        self.finalists: list[str] = []
+
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+        if rounds > 1:
+            modules = [tvm.ir.load_json(candidate.module_json) for candidate in candidates]
+            self.finalists += [str(tvm_ffi.structural_hash(module)) for module in modules]
+        return super().measure(candidates, rounds)
+
+
+def test_the_default_takes_part_in_the_final_and_nothing_slower_is_compiled(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    tasks = tuning_runs.tasks(native)[:2]
+    session = begin(catalogue, native, 64)
+    measurer = _Finals(options(native))
+    run(catalogue, session, native, measurer, only=slice(2))
+    host = session.host_fingerprint
+    for task, record in zip(tasks, best_records(catalogue, tasks, native, host), strict=True):
+        trials = catalogue.trials(session_id=session.id, structural_hash=task.structural_hash)
+        default = next(iter(trials))
+        assert default.mean_s is not None
+        assert record.mean_s <= default.mean_s
+        assert default.candidate_digest in measurer.finalists
 
 
 @pytest.mark.parametrize("cut_after", [1, 27])
@@ -149,10 +196,39 @@ def test_results_of_other_measuring_options_are_not_taken(
     run(catalogue, begin(catalogue, native, 24), native, Arithmetic(options(native)))
     failed = sum(trial.failure is not None for trial in catalogue.trials())
     second = begin(catalogue, native, 24)
-    result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)))
+    # So that every task's search is opened.
+    tuning = Tuning(trials=24, min_trials_per_task=4)
+    result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)), tuning)
     assert result.reused == failed
     good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.mean_s}
     assert good
+
+
+def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compiled_with(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    """A model's weights may not fit the caches that a smaller model's did."""
+    matmul, only = tuning_runs.tasks(native)[1], slice(1, 2)
+    fast = Arithmetic(options(native), scale=1e-3)
+    first = begin(catalogue, native, 12)
+    run(catalogue, first, native, fast, only=only)
+    session = begin(catalogue, native, 12)
+    listener = Quiet()
+    cold = Arithmetic(options(native, cache="weights"))
+    run(catalogue, session, native, cold, only=only, listener=listener)
+    assert listener.last is not None
+    [progress] = listener.last.tasks
+    assert progress.best_s is not None
+    assert progress.best_s >= 1e-4
+
+    def compiled(cache: CacheState) -> float:
+        host = session.host_fingerprint
+        [record] = best_records(catalogue, [matmul], native, host, cache=cache)
+        return record.mean_s
+
+    assert compiled("warm") < 1e-5 < 1e-4 <= compiled("weights")
+    # What was measured warm is measured again.
+    assert set(candidates(catalogue, first)) & set(candidates(catalogue, session))
 
 
 def test_a_space_that_is_used_up_ends_the_session(

@@ -79,7 +79,7 @@ def options(target: ResolvedTarget, **changes: Any) -> MeasureOptions:
         "run_timeout_s": 10.0,
         "jobs": 2,
         "threads": 2,
-        "cache_flush": False,
+        "cache": "warm",
         "memory_bytes": 2**31,
     }
     return MeasureOptions(**{**values, **changes})

@@ -25,12 +25,12 @@ from tunekit.catalogue.entries import (
     SessionState,
     TaskSummary,
     Trial,
+    comparable,
     toolchain_key,
 )
-from tunekit.catalogue.failures import FailureGroup
+from tunekit.catalogue.failures import FailureExample, FailureGroup
 from tunekit.catalogue.history import (
     CompiledLibrary,
-    FailureExample,
     OutcomePoint,
     SessionAccount,
 )
@@ -58,6 +58,7 @@ __all__ = [
     "TaskSummary",
     "Trial",
     "UpgradeResult",
+    "comparable",
     "toolchain_key",
     "upgrade",
 ]

@@ -6,21 +6,34 @@ something else than it started from at first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
 
-from tunekit.catalogue import schema, trials
+from tunekit.catalogue import lookup, schema, trials
 from tunekit.catalogue.entries import FailureKind, Trial
 
 _trials = schema.Trial
 
 
-def known_before(connection: Connection, task_id: int, *, latest: int, best: int) -> list[Trial]:
+def known_before(
+    connection: Connection,
+    task_id: int,
+    *,
+    latest: int,
+    best: int,
+    measured_with: Mapping[str, Any] | None,
+) -> list[Trial]:
     """See `Catalogue.known_before`."""
     task = trials.circumstances(connection, task_id)
     query = trials.comparable(task).where(
-        *_earlier(task), _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value)
+        *_earlier(task),
+        *(
+            or_(_trials.mean_s.is_(None), condition)
+            for condition in _measured_with(connection, measured_with)
+        ),
+        _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value),
     )
     found = {
         row.id: trials.from_row(row)
@@ -33,7 +46,9 @@ def known_before(connection: Connection, task_id: int, *, latest: int, best: int
     return [found[trial_id] for trial_id in sorted(found)]
 
 
-def known_counts(connection: Connection, session_id: int) -> dict[int, int]:
+def known_counts(
+    connection: Connection, session_id: int, measured_with: Mapping[str, Any] | None
+) -> dict[int, int]:
     """See `Catalogue.known_counts`."""
     counts: dict[int, int] = {}
     for task_id in connection.scalars(
@@ -41,7 +56,9 @@ def known_counts(connection: Connection, session_id: int) -> dict[int, int]:
     ):
         task = trials.circumstances(connection, task_id)
         query = trials.comparable(task, func.count(_trials.id)).where(
-            *_earlier(task), _trials.mean_s.is_not(None)
+            *_earlier(task),
+            _trials.mean_s.is_not(None),
+            *_measured_with(connection, measured_with),
         )
         counts[task_id] = int(connection.scalar(query) or 0)
     return counts
@@ -49,3 +66,11 @@ def known_counts(connection: Connection, session_id: int) -> dict[int, int]:
 
 def _earlier(task: Row[Any]) -> tuple[ColumnElement[bool], ...]:
     return _trials.session_id != task.session_id, _trials.measured_at < task.created_at
+
+
+def _measured_with(
+    connection: Connection, options: Mapping[str, Any] | None
+) -> list[ColumnElement[bool]]:
+    if options is None:
+        return []
+    return [_trials.measure_options_id.in_(lookup.options_with(connection, options))]

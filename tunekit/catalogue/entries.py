@@ -252,6 +252,22 @@ class Trial:
     slowdown: float | None = None
     device: str | None = None
 
+    def as_record(self, module_json: str) -> Record | None:
+        """The same as a record of the workload with this module; None for a failure."""
+        if self.run_seconds is None or self.mean_s is None:
+            return None
+        return Record(
+            trial_id=self.trial_id,
+            structural_hash=self.structural_hash,
+            module_json=module_json,
+            trace_json=self.trace_json,
+            run_seconds=self.run_seconds,
+            mean_s=self.mean_s,
+            target_json=self.target_json,
+            host_fingerprint=self.host_fingerprint,
+            measured_at=self.measured_at,
+        )
+
 
 @dataclass(frozen=True)
 class Record:
@@ -319,6 +335,12 @@ def mean(seconds: tuple[float, ...]) -> float:
 def corrected_mean(seconds: tuple[float, ...], slowdown: float | None) -> float:
     """The mean on a host that is as fast as it usually is; seconds."""
     return mean(seconds) / (slowdown or 1.0)
+
+
+def comparable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of measuring options has to be the same for seconds to be comparable at all: what the
+    measured code found in the caches."""
+    return {key: options[key] for key in ("cache",) if key in options}
 
 
 def toolchain_key(versions: Mapping[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -23,6 +25,16 @@ class FailureGroup:
     count: int
     trial_id: int
     example: Failure
+
+
+@dataclass(frozen=True)
+class FailureExample:
+    """A kind of failure in a session: how many, and the text of the latest with its task."""
+
+    kind: FailureKind
+    count: int
+    task_name: str
+    text: str
 
 
 def by_task(connection: Connection, session_id: int) -> list[FailureGroup]:
@@ -62,4 +74,17 @@ def by_task(connection: Connection, session_id: int) -> list[FailureGroup]:
             example=Failure(FailureKind(kind), text or ""),
         )
         for task_id, name, kind, count, latest, text in rows
+    ]
+
+
+def by_kind(groups: Sequence[FailureGroup]) -> list[FailureExample]:
+    """The failures of all tasks by kind, the most frequent first."""
+    counts: Counter[FailureKind] = Counter()
+    latest: dict[FailureKind, FailureGroup] = {}
+    for group in sorted(groups, key=lambda group: group.trial_id):
+        counts[group.kind] += group.count
+        latest[group.kind] = group
+    return [
+        FailureExample(kind, count, latest[kind].task_name, latest[kind].example.text)
+        for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0].value))
     ]

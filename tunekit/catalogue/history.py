@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from tunekit import rivals
-from tunekit.catalogue import lookup, schema, sessions, trials
-from tunekit.catalogue.entries import FailureKind, SessionInfo, SessionState, TaskSummary
+from tunekit.catalogue import failures, lookup, schema, sessions, trials
+from tunekit.catalogue.entries import SessionInfo, SessionState, TaskSummary, comparable
+from tunekit.catalogue.failures import FailureExample
 from tunekit.errors import CatalogueError
 
 _sessions = schema.Session
@@ -24,16 +25,6 @@ class OutcomePoint:
 
     task_id: int
     mean_s: float | None
-
-
-@dataclass(frozen=True)
-class FailureExample:
-    """A kind of failure in a session: how many, and the text of the latest with its task."""
-
-    kind: FailureKind
-    count: int
-    task_name: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -156,9 +147,20 @@ def find(connection: Connection, prefix: str) -> SessionInfo:
     )
 
 
-def account(connection: Connection, public_id: str) -> SessionAccount:
-    """Everything there is to say about a session."""
+def account(
+    connection: Connection, public_id: str, measured_with: Mapping[str, Any] | None
+) -> SessionAccount:
+    """Everything there is to say about a session (see `Catalogue.account`)."""
     session_id = sessions.internal_id(connection, public_id)
+    if measured_with is None:
+        options = connection.scalar(
+            select(schema.MeasureOptions.options)
+            .join(_trials, _trials.measure_options_id == schema.MeasureOptions.id)
+            .where(_trials.session_id == session_id)
+            .order_by(_trials.position)
+            .limit(1)
+        )
+        measured_with = comparable(options or {})
     row = connection.execute(
         select(
             schema.Host.description,
@@ -185,6 +187,9 @@ def account(connection: Connection, public_id: str) -> SessionAccount:
         .order_by(_trials.mean_s)
         .limit(1)
     )
+    if measured_with:
+        alike = lookup.options_with(connection, measured_with)
+        best = best.where(_trials.measure_options_id.in_(alike))
     tasks = connection.execute(
         select(schema.Task.id, schema.Task.workload_id).where(schema.Task.session_id == session_id)
     ).all()
@@ -206,34 +211,12 @@ def account(connection: Connection, public_id: str) -> SessionAccount:
         session=sessions.info(connection, public_id),
         tasks=trials.summaries(connection, session_id),
         outcomes=[OutcomePoint(task_id, mean_s) for task_id, mean_s in outcomes],
-        failures=list(_failures(connection, session_id)),
+        failures=failures.by_kind(failures.by_task(connection, session_id)),
         known_s={task_id: seconds for task_id, seconds in known.items() if seconds is not None},
         host=row.description,
         toolchain=row.versions,
         libraries=[CompiledLibrary(path, created_at) for path, created_at in libraries],
     )
-
-
-def _failures(connection: Connection, session_id: int) -> Iterator[FailureExample]:
-    latest = (
-        select(func.max(_trials.id).label("id"), func.count().label("count"))
-        .where(_trials.session_id == session_id, _trials.failure_kind.is_not(None))
-        .group_by(_trials.failure_kind)
-        .subquery()
-    )
-    for row in connection.execute(
-        select(
-            _trials.failure_kind,
-            latest.c.count,
-            schema.Task.name,
-            _trials.failure_text,
-        )
-        .join(latest, latest.c.id == _trials.id)
-        .join(schema.Task, schema.Task.id == _trials.task_id)
-        .order_by(latest.c.count.desc(), _trials.failure_kind)
-    ):
-        kind, count, name, text = row
-        yield FailureExample(FailureKind(kind), count, name, text or "")
 
 
 def measured_before(

@@ -111,6 +111,13 @@ def measure_options(connection: Connection, options: Mapping[str, Any]) -> int:
     )
 
 
+def options_with(connection: Connection, wanted: Mapping[str, Any]) -> list[int]:
+    """The measuring options of which all of these are part."""
+    plain = _json(wanted)
+    rows = connection.execute(select(schema.MeasureOptions.id, schema.MeasureOptions.options))
+    return [row.id for row in rows if plain.items() <= row.options.items()]
+
+
 def target_id(connection: Connection, canonical: str) -> int | None:
     return connection.scalar(
         select(schema.Target.id).where(schema.Target.digest == digest(canonical))

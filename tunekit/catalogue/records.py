@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from heapq import nsmallest
@@ -19,7 +19,7 @@ _CHALLENGERS = 16
 
 
 @cache
-def _best(host: bool, toolchain: bool, limited: bool) -> Any:
+def _best(host: bool, toolchain: bool, options: bool, limited: bool) -> Any:
     """The good trials of one workload on one target, best first; built once for each combination,
     as building a statement takes longer than SQLite needs to carry it out.
 
@@ -54,6 +54,10 @@ def _best(host: bool, toolchain: bool, limited: bool) -> Any:
             schema.Toolchain.key == bindparam("toolchain")
         )
         query = query.where(_trials.toolchain_id.in_(compatible))
+    if options:
+        query = query.where(
+            _trials.measure_options_id.in_(bindparam("options", expanding=True, type_=Integer))
+        )
     return query.limit(bindparam("top_k", type_=Integer)) if limited else query
 
 
@@ -64,15 +68,23 @@ def best(
     target_json: str,
     host_fingerprint: str | None,
     toolchain_key: str | None,
+    measured_with: Mapping[str, Any] | None,
     top_k: int | None,
 ) -> list[Record]:
-    query = _best(host_fingerprint is not None, toolchain_key is not None, top_k is not None)
-    conditions = {
+    query = _best(
+        host_fingerprint is not None,
+        toolchain_key is not None,
+        measured_with is not None,
+        top_k is not None,
+    )
+    conditions: dict[str, Any] = {
         "target": digest(target_json),
         "host": host_fingerprint,
         "toolchain": toolchain_key,
         "top_k": top_k,
     }
+    if measured_with is not None:
+        conditions["options"] = lookup.options_with(connection, measured_with)
     records: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
         found: list[tuple[Row[Any], str]] = []
@@ -118,6 +130,7 @@ def winners(
     target_json: str,
     host_fingerprint: str,
     toolchain_key: str,
+    measured_with: Mapping[str, Any] | None,
 ) -> list[Record]:
     winner = schema.Winner
     query = (
@@ -138,6 +151,9 @@ def winners(
         .order_by(winner.id.desc())
         .limit(1)
     )
+    if measured_with is not None:
+        options = lookup.options_with(connection, measured_with)
+        query = query.where(_trials.measure_options_id.in_(options))
     found: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
         for workload_id, module_json in workloads:
@@ -167,27 +183,29 @@ def settled(
     target_json: str,
     host_fingerprint: str,
     toolchain_key: str,
+    measured_with: Mapping[str, Any] | None,
 ) -> list[Record]:
     hashes = list(dict.fromkeys(structural_hashes))
-    decided = {
-        winner.structural_hash: winner
-        for winner in winners(
-            connection,
-            structural_hashes=hashes,
-            target_json=target_json,
-            host_fingerprint=host_fingerprint,
-            toolchain_key=toolchain_key,
-        )
-    }
     chosen: dict[str, Record] = {}
-    for record in best(
-        connection,
-        structural_hashes=hashes,
-        target_json=target_json,
-        host_fingerprint=host_fingerprint,
-        toolchain_key=toolchain_key,
-        top_k=_CHALLENGERS,
-    ):
+    # Seconds under other options decide nothing but what would have no record otherwise.
+    for options in [measured_with] if measured_with is None else [measured_with, None]:
+        missing = [structural_hash for structural_hash in hashes if structural_hash not in chosen]
+        if missing:
+            chosen |= _settled(
+                connection,
+                structural_hashes=missing,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+                measured_with=options,
+            )
+    return [chosen[structural_hash] for structural_hash in hashes if structural_hash in chosen]
+
+
+def _settled(connection: Connection, **where: Any) -> dict[str, Record]:
+    decided = {winner.structural_hash: winner for winner in winners(connection, **where)}
+    chosen: dict[str, Record] = {}
+    for record in best(connection, **where, top_k=_CHALLENGERS):
         winner = decided.get(record.structural_hash)
         # What was measured before the final has had its chance there.
         challenges = winner is None or (
@@ -195,11 +213,7 @@ def settled(
         )
         if challenges:
             chosen.setdefault(record.structural_hash, record)
-    return [
-        chosen.get(structural_hash) or decided[structural_hash]
-        for structural_hash in hashes
-        if structural_hash in chosen or structural_hash in decided
-    ]
+    return decided | chosen
 
 
 def count(

@@ -179,10 +179,14 @@ class Catalogue:
         with self._transaction(self._engine) as connection:
             return history.find(connection, prefix)
 
-    def account(self, session_id: str) -> SessionAccount:
-        """How a session went: tasks, outcomes in their order, failures with an example."""
+    def account(
+        self, session_id: str, *, measured_with: Mapping[str, Any] | None = None
+    ) -> SessionAccount:
+        """How a session went: tasks, outcomes in their order, failures with an example. What was
+        known before counts where it was measured with these options; if left out, where its
+        seconds are comparable with those of the session's first trial."""
         with self._transaction(self._engine) as connection:
-            return history.account(connection, session_id)
+            return history.account(connection, session_id, measured_with)
 
     # Tasks and trials
 
@@ -250,19 +254,31 @@ class Catalogue:
         with self._transaction(self._engine) as connection:
             return _trials.known(connection, task_id, candidate_digests, measure_options)
 
-    def known_before(self, task_id: int, *, latest: int, best: int) -> list[Trial]:
+    def known_before(
+        self,
+        task_id: int,
+        *,
+        latest: int,
+        best: int,
+        measured_with: Mapping[str, Any] | None = None,
+    ) -> list[Trial]:
         """What was known of a task's workload, on the same target and host with a compatible
         toolchain, when its session began: the `latest` newest and the `best` fastest trials,
-        failures included, in order of arrival. ValueError for a task that does not exist."""
+        failures included, in order of arrival; good ones only where they were measured with these
+        options. ValueError for a task that does not exist."""
         with self._transaction(self._engine) as connection:
-            return beginning.known_before(connection, task_id, latest=latest, best=best)
+            return beginning.known_before(
+                connection, task_id, latest=latest, best=best, measured_with=measured_with
+            )
 
-    def known_counts(self, session_id: str) -> dict[int, int]:
+    def known_counts(
+        self, session_id: str, *, measured_with: Mapping[str, Any] | None = None
+    ) -> dict[int, int]:
         """Good trials that there were of each of the session's tasks (by id) when it began, on the
-        same target and host with a compatible toolchain."""
+        same target and host with a compatible toolchain, measured with these options."""
         with self._transaction(self._engine) as connection:
             internal = _sessions.internal_id(connection, session_id)
-            return beginning.known_counts(connection, internal)
+            return beginning.known_counts(connection, internal, measured_with)
 
     def reuse_trials(self, task_id: int, trial_ids: Iterable[int]) -> None:
         """Notes that the task took these trials' results instead of measuring again; said twice
@@ -309,11 +325,12 @@ class Catalogue:
         target_json: str,
         host_fingerprint: str | None = None,
         toolchain_key: str | None = None,
+        measured_with: Mapping[str, Any] | None = None,
         top_k: int | None = 1,
     ) -> list[Record]:
         """The `top_k` fastest good trials of each workload (all with None) on exactly this target,
-        best first, workloads in the order asked for (None: all there are). A host or toolchain
-        key (`entries.toolchain_key`) narrows them further."""
+        best first, workloads in the order asked for (None: all there are). A host, toolchain
+        key (`entries.toolchain_key`) or measuring options narrow them further."""
         with self._transaction(self._engine) as connection:
             return _records.best(
                 connection,
@@ -321,6 +338,7 @@ class Catalogue:
                 target_json=target_json,
                 host_fingerprint=host_fingerprint,
                 toolchain_key=toolchain_key,
+                measured_with=measured_with,
                 top_k=top_k,
             )
 
@@ -337,6 +355,7 @@ class Catalogue:
         target_json: str,
         host_fingerprint: str,
         toolchain_key: str,
+        measured_with: Mapping[str, Any] | None = None,
     ) -> list[Record]:
         """The latest winner of each workload that has one; its `run_seconds` are those of the
         comparison, `mean_s` the shortest of them, `measured_at` when it was decided."""
@@ -347,6 +366,7 @@ class Catalogue:
                 target_json=target_json,
                 host_fingerprint=host_fingerprint,
                 toolchain_key=toolchain_key,
+                measured_with=measured_with,
             )
 
     def has_workload(self, structural_hash: str) -> bool:
@@ -361,9 +381,11 @@ class Catalogue:
         target_json: str,
         host_fingerprint: str,
         toolchain_key: str,
+        measured_with: Mapping[str, Any] | None = None,
     ) -> list[Record]:
         """The record of each workload to compile with, in the order asked for: the winner of the
-        latest final, unless a trial measured since then was faster still."""
+        latest final, unless a trial measured since then was faster still. With measuring options
+        trials under others count only for workloads that have none under these."""
         with self._transaction(self._engine) as connection:
             return _records.settled(
                 connection,
@@ -371,6 +393,7 @@ class Catalogue:
                 target_json=target_json,
                 host_fingerprint=host_fingerprint,
                 toolchain_key=toolchain_key,
+                measured_with=measured_with,
             )
 
     def record_count(self, *, target_json: str, host_fingerprint: str, toolchain_key: str) -> int:

@@ -59,6 +59,11 @@ def tune(
     timeout: Annotated[
         float | None, typer.Option(help="Limit of one candidate's measurement, seconds.")
     ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Candidates built at once.")] = None,
+    overlap: Annotated[
+        bool | None,
+        typer.Option("--overlap", help="Measure while other candidates are still being built."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the measured code.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a session even where one is unfinished.")
@@ -89,6 +94,8 @@ def tune(
         repeat=repeat,
         min_repeat_ms=min_repeat_ms,
         timeout=timeout,
+        jobs=jobs,
+        overlap=overlap,
         threads=threads,
     )
     from tunekit.report.tuning import TuningDisplay

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Place, place_of
+from tunekit.graph.algorithms import Place, is_direct, place_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -80,11 +80,35 @@ def _is_reshape(module: IRModule) -> bool:
     return bool(has_reshape_pattern(module["main"]))
 
 
+def constant_arguments(module: IRModule) -> tuple[int, ...]:
+    """Positions of the arguments of a workload's `main` that are constants of the model: what
+    `AttachAttrLayoutFreeBuffers` marked when the graph was prepared."""
+    attributes = module["main"].attrs
+    marked = attributes.get("layout_free_buffers") if attributes else None
+    return tuple(int(position) for position in marked or ())
+
+
+def constant_bytes(tasks: Iterable[Task]) -> int:
+    """Size of the constants that one run of a model reads, with every convolution computed
+    directly."""
+    total = 0
+    for task in tasks:
+        if task.place is None or is_direct(task.place):
+            sizes = _argument_sizes(task.module)
+            total += task.weight * sum(sizes[at] for at in constant_arguments(task.module))
+    return total
+
+
 def _argument_bytes(module: IRModule) -> int:
+    return sum(_argument_sizes(module))
+
+
+def _argument_sizes(module: IRModule) -> list[int]:
+    """Bytes of each argument of `main`."""
     import numpy as np
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-    return sum(
+    return [
         math.prod(int(extent) for extent in info.shape) * np.dtype(str(info.dtype)).itemsize
         for info in ArgInfo.from_entry_func(module, False)
-    )
+    ]

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, toolchain_key
 from tunekit.graph.algorithms import choose
+from tunekit.search.caches import automatic_state
 from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Record
     from tunekit.graph.tasks import Task
+    from tunekit.search.trial import CacheState
     from tunekit.target import ResolvedTarget
 
 # What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
@@ -96,12 +98,18 @@ class Known:
 
 
 def look_up(
-    catalogue: Catalogue, tasks: Sequence[Task], target: ResolvedTarget, host_fingerprint: str
+    catalogue: Catalogue,
+    tasks: Sequence[Task],
+    target: ResolvedTarget,
+    host_fingerprint: str,
+    *,
+    cache: CacheState | None = None,
 ) -> Known:
-    """What is known of these tasks on this target and host, by a compatible toolchain."""
+    """What is known of these tasks on this target and host, by a compatible toolchain; see
+    `best_records`."""
     records = {
         record.structural_hash: record
-        for record in best_records(catalogue, tasks, target, host_fingerprint)
+        for record in best_records(catalogue, tasks, target, host_fingerprint, cache=cache)
     }
     trials = catalogue.measured_before(
         structural_hashes=[task.structural_hash for task in tasks],
@@ -131,15 +139,30 @@ def reckon(
 
 
 def best_records(
-    catalogue: Catalogue, tasks: Sequence[Task], target: ResolvedTarget, host_fingerprint: str
+    catalogue: Catalogue,
+    tasks: Sequence[Task],
+    target: ResolvedTarget,
+    host_fingerprint: str,
+    *,
+    cache: CacheState | None = None,
 ) -> list[Record]:
     """The record of each task to compile with on this target and host, by a compatible toolchain
-    (see `Catalogue.best_records`)."""
+    (see `Catalogue.best_records`).
+
+    Args:
+        catalogue: where they are.
+        tasks: the model's.
+        target: what they are for.
+        host_fingerprint: of the machine that measured them.
+        cache: those measured with caches in this state come before any others; if left out, in
+            the state that `auto` means for a model with these tasks.
+    """
     return catalogue.best_records(
         structural_hashes=[task.structural_hash for task in tasks],
         target_json=target.spec,
         host_fingerprint=host_fingerprint,
         toolchain_key=toolchain_key(versions()),
+        measured_with={"cache": cache or automatic_state(tasks, target)},
     )
 
 

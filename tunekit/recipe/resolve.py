@@ -29,6 +29,8 @@ _FLAGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "repeat": (("tuning", "measure", "repeat"),),
     "min_repeat_ms": (("tuning", "measure", "min_repeat_ms"),),
     "timeout": (("tuning", "measure", "timeout_s"),),
+    "jobs": (("tuning", "measure", "jobs"),),
+    "overlap": (("tuning", "measure", "overlap"),),
     "threads": (("tuning", "measure", "threads"), ("reference", "threads")),
     "rpc_tracker": (("tuning", "rpc", "tracker"),),
     "rpc_key": (("tuning", "rpc", "key"),),
@@ -58,6 +60,8 @@ def override(
     repeat: int | None = None,
     min_repeat_ms: int | None = None,
     timeout: float | None = None,
+    jobs: int | None = None,
+    overlap: bool | None = None,
     threads: int | None = None,
     rpc_tracker: str | None = None,
     rpc_key: str | None = None,
@@ -70,7 +74,8 @@ def override(
 ) -> Recipe:
     """The recipe with flags laid over it and validated again; None leaves a value as it is.
 
-    ``seed`` is the search's, ``timeout`` is in seconds for one candidate, ``threads`` holds for
+    ``seed`` is the search's, ``timeout`` is in seconds for one candidate, ``jobs`` are builds at a
+    time, ``overlap`` has candidates measured meanwhile, ``threads`` holds for
     measuring and for the reference runtimes, ``artifacts`` is the recipe's ``output``;
     ``rpc_tracker`` and ``rpc_key`` say where to measure, ``cc`` what links for there.
     Raises UsageError that names the flag.

@@ -262,8 +262,15 @@ class Measure(_Frozen):
     threads: Annotated[int | None, Field(ge=1, le=1024)] = None
     """Threads a candidate runs with; by default as many as there are usable cores."""
 
-    cache_flush: bool = False
-    """Empty the CPU's caches of all but the first argument before each timed run."""
+    cache: Literal["auto", "warm", "weights", "flush"] = "auto"
+    """What a timed run finds in the CPU's caches: everything (warm), everything but the weights,
+    which then come from memory (weights), or its first argument only (flush). auto is weights
+    where the model's constants take more than half of the last cache, as they then come from
+    memory in each run of the model too, and warm elsewhere."""
+
+    overlap: bool = False
+    """Begin to measure while other candidates of the batch are still being built: sooner done,
+    but builds disturb what is measured beside them."""
 
 
 class Rpc(_Frozen):
@@ -322,6 +329,15 @@ class Tuning(_Frozen):
             raise _bad(
                 f"min_trials_per_task ({floor}) is more than trials_per_task ({ceiling}), which is "
                 "the most that a task gets"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _evicted_here(self) -> Tuning:
+        if self.rpc is not None and self.measure.cache == "weights":
+            raise _bad(
+                "measure.cache cannot be weights where candidates are measured on other machines: "
+                "warm and flush can be had there"
             )
         return self
 

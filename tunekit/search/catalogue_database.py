@@ -14,6 +14,8 @@ traces. A trial that `tunekit tune` measured is found here, and the other way ro
 
 from __future__ import annotations
 
+from typing import Any
+
 import tvm
 import tvm_ffi
 from tvm.ir import IRModule
@@ -175,7 +177,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         """How many good records there are on this database's target."""
         return self._catalogue.record_count(**self._where(self._spec))
 
-    def _where(self, spec: str) -> dict[str, str]:
+    def _where(self, spec: str) -> dict[str, Any]:
         return {
             "target_json": spec,
             "host_fingerprint": self._host.fingerprint,

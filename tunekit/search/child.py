@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tunekit.catalogue.entries import mean
 from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
 from tunekit.search import correctness
+from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
 from tunekit.search.noise import Calibration, Reading, corrected_seconds, quiet_level
 from tunekit.search.trial import Candidate, MeasureOptions
@@ -144,6 +146,7 @@ class _CandidateProcess:
         self._module = tvm.ir.load_json(candidate.module_json)
         self._library = self._build(keep_rewrites=False)
         self._tensors: list[Any] = []
+        self._evict = ""
 
     def measure(self, order: MeasureOrder) -> list[Reading]:
         """Readings, one at least; seconds of one call in each of their samples."""
@@ -151,6 +154,7 @@ class _CandidateProcess:
             import tvm
 
             pin_to_cores(self._options.threads)
+            self._evict = eviction(self._options.cache, self._candidate)
             device = tvm.runtime.device(self._options.device, 0)
             self._tensors = [
                 tvm.runtime.tensor(
@@ -217,14 +221,11 @@ class _CandidateProcess:
 
     def _reading(self, once_s: float) -> Reading:
         options = self._options
-        if options.cache_flush:
-            number, repeat = 1, options.repeat
-        else:
-            sample_s = options.min_repeat_ms / 1000
-            number = max(1, math.ceil(sample_s / max(once_s, 1e-7)))
-            affordable = math.ceil(options.repeat * sample_s / max(once_s * number, 1e-7))
-            least = _LEAST_SAMPLES if once_s < options.run_timeout_s / 8 else 1
-            repeat = min(options.repeat, max(least, affordable))
+        sample_s = options.min_repeat_ms / 1000
+        number = max(1, math.ceil(sample_s / max(once_s, 1e-7)))
+        affordable = math.ceil(options.repeat * sample_s / max(once_s * number, 1e-7))
+        least = _LEAST_SAMPLES if once_s < options.run_timeout_s / 8 else 1
+        repeat = min(options.repeat, max(least, affordable))
         calibration = self._shared.calibration
         if calibration is None:
             return Reading(tuple(self._sample(number, repeat)))
@@ -233,16 +234,20 @@ class _CandidateProcess:
         return Reading(tuple(samples), quiet_level(before + calibration.time()))
 
     def _sample(self, number: int, repeat: int) -> list[float]:
+        """Seconds of one call in each of `repeat` samples, of `number` calls each."""
         import tvm
 
+        # TVM evicts before a sample, not before each of its calls.
+        calls = number if self._evict else 1
         evaluator = self._library.time_evaluator(
             "main",
             tvm.runtime.device(self._options.device, 0),
-            number=number,
-            repeat=repeat,
-            f_preproc="cache_flush_cpu_non_first_arg" if self._options.cache_flush else "",
+            number=number // calls,
+            repeat=repeat * calls,
+            f_preproc=self._evict,
         )
-        return [float(seconds) for seconds in evaluator(*self._tensors).results]
+        seconds = [float(value) for value in evaluator(*self._tensors).results]
+        return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
 
 
 def _target(options: MeasureOptions) -> Any:

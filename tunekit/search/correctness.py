@@ -118,7 +118,7 @@ class References:
         """Keeps what became of the computation."""
         self._found[workload] = found
         if isinstance(found, Expected):
-            self._bytes[workload] = sum(_bytes(arguments[at]) for at in found.outputs)
+            self._bytes[workload] = sum(arguments[at].bytes for at in found.outputs)
 
     def get(self, workload: str) -> Expected | str:
         """The reference, or why there is none."""
@@ -264,11 +264,5 @@ def _offsets(arguments: Sequence[TensorArgument]) -> list[int]:
     """Where each argument starts, and where the last one ends; bytes."""
     offsets = [0]
     for argument in arguments:
-        offsets.append(offsets[-1] + -(-_bytes(argument) // _ALIGNMENT) * _ALIGNMENT)
+        offsets.append(offsets[-1] + -(-argument.bytes // _ALIGNMENT) * _ALIGNMENT)
     return offsets
-
-
-def _bytes(argument: TensorArgument) -> int:
-    import numpy as np
-
-    return math.prod(argument.shape) * np.dtype(argument.dtype).itemsize

@@ -95,9 +95,8 @@ def code_features(context: TuneContext, candidates: Sequence[Scheduled]) -> list
     rows = []
     for candidate, found in zip(candidates, stores, strict=True):
         values = found.numpy().astype(np.float32)
-        rows.append(
-            np.concatenate([values.sum(0), values.max(0), decision_features(candidate.point)])
-        )
+        decisions = [] if candidate.point is None else [decision_features(candidate.point)]
+        rows.append(np.concatenate([values.sum(0), values.max(0), *decisions]))
     return rows
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.search.metaschedule import load_trace, tune_context
+from tunekit.search.spaces.defaults import default_schedule
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -44,12 +45,12 @@ class Scheduled:
     """A point's code.
 
     Attributes:
-        point: the point.
+        point: the point; None for code that is not of the space.
         schedule: with the postprocessors applied.
         digest: of the code; different points may have the same.
     """
 
-    point: Point
+    point: Point | None
     schedule: Schedule
     digest: str
 
@@ -75,6 +76,7 @@ class DesignSpace:
         from tvm.s_tir.schedule import Trace
 
         self._module = module
+        self._target = target
         self._threads = threads
         self._generator = generator
         self.context = tune_context(module, target, generator, name=name, threads=threads)
@@ -110,6 +112,19 @@ class DesignSpace:
         """For each point and seed a candidate that differs from it, None where that fails."""
         return self._map(lambda parent: self._mutation(*parent), parents)
 
+    def default(self) -> Scheduled | None:
+        """The candidate that the workload would be compiled with had nothing been measured, the
+        same every time; None where none is known."""
+        from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
+
+        # Spaces of tunekit's own list what is expected most of first; the generic one has no order.
+        if isinstance(self._generator, ScheduleFn):
+            [first] = self.make([Point(0, (0,) * len(self._sampling[0]))])
+            if first is not None:
+                return first
+        schedule = default_schedule(self._module, self._target)
+        return None if schedule is None else Scheduled(None, schedule, _code_digest(schedule))
+
     def locate(self, trace_json: str) -> Point | None:
         """The point that a stored trace belongs to, None when the space has changed since."""
         trace = load_trace(trace_json)
@@ -138,7 +153,6 @@ class DesignSpace:
         return None if trace is None else self._schedule(parent.design, trace, seed)
 
     def _schedule(self, design: int, trace: Trace, seed: int) -> Scheduled | None:
-        import tvm_ffi
         from tvm.s_tir import Schedule
 
         schedule = Schedule(self._module, seed=seed, debug_mask="none", error_render_level="none")
@@ -151,7 +165,7 @@ class DesignSpace:
         schedule.enter_postproc()
         if not all(postproc.apply(schedule) for postproc in self._postprocs):
             return None
-        return Scheduled(point, schedule, str(tvm_ffi.structural_hash(schedule.mod)))
+        return Scheduled(point, schedule, _code_digest(schedule))
 
     def _at(self, point: Point) -> Trace:
         from tvm.s_tir.schedule import Trace
@@ -195,6 +209,13 @@ class DesignSpace:
 def seeds(numbers: Iterable[float]) -> list[int]:
     """Seeds for TVM's generator from numbers between 0 and 1."""
     return [1 + int(number * _LARGEST_SEED) for number in numbers]
+
+
+def _code_digest(schedule: Schedule) -> str:
+    """What candidates of one workload with the same code have in common."""
+    import tvm_ffi
+
+    return str(tvm_ffi.structural_hash(schedule.mod))
 
 
 def _sampling(design: Trace) -> list[Any]:

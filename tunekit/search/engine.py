@@ -5,83 +5,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection
-from types import TracebackType
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.child_process import core_ids
-from tunekit.errors import SandboxError
+from tunekit.search.server import ServerProcess
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 from tunekit.search.worker import Request
 
-_START_TIMEOUT_S = 120.0
 # A server that has grown by this much since it was ready is replaced between two batches.
 _LARGEST_GROWTH_BYTES = 1 << 30
 # Calibrations that a fresh server is told of.
 _TOLD = 256
 
 
-class TrialEngine:
-    """Builds and measures candidates in processes of their own.
+class TrialEngine(ServerProcess):
+    """Builds and measures candidates in processes of their own. A `Measurer`."""
 
-    A context manager: the server starts on first use and ends with the block.
-    """
+    MODULE = "tunekit.search.worker"
+    NAME = "measuring server"
 
     def __init__(self, options: MeasureOptions) -> None:
+        super().__init__()
         self.options = options
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._ready = False
         self._grown_from = 0
         self._calibrations: deque[float] = deque(maxlen=_TOLD)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def __enter__(self) -> TrialEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """Starts the server without waiting for it: it warms up while the tuner samples."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        mine, theirs = socket.socketpair()
-        environment = {
-            **os.environ,
-            "TVM_NUM_THREADS": str(self.options.threads),
-            # TVM pins its threads to the cores numbered from 0, whichever this process may use.
-            # Where those are not the same, only the process is pinned, by `pin_to_cores`.
-            "TVM_BIND_THREADS": str(int(core_ids() == list(range(os.cpu_count() or 1)))),
-            # Symbolizing a C++ backtrace takes TVM up to tens of seconds a failure.
-            "TVM_BACKTRACE": "0",
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tunekit.search.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        theirs.close()
-        self._connection = Connection(mine.detach())
-        self._ready = False
-        # Should it have died by now, `_await_ready` says so.
-        with contextlib.suppress(OSError):
-            self._socket.send(Request(self.options, calibrations=list(self._calibrations)))
 
     def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
         """Outcomes of all candidates, each as soon as it is known, in no promised order.
@@ -125,32 +74,25 @@ class TrialEngine:
             for key in sorted(open_keys):
                 yield Outcome(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
 
-    def close(self) -> None:
-        """Ends the server and whatever it is measuring."""
-        self._stop()
-        self._log.close()
+    def _greet(self) -> None:
+        # Should it have died by now, `_await_ready` says so.
+        with contextlib.suppress(OSError):
+            self._socket.send(Request(self.options, calibrations=list(self._calibrations)))
 
-    @property
-    def _socket(self) -> Connection:
-        assert self._connection is not None
-        return self._connection
+    def _environment(self) -> dict[str, str]:
+        return {
+            **super()._environment(),
+            "TVM_NUM_THREADS": str(self.options.threads),
+            # TVM pins its threads to the cores numbered from 0, whichever this process may use.
+            # Where those are not the same, only the process is pinned, by `pin_to_cores`.
+            "TVM_BIND_THREADS": str(int(core_ids() == list(range(os.cpu_count() or 1)))),
+        }
 
     def _await_ready(self) -> None:
-        if self._ready:
-            return
-        try:
-            if not self._socket.poll(_START_TIMEOUT_S):
-                raise EOFError
-            self._socket.recv()
-        except (EOFError, OSError) as error:
-            tail = self._tail()
-            self._stop()
-            raise SandboxError(
-                f"the measuring server did not start: {tail}",
-                hint="run `tunekit doctor` to see what is missing",
-            ) from error
-        self._ready = True
-        self._grown_from = self._server_bytes()
+        fresh = not self._ready
+        super()._await_ready()
+        if fresh:
+            self._grown_from = self._server_bytes()
 
     def _replace_if_grown(self) -> None:
         if self._ready and self._server_bytes() - self._grown_from > _LARGEST_GROWTH_BYTES:
@@ -165,21 +107,3 @@ class TrialEngine:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         except psutil.Error:
             return 0
-
-    def _stop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._process is not None:
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        self._ready = False
-
-    def _tail(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"

@@ -27,7 +27,10 @@ _ROUNDS = 3
 
 
 def hold_final(
-    records: Sequence[Record], engine: Measurer, catalogue: Catalogue
+    records: Sequence[Record],
+    engine: Measurer,
+    catalogue: Catalogue,
+    default: Record | None = None,
 ) -> tuple[float, ...] | None:
     """Decides which of a workload's records is the fastest, and notes it in the catalogue.
 
@@ -37,13 +40,14 @@ def hold_final(
         records: the workload's records, best first.
         engine: builds and measures them.
         catalogue: gets the winner.
+        default: what the workload would be compiled with had nothing been measured; takes part
+            however slow it was, so that nothing slower is ever compiled.
 
     Returns:
         The winner's run seconds, None when there was nothing to decide or nothing ran.
     """
-    finalists = _distinct(
-        [record for record in records if record.mean_s <= _SLOWEST_RATIO * records[0].mean_s]
-    )
+    near = [record for record in records if record.mean_s <= _SLOWEST_RATIO * records[0].mean_s]
+    finalists = _distinct(near if default is None else [*near, default])
     if len(finalists) < 2:
         return None
     candidates = [_candidate(key, record) for key, record in enumerate(finalists)]

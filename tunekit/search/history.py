@@ -76,15 +76,18 @@ class Recollection:
         catalogue: Catalogue,
         session: SessionInfo,
         options: Mapping[str, Any],
+        comparable: Mapping[str, Any],
     ) -> None:
         """Args:
         catalogue: where it is known.
         session: the session.
         options: measuring options under which a result counts as known.
+        comparable: those of them without which seconds say nothing here.
         """
         self._catalogue = catalogue
         self._session = session
         self._options = dict(options)
+        self._comparable = dict(comparable)
         self._hashes = {
             summary.task_id: summary.structural_hash
             for summary in catalogue.task_summaries(session.id)
@@ -94,7 +97,9 @@ class Recollection:
 
     def of(self, task_id: int, trials: int) -> History:
         """What is known of a task; of this session's trials only the first `trials`."""
-        before = self._catalogue.known_before(task_id, latest=LATEST_KNOWN, best=BEST_KNOWN)
+        before = self._catalogue.known_before(
+            task_id, latest=LATEST_KNOWN, best=BEST_KNOWN, measured_with=self._comparable
+        )
         reused = [
             trial.trial_id
             for trial in before

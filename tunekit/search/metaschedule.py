@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tunekit.graph.tasks import constant_arguments
 from tunekit.search.trial import Candidate, TensorArgument
 
 if TYPE_CHECKING:
@@ -222,4 +223,5 @@ def candidate_of(
         best_s=best_s,
         workload_json=workload_json,
         workload_arguments=arguments(workload, False),
+        constants=constant_arguments(workload),
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from tunekit.child_process import die_with_parent, leave_no_core
+from tunekit.search.caches import EVICT_ALL
 from tunekit.search.remote_protocol import Linking
 from tunekit.search.remote_tracker import Grant
 from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
@@ -373,7 +374,7 @@ def _measure(
 ) -> list[float]:
     """Seconds of one call in each sample."""
     device = session.device(options.device, 0)
-    flush = "cache_flush_cpu_non_first_arg" if options.cache_flush else ""
+    flush = EVICT_ALL if options.cache == "flush" else ""
 
     def sample(number: int, repeat: int) -> list[float]:
         evaluator = module.time_evaluator(
@@ -385,4 +386,4 @@ def _measure(
     if first[0] > candidate.slow_s:
         return first
     number = max(1, math.ceil(options.min_repeat_ms / 1000 / max(first[0], 1e-7)))
-    return sample(1 if options.cache_flush else number, options.repeat)
+    return sample(1 if flush else number, options.repeat)

@@ -7,10 +7,10 @@ have a chance left: the further behind it is and the more it has been tried, the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.rivals import site_costs, split
+from tunekit.rivals import standings
 
 if TYPE_CHECKING:
     from tunekit.search.allocation import TaskState
@@ -24,20 +24,18 @@ _HOPE = 1.0
 
 def chances(states: Sequence[TaskState]) -> list[float]:
     """For each task, from 1 (it runs, or may well come to run) to 0 (another algorithm won)."""
-    costs = site_costs((state.place, state.seconds) for state in states)
+    stand = standings((state.place, state.seconds) for state in states)
     tried: dict[str, int] = {}
     for state in states:
         if state.place is not None:
             tried[state.place] = min(tried.get(state.place, state.evidence), state.evidence)
     return [
-        1.0 if state.place is None else _chance(costs, state.place, tried[state.place])
-        for state in states
+        1.0 if state.place is None else _chance(standing.behind, tried[state.place])
+        for state, standing in zip(states, stand, strict=True)
     ]
 
 
-def _chance(costs: Mapping[str, Mapping[str, float]], place: str, tried: int) -> float:
-    site, algorithm = split(place)
-    behind = costs[site][algorithm] / min(costs[site].values()) - 1
+def _chance(behind: float, tried: int) -> float:
     if tried < _FAIR_TRIALS or not math.isfinite(behind):
         # One that never ran is the allocation's matter: it gives up on those.
         return 1.0

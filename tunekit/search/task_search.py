@@ -8,6 +8,7 @@ goes on where it would have gone.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -88,7 +89,7 @@ class _Sample:
     digest: str
     features: Any
     mean_s: float | None
-    point: Point
+    point: Point | None
 
 
 class TaskSearch:
@@ -130,6 +131,7 @@ class TaskSearch:
         self._history = history
         self._saved: str | None = None
         self._space: DesignSpace | None = None
+        self._default: Scheduled | None = None
         self._samples: dict[str, _Sample] = {}
         self._done: set[str] = set()
         self._spent_points: set[Point] = set()
@@ -137,7 +139,8 @@ class TaskSearch:
         self._rows: dict[str, Any] = {}
 
     def propose(self, count: int, batch: int, known: Known) -> list[Proposal]:
-        """The next batch, best expected first; empty when the space is used up.
+        """The next batch, best expected first; empty when the space is used up. The first batch
+        begins with the default.
 
         Args:
             count: candidates that are wanted.
@@ -149,7 +152,8 @@ class TaskSearch:
             space = self._opened()
             generator = random.Random(f"{self._seed} {self.task.structural_hash} {batch}")
             found: dict[str, tuple[Scheduled, Trial | None]] = {}
-            for group in self._ranked(space, generator, count):
+            start = [[self._default]] if batch == 0 and self._default is not None else []
+            for group in itertools.chain(start, self._ranked(space, generator, count)):
                 fresh = {
                     item.digest: item
                     for item in group
@@ -171,6 +175,20 @@ class TaskSearch:
         if failure is FailureKind.LOST_DEVICE:
             return  # says nothing about the candidate, which may be tried again
         self._learn(proposal.scheduled, mean_s)
+
+    def default_digest(self) -> str | None:
+        """The candidate that the kernel would be compiled with had nothing been measured; None
+        where there is no such default."""
+        self._opened()
+        return None if self._default is None else self._default.digest
+
+    def workload_json(self) -> str:
+        """The task's unscheduled module by `tvm.ir.save_json`."""
+        import tvm
+
+        if self._saved is None:
+            self._saved = str(tvm.ir.save_json(self.task.module))
+        return self._saved
 
     def absorb(self, trials: Iterable[Trial]) -> None:
         """Learns from trials that are not of a batch."""
@@ -234,21 +252,26 @@ class TaskSearch:
         self, space: DesignSpace, model: CostModel, generator: random.Random, count: int
     ) -> Iterable[list[Scheduled]]:
         """Drawn and mutated candidates, ranked by the model, and drawn ones when all are known."""
-        good = [sample for sample in self._sorted() if sample.mean_s is not None]
-        parents = sorted(good, key=lambda sample: (sample.mean_s or 0.0, sample.digest))[:_PARENTS]
+        good = [
+            (sample.mean_s, sample.digest, sample.point)
+            for sample in self._sorted()
+            if sample.mean_s is not None and sample.point is not None
+        ]
+        parents = [point for _, _, point in sorted(good, key=lambda one: one[:2])[:_PARENTS]]
 
         def mutations(of: Sequence[Point], number: int) -> list[Scheduled | None]:
             numbers = seeds(generator.random() for _ in range(number))
-            return space.mutate([(of[i % len(of)], seed) for i, seed in enumerate(numbers)])
+            return space.mutate([(of[i % len(of)], seed) for i, seed in enumerate(numbers) if of])
 
         drawn = self._new(space.draw(seeds(generator.random() for _ in range(_DRAWN * count))))
-        children = self._new(mutations([parent.point for parent in parents], _MUTATED * count))
+        children = self._new(mutations(parents, _MUTATED * count))
         pool = {item.digest: item for item in (*drawn, *children)}
         scores = self._score(space, model, pool.values())
         if scores:
             likely = sorted(scores, key=lambda digest: (-scores[digest], digest))[:count]
+            points = [pool[digest].point for digest in likely]
             again = self._new(
-                mutations([pool[digest].point for digest in likely], _MUTATED_AGAIN * count)
+                mutations([point for point in points if point is not None], _MUTATED_AGAIN * count)
             )
             grandchildren = {item.digest: item for item in again if item.digest not in pool}
             scores |= self._score(space, model, grandchildren.values())
@@ -289,21 +312,33 @@ class TaskSearch:
     # -- knowledge ------------------------------------------------------------------------------
 
     def _learn(self, item: Scheduled, mean_s: float | None) -> None:
-        [features] = self._features(self._opened(), [item])
-        self._keep(item.digest, features, mean_s, item.point)
+        self._keep_all(self._opened(), [(item, mean_s)])
         self._done.add(item.digest)
-        self._spent_points.add(item.point)
+        if item.point is not None:
+            self._spent_points.add(item.point)
+
+    def _keep_all(
+        self, space: DesignSpace, results: Sequence[tuple[Scheduled, float | None]]
+    ) -> None:
+        """Has the model know these results, as far as it can."""
+        if space.weights is not None:
+            # It knows decisions; a default that is not of the space has none.
+            for item, mean_s in results:
+                if item.point is not None:
+                    self._keep(item.digest, decision_features(item.point), mean_s, item.point)
+            return
+        rows = self._features(space, [item for item, _ in results])
+        for (item, mean_s), features in zip(results, rows, strict=True):
+            self._keep(item.digest, features, mean_s, item.point)
 
     def _features(self, space: DesignSpace, items: Sequence[Scheduled]) -> list[Any]:
-        """What the model sees of candidates; of code only where that is not seen already."""
-        if space.weights is not None:
-            return [decision_features(item.point) for item in items]
+        """What the model sees of code, extracted only where that is not seen already."""
         missing = [item for item in items if item.digest not in self._rows]
         rows = code_features(space.context, missing)
         self._rows |= {item.digest: row for item, row in zip(missing, rows, strict=True)}
         return [self._rows[item.digest] for item in items]
 
-    def _keep(self, digest: str, features: Any, mean_s: float | None, point: Point) -> None:
+    def _keep(self, digest: str, features: Any, mean_s: float | None, point: Point | None) -> None:
         """What was measured twice counts with its seconds rather than with its failure."""
         before = self._samples.get(digest)
         if mean_s is not None or before is None or before.mean_s is None:
@@ -320,6 +355,7 @@ class TaskSearch:
                 name=self.task.name,
                 threads=self._threads,
             )
+            self._default = space.default()
         self._space = space
         with self._clock.phase("model"):
             history = self._history()
@@ -337,6 +373,8 @@ class TaskSearch:
             others: of those that are another task's, the ids whose results hold here too.
         """
         usable: list[tuple[Trial, Point]] = []
+        results: list[tuple[Scheduled, float | None]] = []
+        default = self._default
         for trial in trials:
             if trial.failure is not None and trial.failure.kind is FailureKind.LOST_DEVICE:
                 continue
@@ -346,28 +384,21 @@ class TaskSearch:
                 self._done.add(trial.candidate_digest)
                 if point is not None:
                     self._spent_points.add(point)
-            if point is not None:
+            if default is not None and trial.candidate_digest == default.digest:
+                results.append((default, trial.mean_s))
+            elif point is not None:
                 usable.append((trial, point))
         if space.weights is not None:
             for trial, point in usable:
                 self._keep(trial.candidate_digest, decision_features(point), trial.mean_s, point)
         else:
             made = space.make([point for _, point in usable])
-            rebuilt = [
-                (trial, item)
+            results += [
+                (item, trial.mean_s)
                 for (trial, _), item in zip(usable, made, strict=True)
                 if item is not None
             ]
-            rows = self._features(space, [item for _, item in rebuilt])
-            for (trial, item), features in zip(rebuilt, rows, strict=True):
-                self._keep(trial.candidate_digest, features, trial.mean_s, item.point)
-
-    def _workload_json(self) -> str:
-        import tvm
-
-        if self._saved is None:
-            self._saved = str(tvm.ir.save_json(self.task.module))
-        return self._saved
+        self._keep_all(space, results)
 
     def _proposal(self, key: int, item: Scheduled, trial: Trial | None) -> Proposal:
         import tvm
@@ -380,7 +411,7 @@ class TaskSearch:
                 item.schedule.mod,
                 self.task.module,
                 slow_s,
-                workload_json=self._workload_json(),
+                workload_json=self.workload_json(),
                 best_s=self.state.best_s,
             ),
             trace_json=tvm.ir.save_json(item.schedule.trace),

@@ -6,12 +6,17 @@ hold text and numbers only: neither side needs the other's TVM objects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tunekit.catalogue.entries import FailureKind, corrected_mean
+
+CacheState = Literal["warm", "weights", "flush"]
+"""What a timed run finds in the CPU's caches: everything, everything but the weights, or its first
+argument only."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,13 @@ class TensorArgument:
 
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        import numpy as np
+
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Candidate:
             in its batch, and of all where there are several rounds.
         workload_arguments: what the unscheduled `main` takes, None if the same: schedules may
             change the layout of weights.
+        constants: positions of the arguments that are constants of the model, such as weights.
     """
 
     key: int
@@ -47,6 +60,7 @@ class Candidate:
     best_s: float | None = None
     workload_json: str | None = None
     workload_arguments: tuple[TensorArgument, ...] | None = None
+    constants: tuple[int, ...] = ()
 
     @property
     def unscheduled_arguments(self) -> tuple[TensorArgument, ...]:
@@ -68,9 +82,11 @@ class MeasureOptions:
         run_timeout_s: limit of one candidate's whole measurement.
         jobs: builds at a time.
         threads: threads of the measured code.
-        cache_flush: evict the caches before each run.
+        cache: what each timed run finds in the caches.
         memory_bytes: limit of one candidate's data segment.
         noise_guard: see `tunekit.search.noise`; without it the mean of the samples counts.
+        overlap: measure while other candidates of the batch are still being built. Where there are
+            several rounds never: their candidates take turns.
     """
 
     target: str
@@ -81,9 +97,10 @@ class MeasureOptions:
     run_timeout_s: float
     jobs: int
     threads: int
-    cache_flush: bool
+    cache: CacheState
     memory_bytes: int
     noise_guard: bool = True
+    overlap: bool = False
 
 
 @dataclass(frozen=True)

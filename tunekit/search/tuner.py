@@ -18,6 +18,7 @@ from tunekit.catalogue import (
     Record,
     SessionInfo,
     Trial,
+    comparable,
     toolchain_key,
 )
 from tunekit.errors import SandboxError
@@ -35,7 +36,7 @@ from tunekit.search.progress import (
 )
 from tunekit.search.rivals import chances
 from tunekit.search.task_search import History, Proposal, TaskSearch
-from tunekit.search.trial import MeasureOptions, Measurer, Outcome
+from tunekit.search.trial import CacheState, MeasureOptions, Measurer, Outcome
 from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
@@ -59,8 +60,17 @@ _HEARTBEAT_S = 10.0
 _FINAL_SHARE = 0.002
 
 
-def measure_options(tuning: Tuning, target: ResolvedTarget, memory_bytes: int) -> MeasureOptions:
-    """The recipe's measuring options with the target's cores where the recipe leaves a choice."""
+def measure_options(
+    tuning: Tuning, target: ResolvedTarget, memory_bytes: int, cache: CacheState
+) -> MeasureOptions:
+    """The recipe's measuring options, with the target's cores where the recipe leaves a choice.
+
+    Args:
+        tuning: the recipe's.
+        target: what candidates are built for.
+        memory_bytes: the memory of the machine that builds them.
+        cache: what the recipe's choice means for this model (see `caches.cache_state`).
+    """
     measure = tuning.measure
     return MeasureOptions(
         target=target.spec,
@@ -71,8 +81,9 @@ def measure_options(tuning: Tuning, target: ResolvedTarget, memory_bytes: int) -
         run_timeout_s=measure.timeout_s,
         jobs=measure.jobs or target.cores,
         threads=measure.threads or target.cores,
-        cache_flush=measure.cache_flush,
+        cache=cache,
         memory_bytes=int(memory_bytes * _MEMORY_SHARE),
+        overlap=measure.overlap,
     )
 
 
@@ -127,11 +138,15 @@ class Tuner:
             "repeat": options.repeat,
             "min_repeat_ms": options.min_repeat_ms,
             "threads": options.threads,
-            "cache_flush": options.cache_flush,
+            "cache": options.cache,
+            "overlap": options.overlap,
         }
+        self._comparable = comparable(self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
-        self._recollection = history.Recollection(catalogue, session, self._kept_options)
+        self._recollection = history.Recollection(
+            catalogue, session, self._kept_options, self._comparable
+        )
         self._searches = [self._search(*pair, target) for pair in zip(tasks, ids, strict=True)]
         self._curve, self._unfinished = self._go_on()
 
@@ -271,11 +286,14 @@ class Tuner:
             device=outcome.device,
         )
 
-    def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
-        """Trials that the catalogue already has of these candidates, by digest."""
-        trials = self._catalogue.known_trials(
+    def _known_trials(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
+        return self._catalogue.known_trials(
             search.task_id, digests, measure_options=self._kept_options
         )
+
+    def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
+        """Trials that the catalogue already has of these candidates, by digest."""
+        trials = self._known_trials(search, digests)
         others = [t.trial_id for t in trials.values() if t.task_id != search.task_id]
         if others:
             self._catalogue.reuse_trials(search.task_id, others)
@@ -303,10 +321,19 @@ class Tuner:
             self._active = search
             self._show("deciding")
             with self._clock.phase("decide"):
-                seconds = hold_final(records, engine, self._catalogue)
+                default = self._default_record(search)
+                seconds = hold_final(records, engine, self._catalogue, default)
             if seconds is not None:
                 search.state.best_s = min(seconds)
         return True
+
+    def _default_record(self, search: TaskSearch) -> Record | None:
+        """A task's default, None where it has none or it failed."""
+        digest = search.default_digest()
+        if digest is None:
+            return None
+        trial = self._known_trials(search, [digest]).get(digest)
+        return None if trial is None else trial.as_record(search.workload_json())
 
     def _is_settled(self, task: Task, records: Sequence[Record]) -> bool:
         """Whether a final was held after the last of these was measured: perhaps by an earlier run
@@ -316,6 +343,7 @@ class Tuner:
             target_json=self._session.target_json,
             host_fingerprint=self._session.host_fingerprint,
             toolchain_key=toolchain_key(versions()),
+            measured_with=self._comparable,
         )
         return any(
             all(record.measured_at <= winner.measured_at for record in records)
@@ -328,6 +356,7 @@ class Tuner:
             target_json=self._session.target_json,
             host_fingerprint=self._session.host_fingerprint,
             toolchain_key=toolchain_key(versions()),
+            measured_with=self._comparable,
             top_k=top_k,
         )
 
@@ -351,8 +380,8 @@ class Tuner:
 
     def _go_on(self) -> tuple[list[tuple[int, float]], TaskSearch | None]:
         """Takes the searches to where the session's recorded trials left them."""
-        account = self._catalogue.account(self._session.id)
-        known = self._catalogue.known_counts(self._session.id)
+        account = self._catalogue.account(self._session.id, measured_with=self._comparable)
+        known = self._catalogue.known_counts(self._session.id, measured_with=self._comparable)
         by_id = {search.task_id: search for search in self._searches}
         for task_id, search in by_id.items():
             search.state.best_s = account.known_s.get(task_id)

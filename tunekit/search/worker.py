@@ -4,7 +4,7 @@
 starts none of its threads, and forks: a child builds its candidate, waits for its turn, runs it
 straight from the JIT, reports, and is gone (`tunekit.search.child`). All candidates of a batch are
 built (several at a time) before the first of them is measured (one at a time), so that building
-never disturbs a measurement.
+never disturbs a measurement, unless `MeasureOptions.overlap` is set.
 
 Started as ``python -m tunekit.search.worker FD``; speaks pickles over that socket, whose closing
 ends it and its children: it takes one `Request` after the other and answers each with an `Outcome`
@@ -136,7 +136,7 @@ class _Server:
         while to_start or building or parked or running:
             while to_start and len(building) < options.jobs:
                 building.append(self._start(options, *to_start.pop()))
-            if not to_start and not building and not running:
+            if parked and not running and _quiet_enough(request, to_start, building):
                 # In the batch's order, not in that of the builds: the same each time.
                 job = min(parked, key=lambda job: (job.rounds, job.candidate.key))
                 parked.remove(job)
@@ -287,6 +287,18 @@ class _Server:
                 slowdown=mean(samples) / job.seconds if good and options.noise_guard else None,
             )
         )
+
+
+def _quiet_enough(
+    request: Request, to_start: Sequence[tuple[Candidate, bool]], building: Sequence[_Job]
+) -> bool:
+    """Whether something may be measured now, beside what is being built or has still to be."""
+    if not request.options.overlap or request.rounds > 1:
+        return not to_start and not building
+    # What leads is compared with the unscheduled function's outputs: those have to be there.
+    return not any(reference for _, reference in to_start) and not any(
+        job.reference for job in building
+    )
 
 
 def _best(job: _Job, best: dict[str | None, float]) -> float:
