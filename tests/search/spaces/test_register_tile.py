@@ -264,8 +264,13 @@ def test_a_convolution_that_reads_its_own_places_is_pointwise() -> None:
             {"channels", "places"},
         ),
         (Kernel("depthwise", out_blocks=9, size=(9, 11), kernel=(5, 5)), {"channels"}),
+        # What squeeze-and-excite has: nothing to cut into strips.
+        (
+            Kernel(in_blocks=6, size=(1, 1), kernel=(1, 1), padding=(0, 0, 0, 0)),
+            {"channels"},
+        ),
     ],
-    ids=["large weights", "large image", "pointwise", "depthwise"],
+    ids=["large weights", "large image", "pointwise", "depthwise", "one place"],
 )
 def test_every_order_of_the_loops_computes_the_same(kernel: Kernel, orders: set[str]) -> None:
     module = kernel.module()
@@ -274,10 +279,10 @@ def test_every_order_of_the_loops_computes_the_same(kernel: Kernel, orders: set[
     arguments = random_arguments(module)
     expected = run(module, arguments)
     scripts = set()
-    for variant in _variants(module, NATIVE, range(3, 4)):
+    for variant in _variants(module, NATIVE, range(3, 6)):
         scripts.add(variant.mod.script())
         assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-3)
-    assert len(scripts) == len(found)
+    assert len(scripts) >= len(found)
 
 
 def test_convolutions_get_register_tiles_and_the_rest_the_generic_space() -> None:

@@ -57,6 +57,8 @@ _TILES = 20
 _UNROLLED = (1, 2, 4, 8)
 # Strips of places that each thread may get, in turn.
 _STRIPS = (1, 2, 4, 8, 16)
+# Places of a tile, at most.
+_TILE_PLACES = 16
 # Bytes of input that a strip should keep near, of a second cache that weights need too.
 _STRIP_BYTES = L2_BYTES // 4
 _PASS_BYTES = L2_BYTES // 4
@@ -218,14 +220,16 @@ def _passes(anchor: Anchor) -> list[int]:
 
 def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
     """Strips into which the places (or rows) are cut for the threads, best expected first."""
-    batch, blocks, *_ = anchor.spatial
+    batch, blocks, height, width, _ = anchor.spatial
     if order == "channels":
         # Channels are enough to share, unless they are few or do not go around.
         few = batch * (blocks // min(blocks, 4)) < 4 * target.cores
-        return [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
-    _, _, height, width, _ = anchor.spatial
+        wanted = [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
+        # A strip without a place would still write: TVM drops the condition of an axis of one.
+        return [n for n in wanted if n == 1 or _TILE_PLACES * n <= height * width]
     input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
-    options = [n * target.cores for n in _STRIPS if 16 * n * target.cores <= height * width]
+    options = [n * target.cores for n in _STRIPS]
+    options = [n for n in options if _TILE_PLACES * n <= height * width]
     return sorted(options, key=lambda n: abs(input_bytes / n - _STRIP_BYTES)) or [1]
 
 
