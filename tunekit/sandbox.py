@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.errors import SandboxError
+from tunekit.tvm_runtime import import_tvm_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,18 +181,21 @@ def _serve(folder: Path) -> None:
     die_with_parent(request["parent"])
 
     import numpy as np
-    import tvm
-    from tvm import relax
 
     session = _connect(request)
     if session is None:
+        tvm = import_tvm_runtime(request["device"])
         device = tvm.device(request["device"])
         library = tvm.runtime.load_module(request["library"])
     else:
+        import tvm
+
         device = session.device(request["device"], 0)
         session.upload(request["library"])
         library = session.load_module(Path(request["library"]).name)
-    machine = relax.VirtualMachine(library, device)
+    from tvm.runtime.vm import VirtualMachine
+
+    machine = VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
             arrays = [archive[str(at)] for at in range(len(archive.files))]

@@ -7,7 +7,7 @@ import pytest
 from bench_reports import QUIET, failed, report_of, timed
 
 from tunekit.bench.comparison import row, verdict, warnings, with_ratios
-from tunekit.bench.harness import Outcome, Turn
+from tunekit.race.harness import Outcome, Turn
 
 REFERENCE = [np.array([1.0, -2.0, 4.0], np.float32)]
 

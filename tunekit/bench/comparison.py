@@ -14,14 +14,14 @@ from tunekit.bench.results import (
     RuntimeResult,
     Status,
 )
-from tunekit.bench.statistics import median, paired_ratio, quantile, relative_spread
+from tunekit.race.statistics import median, paired_ratio, quantile, relative_spread
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tunekit.bench.harness import Outcome
     from tunekit.models.compare import Comparison
+    from tunekit.race.harness import Outcome
 
     Array = NDArray[np.generic]
 

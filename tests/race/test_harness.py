@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tunekit.bench.harness import Entry, Settings, compete
+from tunekit.race.harness import Entry, Settings, compete
 
 
 def order_of(outcomes):
