@@ -184,17 +184,17 @@ def _serve(folder: Path) -> None:
 
     session = _connect(request)
     if session is None:
-        tvm = import_tvm_runtime(request["device"])
+        import_tvm_runtime(request["device"])
+    import tvm
+    from tvm.runtime.vm import VirtualMachine
+
+    if session is None:
         device = tvm.device(request["device"])
         library = tvm.runtime.load_module(request["library"])
     else:
-        import tvm
-
         device = session.device(request["device"], 0)
         session.upload(request["library"])
         library = session.load_module(Path(request["library"]).name)
-    from tvm.runtime.vm import VirtualMachine
-
     machine = VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:

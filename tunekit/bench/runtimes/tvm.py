@@ -16,7 +16,7 @@ class _Own(RelaxLibrary, Runtime):
 
 
 class Tuned(_Own):
-    """The library with the best records of the catalogue, as `tunekit compile` writes it."""
+    """The library that `tunekit compile` writes: of those that the records give, the fastest."""
 
     name = "tuned"
 
@@ -26,11 +26,15 @@ class Tuned(_Own):
 
         library = tuned_library(preparation.recipe, say=preparation.say)
         manifest = library.manifest
+        contest = manifest.contest
         return {
             "file": str(Path(library.path).resolve()),
             "device": manifest.device,
             "input_names": [tensor.name for tensor in manifest.inputs],
-            "shown": {"coverage": manifest.coverage},
+            "shown": {
+                "coverage": manifest.coverage,
+                "candidate": contest.shipped if contest is not None else "tuned",
+            },
         }
 
 
@@ -64,7 +68,12 @@ class Default(_Untuned):
     def build(preparation: Preparation) -> Path:
         from tunekit.library import build_default
 
-        return build_default(preparation.recipe, cache=preparation.cache, say=preparation.say)
+        return build_default(
+            preparation.recipe,
+            model_digest=preparation.source.digest,
+            cache=preparation.cache,
+            say=preparation.say,
+        )
 
 
 class Unscheduled(_Untuned):
