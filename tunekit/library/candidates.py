@@ -51,19 +51,17 @@ class Assembled:
 def candidates_of(staged: Staged, records: Sequence[Record]) -> list[Candidate]:
     """The candidates, each of them another library, "tuned" first."""
     seconds = {record.structural_hash: record.mean_s for record in records}.get
-    direct = choose(staged.tasks, lambda _: None)
-    found: list[Candidate] = []
-    for candidate in (
-        _candidate("tuned", choose(staged.tasks, seconds), staged, records),
-        _candidate(
-            "cautious", choose(staged.tasks, seconds, least_gain=_CLEAR_GAIN), staged, records
-        ),
-        _candidate("direct", direct, staged, records),
-        _candidate("default", direct, staged, []),
-    ):
-        if not any(_same(candidate, other) for other in found):
+    no_winograd = choose(staged.tasks, lambda _: None)
+    clear = choose(staged.tasks, seconds, least_gain=_CLEAR_GAIN)
+    tuned = _candidate("tuned", choose(staged.tasks, seconds), staged, records)
+    cautious = _candidate("cautious", clear, staged, records)
+    direct = _candidate("direct", no_winograd, staged, records)
+    default = _candidate("default", no_winograd, staged, [])
+    found = [tuned]
+    for candidate in (cautious, direct):
+        if not any(_same(candidate, other) for other in (*found, default)):
             found.append(candidate)
-    return found
+    return found if _same(tuned, default) else [*found, default]
 
 
 def assemble(candidate: Candidate, staged: Staged) -> Assembled:
