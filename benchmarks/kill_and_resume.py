@@ -45,7 +45,10 @@ _DOING = (
     ("deciding", r" deciding "),
     ("measuring", r" measuring "),
     ("searching", r" searching "),
-    ("compiling or verifying", r"^(compiling|coverage|verified)|\d+ trials, .* reused"),
+    (
+        "compiling or verifying",
+        r"^(compiling|coverage|contest|the \w+ library|verified)|\d+ trials, .* reused",
+    ),
     ("opening the session", r"\d+ tasks|going on with session"),
     ("importing the model", r""),
 )

@@ -30,10 +30,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tunekit.bench.environment import describe, noise_between, now
+from tunekit.bench.environment import describe
 from tunekit.cache import ContentCache
 from tunekit.graph.staging import stage
 from tunekit.host import detect_host
+from tunekit.race.noise import noise_between, now
 from tunekit.recipe import load_recipe
 from tunekit.search.engine import TrialEngine
 from tunekit.search.metaschedule import without_tensor_intrinsics

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.errors import SandboxError
+from tunekit.tvm_runtime import import_tvm_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,10 +181,13 @@ def _serve(folder: Path) -> None:
     die_with_parent(request["parent"])
 
     import numpy as np
-    import tvm
-    from tvm import relax
 
     session = _connect(request)
+    if session is None:
+        import_tvm_runtime(request["device"])
+    import tvm
+    from tvm.runtime.vm import VirtualMachine
+
     if session is None:
         device = tvm.device(request["device"])
         library = tvm.runtime.load_module(request["library"])
@@ -191,7 +195,7 @@ def _serve(folder: Path) -> None:
         device = session.device(request["device"], 0)
         session.upload(request["library"])
         library = session.load_module(Path(request["library"]).name)
-    machine = relax.VirtualMachine(library, device)
+    machine = VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
             arrays = [archive[str(at)] for at in range(len(archive.files))]

@@ -53,6 +53,7 @@ def tune_recipe(
     *,
     again: Again = resume_command,
     fresh: bool = False,
+    contest: bool = True,
     cache: ContentCache | None = None,
 ) -> Library:
     """Tunes a recipe's model, or goes on with its unfinished session, and compiles it.
@@ -62,6 +63,7 @@ def tune_recipe(
         display: shows the progress.
         again: the command that goes on after an interruption, for the message.
         fresh: begin another session even where one is unfinished.
+        contest: compare the candidates for the library end to end (see `compile_staged`).
         cache: of imported models.
 
     Raises:
@@ -69,7 +71,7 @@ def tune_recipe(
         UsageError: another process runs the recipe's session.
         TunekitError: see `stage` and `compile_staged`.
     """
-    with _opened(recipe, display, cache) as run:
+    with _opened(recipe, display, cache, contest=contest) as run:
         budget = recipe.tuning.budget(len(run.staged.tasks))
         if budget == 0:
             display.say("no trials to spend: compiling with the records there are")
@@ -127,7 +129,9 @@ def _known(staged: Staged, catalogue: Catalogue) -> Known:
 
 
 @contextmanager
-def _opened(recipe: Recipe, display: Display, cache: ContentCache | None) -> Iterator[_Run]:
+def _opened(
+    recipe: Recipe, display: Display, cache: ContentCache | None, *, contest: bool = True
+) -> Iterator[_Run]:
     require_tvm()
     rpc = recipe.tuning.rpc
     if rpc is not None:
@@ -139,9 +143,10 @@ def _opened(recipe: Recipe, display: Display, cache: ContentCache | None) -> Ite
     if rpc is not None:
         require_linker(rpc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
-        staged = stage(recipe, cache or ContentCache(), display.say)
+        cache = cache or ContentCache()
+        staged = stage(recipe, cache, display.say)
         display.say(_known(staged, catalogue).line())
-        yield _Run(staged, catalogue, folder, display)
+        yield _Run(staged, catalogue, folder, display, cache, contest)
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ class _Run:
     catalogue: Catalogue
     folder: Path
     display: Display
+    cache: ContentCache
+    contest: bool
 
     def unfinished(self) -> SessionInfo | None:
         """The session to go on with.
@@ -225,6 +232,8 @@ class _Run:
             folder=self.folder,
             say=self.display.say,
             session_id=session_id,
+            cache=self.cache,
+            contest=self.contest,
         )
 
     def _recipe_yaml(self) -> str:

@@ -7,13 +7,13 @@ from tunekit.bench.results import (
     Accuracy,
     Environment,
     Model,
-    Noise,
     Protocol,
     Report,
     Round,
     RuntimeResult,
     Tensor,
 )
+from tunekit.race.noise import Noise
 
 QUIET = Noise(
     load_before=(0.1, 0.1, 0.1), load_after=(1.9, 0.4, 0.2), others_share=0.01, steal_share=0.0

@@ -5,44 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from tunekit.bench.harness import Entry, Settings, compete
-
-# For the tests' own modules, and for contestants: they get this process's sys.path.
-sys.path.insert(0, str(Path(__file__).parent))
-
-
-@pytest.fixture
-def inputs():
-    return {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
-
-
-@pytest.fixture
-def run_toys(tmp_path, inputs):
-    """Lets toy runtimes compete; gives the outcomes by name, and keeps what was said."""
-
-    def run(*names, rounds=3, threads=1, **settings):
-        import toy_runtimes
-
-        entries = [
-            Entry(
-                name=getattr(toy_runtimes, name).name,
-                place=f"toy_runtimes:{name}",
-                plan={},
-                few_samples=getattr(toy_runtimes, name).few_samples,
-            )
-            for name in names
-        ]
-        brief = {"turn_s": 0.01, "warm_up_s": 0.01, **settings}
-        competition = compete(
-            entries,
-            inputs,
-            Settings(rounds=rounds, threads=threads, **brief),
-            folder=tmp_path,
-            say=lambda line: None,
-        )
-        return {outcome.name: outcome for outcome in competition.outcomes}
-
-    return run
+# For the tests' own modules and the race's toys, and for contestants: they get this process's
+# sys.path.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "race")]

@@ -20,6 +20,7 @@ from tunekit.errors import UsageError
 from tunekit.recipe import OWN_RUNTIMES, REFERENCE_RUNTIMES
 
 HERE = Path(__file__).parent
+TOYS = HERE.parent / "race"
 TUNEKIT = [sys.executable, "-c", "from tunekit.cli.app import main; main()"]
 CNN = """
 name: small_cnn
@@ -46,7 +47,7 @@ def start(workplace, *arguments, **options):
     environment = {
         **os.environ,
         "TUNEKIT_CACHE": str(workplace / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(TOYS), os.environ.get("PYTHONPATH", "")]),
     }
     return subprocess.Popen(
         [*TUNEKIT, "bench", *arguments],

@@ -7,7 +7,7 @@ import pytest
 from bench_reports import QUIET, failed, report_of, timed
 
 from tunekit.bench.comparison import row, verdict, warnings, with_ratios
-from tunekit.bench.harness import Outcome, Turn
+from tunekit.race.harness import Outcome, Turn
 
 REFERENCE = [np.array([1.0, -2.0, 4.0], np.float32)]
 
@@ -140,6 +140,14 @@ def test_without_the_tuned_one_the_verdict_is_about_the_fastest():
 
 def test_a_quiet_benchmark_has_no_warnings():
     assert warnings([timed("tuned", [10] * 6)], QUIET, threads=2, cores=2) == []
+
+
+def test_default_schedules_that_won_the_contest_are_no_reason_to_tune_longer():
+    settings = {"coverage": 0.0, "candidate": "default"}
+    row = timed("tuned", [10] * 6).model_copy(update={"settings": settings})
+    [warning] = warnings([row], QUIET, threads=2, cores=2)
+    assert "faster end to end than the records" in warning
+    assert "tune it longer" not in warning
 
 
 def test_what_should_not_be_believed_is_said():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tunekit.bench.harness import Entry, Settings, compete
+from tunekit.race.harness import Entry, Settings, compete
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
 ) -> None:
     (tmp_path / "line_model.py").write_text(_MODEL)
     (tmp_path / "line.yaml").write_text(_RECIPE)
-    done = run_tunekit("compile", "line.yaml", "-q", "-o", "out/here")
+    done = run_tunekit("compile", "line.yaml", "-q", "--no-contest", "-o", "out/here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\n", "")
     folder = tmp_path / "out" / "here"
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -38,4 +38,5 @@ def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     ]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["outputs"][0]["shape"] == [2, 4]
+    assert manifest["contest"]["skipped"] == "it was not wanted"
     assert not (tmp_path / "artifacts").exists()

@@ -15,8 +15,7 @@ from tunekit.library import (
     load_manifest,
     tuned_library,
 )
-from tunekit.library.apply import Applied
-from tunekit.library.compile import coverage_line
+from tunekit.library.apply import Applied, coverage_line
 from tunekit.recipe import Recipe, override
 
 
@@ -38,6 +37,8 @@ def test_records_and_libraries_of_another_target_are_not_used(
     library = tuned_library(recipe, say=said.append)
     assert (library.manifest.coverage, library.manifest.applied) == (0.0, 0)
     assert library.manifest.target["mcpu"] == "x86-64-v2"
+    assert library.manifest.contest is not None
+    assert (library.manifest.contest.skipped or "").startswith("no records apply")
     assert any("holds another library" in line for line in said)
     assert any("0.0%" in line and "the others have default schedules" in line for line in said)
     assert max(library.manifest.relative_errors) < 1e-4

@@ -20,7 +20,7 @@ from tunekit.catalogue import Catalogue
 from tunekit.errors import RecipeError
 from tunekit.graph.staging import measuring_host
 from tunekit.host import remote_host
-from tunekit.library.compile import export
+from tunekit.library.build import export
 from tunekit.recipe import Recipe, load_recipe, override, recipe_digest
 from tunekit.sandbox import Elsewhere, run_library
 from tunekit.target import ResolvedTarget
@@ -104,6 +104,7 @@ def test_a_model_is_tuned_on_two_devices_of_which_one_dies_in_the_middle(
     manifest = json.loads((tmp_path / "artifacts/tiny/manifest.json").read_text())
     assert manifest["applied"] > 0
     assert manifest["relative_errors"]
+    assert manifest["contest"]["skipped"] == "the library is for other machines"
     assert (tmp_path / "artifacts/tiny/model.so").is_file()
 
 

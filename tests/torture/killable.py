@@ -273,10 +273,11 @@ class Place:
         good = {trial.trial_id: trial.structural_hash for trial in trials if trial.run_seconds}
         manifest = self.manifest(name)
         library = self.folder / "artifacts" / name / manifest["library"]
+        bare = manifest["contest"]["shipped"] == "default"
         found = [
             f"{task['name']} has the record {task['trial_id']}, which is none of its good trials"
             for task in manifest["tasks"]
-            if good.get(task["trial_id"]) != task["structural_hash"]
+            if good.get(task["trial_id"]) != (None if bare else task["structural_hash"])
         ]
         if file_digest(library) != manifest["sha256"]:
             found.append("the library is not the one that its manifest describes")

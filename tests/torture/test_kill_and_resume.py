@@ -60,7 +60,7 @@ def test_twenty_kills_lose_nothing_and_pay_for_nothing_twice(place: Place) -> No
                 assert catalogue.check() == []
                 assert {session.state for session in catalogue.sessions()} <= {"interrupted"}
 
-    last = place.start("tune", recipe)
+    last = place.start("tune", recipe, "--no-contest")
     assert last.wait() == 0, last.errors
     assert place.problems("tortured", _BUDGET) == []
     assert place.manifest("tortured")["coverage"] == 1.0

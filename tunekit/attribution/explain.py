@@ -13,10 +13,10 @@ from tunekit.attribution import roofline
 from tunekit.attribution.account import Measured, account
 from tunekit.attribution.profilers import LIBRARY, PROFILED
 from tunekit.attribution.results import Explanation, Sort
-from tunekit.bench.contestant import first_line
-from tunekit.bench.process import Contestant, ContestantFailed
 from tunekit.bench.runtimes import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
+from tunekit.race.contestant import first_line
+from tunekit.race.process import Contestant, ContestantFailed
 
 if TYPE_CHECKING:
     import numpy as np

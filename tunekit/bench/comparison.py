@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from tunekit.bench.results import (
     Accuracy,
     Latency,
-    Noise,
     Ratio,
     Round,
     RuntimeResult,
     Status,
 )
-from tunekit.bench.statistics import median, paired_ratio, quantile, relative_spread
+from tunekit.race.statistics import median, paired_ratio, quantile, relative_spread
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tunekit.bench.harness import Outcome
     from tunekit.models.compare import Comparison
+    from tunekit.race.harness import Outcome
+    from tunekit.race.noise import Noise
 
     Array = NDArray[np.generic]
 
@@ -203,7 +203,12 @@ def warnings(rows: Sequence[RuntimeResult], noise: Noise, *, threads: int, cores
 
 def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
     coverage = result.settings.get("coverage")
-    if coverage is not None and coverage < _FULL_COVERAGE:
+    if result.settings.get("candidate") == "default":
+        yield (
+            f"{result.name} has default schedules: they were faster end to end than the records, "
+            "or the only ones that were right"
+        )
+    elif coverage is not None and coverage < _FULL_COVERAGE:
         yield (
             f"records cover {coverage:.0%} of {result.name}'s estimated latency; the rest has no "
             "schedule: tune it longer"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tunekit.errors import UsageError
+from tunekit.race.noise import Noise
 
 SCHEMA: Literal["tunekit.bench/1"] = "tunekit.bench/1"
 
@@ -121,20 +122,6 @@ class RuntimeResult(_Frozen):
     first_run_s: float | None = None
     settings: dict[str, Any] = {}
     rounds: list[Round] = []
-
-
-class Noise(_Frozen):
-    """What else happened on the machine during the rounds; None where it cannot be known.
-
-    Load averages are those of the last 1, 5 and 15 minutes. Shares are of all cores' time:
-    `others_share` went to processes that are not of this benchmark, `steal_share` to other
-    guests of the hypervisor.
-    """
-
-    load_before: tuple[float, float, float] | None
-    load_after: tuple[float, float, float] | None
-    others_share: float | None
-    steal_share: float | None
 
 
 class Environment(_Frozen):

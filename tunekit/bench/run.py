@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.bench import comparison, environment
-from tunekit.bench.contestant import first_line, whole_text
-from tunekit.bench.harness import Entry, Settings, compete
 from tunekit.bench.results import Model, Protocol, Report, RuntimeResult, Tensor
 from tunekit.bench.runtimes import (
     RUNTIMES,
@@ -20,6 +18,8 @@ from tunekit.bench.runtimes import (
     missing_package,
 )
 from tunekit.errors import Interrupted, TunekitError, UsageError
+from tunekit.race.contestant import first_line, whole_text
+from tunekit.race.harness import Entry, Settings, compete
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
 
 if TYPE_CHECKING:

@@ -81,9 +81,9 @@ def bench(
     if output is not None:
         check_writable(output)
 
-    from tunekit.bench.harness import Settings
     from tunekit.bench.run import bench_recipe
     from tunekit.host import detect_host
+    from tunekit.race.harness import Settings
 
     # Not laid over the recipe: there, threads would also be those of the search.
     settings = Settings(

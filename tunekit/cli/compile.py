@@ -11,6 +11,7 @@ from tunekit.cli.style import (
     Artifacts,
     Catalogue,
     Compiler,
+    Contest,
     Layout,
     Quiet,
     RecipeFile,
@@ -41,6 +42,7 @@ def compile(  # noqa: A001 - the verb's name
     cc: Compiler = None,
     catalogue: Catalogue = None,
     artifacts: Artifacts = None,
+    contest: Contest = True,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -60,5 +62,5 @@ def compile(  # noqa: A001 - the verb's name
     )
     from tunekit.library import compile_recipe
 
-    library = compile_recipe(wanted, output=output, say=progress(quiet=quiet))
+    library = compile_recipe(wanted, output=output, contest=contest, say=progress(quiet=quiet))
     typer.echo(str(library.path.parent))

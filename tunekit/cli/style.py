@@ -64,6 +64,14 @@ Compiler = Annotated[
     ),
 ]
 
+Contest = Annotated[
+    bool,
+    typer.Option(
+        "--contest/--no-contest",
+        help="Compare the tuned library end to end with others, and take the fastest.",
+    ),
+]
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]

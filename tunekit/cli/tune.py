@@ -10,6 +10,7 @@ from tunekit.cli.style import (
     Artifacts,
     Catalogue,
     Compiler,
+    Contest,
     Layout,
     Quiet,
     RecipeFile,
@@ -68,6 +69,7 @@ def tune(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a session even where one is unfinished.")
     ] = False,
+    contest: Contest = True,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -103,5 +105,5 @@ def tune(
 
     with TuningDisplay(quiet=quiet) as display:
         again = resume_command(wanted.catalogue)
-        library = tune_recipe(wanted, display, again=again, fresh=fresh)
+        library = tune_recipe(wanted, display, again=again, fresh=fresh, contest=contest)
     typer.echo(str(library.path.parent))

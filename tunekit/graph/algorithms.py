@@ -131,12 +131,18 @@ def place_of(module: IRModule) -> Place | None:
     return None
 
 
-def choose(tasks: Iterable[Alternative], seconds: Callable[[str], float | None]) -> Choice:
+def choose(
+    tasks: Iterable[Alternative],
+    seconds: Callable[[str], float | None],
+    *,
+    least_gain: float = 1.0,
+) -> Choice:
     """The fastest algorithm of each site.
 
     Args:
         tasks: those of all alternatives.
         seconds: of one call of the workload with this structural hash, None where it is unknown.
+        least_gain: how many times as fast as the direct one another has to be.
 
     Returns:
         A choice for every site; algorithms of which a kernel was not measured lose against one
@@ -149,6 +155,8 @@ def choose(tasks: Iterable[Alternative], seconds: Callable[[str], float | None])
         of_site = costs.setdefault(task.place.site, {})
         known = seconds(task.structural_hash)
         cost = math.inf if known is None else task.weight * known
+        if not is_direct(task.place):
+            cost *= least_gain
         of_site[task.place.algorithm] = of_site.get(task.place.algorithm, 0.0) + cost
     return {
         site: min(

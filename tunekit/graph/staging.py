@@ -34,6 +34,7 @@ class Staged:
         tasks: the distinct kernels, heaviest first: those of `graph`, and those that other
             algorithms would put in place of some of them.
         host: where they are measured: this machine, or the devices that the recipe names.
+        wanted: the recipe as it was given.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Staged:
     graph: PreparedGraph
     tasks: list[Task]
     host: Host
+    wanted: Recipe
 
     def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
         """The graph with these algorithms, and its tasks."""
@@ -94,7 +96,7 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
         tasks = _with_alternatives(tasks, graph, imported.module, target)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
-    return Staged(resolved, source, imported, target, graph, tasks, host)
+    return Staged(resolved, source, imported, target, graph, tasks, host, recipe)
 
 
 def _with_alternatives(

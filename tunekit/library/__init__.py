@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from tunekit.library.compile import (
-    Library,
-    build_default,
-    build_unscheduled,
-    compile_recipe,
-    compile_staged,
-    tuned_library,
-)
+from tunekit.library.build import build_default, build_unscheduled
+from tunekit.library.compile import Library, compile_recipe, compile_staged, tuned_library
 from tunekit.library.manifest import Manifest, load_manifest
 
 __all__ = [

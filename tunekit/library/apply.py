@@ -93,6 +93,15 @@ def space_used(task: Task, applied: Applied, target: ResolvedTarget) -> str:
     return "default" if task.name in applied.scheduled else "none"
 
 
+def coverage_line(applied: Applied, kernels: int) -> str:
+    """One line on how much of the model the records cover."""
+    line = (
+        f"coverage: {applied.coverage:.1%} of the estimated latency, "
+        f"{len(applied.records)} of {kernels} kernels have an applied record"
+    )
+    return line if applied.records else f"{line}; the others have default schedules"
+
+
 def _scheduled_functions(module: IRModule) -> frozenset[str]:
     from tvm.tirx import PrimFunc
 

@@ -50,6 +50,54 @@ class TaskEntry(_Frozen):
     operation: Operation | None = None
 
 
+class RatioEntry(_Frozen):
+    """How many times as fast the library that ships is: the median over the rounds, and an
+    interval that covers it with probability `confidence`."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+class CandidateEntry(_Frozen):
+    """A library that might have shipped.
+
+    Attributes:
+        name: "tuned", "cautious", "direct" or "default".
+        left_out: why it could not ship, None where it could.
+        relative_error: the largest of the seeded inputs; None where it was left out before.
+        median_ms: over its rounds; None where it took no part in any.
+        rounds_ms: the median of each of its turns.
+        ratio: of the library that ships to this one; None for itself.
+    """
+
+    name: str
+    left_out: str | None = None
+    relative_error: float | None = None
+    median_ms: float | None = None
+    rounds_ms: tuple[float, ...] = ()
+    ratio: RatioEntry | None = None
+
+
+class Contest(_Frozen):
+    """How the library that ships came to be the one.
+
+    Attributes:
+        shipped: the candidate that this library is.
+        skipped: why nothing was compared, None where it was.
+        threads: of each candidate.
+        rounds: in which each had a turn.
+        candidates: all of them, also those that were left out.
+    """
+
+    shipped: str
+    skipped: str | None = None
+    threads: int
+    rounds: int = 0
+    candidates: tuple[CandidateEntry, ...]
+
+
 class Manifest(_Frozen):
     """Everything that has to be known about a library besides its bytes.
 
@@ -60,6 +108,7 @@ class Manifest(_Frozen):
         relative_errors: max abs error / max abs reference, one for each seeded input.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
             interchangeable.
+        contest: the candidates for this library; None where it is from before there was one.
     """
 
     manifest_version: int = MANIFEST_VERSION
@@ -88,6 +137,7 @@ class Manifest(_Frozen):
     host: dict[str, Any]
     versions: dict[str, str]
     tasks: tuple[TaskEntry, ...]
+    contest: Contest | None = None
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""

@@ -14,7 +14,7 @@ from tunekit.attribution.roofline import Peaks, Roofline
 from tunekit.bench.runtimes.tvm import Tuned
 
 if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Array
+    from tunekit.race.runner import Array
 
 _LEAST_RUNS, _MOST_RUNS = 3, 2000
 # Functions of the virtual machine's own: memory, views, checks of arguments.

@@ -15,7 +15,7 @@ from tunekit.attribution.nodes import Node, as_dict, kind_of_onnx, onnx_operatio
 from tunekit.bench.runtimes.onnxruntime import OnnxRuntime, bound_session, session_options
 
 if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Array
+    from tunekit.race.runner import Array
 
 _WARM_UP_RUNS, _LEAST_RUNS, _MOST_RUNS = 2, 3, 500
 _SUFFIX = "_kernel_time"

@@ -11,7 +11,7 @@ from tunekit.attribution.nodes import Node, as_dict, kind_of_openvino, openvino_
 from tunekit.bench.runtimes.openvino import OpenVINO, bound_request, compiled_model
 
 if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Array
+    from tunekit.race.runner import Array
 
 _WARM_UP_RUNS, _LEAST_RUNS, _MOST_RUNS = 2, 3, 500
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunekit.errors import TunekitError
+from tunekit.race.runner import NotApplicable, Runner
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tunekit.cache import ContentCache
     from tunekit.models.source import SourceModel
+    from tunekit.race.runner import Array
     from tunekit.recipe import Recipe
 
-    Array = NDArray[np.generic]
-
-
-class NotApplicable(TunekitError):  # noqa: N818 - reads as what happened
-    """This runtime cannot run this kind of model; the message says why."""
+__all__ = ["NotApplicable", "Preparation", "Runtime"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +39,11 @@ class Preparation:
     say: Callable[[str], None]
 
 
-class Runtime(ABC):
+class Runtime(Runner):
     """Something that can run the model.
 
-    `prepare` is called on the class in the parent process. Everything else happens on one
-    instance in the contestant's own process, in this order: `load`, then `infer` many times,
-    with `arrays` on some of its results, then `close`. An exception from any of them, or the death
-    of the process, becomes this runtime's row in the report; it never stops the others.
+    `prepare` is called on the class in the parent process. Everything else happens in the
+    contestant's own process, and what fails there becomes this runtime's row in the report.
 
     The modules of runtimes import their framework inside these methods only: looking a runtime up
     must cost nothing.
@@ -74,30 +66,3 @@ class Runtime(ABC):
         Returns what JSON can carry: paths as text, names, options. Not timed. Raises
         NotApplicable where the model is of a kind that this runtime does not run.
         """
-
-    @abstractmethod
-    def load(
-        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
-    ) -> dict[str, Any]:
-        """Gets ready to run on these inputs, which are converted here, once, untimed.
-
-        `plan` is what `prepare` gave. Returns the settings in effect, for the report.
-        """
-
-    @abstractmethod
-    def infer(self) -> object:
-        """Runs the model once, and comes back when the outputs are there: this is what is timed."""
-
-    @abstractmethod
-    def arrays(self, result: Any) -> Sequence[Array]:
-        """The outputs of one `infer`, flat and in the model's order. Not timed."""
-
-    def profile(self, seconds: float) -> dict[str, Any]:
-        """Where the time of one inference goes, from runs of about `seconds` in all.
-
-        Returns what JSON can carry. Raises NotApplicable where a runtime cannot say.
-        """
-        raise NotApplicable(f"{self.name} does not say where its time goes")
-
-    def close(self) -> None:  # noqa: B027 - most have nothing to do here
-        """Lets go of what `load` took. The process ends right after."""

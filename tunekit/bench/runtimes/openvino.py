@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunekit.bench.runtimes.base import Preparation, Runtime
 
 if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Array
+    from tunekit.race.runner import Array
 
 
 class OpenVINO(Runtime):

@@ -12,7 +12,7 @@ from tunekit.bench.runtimes.pytorch import flat_tensors, use_threads
 if TYPE_CHECKING:
     import torch
 
-    from tunekit.bench.runtimes.base import Array
+    from tunekit.race.runner import Array
 
 # Frozen graphs specialise on what they see in their first runs.
 _PROFILING_RUNS = 3

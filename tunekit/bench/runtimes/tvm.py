@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tunekit.bench.runtimes.base import Preparation, Runtime
-
-if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Array
+from tunekit.race.relax_library import RelaxLibrary
 
 
-class _RelaxLibrary(Runtime):
-    """A `.so` with a Relax executable, run by TVM's virtual machine on the device it is for.
-
-    With TVM's runtime alone, as a deployed library has it. The whole of TVM, which brings torch
-    along where it is installed, would make it 600 MiB larger than what is compared.
-    """
-
+class _Own(RelaxLibrary, Runtime):
     needs: ClassVar[Mapping[str, str]] = {"tvm": "apache-tvm"}
 
-    def load(
-        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
-    ) -> dict[str, Any]:
-        tvm = _runtime_only(plan["device"])
-        from tvm.runtime.vm import VirtualMachine
 
-        # The thread pool's size comes from TVM_NUM_THREADS, which every contestant gets.
-        device = tvm.device(plan["device"], 0)
-        machine = VirtualMachine(tvm.runtime.load_module(plan["file"]), device)
-        self._device, self._wait = device, plan["device"] != "cpu"
-        self._main = machine["main"]
-        self._inputs = [
-            tvm.runtime.tensor(inputs[name], device=device) for name in plan["input_names"]
-        ]
-        threads = int(tvm.get_global_func("runtime.NumThreads")())
-        return {"threads": threads, "device": plan["device"], **plan.get("shown", {})}
-
-    def infer(self) -> object:
-        result = self._main(*self._inputs)
-        if self._wait:
-            self._device.sync()
-        return result
-
-    def arrays(self, result: Any) -> Sequence[Array]:
-        outputs = [result] if hasattr(result, "numpy") else list(result)
-        return [output.numpy() for output in outputs]
-
-
-class Tuned(_RelaxLibrary):
-    """The library with the best records of the catalogue, as `tunekit compile` writes it."""
+class Tuned(_Own):
+    """The library that `tunekit compile` writes: of those that the records give, the fastest."""
 
     name = "tuned"
 
@@ -63,15 +26,19 @@ class Tuned(_RelaxLibrary):
 
         library = tuned_library(preparation.recipe, say=preparation.say)
         manifest = library.manifest
+        contest = manifest.contest
         return {
             "file": str(Path(library.path).resolve()),
             "device": manifest.device,
             "input_names": [tensor.name for tensor in manifest.inputs],
-            "shown": {"coverage": manifest.coverage},
+            "shown": {
+                "coverage": manifest.coverage,
+                "candidate": contest.shipped if contest is not None else "tuned",
+            },
         }
 
 
-class _Untuned(_RelaxLibrary):
+class _Untuned(_Own):
     """A library for which nothing was measured: there to say what tuning gained."""
 
     yardstick = False
@@ -101,7 +68,12 @@ class Default(_Untuned):
     def build(preparation: Preparation) -> Path:
         from tunekit.library import build_default
 
-        return build_default(preparation.recipe, cache=preparation.cache, say=preparation.say)
+        return build_default(
+            preparation.recipe,
+            model_digest=preparation.source.digest,
+            cache=preparation.cache,
+            say=preparation.say,
+        )
 
 
 class Unscheduled(_Untuned):
@@ -115,23 +87,3 @@ class Unscheduled(_Untuned):
         from tunekit.library import build_unscheduled
 
         return build_unscheduled(preparation.recipe, cache=preparation.cache, say=preparation.say)
-
-
-def _runtime_only(device: str) -> Any:
-    """TVM without its compiler, with what libraries may call: sorting and the like, the device.
-
-    Without the compiler, `import tvm` leaves the latter out too.
-    """
-    from tunekit.toolchain import require_tvm
-
-    require_tvm()
-    os.environ["TVM_USE_RUNTIME_LIB"] = "1"
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # as if not installed
-    import tvm
-    from tvm import libinfo
-    from tvm_ffi.libinfo import load_lib_ctypes
-
-    extras = ["tvm_runtime_extra"] + ([f"tvm_runtime_{device}"] if device != "cpu" else [])
-    for name in extras:
-        load_lib_ctypes("tvm", name, "RTLD_LOCAL", extra_lib_paths=libinfo.package_lib_paths())
-    return tvm

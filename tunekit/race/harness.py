@@ -9,38 +9,42 @@ measured, not assumed.
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.bench.environment import noise_between, now
-from tunekit.bench.process import Contestant, ContestantFailed
+from tunekit.race.noise import Noise, noise_between, now
+from tunekit.race.process import Contestant, ContestantFailed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tunekit.bench.results import Noise
-
     Array = NDArray[np.generic]
 
 _SLOW_ROUNDS = 3
 _MOST_RUNS_A_TURN = 2000
+# No interval for a median covers it with 95 % from fewer.
+_LEAST_ROUNDS = 6
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a benchmark runs.
+    """How a race runs.
 
     Attributes:
         rounds: rounds in which every contestant has one turn.
+        rounds_s: seconds after which no round begins, once there were six; None for no limit.
         threads: threads of each contestant.
         seed: decides the order of the turns.
         turn_s: seconds of timed runs in one turn, at least.
+        turn_runs: timed runs in one turn, at most.
         warm_up_s: seconds of untimed runs before the first round, at least.
         load_timeout_s: for loading, which may compile.
         run_timeout_s: for a turn.
@@ -50,6 +54,8 @@ class Settings:
     threads: int
     seed: int = 0
     turn_s: float = 0.5
+    turn_runs: int = _MOST_RUNS_A_TURN
+    rounds_s: float | None = None
     warm_up_s: float = 1.0
     load_timeout_s: float = 900.0
     run_timeout_s: float = 300.0
@@ -126,7 +132,7 @@ def compete(
     folder: Path,
     say: Callable[[str], None],
 ) -> Competition:
-    """Runs the benchmark; gives one outcome per entry, in the order of the entries.
+    """Runs the race; gives one outcome per entry, in the order of the entries.
 
     `folder` takes the inputs, the outputs and the contestants' logs. A contestant that fails
     keeps the turns it has had, and the others go on. On any exception (Ctrl-C among them) every
@@ -154,7 +160,7 @@ def compete(
         _rounds(field_, settings, say)
         noise = noise_between(before, now(), _own_cpu_s(field_) - own_before)
         for index, running in enumerate(field_):
-            # Again: a runtime that is right at first and wrong later is wrong.
+            # Again: one that is right at first and wrong later is wrong.
             _take_outputs(running, folder / f"outputs-{index}-after.npz", settings)
     return Competition([running.outcome for running in field_], noise)
 
@@ -254,7 +260,11 @@ def _run(
 
 def _rounds(field_: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
     shuffle = random.Random(settings.seed)
+    begun = time.monotonic()
+    limit_s = math.inf if settings.rounds_s is None else settings.rounds_s
     for number in range(settings.rounds):
+        if number >= _LEAST_ROUNDS and time.monotonic() - begun >= limit_s:
+            break
         ready = [running for running in field_ if _takes_part(running, number, settings.rounds)]
         shuffle.shuffle(ready)
         say(f"round {number + 1} of {settings.rounds}")
@@ -284,7 +294,7 @@ def _turn(
         settings,
         seconds=0 if few else settings.turn_s,
         least=1,
-        most=_MOST_RUNS_A_TURN,
+        most=settings.turn_runs,
         # What an untimed run refills is small against a run that lasts longer than a turn.
         untimed=0 if running.run_s > settings.turn_s else 1,
     )

@@ -45,10 +45,10 @@ class ContestantFailed(Exception):  # noqa: N818 - reads as what happened
 
 
 class Contestant:
-    """A runtime in a child process, which lives as long as this object is open.
+    """A runner in a child process, which lives as long as this object is open.
 
     Args:
-        place: `package.module:Class` of the runtime.
+        place: `package.module:Class` of the runner.
         threads: threads its libraries may use.
         log: file that takes what it prints.
 
@@ -65,7 +65,7 @@ class Contestant:
                     [
                         sys.executable,
                         "-m",
-                        "tunekit.bench.contestant",
+                        "tunekit.race.contestant",
                         place,
                         str(command_read),
                         str(reply_write),

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tunekit.bench.contestant import first_line, whole_text
-from tunekit.bench.process import Contestant, ContestantFailed, describe_exit
+from tunekit.race.contestant import first_line, whole_text
+from tunekit.race.process import Contestant, ContestantFailed, describe_exit
 
 HERE = Path(__file__).parent
 PARENT = textwrap.dedent(
@@ -23,7 +23,7 @@ PARENT = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     sys.path.insert(0, {here!r})
-    from tunekit.bench.process import Contestant
+    from tunekit.race.process import Contestant
     folder = Path({folder!r})
     np.savez(folder / "in.npz", np.ones(2))
     contestant = Contestant("toy_runtimes:{name}", threads=1, log=folder / "log")

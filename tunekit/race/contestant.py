@@ -1,6 +1,6 @@
-"""A contestant: one runtime in a process of its own, which times itself when it is its turn.
+"""A contestant: one runner in a process of its own, which times itself when it is its turn.
 
-    python -m tunekit.bench.contestant <package.module:Class> <command fd> <reply fd>
+    python -m tunekit.race.contestant <package.module:Class> <command fd> <reply fd>
 
 Commands come one JSON object a line on a pipe of their own, and replies go back on another, so
 whatever a library prints cannot be taken for an answer: standard output and standard error are
@@ -36,7 +36,7 @@ from typing import IO, TYPE_CHECKING, Any
 from tunekit.child_process import die_with_parent
 
 if TYPE_CHECKING:
-    from tunekit.bench.runtimes.base import Runtime
+    from tunekit.race.runner import Runner
 
 # A process is at rest when it uses less than this share of one core.
 _REST_SHARE = 0.1
@@ -66,23 +66,23 @@ def main(arguments: list[str]) -> None:
 
 
 def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
-    runtime: Runtime | None = None
+    runner: Runner | None = None
     for line in commands:
         command = json.loads(line)
         do = command.pop("do")
         try:
             if do == "load":
-                runtime, reply = _load(place, **command)
-            elif runtime is None:
+                runner, reply = _load(place, **command)
+            elif runner is None:
                 raise RuntimeError(f"'{do}' before 'load'")
             elif do == "run":
-                reply = _run(runtime, **command)
+                reply = _run(runner, **command)
             elif do == "outputs":
-                reply = _outputs(runtime, **command)
+                reply = _outputs(runner, **command)
             elif do == "profile":
-                reply = {**runtime.profile(**command), "at_rest": _come_to_rest()}
+                reply = {**runner.profile(**command), "at_rest": _come_to_rest()}
             elif do == "close":
-                runtime.close()
+                runner.close()
                 reply = {}
             else:
                 raise ValueError(f"unknown command '{do}'")
@@ -102,26 +102,24 @@ def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
 
 def _load(
     place: str, *, plan: dict[str, Any], inputs: str, names: list[str], threads: int
-) -> tuple[Runtime, dict[str, Any]]:
+) -> tuple[Runner, dict[str, Any]]:
     import numpy as np
 
     module_name, _, class_name = place.partition(":")
-    runtime: Runtime = getattr(importlib.import_module(module_name), class_name)()
+    runner: Runner = getattr(importlib.import_module(module_name), class_name)()
     with np.load(inputs) as archive:
         arrays = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
     start = time.perf_counter()
-    settings = runtime.load(plan, arrays, threads)
-    return runtime, {"settings": settings, "load_s": time.perf_counter() - start}
+    settings = runner.load(plan, arrays, threads)
+    return runner, {"settings": settings, "load_s": time.perf_counter() - start}
 
 
-def _run(
-    runtime: Runtime, *, seconds: float, least: int, most: int, untimed: int
-) -> dict[str, Any]:
+def _run(runner: Runner, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
     """One turn: `untimed` runs, then timed ones for `seconds`, between `least` and `most` of them.
 
     What a result holds is let go after the clock is read, and the garbage collector waits.
     """
-    infer, clock = runtime.infer, time.perf_counter_ns
+    infer, clock = runner.infer, time.perf_counter_ns
     samples_ns: list[int] = []
     gc.collect()
     gc.disable()
@@ -179,10 +177,10 @@ def _another_thread_wants_to_run() -> bool:
     return False
 
 
-def _outputs(runtime: Runtime, *, to: str) -> dict[str, Any]:
+def _outputs(runner: Runner, *, to: str) -> dict[str, Any]:
     import numpy as np
 
-    arrays = [np.asarray(array) for array in runtime.arrays(runtime.infer())]
+    arrays = [np.asarray(array) for array in runner.arrays(runner.infer())]
     np.savez(to, *arrays)
     return {"count": len(arrays)}
 

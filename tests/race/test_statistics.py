@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunekit.bench.statistics import (
+from tunekit.race.statistics import (
     median,
     median_interval,
     paired_ratio,

@@ -1,0 +1,153 @@
+"""From a Relax module to a shared library, and those that need no measurement, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.cache import ContentCache, content_key
+from tunekit.errors import CompileError
+from tunekit.graph.algorithms import choose
+from tunekit.graph.prepare import PREPARATION_VERSION
+from tunekit.graph.staging import Staged, stage
+from tunekit.library.apply import apply_records
+from tunekit.library.manifest import LIBRARY_FILE
+from tunekit.recipe import Recipe, Tuning, recipe_digest
+from tunekit.target import ResolvedTarget, resolve_target
+from tunekit.toolchain import versions
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+Say = Callable[[str], None]
+
+
+def export(
+    module: IRModule, target: ResolvedTarget, path: Path, *, compiler: str | None = None
+) -> None:
+    """Builds a Relax module and links it into a shared library at `path`.
+
+    Args:
+        module: the module, scheduled or not.
+        target: what for.
+        path: gets the library.
+        compiler: links it; this machine's own if left out.
+
+    Raises:
+        CompileError: TVM or the system's linker failed.
+    """
+    import tvm
+    from tvm.support import cc
+
+    try:
+        with target.tvm:
+            executable = tvm.compile(module, target=target.tvm)
+        fcompile = cc.cross_compiler(compiler) if compiler else None
+        executable.export_library(str(path), fcompile=fcompile)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise CompileError(
+            f"the model could not be compiled: {lines[-1] if lines else error}",
+            hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
+        ) from error
+
+
+def build_unscheduled(
+    recipe: Recipe, *, cache: ContentCache | None = None, say: Say = lambda _: None
+) -> Path:
+    """A library of the model as imported, compiled by TVM's default pipeline: naive loops.
+
+    Returns the path of the .so, in the cache.
+    """
+
+    def build(cache: ContentCache, path: Path) -> None:
+        from tunekit.models import import_model, load_source
+
+        imported = import_model(
+            load_source(recipe.model, cache),
+            max_relative_error=recipe.reference.import_relative_error,
+            cache=cache,
+            say=say,
+        )
+        say("compiling without schedules")
+        export(imported.module, resolve_target(recipe.target), path)
+
+    return _built_once("unscheduled", recipe, cache, build)
+
+
+def build_default(
+    recipe: Recipe,
+    *,
+    model_digest: str,
+    cache: ContentCache | None = None,
+    say: Say = lambda _: None,
+) -> Path:
+    """A library of the prepared model in which every kernel has its default schedule: what a
+    compilation without a single record gives.
+
+    Args:
+        recipe: the recipe.
+        model_digest: of its model's structure and weights.
+        cache: takes the library, and imported models.
+        say: told what is done, a line at a time.
+
+    Returns the path of the .so, in the cache.
+    """
+
+    def build(cache: ContentCache, path: Path) -> None:
+        _export_default(stage(recipe, cache, say), path, say)
+
+    return _built_once(_default_kind(recipe, model_digest), recipe, cache, build)
+
+
+def default_of(staged: Staged, *, cache: ContentCache, say: Say) -> Path:
+    """The same library as `build_default`'s, of a recipe that is already staged."""
+
+    def build(_: ContentCache, path: Path) -> None:
+        _export_default(staged, path, say)
+
+    kind = _default_kind(staged.wanted, staged.source.digest)
+    return _built_once(kind, staged.wanted, cache, build)
+
+
+def _default_kind(recipe: Recipe, model_digest: str) -> str:
+    # The layout decides here, which it does not for a model as imported. The digest, because the
+    # code behind a recipe's model may have changed, and a rival must be of the same model.
+    return f"default {recipe.layout} {model_digest}"
+
+
+def _export_default(staged: Staged, path: Path, say: Say) -> None:
+    graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
+    say("compiling with default schedules")
+    export(apply_records(graph, tasks, [], staged.target).module, staged.target, path)
+
+
+def _built_once(
+    kind: str,
+    recipe: Recipe,
+    cache: ContentCache | None,
+    build: Callable[[ContentCache, Path], None],
+) -> Path:
+    """Path of the library that `build` writes, in the cache, from where the next call takes it."""
+    cache = cache or ContentCache()
+    key = content_key(kind, work_digest(recipe, resolve_target(recipe.target)), versions())
+    folder = kind.split()[0]
+    entry = cache.get(folder, key)
+    if entry is None:
+        with cache.put(folder, key) as temporary:
+            build(cache, temporary / LIBRARY_FILE)
+        entry = cache.get(folder, key)
+        if entry is None:
+            raise CompileError(
+                "the compiled library did not survive in the cache",
+                hint="is the disk full? TUNEKIT_CACHE names another folder",
+            )
+    return entry / LIBRARY_FILE
+
+
+def work_digest(recipe: Recipe, target: ResolvedTarget) -> str:
+    """Of model, target and preparation, but not of the layout (the manifest names it, where a
+    recipe may leave it open) nor of the budget."""
+    work = recipe.model_copy(update={"target": target.spec, "tuning": Tuning(), "layout": "auto"})
+    return content_key(recipe_digest(work), PREPARATION_VERSION)

@@ -1,0 +1,83 @@
+"""Whether a library is right: its outputs beside the model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.errors import TargetError, VerificationFailed
+from tunekit.models.compare import compare
+from tunekit.sandbox import Elsewhere, run_library
+from tunekit.target import resolve_target
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tunekit.graph.staging import Staged
+
+    Array = npt.NDArray[np.generic]
+
+_TIMEOUT_S = 1800.0
+_SEEDS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Seeded inputs by name, and for each set of them the outputs that the framework gives."""
+
+    inputs: Sequence[Mapping[str, Array]]
+    outputs: Sequence[Sequence[Array]]
+
+
+def reference_of(staged: Staged) -> Reference:
+    """The model's own outputs on seeded inputs."""
+    source = staged.source
+    inputs = [source.sample_inputs(staged.recipe.model.seed + seed) for seed in _SEEDS]
+    return Reference(inputs, [source.reference(values) for values in inputs])
+
+
+def verify(path: Path, staged: Staged, reference: Reference) -> tuple[float, ...]:
+    """Runs a library on the reference's inputs; the relative error of each set.
+
+    It runs on a device of the recipe's where this machine cannot run its code.
+
+    Raises:
+        VerificationFailed: one is above the recipe's tolerance, or not a number.
+        SandboxError: the library crashed or hung, or no device was there to run it.
+    """
+    actual = run_library(
+        path,
+        reference.inputs,
+        input_names=[spec.name for spec in staged.source.inputs],
+        device=staged.target.device,
+        threads=staged.target.cores,
+        timeout_s=_TIMEOUT_S,
+        elsewhere=_elsewhere(staged),
+    )
+    limit = staged.recipe.reference.relative_error
+    errors = []
+    for expected, outputs in zip(reference.outputs, actual, strict=True):
+        comparison = compare(expected, outputs)
+        if not comparison.within(limit):
+            raise VerificationFailed(
+                f"the library's outputs differ from {staged.source.framework}'s: relative error "
+                f"{comparison.relative_error:.2e}, allowed {limit:.0e}",
+                hint="nothing was written; reference.relative_error in the recipe is the limit",
+            )
+        errors.append(comparison.relative_error)
+    return tuple(errors)
+
+
+def _elsewhere(staged: Staged) -> Elsewhere | None:
+    """Where to verify, if this machine cannot run the target's code."""
+    rpc = staged.recipe.tuning.rpc
+    if rpc is None:
+        return None
+    try:
+        resolve_target(staged.target.spec)
+    except TargetError:
+        return Elsewhere(rpc.tracker, rpc.key, rpc.wait_s)
+    return None

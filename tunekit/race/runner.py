@@ -1,0 +1,55 @@
+"""What can take turns in a race: something that runs a model, in a process of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunekit.errors import TunekitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+
+class NotApplicable(TunekitError):  # noqa: N818 - reads as what happened
+    """This runner cannot do that, or not with this kind of model; the message says why."""
+
+
+class Runner(ABC):
+    """Everything happens on one instance in the contestant's own process, in this order: `load`,
+    then `infer` many times, with `arrays` on some of its results, then `close`. An exception from
+    any of them, or the death of the process, is this contestant's failure; it never stops the
+    others.
+    """
+
+    @abstractmethod
+    def load(
+        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
+    ) -> dict[str, Any]:
+        """Gets ready to run on these inputs, which are converted here, once, untimed.
+
+        `plan` holds what JSON can carry: paths as text, names, options. Returns the settings in
+        effect.
+        """
+
+    @abstractmethod
+    def infer(self) -> object:
+        """Runs the model once, and comes back when the outputs are there: this is what is timed."""
+
+    @abstractmethod
+    def arrays(self, result: Any) -> Sequence[Array]:
+        """The outputs of one `infer`, flat and in the model's order. Not timed."""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Where the time of one inference goes, from runs of about `seconds` in all.
+
+        Returns what JSON can carry. Raises NotApplicable where a runner cannot say.
+        """
+        raise NotApplicable(f"{type(self).__name__} does not say where its time goes")
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to do here
+        """Lets go of what `load` took. The process ends right after."""
