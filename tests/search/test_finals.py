@@ -24,7 +24,7 @@ from tunekit.catalogue import (
 from tunekit.graph.tasks import Task
 from tunekit.library.known import best_records
 from tunekit.search.engine import TrialEngine
-from tunekit.search.finals import hold_final
+from tunekit.search.finals import Field, hold_final
 from tunekit.search.trial import MeasureOptions
 from tunekit.target import ResolvedTarget
 from tunekit.toolchain import versions
@@ -115,7 +115,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
         toolchain_key=toolchain_key(versions()),
         top_k=4,
     )
-    seconds = hold_final(records, engine, catalogue)
+    (seconds,) = hold_final([Field(records)], engine, catalogue)
     assert seconds is not None
     assert len(seconds) == 3 * engine.options.repeat
     assert chosen() == [better]
@@ -144,9 +144,37 @@ def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
     }
     best, last = catalogue.records(**where, top_k=2)
     assert (best.trial_id, last.trial_id) == (lucky, default)
-    assert hold_final([best], engine, catalogue) is None
-    assert hold_final([best], engine, catalogue, default=last) is not None
+    assert hold_final([Field([best])], engine, catalogue) == [None]
+    assert hold_final([Field([best], default=last)], engine, catalogue) != [None]
     assert [winner.trial_id for winner in catalogue.winners(**where)] == [default]
+
+
+def test_workloads_that_compete_are_measured_in_the_same_turns(
+    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    """Whatever their trials promised, each gets a winner whose seconds compare with the others'."""
+    session = catalogue.begin_session(
+        NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
+    )
+    saved = tvm.ir.save_json(_matmul())
+    first, second = (NewWorkload(digest, saved, "", digest) for digest in "12")
+    tasks = catalogue.ensure_tasks(
+        session.id, [NewTask(first, "first", 1.0), NewTask(second, "second", 1.0)]
+    )
+    catalogue.add_trials(session.id, [_trial(tasks[0], _slow, 1e-6), _trial(tasks[1], _fast, 1e-3)])
+    where = {
+        "target_json": native.spec,
+        "host_fingerprint": _HOST,
+        "toolchain_key": toolchain_key(versions()),
+    }
+    fields = [Field(catalogue.records(structural_hashes=[one], **where, top_k=1)) for one in "12"]
+    assert [len(field.finalists) for field in fields] == [1, 1]
+    slow, fast = hold_final(fields, engine, catalogue)
+    assert slow is not None
+    assert fast is not None
+    # The slow one is many times slower; its trial had claimed the opposite.
+    assert min(slow) > min(fast)
+    assert len(catalogue.winners(structural_hashes=["1", "2"], **where)) == 2
 
 
 def test_a_wrong_finalist_is_marked_and_cannot_win(
@@ -169,7 +197,7 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
         top_k=4,
     )
     assert [record.trial_id for record in records] == [wrong, right]
-    assert hold_final(records, engine, catalogue) is not None
+    assert hold_final([Field(records)], engine, catalogue) != [None]
     failures = {trial.trial_id: trial.failure for trial in catalogue.trials()}
     assert failures[right] is None
     marked = failures[wrong]
@@ -179,4 +207,5 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
 
 
 def test_a_single_candidate_needs_no_final(engine: TrialEngine, catalogue: Catalogue) -> None:
-    assert hold_final([], engine, catalogue) is None
+    assert hold_final([], engine, catalogue) == []
+    assert hold_final([Field([])], engine, catalogue) == [None]

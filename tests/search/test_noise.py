@@ -8,7 +8,7 @@ import pytest
 import wild_kernels as wild
 
 from tunekit.search.engine import TrialEngine
-from tunekit.search.noise import Reading, UsualSpeed, corrected_seconds, quiet_level
+from tunekit.search.noise import Reading, UsualSpeed, quiet_level, undisturbed_seconds
 from tunekit.search.trial import MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
@@ -18,13 +18,9 @@ def test_the_fastest_fifth_of_the_samples_counts() -> None:
     assert quiet_level([5.0, 4.0]) == 4.0
 
 
-def test_a_reading_on_a_slow_host_is_corrected_by_how_slow_it_was() -> None:
-    assert corrected_seconds([Reading((6.0,), calibration_s=3.0)], usual_s=1.5) == 3.0
-
-
-def test_a_host_that_is_hardly_slower_than_usual_corrects_nothing() -> None:
-    assert corrected_seconds([Reading((6.0,), calibration_s=1.05)], usual_s=1.0) == 6.0
-    assert corrected_seconds([Reading((6.0,), calibration_s=0.5)], usual_s=1.0) == 6.0
+def test_how_slow_the_host_was_changes_no_seconds() -> None:
+    assert undisturbed_seconds([Reading((6.0,), calibration_s=3.0)], usual_s=1.5) == 6.0
+    assert undisturbed_seconds([Reading((6.0,), calibration_s=0.5)], usual_s=1.0) == 6.0
 
 
 def test_the_least_disturbed_readings_count() -> None:
@@ -33,12 +29,12 @@ def test_the_least_disturbed_readings_count() -> None:
         Reading((5.0,), calibration_s=1.0),
         Reading((4.0,), calibration_s=1.02),
     ]
-    assert corrected_seconds(readings, usual_s=1.0) == 4.0
+    assert undisturbed_seconds(readings, usual_s=1.0) == 4.0
 
 
 def test_without_calibration_the_quiet_level_stands() -> None:
-    assert corrected_seconds([Reading((6.0, 5.0))], usual_s=None) == 5.0
-    assert corrected_seconds([Reading((6.0, 5.0), calibration_s=2.0)], usual_s=None) == 5.0
+    assert undisturbed_seconds([Reading((6.0, 5.0))], usual_s=None) == 5.0
+    assert undisturbed_seconds([Reading((6.0, 5.0), calibration_s=2.0)], usual_s=None) == 5.0
 
 
 def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:

@@ -19,7 +19,7 @@ from tunekit.catalogue import Catalogue
 from tunekit.library.known import best_records
 from tunekit.recipe import Tuning
 from tunekit.search.engine import TrialEngine
-from tunekit.search.finals import hold_final
+from tunekit.search.finals import Field, hold_final
 from tunekit.search.spaces.defaults import default_schedule
 from tunekit.search.trial import CacheState, Candidate, MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
@@ -65,7 +65,7 @@ def test_threads_change_nothing_and_another_seed_changes_what_is_tried(
     tmp_path: Path,
 ) -> None:
     session = begin(catalogue, native, BUDGET)
-    run(catalogue, session, replace(native, cores=1), Arithmetic(options(native)))
+    run(catalogue, session, native, Arithmetic(options(native, jobs=1)))
     assert candidates(catalogue, session) == uninterrupted
     with Catalogue.open(tmp_path / "seed.db") as opened:
         session = begin(opened, native, BUDGET, seed=1)
@@ -313,4 +313,4 @@ def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
             structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
         )
         alike = [replace(record, mean_s=1.0) for record in records]
-        assert hold_final(alike, engine, catalogue) is not None
+        assert hold_final([Field(alike)], engine, catalogue) != [None]

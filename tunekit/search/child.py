@@ -24,7 +24,7 @@ from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
-from tunekit.search.noise import Calibration, Reading, corrected_seconds, quiet_level
+from tunekit.search.noise import Calibration, Reading, quiet_level, undisturbed_seconds
 from tunekit.search.trial import Candidate, MeasureOptions
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class _CandidateProcess:
         deadline = started + self._options.run_timeout_s / 2 - reading_s
         pause_s = _FIRST_PAUSE_S
         while not order.once and self._options.noise_guard and len(readings) < _MOST_READINGS:
-            seconds = corrected_seconds(readings, usual_s)
+            seconds = undisturbed_seconds(readings, usual_s)
             if seconds > _OUT_OF_REACH * order.best_s or time.monotonic() + pause_s > deadline:
                 break
             if min(reading.level(usual_s) for reading in readings) > _SLOW_HOST:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue.entries import FailureKind
@@ -19,6 +20,7 @@ from tunekit.search.trial import Candidate, Measurer
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
+    from tunekit.search.trial import Outcome
 
 FINALISTS = 4
 # Slower than the best by more than this, a candidate can hardly have been the victim of noise.
@@ -26,45 +28,65 @@ _SLOWEST_RATIO = 1.8
 _ROUNDS = 3
 
 
-def hold_final(
-    records: Sequence[Record],
-    engine: Measurer,
-    catalogue: Catalogue,
-    default: Record | None = None,
-) -> tuple[float, ...] | None:
-    """Decides which of a workload's records is the fastest, and notes it in the catalogue.
+@dataclass(frozen=True)
+class Field:
+    """A workload's part in a final.
 
-    Records whose outputs turn out to be wrong are marked as such.
+    Attributes:
+        records: its records, best first.
+        default: what it would be compiled with had nothing been measured; takes part however slow
+            it was, so that nothing slower is ever compiled. None where there is none.
+    """
+
+    records: Sequence[Record]
+    default: Record | None = None
+
+    @property
+    def finalists(self) -> list[Record]:
+        """Those that may be the fastest, and the default."""
+        if not self.records:
+            return []
+        limit_s = _SLOWEST_RATIO * self.records[0].mean_s
+        near = [record for record in self.records if record.mean_s <= limit_s]
+        return _distinct(near if self.default is None else [*near, self.default])
+
+
+def hold_final(
+    fields: Sequence[Field], engine: Measurer, catalogue: Catalogue
+) -> list[tuple[float, ...] | None]:
+    """Decides which of each workload's records is the fastest, and notes it in the catalogue.
+
+    Workloads that compete, as algorithms of one convolution do, have their final together: only
+    seconds of the same turns say which of them is faster. Records whose outputs turn out to be
+    wrong are marked as such.
 
     Args:
-        records: the workload's records, best first.
-        engine: builds and measures them.
-        catalogue: gets the winner.
-        default: what the workload would be compiled with had nothing been measured; takes part
-            however slow it was, so that nothing slower is ever compiled.
+        fields: the workloads.
+        engine: builds and measures their records.
+        catalogue: gets the winners.
 
     Returns:
-        The winner's run seconds, None when there was nothing to decide or nothing ran.
+        The run seconds of each workload's winner, None where nothing ran; None for all where there
+        was nothing to decide.
     """
-    near = [record for record in records if record.mean_s <= _SLOWEST_RATIO * records[0].mean_s]
-    finalists = _distinct(near if default is None else [*near, default])
+    finalists = [(at, record) for at, field in enumerate(fields) for record in field.finalists]
     if len(finalists) < 2:
-        return None
-    candidates = [_candidate(key, record) for key, record in enumerate(finalists)]
+        return [None] * len(fields)
+    candidates = [_candidate(key, record) for key, (_, record) in enumerate(finalists)]
     outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=_ROUNDS)}
-    for key, outcome in outcomes.items():
+    winners: dict[int, Outcome] = {}
+    for key, (at, record) in enumerate(finalists):
+        outcome = outcomes[key]
         if outcome.failure is FailureKind.WRONG_OUTPUT:
-            catalogue.mark_wrong(finalists[key].trial_id, outcome.text)
-    seconds = {
-        key: outcome.seconds for key, outcome in outcomes.items() if outcome.seconds is not None
-    }
-    if not seconds:
-        return None
-    winner = min(seconds, key=lambda key: seconds[key])
-    run_seconds = outcomes[winner].run_seconds
-    assert run_seconds is not None
-    catalogue.add_winner(finalists[winner].trial_id, run_seconds)
-    return run_seconds
+            catalogue.mark_wrong(record.trial_id, outcome.text)
+        if outcome.seconds is not None and (
+            at not in winners or outcome.seconds < (winners[at].seconds or math.inf)
+        ):
+            winners[at] = outcome
+    for outcome in winners.values():
+        assert outcome.run_seconds is not None
+        catalogue.add_winner(finalists[outcome.key][1].trial_id, outcome.run_seconds)
+    return [winners[at].run_seconds if at in winners else None for at in range(len(fields))]
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:

@@ -4,7 +4,7 @@ Other processes take the cores in slices of milliseconds, the hypervisor takes t
 clock for seconds. Against the first helps to take many short samples and to believe the fastest of
 them: noise only ever adds time. Against the second helps a calibration kernel, timed just before
 and just after the samples: where it is slower than at the best of times, the candidate is measured
-again a little later, and what then is still slow is divided by how slow it was.
+again a little later, and the readings of the quietest moments count.
 
 How much each of these is worth is measured by `benchmarks/noise_guard.py`.
 """
@@ -63,8 +63,12 @@ class Reading:
         return ratio if ratio > _DISCERNIBLE else 1.0
 
 
-def corrected_seconds(readings: Sequence[Reading], usual_s: float | None) -> float:
-    """What a candidate takes on this host at its usual speed, by its least disturbed readings.
+def undisturbed_seconds(readings: Sequence[Reading], usual_s: float | None) -> float:
+    """What a candidate takes on this host, by its least disturbed readings; seconds.
+
+    The calibration says which readings to believe, and no more. Dividing by how slow the host was
+    promises too much: other processes slow memory down more than arithmetic, and candidates are
+    not made of the two in the calibration's proportion.
 
     Args:
         readings: at least one.
@@ -72,7 +76,7 @@ def corrected_seconds(readings: Sequence[Reading], usual_s: float | None) -> flo
     """
     least = min(reading.level(usual_s) for reading in readings)
     return min(
-        quiet_level(reading.samples) / reading.level(usual_s)
+        quiet_level(reading.samples)
         for reading in readings
         if reading.level(usual_s) <= _DISCERNIBLE * least
     )

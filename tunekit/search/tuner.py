@@ -22,10 +22,11 @@ from tunekit.catalogue import (
     toolchain_key,
 )
 from tunekit.errors import SandboxError
+from tunekit.rivals import split
 from tunekit.search import history
 from tunekit.search.allocation import Floor, batch_trials, floor_trials, next_task
 from tunekit.search.clock import PhaseClock
-from tunekit.search.finals import FINALISTS, hold_final
+from tunekit.search.finals import FINALISTS, Field, hold_final
 from tunekit.search.progress import (
     Ending,
     Listener,
@@ -58,6 +59,8 @@ _MEMORY_SHARE = 0.5
 _HEARTBEAT_S = 10.0
 # Of the model's latency: a task below it is not worth a final.
 _FINAL_SHARE = 0.002
+# Of several tasks, as many as are measured in the same turns.
+_FINALISTS_TOGETHER = 12
 
 
 def measure_options(
@@ -308,24 +311,48 @@ class Tuner:
     def _finals(self, engine: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
         total = sum(search.state.latency_s for search in self._searches)
-        chance = chances([search.state for search in self._searches])
-        for search, hope in zip(self._searches, chance, strict=True):
+        for group in self._competitions():
             if self._stop():
                 return False
-            best_s = search.state.best_s
-            if best_s is None or not hope or search.state.latency_s < _FINAL_SHARE * total:
+            latency_s = max(search.state.latency_s for search, _ in group)
+            if latency_s < _FINAL_SHARE * total:
                 continue
-            records = self._records(search.task, FINALISTS)
-            if self._is_settled(search.task, records):
+            # An algorithm without a chance still has to show its best beside the others'.
+            share = max(1, _FINALISTS_TOGETHER // len(group))
+            tops = [min(FINALISTS, share) if hope else 1 for _, hope in group]
+            records = [
+                self._records(search.task, top)
+                for (search, _), top in zip(group, tops, strict=True)
+            ]
+            if all(
+                self._is_settled(search.task, of_task)
+                for (search, _), of_task in zip(group, records, strict=True)
+            ):
                 continue
-            self._active = search
+            self._active = group[0][0]
             self._show("deciding")
             with self._clock.phase("decide"):
-                default = self._default_record(search)
-                seconds = hold_final(records, engine, self._catalogue, default)
-            if seconds is not None:
-                search.state.best_s = min(seconds)
+                fields = [
+                    Field(of_task, self._default_record(search) if hope else None)
+                    for (search, hope), of_task in zip(group, records, strict=True)
+                ]
+                seconds = hold_final(fields, engine, self._catalogue)
+            for (search, _), run_seconds in zip(group, seconds, strict=True):
+                if run_seconds is not None:
+                    search.state.best_s = min(run_seconds)
         return True
+
+    def _competitions(self) -> list[list[tuple[TaskSearch, float]]]:
+        """The tasks that have a time, those together of which the library will have the kernels of
+        one algorithm only, each with its chance to be that."""
+        groups: dict[str, list[tuple[TaskSearch, float]]] = {}
+        chance = chances([search.state for search in self._searches])
+        for search, hope in zip(self._searches, chance, strict=True):
+            if search.state.best_s is not None:
+                place = search.state.place
+                key = f"task {search.task_id}" if place is None else split(place)[0]
+                groups.setdefault(key, []).append((search, hope))
+        return list(groups.values())
 
     def _default_record(self, search: TaskSearch) -> Record | None:
         """A task's default, None where it has none or it failed."""
@@ -372,7 +399,7 @@ class Tuner:
             target,
             seed=self._tuning.seed,
             ceiling=self._tuning.trials_per_task or self._budget,
-            threads=target.cores,
+            threads=self._options.jobs,
             clock=self._clock,
             history=recall,
         )

@@ -27,7 +27,7 @@ from tunekit.child_process import adopt_orphans
 from tunekit.search.child import MeasureOrder, Shared, candidate_main, reference_main
 from tunekit.search.correctness import Expected, References, random_pool
 from tunekit.search.family import Family, Member
-from tunekit.search.noise import Calibration, Reading, UsualSpeed, corrected_seconds, quiet_level
+from tunekit.search.noise import Calibration, Reading, UsualSpeed, quiet_level, undisturbed_seconds
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
@@ -233,7 +233,7 @@ class _Server:
                 self._usual.note(reading.calibration_s)
         job.readings.extend(readings)
         if options.noise_guard:
-            job.seconds = corrected_seconds(job.readings, self._usual.seconds)
+            job.seconds = undisturbed_seconds(job.readings, self._usual.seconds)
         else:
             job.seconds = mean(tuple(s for reading in job.readings for s in reading.samples))
 
