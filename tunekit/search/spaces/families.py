@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.search.spaces.matmul import find_product, product_designs
 from tunekit.search.spaces.pooling import find_pooling, pooling_designs
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ class Family:
     designs: Callable[[Schedule, Any, ResolvedTarget], list[Schedule]]
 
 
-FAMILIES = (Family("pooling", find_pooling, pooling_designs),)
+FAMILIES = (
+    Family("matrix product", find_product, product_designs),
+    Family("pooling", find_pooling, pooling_designs),
+)
 
 
 def find_family(module: IRModule, target: ResolvedTarget) -> tuple[str, Designs] | None:
