@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.search.spaces.elementwise import elementwise_designs, find_elementwise
 from tunekit.search.spaces.matmul import find_product, product_designs
 from tunekit.search.spaces.pooling import find_pooling, pooling_designs
+from tunekit.search.spaces.rows import find_rows, rows_designs
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -42,6 +44,8 @@ class Family:
 FAMILIES = (
     Family("matrix product", find_product, product_designs),
     Family("pooling", find_pooling, pooling_designs),
+    Family("rows", find_rows, rows_designs),
+    Family("elementwise", find_elementwise, elementwise_designs),
 )
 
 
