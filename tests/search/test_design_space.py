@@ -13,7 +13,7 @@ from tunekit.target import ResolvedTarget
 SEEDS = seeds(number / 7 for number in range(6))
 
 
-@pytest.fixture(scope="module", params=["convolution", "matmul"])
+@pytest.fixture(scope="module", params=["convolution", "contraction"])
 def space(request: pytest.FixtureRequest, native: ResolvedTarget) -> DesignSpace:
     return _space(request.param, native, threads=2)
 
@@ -27,7 +27,7 @@ def _space(name: str, target: ResolvedTarget, threads: int) -> DesignSpace:
 def test_a_seed_gives_one_candidate_whatever_the_threads(
     space: DesignSpace, native: ResolvedTarget
 ) -> None:
-    name = "matmul" if space.weights is None else "convolution"
+    name = "contraction" if space.weights is None else "convolution"
     alone = _space(name, native, threads=1)
     drawn = [made and (made.point, made.digest) for made in space.draw(SEEDS)]
     assert drawn == [made and (made.point, made.digest) for made in alone.draw(SEEDS)]
@@ -44,7 +44,7 @@ def test_a_point_and_a_stored_trace_lead_back_to_the_candidate(space: DesignSpac
 
 
 def test_a_trace_of_another_workload_is_nowhere(native: ResolvedTarget) -> None:
-    [drawn] = _space("matmul", native, threads=1).draw(SEEDS[:1])
+    [drawn] = _space("contraction", native, threads=1).draw(SEEDS[:1])
     assert drawn is not None
     convolution = _space("convolution", native, threads=1)
     assert convolution.locate(tvm.ir.save_json(drawn.schedule.trace)) is None
@@ -56,13 +56,13 @@ def test_only_small_spaces_of_plain_choices_are_listed(native: ResolvedTarget) -
     assert sum(weights.values()) == pytest.approx(len({point.design for point in weights}))
     first, *_, last = (weights[point] for point in weights if point.design == 0)
     assert first > last
-    assert _space("matmul", native, threads=1).weights is None
+    assert _space("contraction", native, threads=1).weights is None
 
 
 def test_mutations_follow_from_the_seed_and_differ_from_their_parent(
     native: ResolvedTarget,
 ) -> None:
-    space = _space("matmul", native, threads=2)
+    space = _space("contraction", native, threads=2)
     [parent] = space.draw(SEEDS[:1])
     assert parent is not None
     asked = [(parent.point, seed) for seed in SEEDS]

@@ -78,7 +78,7 @@ def test_the_budget_is_spent_on_distinct_candidates_of_every_task(
 ) -> None:
     assert len(uninterrupted) == BUDGET
     assert len(set(uninterrupted)) == BUDGET
-    assert {name for name, _ in uninterrupted} == {"convolution", "matmul", "relu"}
+    assert {name for name, _ in uninterrupted} == {"convolution", "contraction", "relu"}
 
 
 def test_the_first_trial_of_each_task_is_what_it_would_be_compiled_with_unmeasured(
@@ -143,15 +143,15 @@ def test_a_session_killed_within_a_batch_goes_on_as_if_nothing_had_happened(
 def test_a_session_killed_in_its_finals_holds_them_when_it_goes_on_and_then_no_more(
     catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
-    budget, matmul = 12, slice(1, 2)
+    budget, contraction = 12, slice(1, 2)
     session = begin(catalogue, native, budget)
     killed = Arithmetic(options(native), cut_after=budget)
     with pytest.raises(PowerCutError):
-        run(catalogue, session, native, killed, only=matmul)
+        run(catalogue, session, native, killed, only=contraction)
     assert catalogue.session(session.id).trials_left == 0
     for holds_finals in (True, False):
         again = Arithmetic(options(native))
-        run(catalogue, catalogue.resume_session(session.id), native, again, only=matmul)
+        run(catalogue, catalogue.resume_session(session.id), native, again, only=contraction)
         assert bool(again.measured) == holds_finals
 
 

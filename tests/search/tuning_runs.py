@@ -35,6 +35,16 @@ def matmul(size: int) -> Any:
     return te.create_prim_func([a, b, c])
 
 
+def contraction(size: int) -> Any:
+    """Over two axes, for which there is only MetaSchedule's generic space."""
+    a, b = te.placeholder((size, size, 4), name="a"), te.placeholder((size, size, 4), name="b")
+    k, inner = te.reduce_axis((0, size), name="k"), te.reduce_axis((0, 4), name="inner")
+    c = te.compute(
+        (size, size), lambda i, j: te.sum(a[i, k, inner] * b[j, k, inner], [k, inner]), name="c"
+    )
+    return te.create_prim_func([a, b, c])
+
+
 def relu(size: int) -> Any:
     a = te.placeholder((size, size), name="a")
     b = te.compute((size, size), lambda i, j: te.max(a[i, j], 0.0), name="b")
@@ -63,7 +73,7 @@ def tasks(target: ResolvedTarget) -> list[Task]:
     schedules may change the layout of its weights."""
     return [
         task("convolution", convolution(target), 3, 2e5),
-        task("matmul", matmul(32), 2, 6.5e4),
+        task("contraction", contraction(16), 2, 3.3e4),
         task("relu", relu(8), 1, 64),
         task("packed", matmul(64).with_attr("layout_free_buffers", [1]), 1, 5e5),
     ]

@@ -97,7 +97,7 @@ def _other_kernels() -> dict[str, Callable[[], list[Any]]]:
 
 
 @pytest.mark.parametrize("name", _other_kernels())
-def test_other_kernels_are_left_to_the_generic_space(name: str) -> None:
+def test_other_kernels_are_left_to_other_spaces(name: str) -> None:
     import tvm
     from tvm import te
 
@@ -285,7 +285,7 @@ def test_every_order_of_the_loops_computes_the_same(kernel: Kernel, orders: set[
     assert len(scripts) >= len(found)
 
 
-def test_convolutions_get_register_tiles_and_the_rest_the_generic_space() -> None:
+def test_blocked_convolutions_get_register_tiles_and_others_the_generic_space() -> None:
     from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, ScheduleFn
 
     from tunekit.graph.tasks import Task
@@ -298,5 +298,5 @@ def test_convolutions_get_register_tiles_and_the_rest_the_generic_space() -> Non
     from tvm import te
 
     assert isinstance(space_for(task(Kernel().module()), NATIVE), ScheduleFn)
-    matmul = te.create_prim_func(_other_kernels()["matmul"]())
-    assert isinstance(space_for(task(tvm.IRModule({"main": matmul})), NATIVE), PostOrderApply)
+    plain = te.create_prim_func(_other_kernels()["plain_convolution"]())
+    assert isinstance(space_for(task(tvm.IRModule({"main": plain})), NATIVE), PostOrderApply)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunekit.search.metaschedule import generic_space
+from tunekit.search.spaces.families import family_space, find_family
 from tunekit.search.spaces.register_tile import find_anchor, fits, register_tile_space
 from tunekit.search.spaces.winograd import find_winograd, winograd_fits, winograd_space
 
@@ -37,4 +38,8 @@ def _named_space(task: Task, target: ResolvedTarget) -> tuple[str, SpaceGenerato
         anchor = find_anchor(task.module)
         if anchor is not None and fits(task.module, anchor, target):
             return "register tile", register_tile_space(anchor, target)
+        family = find_family(task.module, target)
+        if family is not None:
+            name, designs = family
+            return name, family_space(designs)
     return "generic", generic_space(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -120,3 +120,57 @@ def downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
             names.append(name)
             queue.append(consumer)
     return [schedule.get_sblock(name) for name in names]
+
+
+# Bytes that a kernel moves: below the first, starting the threads takes longer than what they
+# save; above the second it certainly does not.
+_SMALL_BYTES = 512 << 10
+_LARGE_BYTES = 2 << 20
+
+
+def thread_use(size_bytes: int) -> list[bool]:
+    """Whether threads should share a kernel that moves so many bytes, best expected first."""
+    if size_bytes > _LARGE_BYTES:
+        return [True]
+    return [True, False] if size_bytes > _SMALL_BYTES else [False, True]
+
+
+def share_elements(schedule: Schedule, block: SBlockRV, lanes: int, *, shared: bool) -> None:
+    """Divides the outer loops of a block of its own among the threads; `lanes` of the innermost
+    are one vector."""
+    *outer, last = schedule.get_loops(block)
+    if lanes > 1:
+        last, lane = schedule.split(last, [None, lanes])
+        schedule.vectorize(lane)
+    if shared:
+        schedule.parallel(schedule.fuse(*(outer[:-1] or outer or [last])))
+
+
+def upstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
+    """All blocks that one depends on, in program order."""
+    names: list[str] = []
+    queue = [block]
+    while queue:
+        for producer in schedule.get_producers(queue.pop(0)):
+            name = str(schedule.get(producer).name_hint)
+            if name in names:
+                names.remove(name)
+            names.append(name)
+            queue.append(producer)
+    return [schedule.get_sblock(name) for name in reversed(names)]
+
+
+def variants_of(
+    schedule: Schedule, applications: Iterable[Callable[[Schedule], None]]
+) -> list[Schedule]:
+    """A schedule for each application that the kernel admits, in order."""
+    found = []
+    for apply in applications:
+        variant = schedule.copy()
+        try:
+            apply(variant)
+        # TVM's refusals, `ScheduleError` and failed checks of its own, are all of this class.
+        except RuntimeError:
+            continue
+        found.append(variant)
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunekit.search.spaces import blocks
+from tunekit.search.spaces.families import find_family
 from tunekit.search.spaces.register_tile import designs, find_anchor
 from tunekit.search.spaces.winograd import find_winograd, winograd_designs
 
@@ -42,6 +43,10 @@ def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | Non
             anchor = find_anchor(module)
             if anchor is not None:
                 return designs(schedule, anchor, target)[0]
+            family = find_family(module, target)
+            if family is not None:
+                _, variants = family
+                return variants(schedule)[0]
     except ScheduleError:
         schedule = Schedule(module)
     try:
