@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.errors import SandboxError
+from tunekit.loading import runtime_only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,8 +181,9 @@ def _serve(folder: Path) -> None:
     die_with_parent(request["parent"])
 
     import numpy as np
-    import tvm
-    from tvm import relax
+
+    tvm = runtime_only("cpu" if request["elsewhere"] else request["device"])
+    from tvm.runtime.vm import VirtualMachine
 
     session = _connect(request)
     if session is None:
@@ -191,7 +193,7 @@ def _serve(folder: Path) -> None:
         device = session.device(request["device"], 0)
         session.upload(request["library"])
         library = session.load_module(Path(request["library"]).name)
-    machine = relax.VirtualMachine(library, device)
+    machine = VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
             arrays = [archive[str(at)] for at in range(len(archive.files))]

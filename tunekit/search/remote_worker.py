@@ -104,14 +104,16 @@ class _Server:
 
 def main() -> None:
     """Entry of the server process; its one argument is the socket's file descriptor."""
+    from tunekit.loading import without_torch
     from tunekit.toolchain import require_tvm
 
     # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Connection(int(sys.argv[1]))
     require_tvm()
-    import tvm.rpc
-    import tvm.s_tir.transform  # noqa: F401
+    with without_torch():
+        import tvm.rpc
+        import tvm.s_tir.transform  # noqa: F401
 
     control.send("ready")
     _Server(control).serve()

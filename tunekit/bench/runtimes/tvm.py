@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.bench.runtimes.base import Preparation, Runtime
+from tunekit.loading import runtime_only
 
 if TYPE_CHECKING:
     from tunekit.bench.runtimes.base import Array
@@ -27,7 +26,7 @@ class _RelaxLibrary(Runtime):
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
-        tvm = _runtime_only(plan["device"])
+        tvm = runtime_only(plan["device"])
         from tvm.runtime.vm import VirtualMachine
 
         # The thread pool's size comes from TVM_NUM_THREADS, which every contestant gets.
@@ -115,23 +114,3 @@ class Unscheduled(_Untuned):
         from tunekit.library import build_unscheduled
 
         return build_unscheduled(preparation.recipe, cache=preparation.cache, say=preparation.say)
-
-
-def _runtime_only(device: str) -> Any:
-    """TVM without its compiler, with what libraries may call: sorting and the like, the device.
-
-    Without the compiler, `import tvm` leaves the latter out too.
-    """
-    from tunekit.toolchain import require_tvm
-
-    require_tvm()
-    os.environ["TVM_USE_RUNTIME_LIB"] = "1"
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # as if not installed
-    import tvm
-    from tvm import libinfo
-    from tvm_ffi.libinfo import load_lib_ctypes
-
-    extras = ["tvm_runtime_extra"] + ([f"tvm_runtime_{device}"] if device != "cpu" else [])
-    for name in extras:
-        load_lib_ctypes("tvm", name, "RTLD_LOCAL", extra_lib_paths=libinfo.package_lib_paths())
-    return tvm
