@@ -77,8 +77,8 @@ def compile_recipe(
         TunekitError: as for `stage`.
     """
     folder = output or library_folder(recipe)
-    recipe_target(recipe)
     require_writable(folder)
+    recipe_target(recipe)
     with Catalogue.open(recipe.catalogue) as catalogue:
         staged = stage(recipe, cache or ContentCache(), say)
         return compile_staged(staged, catalogue, folder=folder, say=say)
