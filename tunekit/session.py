@@ -110,7 +110,6 @@ def look_up_recipe(
         TunekitError: see `stage`.
     """
     require_tvm()
-    recipe_target(recipe)
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
         return _known(stage(recipe, cache or ContentCache(), say), catalogue)
 
