@@ -12,6 +12,7 @@ closing ends it and its children.
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import signal
 import sys
@@ -34,6 +35,9 @@ class _Server:
     def __init__(self, control: Connection) -> None:
         self._control = control
         self._folder = Path(tempfile.mkdtemp(prefix="tunekit-remote-"))
+        # Children that build are killed without a word: what they and their compilers leave behind
+        # lies in there, too.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self._folder)
         self._probes: dict[tuple[str, Linking], Path] = {}
         self._pools: dict[tuple[str, str], DevicePool] = {}
 
