@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that share the tests: each takes 2 GB and more.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -37,7 +39,7 @@ quickstart: $(STAMP) ## tune, verify and benchmark a small network (a few minute
 	@printf 'Every measurement: tuning_logs/catalogue.db\n'
 
 test: lint ## ruff, mypy and pytest
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow

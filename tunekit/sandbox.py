@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.errors import SandboxError
-from tunekit.tvm_runtime import import_tvm_runtime
+from tunekit.loading import runtime_only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,12 +182,10 @@ def _serve(folder: Path) -> None:
 
     import numpy as np
 
-    session = _connect(request)
-    if session is None:
-        import_tvm_runtime(request["device"])
-    import tvm
+    tvm = runtime_only("cpu" if request["elsewhere"] else request["device"])
     from tvm.runtime.vm import VirtualMachine
 
+    session = _connect(request)
     if session is None:
         device = tvm.device(request["device"])
         library = tvm.runtime.load_module(request["library"])

@@ -113,7 +113,6 @@ def look_up_recipe(
         TunekitError: see `stage`.
     """
     require_tvm()
-    recipe_target(recipe)
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
         return _known(stage(recipe, cache or ContentCache(), say), catalogue)
 
@@ -136,10 +135,11 @@ def _opened(
     rpc = recipe.tuning.rpc
     if rpc is not None:
         require_tracker(rpc, display.say)
+    # All are cheap beside the model's import, before which it is told what is wrong with them; the
+    # target needs TVM, which takes seconds to load.
     folder = library_folder(recipe)
-    # All three are cheap, and what is wrong with them is told before the model is imported.
-    target = recipe_target(recipe)
     require_writable(folder)
+    target = recipe_target(recipe)
     if rpc is not None:
         require_linker(rpc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:

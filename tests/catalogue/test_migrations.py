@@ -37,6 +37,16 @@ def test_a_new_sqlite_catalogue_has_the_very_tables_of_a_migrated_one(tmp_path: 
     migrated.dispose()
 
 
+def test_the_index_of_the_best_has_only_what_has_a_time(engine: sqlalchemy.Engine) -> None:
+    queries = {
+        "sqlite": "SELECT sql FROM sqlite_master WHERE name = 'ix_trials_best'",
+        "postgresql": "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_trials_best'",
+    }
+    with engine.connect() as connection:
+        definition = connection.scalar(sqlalchemy.text(queries[engine.dialect.name]))
+    assert "mean_s IS NOT NULL" in definition
+
+
 def test_the_newest_migration_is_the_revision_that_new_catalogues_carry() -> None:
     folder = Path(migrate.__file__).with_name("migrations")
     assert ScriptDirectory(str(folder)).get_heads() == [migrate.CURRENT]

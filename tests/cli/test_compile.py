@@ -1,9 +1,13 @@
-"""`tunekit compile` writes a library without tuning, where it is told to."""
+"""A library without tuning, where it is told to: by `tunekit compile`, or `tune` with no trials."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+
+import pytest
+
+from tunekit.catalogue import Catalogue
 
 _MODEL = """\
 import torch
@@ -23,11 +27,15 @@ layout: NCHW
 """
 
 
+@pytest.fixture(autouse=True)
+def _recipe(tmp_path: Path) -> None:
+    (tmp_path / "line_model.py").write_text(_MODEL)
+    (tmp_path / "line.yaml").write_text(_RECIPE)
+
+
 def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     run_tunekit, tmp_path: Path
 ) -> None:
-    (tmp_path / "line_model.py").write_text(_MODEL)
-    (tmp_path / "line.yaml").write_text(_RECIPE)
     done = run_tunekit("compile", "line.yaml", "-q", "--no-contest", "-o", "out/here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\n", "")
     folder = tmp_path / "out" / "here"
@@ -40,3 +48,20 @@ def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     assert manifest["outputs"][0]["shape"] == [2, 4]
     assert manifest["contest"]["skipped"] == "it was not wanted"
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(
+    run_tunekit, tmp_path: Path
+) -> None:
+    done = run_tunekit(
+        *("tune", "line.yaml", "--trials", "0", "--catalogue", "empty.db"),
+        *("--artifacts", "nothing"),
+    )
+    assert (done.returncode, done.stdout) == (0, "nothing/line\n"), done.stderr
+    with Catalogue.open(tmp_path / "empty.db", create=False) as catalogue:
+        assert list(catalogue.trials()) == []
+    assert "coverage: 0.0%" in done.stderr
+    assert "the others have default schedules" in done.stderr
+    manifest = json.loads((tmp_path / "nothing" / "line" / "manifest.json").read_text())
+    assert (manifest["coverage"], manifest["applied"]) == (0.0, 0)
+    assert manifest["estimated_latency_s"] is None

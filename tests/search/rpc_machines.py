@@ -19,6 +19,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tunekit.loading import without_torch
+
 
 def _fork(run: Callable[[], Any]) -> int:
     parent = os.getpid()
@@ -65,8 +67,9 @@ def _server(tracker: str, key: str) -> dict[str, int]:
 def main() -> None:
     # As many as the targets of the tests have; TVM's own choice are the physical cores.
     os.environ["TVM_NUM_THREADS"] = str(os.cpu_count() or 1)
-    import tvm.rpc.server
-    import tvm.rpc.tracker  # noqa: F401
+    with without_torch():
+        import tvm.rpc.server
+        import tvm.rpc.tracker  # noqa: F401
 
     print(json.dumps("ready"), flush=True)
     machines: list[int] = []

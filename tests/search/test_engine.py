@@ -178,6 +178,15 @@ def test_a_batch_after_a_wild_one_is_as_good_as_any(
     assert [again[key].failure for key in (0, 1)] == [None, None]
 
 
+def test_the_server_that_candidates_are_forked_from_does_without_torch(engine: TrialEngine) -> None:
+    """It would make them, and the start of each session, slower."""
+    assert _measure(engine, wild.good())[0].failure is None
+    (server,) = _servers()
+    files = [Path(mapped.path).name for mapped in server.memory_maps()]
+    assert any(name.startswith("libtvm_compiler") for name in files)
+    assert not [name for name in files if "torch" in name]
+
+
 def test_an_empty_batch_has_no_outcomes(engine: TrialEngine) -> None:
     assert _measure(engine) == {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import wild_kernels as wild
@@ -48,22 +49,23 @@ def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:
 
 
 @pytest.fixture(scope="module")
-def options(native: ResolvedTarget) -> MeasureOptions:
-    return MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, "warm", 2 << 30)
-
-
-def _measure(options: MeasureOptions, *numbers: int) -> list[Outcome]:
-    candidates = [wild.candidate(key, wild.good(number)) for key, number in enumerate(numbers)]
+def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
+    options = MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, "warm", 2 << 30)
     with TrialEngine(options) as engine:
-        return sorted(engine.measure(candidates), key=lambda outcome: outcome.key)
+        yield engine
+
+
+def _measure(engine: TrialEngine, *numbers: int) -> list[Outcome]:
+    candidates = [wild.candidate(key, wild.good(number)) for key, number in enumerate(numbers)]
+    return sorted(engine.measure(candidates), key=lambda outcome: outcome.key)
 
 
 def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
-    options: MeasureOptions,
+    engine: TrialEngine,
 ) -> None:
-    for outcome in _measure(options, 1, 2):
+    for outcome in _measure(engine, 1, 2):
         assert outcome.run_seconds is not None
-        assert len(outcome.run_seconds) >= options.repeat
+        assert len(outcome.run_seconds) >= engine.options.repeat
         assert outcome.calibration_s is not None
         assert outcome.slowdown is not None
         assert outcome.seconds is not None
@@ -71,8 +73,8 @@ def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
         assert math.isclose(outcome.seconds * outcome.slowdown, mean_s)
 
 
-def test_equal_candidates_of_a_batch_are_measured_once(options: MeasureOptions) -> None:
-    one, other, same = _measure(options, 1, 2, 1)
+def test_equal_candidates_of_a_batch_are_measured_once(engine: TrialEngine) -> None:
+    one, other, same = _measure(engine, 1, 2, 1)
     assert [outcome.key for outcome in (one, other, same)] == [0, 1, 2]
     assert one.run_seconds == same.run_seconds
     assert one.run_seconds != other.run_seconds

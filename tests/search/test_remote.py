@@ -347,7 +347,8 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
 def test_closing_ends_all_that_was_started_and_leaves_the_device_alive(
     machines: Machines, engine: RemoteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Before the server process of this test starts: the one before it was killed.
+    # The server process of this test starts with this, not before.
+    engine.close()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     key, servers = machines.servers(1)
     (server,) = servers.values()

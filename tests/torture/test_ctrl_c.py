@@ -39,6 +39,26 @@ def test_ctrl_c_keeps_the_trials_says_how_to_go_on_and_leaves_nothing_running(
 
 
 @pytest.mark.timeout(900)
+def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_measured(place: Place) -> None:
+    """One candidate takes longer than anyone would wait; its batch is not waited for."""
+    command = place.start(
+        *("tune", place.recipe("slow", 15, model="one"), "--min-repeat-ms", "1000"),
+        *("--repeat", "4", "--timeout", "60"),
+    )
+    wait_until(lambda: place.count() >= 1)
+    family = command.family()
+    command.send(signal.SIGINT)
+    wait_until(lambda: "once more stops at once" in command.errors)
+    command.send(signal.SIGINT)
+    assert command.wait() == 130
+    assert f"error: stopped at once after {place.count()} trials" in command.errors
+    assert "  hint: go on with: tunekit resume " in command.errors
+    assert "Traceback" not in command.errors
+    assert 1 <= place.count() < 4
+    assert still_running(family) == []
+
+
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("moment", ["layout", "coverage:"])
 def test_ctrl_c_before_and_after_the_search_ends_with_130_as_well(
     place: Place, moment: str

@@ -28,7 +28,7 @@ _LAST_MOMENTS: list[tuple[str, int]] = [("deciding", 0), ("deciding", 1), *[(_CO
 
 def _meet(command: Command, pattern: str, more: int, delay_s: float) -> None:
     """Returns `delay_s` after the command has said that and `more` lines; not later than while it
-    compiles, where it stays for seconds."""
+    compiles, where it stays for a second."""
     while _COMPILING not in (said := command.errors):
         assert "error" not in said
         found = re.search(pattern, said)

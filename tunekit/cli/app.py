@@ -6,6 +6,7 @@ them imports TVM or torch before it has work for them: help answers at once.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import sys
@@ -124,4 +125,10 @@ def main() -> None:
     # Not where Ctrl-C is ignored, as in what a shell runs in the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    sys.exit(run_guarded(app, verbose=not {"--verbose", "-v"}.isdisjoint(sys.argv[1:])))
+    try:
+        sys.exit(run_guarded(app, verbose=not {"--verbose", "-v"}.isdisjoint(sys.argv[1:])))
+    finally:
+        # The interpreter looks for garbage among all objects of TVM and torch before it ends, which
+        # takes a second or two.
+        gc.disable()
+        gc.freeze()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LONGEST_REASON = 300
 _REWRITE = "meta_schedule.layout_rewrite_preproc"
-_PRELOADED = ["tvm", "tvm.s_tir.meta_schedule", "tunekit.search.metaschedule"]
+_PRELOADED = ["tunekit.interchange.preloaded"]
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def compile_recipe(
         TunekitError: as for `stage`.
     """
     folder = output or library_folder(recipe)
-    recipe_target(recipe)
     require_writable(folder)
+    recipe_target(recipe)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
         staged = stage(recipe, cache, say)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunekit.loading import runtime_only
 from tunekit.race.runner import Runner
-from tunekit.tvm_runtime import import_tvm_runtime
 
 if TYPE_CHECKING:
     from tunekit.race.runner import Array
@@ -22,7 +22,7 @@ class RelaxLibrary(Runner):
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
-        tvm = import_tvm_runtime(plan["device"])
+        tvm = runtime_only(plan["device"])
         from tvm.runtime.vm import VirtualMachine
 
         # The thread pool's size comes from TVM_NUM_THREADS, which every contestant gets.

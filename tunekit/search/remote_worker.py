@@ -12,6 +12,7 @@ closing ends it and its children.
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import signal
 import sys
@@ -34,6 +35,9 @@ class _Server:
     def __init__(self, control: Connection) -> None:
         self._control = control
         self._folder = Path(tempfile.mkdtemp(prefix="tunekit-remote-"))
+        # Children that build are killed without a word: what they and their compilers leave behind
+        # lies in there, too.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self._folder)
         self._probes: dict[tuple[str, Linking], Path] = {}
         self._pools: dict[tuple[str, str], DevicePool] = {}
 
@@ -104,14 +108,16 @@ class _Server:
 
 def main() -> None:
     """Entry of the server process; its one argument is the socket's file descriptor."""
+    from tunekit.loading import without_torch
     from tunekit.toolchain import require_tvm
 
     # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Connection(int(sys.argv[1]))
     require_tvm()
-    import tvm.rpc
-    import tvm.s_tir.transform  # noqa: F401
+    with without_torch():
+        import tvm.rpc
+        import tvm.s_tir.transform  # noqa: F401
 
     control.send("ready")
     _Server(control).serve()

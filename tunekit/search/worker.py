@@ -323,6 +323,7 @@ def _late(job: _Job, options: MeasureOptions) -> tuple[FailureKind, str]:
 
 def main() -> None:
     """Entry of the server process; its one argument is the socket's file descriptor."""
+    from tunekit.loading import without_torch
     from tunekit.toolchain import require_tvm
 
     # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
@@ -330,7 +331,8 @@ def main() -> None:
     adopt_orphans()
     control = Connection(int(sys.argv[1]))
     require_tvm()
-    import tvm.s_tir.transform  # noqa: F401
+    with without_torch():
+        import tvm.s_tir.transform  # noqa: F401
 
     control.send("ready")
     _Server(control).serve()
