@@ -1,7 +1,10 @@
 """tunekit's trial engine and search against stock MetaSchedule, on the same tasks, taking turns.
 
     python benchmarks/tuning_throughput.py [--recipe resnet50_x86] [--layers 3] [--trials 64]
-        [--rounds 1] [--seed 0]
+        [--rounds 1] [--seed 0] [--engines tunekit,metaschedule] [-o FILE]
+
+A third contestant, `generic`, is tunekit's engine and search in MetaSchedule's generic spaces: what
+tunekit's own spaces are worth. `--layers 0` takes all tasks of the recipe.
 
 Both get the heaviest `--layers` tasks of the recipe as tunekit extracts them, `--trials` trials in
 all, the same seed, and a process of their own with nothing else in it; with several rounds the
@@ -31,6 +34,7 @@ from typing import Any
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession
+from tunekit.graph.algorithms import is_direct
 from tunekit.graph.staging import stage
 from tunekit.graph.tasks import Task
 from tunekit.host import detect_host
@@ -50,8 +54,8 @@ from tunekit.toolchain import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-ENGINES = ("tunekit", "metaschedule")
-COLOURS = {"tunekit": "#0a7d4b", "metaschedule": "#b3541e"}
+ENGINES = ("tunekit", "metaschedule", "generic")
+COLOURS = {"tunekit": "#0a7d4b", "metaschedule": "#b3541e", "generic": "#3a5fb0"}
 FINAL_ROUNDS = 5
 
 
@@ -63,11 +67,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="runs of each engine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "tuning_throughput.json")
+    parser.add_argument(
+        "--engines", default="tunekit,metaschedule", help=f"of {', '.join(ENGINES)}, in turns"
+    )
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--tasks", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.engine:
-        run = tunekit if arguments.engine == "tunekit" else metaschedule
+        run = metaschedule if arguments.engine == "metaschedule" else tunekit
+        if arguments.engine == "generic":
+            use_generic_spaces()
         found = run(read_tasks(arguments.tasks), arguments.trials, arguments.seed)
         arguments.output.write_text(json.dumps(found))
         return
@@ -77,14 +86,21 @@ def main() -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Runs both engines in turns and writes what became of it."""
     target, host = resolve_target("native"), detect_host()
+    engines = arguments.engines.split(",")
+    unknown = set(engines) - set(ENGINES)
+    if unknown:
+        sys.exit(f"--engines: {', '.join(sorted(unknown))}; there are {', '.join(ENGINES)}")
     recipe = load_recipe(ROOT / "recipes" / f"{arguments.recipe}.yaml")
     staged = stage(recipe, ContentCache(), lambda line: print(line, file=sys.stderr))
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         tasks = Path(scratch, "tasks.json")
-        write_tasks(staged.tasks[: arguments.layers], tasks)
+        # One algorithm of each convolution, so that the tasks add up to a model.
+        direct = [task for task in staged.tasks if task.place is None or is_direct(task.place)]
+        chosen = direct[: arguments.layers or None]
+        write_tasks(chosen, tasks)
         for number in range(arguments.rounds):
-            for engine in ENGINES if number % 2 == 0 else ENGINES[::-1]:
+            for engine in engines if number % 2 == 0 else engines[::-1]:
                 print(f"round {number + 1}: {engine}", file=sys.stderr)
                 output = Path(scratch, f"{engine}{number}.json")
                 command = [sys.executable, __file__, "--engine", engine, "--tasks", str(tasks)]
@@ -107,8 +123,7 @@ def compare(arguments: argparse.Namespace) -> None:
         "recipe": arguments.recipe,
         "trials": arguments.trials,
         "tasks": [
-            {"name": task.name, "weight": task.weight, "flops": task.flops}
-            for task in staged.tasks[: arguments.layers]
+            {"name": task.name, "weight": task.weight, "flops": task.flops} for task in chosen
         ],
         "runs": [{key: run[key] for key in run if key != "best"} for run in runs],
     }
@@ -178,6 +193,14 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
     ):
         best[positions[trial.task_name]] = trial.trace_json
     return _found(wall_s, trials, best, tasks) | {"seconds": dict(result.seconds)}
+
+
+def use_generic_spaces() -> None:
+    """Leaves tunekit's own spaces, and the default schedules that come from them, out of here."""
+    from tunekit.search import design_space, task_search
+
+    task_search.space_for = lambda _, target: generic_space(target)
+    design_space.default_schedule = lambda *_: None
 
 
 class _Clock:
@@ -403,7 +426,7 @@ def plot(report: dict[str, Any]) -> str:
                 f'<path d="{"".join(steps)}" fill="none" stroke-width="1.6" '
                 f'stroke="{COLOURS[run["engine"]]}"/>'
             )
-    for row, engine in enumerate(ENGINES):
+    for row, engine in enumerate(dict.fromkeys(run["engine"] for run in report["runs"])):
         parts.append(
             f'<text x="{width - 100}" y="{30 + 14 * row}" fill="{COLOURS[engine]}">{engine}</text>'
         )

@@ -36,6 +36,7 @@ from tunekit.search.spaces.blocks import (
 )
 from tunekit.search.spaces.tiling import (
     L2_BYTES,
+    PARTITION,
     Anchor,
     Tile,
     cost,
@@ -62,8 +63,6 @@ _TILE_PLACES = 16
 # Bytes of input that a strip should keep near, of a second cache that weights need too.
 _STRIP_BYTES = L2_BYTES // 4
 _PASS_BYTES = L2_BYTES // 4
-# From here on the annotated loop is cut where its last tile sticks out.
-_PARTITION = "pragma_loop_partition_hint"
 
 Order = Literal["channels", "places", "partial"]
 
@@ -313,7 +312,7 @@ def _whole_sums(
     schedule.vectorize(lane)
     finish_tile(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
     for loop in moving:
-        schedule.annotate(loop, _PARTITION, 1)
+        schedule.annotate(loop, PARTITION, 1)
     return moving[0] if shares_channels_only(anchor, target) and not small_image else fused
 
 
@@ -353,7 +352,7 @@ def _partial_sums(
     schedule.reverse_compute_at(epilogue, fused, preserve_unit_loops=True)
     schedule.vectorize(schedule.get_loops(epilogue)[-1])
     for loop in moving:
-        schedule.annotate(loop, _PARTITION, 1)
+        schedule.annotate(loop, PARTITION, 1)
     return fused
 
 

@@ -19,6 +19,8 @@ from tunekit.search.spaces.blocks import register_count
 if TYPE_CHECKING:
     from tunekit.target import ResolvedTarget
 
+#: Annotation of a loop that is cut where its last tile sticks out: only there conditions are left.
+PARTITION = "pragma_loop_partition_hint"
 #: The second cache, of the smallest that are common; bytes.
 L2_BYTES = 512 << 10
 

@@ -12,7 +12,6 @@ threads instead.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,10 @@ from tunekit.search.spaces.blocks import (
     encode,
     finish_tile,
     fold_epilogue,
-    register_count,
     sample,
     share,
 )
+from tunekit.search.spaces.tiling import PARTITION, Anchor, cost, tiles
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -165,7 +164,6 @@ def strips(
     anchor: WinogradAnchor, target: ResolvedTarget, *, by_strips: bool
 ) -> list[tuple[int, int, int]]:
     """(rows of tiles in a strip, channel blocks, tiles) worth trying, best expected first."""
-    most = register_count(target) - 3
     options = []
     for rows in divisors(anchor.rows, anchor.rows):
         if not by_strips and rows != anchor.rows:
@@ -178,16 +176,19 @@ def strips(
             continue
         if by_strips and anchor.rows * anchor.output[0] // rows < target.cores:
             continue
-        tiles = []
-        for blocks, places in itertools.product(
-            divisors(anchor.out_blocks, 8), divisors(in_strip, most)
-        ):
-            accumulators = blocks * places
-            if accumulators <= most:
-                cycles = max((blocks + places) / 2, accumulators / 2, 4.0)
-                tiles.append((cycles / accumulators, rows, blocks, places))
-        tiles.sort()
-        options += tiles[:_TILES]
+        product = Anchor(
+            anchor.block,
+            (1, anchor.out_blocks, 1, in_strip, anchor.out_lanes),
+            (anchor.in_blocks, 1, 1, anchor.in_lanes),
+            depthwise=False,
+            pointwise=True,
+        )
+        found = tiles(product, target, _TILES, channels_inside=False, divide_channels=True)
+        options += [
+            (cost(product, target, tile), rows, blocks, places)
+            for tile in found
+            for blocks, _, places in [tile]
+        ]
     options.sort()
     return [option[1:] for option in options]
 
@@ -250,6 +251,7 @@ def _apply(
     schedule.reorder(e, o_outer, p_outer, c, b_outer, b_inner, o_tile, p_tile, ob)
     if at is None:
         schedule.parallel(schedule.fuse(e, o_outer))
+    schedule.annotate(p_outer, PARTITION, 1)
     for loop in (b_inner, o_tile, p_tile):
         schedule.unroll(loop)
     schedule.vectorize(ob)
