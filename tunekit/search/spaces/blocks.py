@@ -124,7 +124,7 @@ def downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
 
 # Bytes that a kernel moves: below the first, starting the threads takes longer than what they
 # save; above the second it certainly does not.
-_SMALL_BYTES = 512 << 10
+_SMALL_BYTES = 1 << 20
 _LARGE_BYTES = 2 << 20
 
 
