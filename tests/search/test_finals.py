@@ -87,7 +87,8 @@ def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: Trial
     assert sorted(outcome.key for outcome in outcomes) == [0, 1, 2]
     for outcome in outcomes:
         assert outcome.run_seconds is not None
-        assert len(outcome.run_seconds) == 4 * engine.options.repeat
+        # More, if the host was slow in all four.
+        assert len(outcome.run_seconds) >= 4 * engine.options.repeat
 
 
 def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
@@ -117,7 +118,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     )
     (seconds,) = hold_final([Field(records)], engine, catalogue)
     assert seconds is not None
-    assert len(seconds) == 3 * engine.options.repeat
+    assert len(seconds) >= 3 * engine.options.repeat
     assert chosen() == [better]
 
     # A trial that is measured later and is faster than the winner was takes its place.

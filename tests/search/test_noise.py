@@ -9,7 +9,13 @@ import pytest
 import wild_kernels as wild
 
 from tunekit.search.engine import TrialEngine
-from tunekit.search.noise import Reading, UsualSpeed, quiet_level, undisturbed_seconds
+from tunekit.search.noise import (
+    Reading,
+    UsualSpeed,
+    disturbed,
+    quiet_level,
+    undisturbed_seconds,
+)
 from tunekit.search.trial import MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
@@ -31,6 +37,14 @@ def test_the_least_disturbed_readings_count() -> None:
         Reading((4.0,), calibration_s=1.02),
     ]
     assert undisturbed_seconds(readings, usual_s=1.0) == 4.0
+
+
+def test_only_a_host_that_was_slow_all_the_time_is_waited_for() -> None:
+    slow, quiet = Reading((6.0,), calibration_s=1.5), Reading((5.0,), calibration_s=1.05)
+    assert disturbed([slow, slow], usual_s=1.0)
+    assert not disturbed([slow, quiet], usual_s=1.0)
+    assert not disturbed([slow], usual_s=None)
+    assert not disturbed([Reading((6.0,))], usual_s=1.0)
 
 
 def test_without_calibration_the_quiet_level_stands() -> None:

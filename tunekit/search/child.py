@@ -24,7 +24,13 @@ from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
-from tunekit.search.noise import Calibration, Reading, quiet_level, undisturbed_seconds
+from tunekit.search.noise import (
+    Calibration,
+    Reading,
+    disturbed,
+    quiet_level,
+    undisturbed_seconds,
+)
 from tunekit.search.trial import Candidate, MeasureOptions
 
 if TYPE_CHECKING:
@@ -36,8 +42,7 @@ _LEAST_SAMPLES = 3
 # Near the best: worth twice the samples. Out of reach: not worth waiting for a quieter host.
 _NEAR = 1.1
 _OUT_OF_REACH = 1.5
-# A host slower than its usual self by this is waited for: so often, at first so long (then double).
-_SLOW_HOST = 1.25
+# A slow host is waited for: so often, at first so long (then double).
 _MOST_READINGS = 4
 _FIRST_PAUSE_S = 0.02
 # Calibrations in a row that say what is usual where nothing is known of this host.
@@ -183,7 +188,7 @@ class _CandidateProcess:
             seconds = undisturbed_seconds(readings, usual_s)
             if seconds > _OUT_OF_REACH * order.best_s or time.monotonic() + pause_s > deadline:
                 break
-            if min(reading.level(usual_s) for reading in readings) > _SLOW_HOST:
+            if disturbed(readings, usual_s):
                 time.sleep(pause_s)
                 pause_s *= 2
             elif len(readings) > 1 or not seconds <= _NEAR * order.best_s < math.inf:

@@ -30,6 +30,8 @@ _STEPS = 100_000
 _STREAM_FLOATS = 1 << 19
 # Below this ratio a slow host cannot be told from the calibration's own scatter.
 _DISCERNIBLE = 1.1
+# Slower than its usual self by this, a host is waited for.
+_SLOW_HOST = 1.25
 # Runs of the calibration kernel in front of the samples, and as many behind; about 0.4 ms each.
 _RUNS = 6
 # Host levels remembered, and the share of them that is taken for its usual self.
@@ -80,6 +82,16 @@ def undisturbed_seconds(readings: Sequence[Reading], usual_s: float | None) -> f
         for reading in readings
         if reading.level(usual_s) <= _DISCERNIBLE * least
     )
+
+
+def disturbed(readings: Sequence[Reading], usual_s: float | None) -> bool:
+    """Whether the host was slow in all of the readings, so that another one is worth its time.
+
+    Args:
+        readings: at least one.
+        usual_s: the calibration kernel's usual seconds.
+    """
+    return min(reading.level(usual_s) for reading in readings) > _SLOW_HOST
 
 
 class UsualSpeed:

@@ -27,12 +27,21 @@ from tunekit.child_process import adopt_orphans
 from tunekit.search.child import MeasureOrder, Shared, candidate_main, reference_main
 from tunekit.search.correctness import Expected, References, random_pool
 from tunekit.search.family import Family, Member
-from tunekit.search.noise import Calibration, Reading, UsualSpeed, quiet_level, undisturbed_seconds
+from tunekit.search.noise import (
+    Calibration,
+    Reading,
+    UsualSpeed,
+    disturbed,
+    quiet_level,
+    undisturbed_seconds,
+)
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
 _PARKED_LIMIT = 16
 _TEXT_LIMIT = 2000
+# Rounds that a candidate may have beyond those asked for, while the host is slow.
+_MORE_ROUNDS = 9
 # The unscheduled function is plain loops: many times slower than any candidate.
 _REFERENCE_LIMIT_S = 60.0
 
@@ -214,7 +223,7 @@ class _Server:
         elif message[0] == "measured":
             self._add(job, message[1], options)
             job.rounds += 1
-            if job.rounds < request.rounds:
+            if job.rounds < request.rounds or self._is_worth_a_round(job, request):
                 # To the end of the queue: the candidates take turns.
                 job.enter("parked", math.inf)
                 return False
@@ -226,6 +235,15 @@ class _Server:
             best[job.candidate.workload_json] = min(job.seconds, _best(job, best))
         self._send(job, kind, text or job.remark, options)
         return False
+
+    def _is_worth_a_round(self, job: _Job, request: Request) -> bool:
+        """Whether a candidate that takes turns has met a slow host in all of them: such a spell
+        would decide a final, and lasts for seconds."""
+        return (
+            1 < request.rounds <= job.rounds < request.rounds + _MORE_ROUNDS
+            and request.options.noise_guard
+            and disturbed(job.readings, self._usual.seconds)
+        )
 
     def _add(self, job: _Job, readings: Sequence[Reading], options: MeasureOptions) -> None:
         for reading in readings:

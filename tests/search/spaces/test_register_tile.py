@@ -137,10 +137,14 @@ def test_what_cannot_be_scheduled_does_not_fit_and_never_raises() -> None:
         assert fits(module, _anchor(module), NATIVE) is False, following.__name__
 
 
-@pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise", "pointwise"])
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 def test_what_a_fused_convolution_looks_like_fits(kind: str, epilogue: str) -> None:
-    module = Kernel(kind, epilogue=epilogue).module()
+    kernel = Kernel(kind, epilogue=epilogue)
+    if kind == "pointwise":
+        kernel = Kernel(kernel=(1, 1), padding=(0, 0, 0, 0), epilogue=epilogue)
+    module = kernel.module()
+    assert _anchor(module).pointwise is (kind == "pointwise")
     assert fits(module, _anchor(module), NATIVE)
 
 
