@@ -3,7 +3,7 @@
     python benchmarks/models.py resnet50_x86 [--trials 800] [--rounds 20]
     python benchmarks/models.py --table
 
-For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit bench` with all six
+For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit bench` with all
 runtimes. Written to benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the
 machine it was taken on, and RECIPE.tuning.json, what the search spent and reached, task by task.
 `--table` prints what the files hold as the Markdown table in the README.
@@ -24,7 +24,10 @@ from tunekit.report.numbers import significant
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-RUNTIMES = ("tuned", "unscheduled", "pytorch", "torchscript", "onnxruntime", "openvino")
+RUNTIMES = (
+    *("tuned", "default", "unscheduled"),
+    *("pytorch", "torchscript", "onnxruntime", "openvino"),
+)
 TUNEKIT = [sys.executable, "-m", "tunekit"]
 
 
@@ -89,8 +92,10 @@ def tune(name: str, recipe: str, trials: int | None) -> None:
 def table(files: list[Path]) -> str:
     """A Markdown table: median milliseconds of each runtime, and what tuning made of it."""
     lines = [
-        "| recipe | trials | minutes | " + " | ".join(RUNTIMES) + " | tuned vs best other |",
-        "|---|---|---|" + "---|" * (len(RUNTIMES) + 1),
+        "| recipe | CPU | date | trials | minutes | "
+        + " | ".join(RUNTIMES)
+        + " | tuned vs best other |",
+        "|---|---|---|---|---|" + "---|" * (len(RUNTIMES) + 1),
     ]
     for file in files:
         if file.name.endswith(".tuning.json"):
@@ -108,9 +113,8 @@ def table(files: list[Path]) -> str:
             against += f" ({ratio.low:.2f} to {ratio.high:.2f})"
         minutes = tuning["tune_command_s"] / 60
         lines.append(
-            f"| `{file.stem}` | {tuning['trials']} | {minutes:.1f} | "
-            + " | ".join(cells)
-            + f" | {against} |"
+            f"| `{file.stem}` | {tuning['target']['mcpu']} | {tuning['date'][:10]} "
+            f"| {tuning['trials']} | {minutes:.1f} | " + " | ".join(cells) + f" | {against} |"
         )
     return "\n".join(lines)
 

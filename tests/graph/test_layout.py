@@ -284,6 +284,46 @@ def test_groups_and_channel_multipliers_in_one_model(convert: Convert) -> None:
     assert max(converted.errors) < TOLERANCE
 
 
+def gated(outputs: int = 8, kernel: int = 1, twice: bool = False) -> nn.Module:
+    """Squeeze-and-excite in front of a convolution, which may not be the only one to read it."""
+
+    def forward(m: Any, x: torch.Tensor) -> Any:
+        x = F.silu(m.stem(x))
+        product = x * torch.sigmoid(m.excite(F.adaptive_avg_pool2d(x, 1)))
+        read = m.project(product)
+        return (read, F.relu(product)) if twice else read
+
+    return Model(
+        forward,
+        stem=conv(3, 24),
+        excite=conv(24, 24, 1),
+        project=conv(24, outputs, kernel),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "scaled"),
+    [
+        (gated(), IMAGE, 1),
+        (mobile(), IMAGE, 1),
+        # More weights than places.
+        (gated(outputs=72), IMAGE, 0),
+        (gated(kernel=3), IMAGE, 0),
+        # A gate for each image, and one set of weights.
+        (gated(), (2, *IMAGE[1:]), 0),
+        # The product is wanted elsewhere; that the weights are scaled loses nothing.
+        (gated(twice=True), IMAGE, 1),
+    ],
+    ids=["one", "mobile", "large weights", "3x3", "batch", "twice"],
+)
+def test_a_gate_scales_the_weights_that_are_smaller_than_what_it_gates(
+    model: nn.Module, shape: tuple[int, ...], scaled: int, convert: Convert
+) -> None:
+    converted = convert(model, shape)
+    assert max(converted.errors) < TOLERANCE
+    assert _calls(converted.module, "scaled_weights") == scaled
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NCHWc"])
 def test_main_keeps_its_names_and_its_signature(layout: str, convert: Convert) -> None:
     converted = convert(

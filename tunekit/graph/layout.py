@@ -10,6 +10,7 @@ EfficientNet 79 transforms of activations.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from tunekit.graph import winograd
 from tunekit.graph.algorithms import Choice, Place, Site, alternatives
 from tunekit.graph.channels_last import to_channels_last
 from tunekit.graph.convolution import ConvolutionShape, from_blocked, to_blocked
+from tunekit.graph.gating import gates, scaled_weights, scales_weights_instead
 from tunekit.graph.kernels import blocked_kernel
 from tunekit.graph.rewrite import rebuild, substitute
 from tunekit.models.reading import bindings_of, constant_value, operator_name, static_shape
@@ -74,12 +76,23 @@ def convert_layout(
 
 @dataclass
 class _Value:
-    """One value of the graph in the forms that exist so far."""
+    """One value of the graph in the forms that exist so far; or a product with a gate, of which
+    there may never be more than its factors."""
 
     shape: tuple[int, ...] | None
     plain: Expr | None = None
     blocked: Expr | None = None
     fields: list[_Value] = field(default_factory=list)
+    gated: _Gated | None = None
+
+
+@dataclass(frozen=True)
+class _Gated:
+    """An activation times one number for each of its channels, as it was called for."""
+
+    activation: _Value
+    gate: _Value
+    call: Call
 
 
 # Elementwise operators of one tensor that work on any shape as they are.
@@ -158,8 +171,15 @@ class _Blocking:
         from tvm import relax
 
         if isinstance(expr, relax.Var):
-            return self._values[expr]
+            return self._multiplied(self._values[expr])
         return _Value(static_shape(expr), plain=expr)
+
+    def _multiplied(self, value: _Value) -> _Value:
+        """The value, its product with a gate made if it is one that has not been made."""
+        if value.gated is not None and value.blocked is None and value.plain is None:
+            made = self._elementwise(value.gated.call, value)
+            assert made
+        return value
 
     def _plain_of(self, var: Var) -> Expr:
         return self._plain(self._values[var])
@@ -167,6 +187,7 @@ class _Blocking:
     def _plain(self, value: _Value) -> Expr:
         from tvm import relax
 
+        value = self._multiplied(value)
         if value.plain is None and value.fields:
             value.plain = self._builder.emit(
                 relax.Tuple([self._plain(item) for item in value.fields])
@@ -234,7 +255,7 @@ class _Blocking:
         out_block = self._block(out_channels)
         if out_block is None:
             return False
-        source = self._value(call.args[0])
+        source, gate = self._ungated(call.args[0], weights.shape, shape)
         assert source.shape is not None
         depthwise = shape.groups == source.shape[1] == out_channels and in_per_group == 1
         in_block = self._block(source.shape[1])
@@ -263,16 +284,32 @@ class _Blocking:
             depthwise=depthwise,
             place=place,
         )
+        packed: Expr = relax.const(kernel.weights, str(kernel.weights.dtype))
+        if gate is not None:
+            form = self._operand(gate, in_block)
+            packed = self._builder.emit(self._builder.call_te(scaled_weights, packed, form))
         result.blocked = self._builder.emit(
             self._builder.call_te(
                 kernel.compute,
                 data,
-                relax.const(kernel.weights, str(kernel.weights.dtype)),
+                packed,
                 primfunc_name_hint=kernel.name,
                 primfunc_attrs=kernel.attributes,
             )
         )
         return True
+
+    def _ungated(
+        self, argument: Expr, weights: tuple[int, ...], shape: ConvolutionShape
+    ) -> tuple[_Value, _Value | None]:
+        """What a convolution reads, and the gate that its weights are to be scaled by."""
+        value = self._values.get(argument)
+        if value is None or value.gated is None or value.shape is None:
+            return self._value(argument), None
+        made = value.blocked is not None or value.plain is not None
+        if made or not scales_weights_instead(value.shape, weights, shape):
+            return self._value(argument), None
+        return value.gated.activation, value.gated.gate
 
     def _place(self, site: Site) -> Place | None:
         """The site's place by the choice, None where there is nothing to choose."""
@@ -292,6 +329,17 @@ class _Blocking:
         return True
 
     def _binary(self, call: Call, result: _Value) -> bool:
+        if operator_name(call) == "multiply" and result.shape is not None:
+            for activation, gate in itertools.permutations(map(self._value, call.args)):
+                known = constant_value(gate.plain) if gate.plain is not None else None
+                if known is None and activation.shape == result.shape:
+                    blocked = activation.blocked is not None and self._block(result.shape[1])
+                    if blocked and gates(gate.shape, result.shape):
+                        result.gated = _Gated(activation, gate, call)
+                        return True
+        return self._elementwise(call, result)
+
+    def _elementwise(self, call: Call, result: _Value) -> bool:
         from tvm import relax
 
         operands = [self._value(argument) for argument in call.args]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunekit.target import ResolvedTarget
 
 # Raised when a pass below changes: records and cached graphs of another preparation are of no use.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 
