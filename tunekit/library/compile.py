@@ -36,6 +36,7 @@ from tunekit.library.manifest import (
 )
 from tunekit.library.verify import reference_of
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
+from tunekit.search.caches import cache_state
 from tunekit.target import ResolvedTarget, resolve_target
 from tunekit.toolchain import versions
 
@@ -100,7 +101,13 @@ def compile_staged(
     What is written is the fastest of the candidates that are right (see `candidates_of`); with
     `contest` False, or where they cannot be run here, it is the one with the best records.
     """
-    records = best_records(catalogue, staged.tasks, staged.target, staged.host.fingerprint)
+    records = best_records(
+        catalogue,
+        staged.tasks,
+        staged.target,
+        staged.host.fingerprint,
+        cache=cache_state(staged.recipe.tuning, staged.tasks, staged.target),
+    )
     first, *others = candidates_of(staged, records)
     skipped = _why_no_contest(staged, others, contest)
     say(f"compiling {staged.recipe.name} for {_target_name(staged.target)}")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import IO, TYPE_CHECKING, ClassVar
 
 from tunekit.errors import SandboxError
 
@@ -38,7 +38,7 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ready = False
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +56,8 @@ class ServerProcess:
         if self._process is not None and self._process.poll() is None:
             return
         self._stop()
+        if self._log is None:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115
         mine, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, "-m", self.MODULE, str(theirs.fileno())],
@@ -71,9 +73,11 @@ class ServerProcess:
         self._greet()
 
     def close(self) -> None:
-        """Ends the server and whatever it is doing."""
+        """Ends the server and whatever it is doing; what is asked next starts another."""
         self._stop()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _greet(self) -> None:
         """Sends what a server that was just started needs to get ready; by default nothing."""
@@ -123,6 +127,7 @@ class ServerProcess:
 
     def _tail(self) -> str:
         """The last line that the server wrote."""
+        assert self._log is not None
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
