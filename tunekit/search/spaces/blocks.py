@@ -110,15 +110,27 @@ def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) ->
 
 def downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
     """All blocks that depend on one, in program order."""
+    return _reached(schedule, block, schedule.get_consumers)
+
+
+def upstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
+    """All blocks that one depends on, in program order."""
+    return _reached(schedule, block, schedule.get_producers)[::-1]
+
+
+def _reached(
+    schedule: Schedule, block: SBlockRV, neighbours: Callable[[SBlockRV], Iterable[SBlockRV]]
+) -> list[SBlockRV]:
+    """All blocks that are reached from one, each after all those that it is reached from."""
     names: list[str] = []
     queue = [block]
     while queue:
-        for consumer in schedule.get_consumers(queue.pop(0)):
-            name = str(schedule.get(consumer).name_hint)
+        for neighbour in neighbours(queue.pop(0)):
+            name = str(schedule.get(neighbour).name_hint)
             if name in names:
                 names.remove(name)
             names.append(name)
-            queue.append(consumer)
+            queue.append(neighbour)
     return [schedule.get_sblock(name) for name in names]
 
 
@@ -144,20 +156,6 @@ def share_elements(schedule: Schedule, block: SBlockRV, lanes: int, *, shared: b
         schedule.vectorize(lane)
     if shared:
         schedule.parallel(schedule.fuse(*(outer[:-1] or outer or [last])))
-
-
-def upstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
-    """All blocks that one depends on, in program order."""
-    names: list[str] = []
-    queue = [block]
-    while queue:
-        for producer in schedule.get_producers(queue.pop(0)):
-            name = str(schedule.get(producer).name_hint)
-            if name in names:
-                names.remove(name)
-            names.append(name)
-            queue.append(producer)
-    return [schedule.get_sblock(name) for name in reversed(names)]
 
 
 def variants_of(

@@ -184,11 +184,7 @@ def strips(
             pointwise=True,
         )
         found = tiles(product, target, _TILES, channels_inside=False, divide_channels=True)
-        options += [
-            (cost(product, target, tile), rows, blocks, places)
-            for tile in found
-            for blocks, _, places in [tile]
-        ]
+        options += [(cost(product, target, tile), rows, tile[0], tile[2]) for tile in found]
     options.sort()
     return [option[1:] for option in options]
 
