@@ -6,19 +6,23 @@
 For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit bench` with all
 runtimes. Written to benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the
 machine it was taken on, and RECIPE.tuning.json, what the search spent and reached, task by task.
-`--table` prints what the files hold as the Markdown table in the README.
+`--table` prints what the files hold as the Markdown table in the README, and draws models.svg.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tunekit.bench.results import Report, RuntimeResult
+from tunekit.bench.results import Ratio, Report, RuntimeResult
 from tunekit.library import load_manifest
 from tunekit.report.numbers import significant
 
@@ -50,7 +54,9 @@ def main() -> None:
         command = [*TUNEKIT, "bench", recipe, "--rounds", str(arguments.rounds), "-o", str(report)]
         subprocess.run([*command, "--runtimes", ",".join(RUNTIMES)], check=True, cwd=ROOT)
     if arguments.table:
-        print(table(sorted(RESULTS.glob("*.json"))))
+        rows = results()
+        print(table(rows))
+        (RESULTS / "models.svg").write_text(plot(rows), "utf-8")
 
 
 def tune(name: str, recipe: str, trials: int | None) -> None:
@@ -62,6 +68,10 @@ def tune(name: str, recipe: str, trials: int | None) -> None:
     )
     seconds = time.monotonic() - started
     manifest = load_manifest(ROOT / finished.stdout.strip())
+    shown = subprocess.run(
+        [*TUNEKIT, "show", "-f", "json"], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    session = json.loads(shown.stdout)
     summary = {
         "recipe": name,
         "date": manifest.created_at.isoformat(timespec="seconds"),
@@ -69,6 +79,8 @@ def tune(name: str, recipe: str, trials: int | None) -> None:
         "target": manifest.target,
         "trials": manifest.recipe["tuning"]["trials"],
         "tune_command_s": round(seconds, 1),
+        "seconds": {phase: round(value, 1) for phase, value in session["seconds"].items()},
+        "curve": session["curve"],
         "coverage": manifest.coverage,
         "layout": manifest.layout,
         "layout_transforms": manifest.layout_transforms,
@@ -89,7 +101,33 @@ def tune(name: str, recipe: str, trials: int | None) -> None:
     (RESULTS / f"{name}.tuning.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
 
 
-def table(files: list[Path]) -> str:
+@dataclass(frozen=True)
+class Row:
+    """What is known of one recipe."""
+
+    name: str
+    tuning: dict[str, Any]
+    report: Report
+
+    @property
+    def ratio(self) -> Ratio | None:
+        """How many times faster than the best other runtime the tuned library is."""
+        return {row.name: row for row in self.report.runtimes}["tuned"].ratio
+
+
+def results() -> list[Row]:
+    """All recipes of which there are both files."""
+    rows = []
+    for file in sorted(RESULTS.glob("*.tuning.json")):
+        name = file.name.removesuffix(".tuning.json")
+        bench = RESULTS / f"{name}.json"
+        if bench.is_file():
+            report = Report.from_json(bench.read_text("utf-8"), file=bench)
+            rows.append(Row(name, json.loads(file.read_text("utf-8")), report))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
     """A Markdown table: median milliseconds of each runtime, and what tuning made of it."""
     lines = [
         "| recipe | CPU | date | trials | minutes | "
@@ -97,26 +135,62 @@ def table(files: list[Path]) -> str:
         + " | tuned vs best other |",
         "|---|---|---|---|---|" + "---|" * (len(RUNTIMES) + 1),
     ]
-    for file in files:
-        if file.name.endswith(".tuning.json"):
-            continue
-        tuning_file = file.with_suffix(".tuning.json")
-        if not tuning_file.is_file():
-            continue
-        tuning = json.loads(tuning_file.read_text("utf-8"))
-        report = Report.from_json(file.read_text("utf-8"), file=file)
-        rows = {row.name: row for row in report.runtimes}
-        cells = [_median(rows.get(name)) for name in RUNTIMES]
-        ratio = rows["tuned"].ratio
+    for row in rows:
+        runtimes = {runtime.name: runtime for runtime in row.report.runtimes}
+        cells = [_median(runtimes.get(name)) for name in RUNTIMES]
+        ratio = row.ratio
         against = "-" if ratio is None else f"{ratio.value:.2f}x {ratio.against}"
         if ratio is not None:
             against += f" ({ratio.low:.2f} to {ratio.high:.2f})"
-        minutes = tuning["tune_command_s"] / 60
+        tuning = row.tuning
         lines.append(
-            f"| `{file.stem}` | {tuning['target']['mcpu']} | {tuning['date'][:10]} "
-            f"| {tuning['trials']} | {minutes:.1f} | " + " | ".join(cells) + f" | {against} |"
+            f"| `{row.name}` | {tuning['target']['mcpu']} | {tuning['date'][:10]} "
+            f"| {tuning['trials']} | {tuning['tune_command_s'] / 60:.1f} | "
+            + " | ".join(cells)
+            + f" | {against} |"
         )
+    ratios = [row.ratio.value for row in rows if row.ratio is not None]
+    if ratios:
+        mean = math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))
+        lines.append(f"\nGeometric mean of the last column: {mean:.2f}x.")
     return "\n".join(lines)
+
+
+def plot(rows: Sequence[Row]) -> str:
+    """How many times faster than the best other runtime, with intervals, as SVG text."""
+    rows = [row for row in rows if row.ratio is not None]
+    left, width, line = 190, 640, 26
+    height = line * len(rows) + 48
+    intervals = [row.ratio for row in rows if row.ratio is not None]
+    low = min([0.9, *(ratio.low for ratio in intervals)])
+    high = max([1.3, *(ratio.high for ratio in intervals)])
+
+    def x(value: float) -> float:
+        return left + (width - left - 20) * math.log(value / low) / math.log(high / low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        '<text x="8" y="16">times as fast as the best other runtime, interval of the median</text>',
+    ]
+    for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0):
+        if low <= tick <= high:
+            colour = "#555" if tick == 1 else "#ddd"
+            parts.append(
+                f'<path d="M{x(tick):.1f} 26V{height - 20}" stroke="{colour}"/>'
+                f'<text x="{x(tick):.1f}" y="{height - 6}" text-anchor="middle">{tick:g}</text>'
+            )
+    for at, (row, ratio) in enumerate(zip(rows, intervals, strict=True)):
+        y = 42 + line * at
+        colour = "#0a7d4b" if ratio.low > 1 else "#b3541e" if ratio.high < 1 else "#777"
+        parts.append(
+            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{row.name}</text>'
+            f'<path d="M{x(ratio.low):.1f} {y}H{x(ratio.high):.1f}" stroke="{colour}" '
+            'stroke-width="2"/>'
+            f'<circle cx="{x(ratio.value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+        )
+    return "\n".join([*parts, "</svg>", ""])
 
 
 def _median(row: RuntimeResult | None) -> str:

@@ -223,6 +223,26 @@ def test_the_best_come_first_and_their_traces_replay(database: Any, native: Reso
     assert database.get_top_k(database.commit_workload(kernel(24)), 5) == []
 
 
+def test_seconds_with_other_things_in_the_caches_count_where_there_are_no_others(
+    catalogue: Catalogue, native: ResolvedTarget
+) -> None:
+    warm = CatalogueDatabase(catalogue, native)
+    flushed = CatalogueDatabase(catalogue, native, name="flushed", cache="flush")
+    module = kernel()
+    flushed.commit_tuning_record(record(flushed, module, 2, [9e-3]))
+
+    def found(database: Any) -> list[list[float]]:
+        best = database.query_tuning_record(module, native.tvm, "main")
+        top = database.get_top_k(database.commit_workload(module), 3)
+        assert seconds_of(top[0]) == seconds_of(best)
+        return [seconds_of(each) for each in top]
+
+    assert found(warm) == [[9e-3]]
+    warm.commit_tuning_record(record(warm, module, 4, [1e-3]))
+    assert found(warm) == [[1e-3]]
+    assert found(flushed) == [[9e-3]]
+
+
 def test_a_lookup_never_crosses_targets_hosts_or_toolchains(
     catalogue: Catalogue, database: Any, native: ResolvedTarget
 ) -> None:

@@ -17,18 +17,27 @@ from tvm.script import tirx as T
 from tunekit.catalogue import FailureKind
 from tunekit.search import correctness
 from tunekit.search.engine import TrialEngine
-from tunekit.search.trial import Candidate, MeasureOptions, Outcome, TensorArgument
+from tunekit.search.metaschedule import candidate_of
+from tunekit.search.remote import RemoteEngine
+from tunekit.search.remote_protocol import Linking, Remote
+from tunekit.search.trial import Candidate, MeasureOptions, Measurer, Outcome, TensorArgument
 from tunekit.target import ResolvedTarget
 
 _N = 48
 _MATRICES = (TensorArgument((_N, _N), "float32"),) * 3
 
 
-@pytest.fixture(scope="module")
-def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
-    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 2, "warm", 2 << 30)
-    with TrialEngine(options) as engine:
-        yield engine
+@pytest.fixture(scope="module", params=["here", "on a device"])
+def engine(request: pytest.FixtureRequest, native: ResolvedTarget) -> Iterator[Measurer]:
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 1, "warm", 2 << 30)
+    if request.param == "here":
+        with TrialEngine(options) as here:
+            yield here
+        return
+    machines = request.getfixturevalue("machines")
+    key, _ = machines.servers(1)
+    with RemoteEngine(options, Remote(str(machines.address), key, 60.0, Linking("g++"))) as remote:
+        yield remote
 
 
 def _matmul(terms: int = _N) -> tvm.ir.IRModule:
@@ -100,9 +109,7 @@ def _candidates(
     ]
 
 
-def _outcomes(
-    engine: TrialEngine, candidates: list[Candidate], rounds: int = 1
-) -> dict[int, Outcome]:
+def _outcomes(engine: Measurer, candidates: list[Candidate], rounds: int = 1) -> dict[int, Outcome]:
     return {outcome.key: outcome for outcome in engine.measure(candidates, rounds)}
 
 
@@ -117,7 +124,7 @@ def _outcomes(
     ],
 )
 def test_wrong_outputs_of_the_fastest_are_a_failure_of_that_kind(
-    engine: TrialEngine,
+    engine: Measurer,
     workload: Callable[[], tvm.ir.IRModule],
     arguments: tuple[TensorArgument, ...],
     wrong: Callable[[], tvm.ir.IRModule],
@@ -128,7 +135,7 @@ def test_wrong_outputs_of_the_fastest_are_a_failure_of_that_kind(
     assert text in outcome.text
 
 
-def test_schedules_that_add_up_in_another_order_are_right(engine: TrialEngine) -> None:
+def test_schedules_that_add_up_in_another_order_are_right(engine: Measurer) -> None:
     outcomes = _outcomes(engine, _candidates(_matmul(), _MATRICES, _tiled(), _matmul()), rounds=2)
     for outcome in outcomes.values():
         assert outcome.failure is None
@@ -136,12 +143,12 @@ def test_schedules_that_add_up_in_another_order_are_right(engine: TrialEngine) -
         assert outcome.seconds is not None
 
 
-def test_a_candidate_that_does_not_lead_is_not_compared(engine: TrialEngine) -> None:
+def test_a_candidate_that_does_not_lead_is_not_compared(engine: Measurer) -> None:
     candidates = _candidates(_matmul(), _MATRICES, _matmul(_N - 1), best_s=1e-12)
     assert _outcomes(engine, candidates)[0].failure is None
 
 
-def test_in_several_rounds_all_are_compared(engine: TrialEngine) -> None:
+def test_in_several_rounds_all_are_compared(engine: Measurer) -> None:
     candidates = _candidates(
         _matmul(), _MATRICES, _matmul(_N - 1), _tiled(), _matmul(_N - 2), best_s=1e-12
     )
@@ -150,7 +157,28 @@ def test_in_several_rounds_all_are_compared(engine: TrialEngine) -> None:
     assert failures == [FailureKind.WRONG_OUTPUT, None, FailureKind.WRONG_OUTPUT]
 
 
-def test_a_workload_that_cannot_be_run_is_said_and_blames_no_candidate(engine: TrialEngine) -> None:
+def test_a_candidate_that_takes_packed_weights_is_compared_with_them_unpacked(
+    engine: Measurer,
+) -> None:
+    """Measured with weights as they are packed at compile time, and compared as they are before."""
+
+    def packed(key: int, terms: int) -> Candidate:
+        workload = _matmul(terms)["main"].with_attr("layout_free_buffers", [1])
+        schedule = Schedule(tvm.IRModule({"main": workload}))
+        panels = schedule.cache_read("c", 1, "global")
+        schedule.transform_layout("c", ("read", 1), lambda k, j: [j // 16, k, j % 16])
+        schedule.annotate(panels, "meta_schedule.layout_rewrite_preproc", True)
+        whole = tvm.ir.save_json(_matmul())
+        module = tvm.IRModule({"main": workload})
+        return candidate_of(key, schedule.mod, module, math.inf, workload_json=whole)
+
+    outcomes = _outcomes(engine, [packed(0, _N), packed(1, _N - 16)], rounds=2)
+    assert outcomes[0].failure is None
+    assert outcomes[0].text == ""
+    assert outcomes[1].failure is FailureKind.WRONG_OUTPUT
+
+
+def test_a_workload_that_cannot_be_run_is_said_and_blames_no_candidate(engine: Measurer) -> None:
     (outcome,) = engine.measure(_candidates(wild.calling("abort"), wild.VECTORS, wild.good()))
     assert outcome.failure is None
     assert outcome.text == (

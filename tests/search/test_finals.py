@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tunekit.graph.tasks import Task
 from tunekit.library.known import best_records
 from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import Field, hold_final
+from tunekit.search.metaschedule import candidate_of
 from tunekit.search.trial import MeasureOptions
 from tunekit.target import ResolvedTarget
 from tunekit.toolchain import versions
@@ -91,6 +94,31 @@ def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: Trial
         assert len(outcome.run_seconds) >= 4 * engine.options.repeat
 
 
+def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> None:
+    candidates = []
+    for key, schedule in enumerate([_slow, _fast, _slow]):
+        scheduled = Schedule(_matmul())
+        schedule(scheduled)
+        # Not alike: equal candidates are measured once.
+        scheduled.annotate(scheduled.get_sblock("c"), "number", key)
+        candidates.append(
+            candidate_of(
+                key, scheduled.mod, _matmul(), math.inf, workload_json=tvm.ir.save_json(_matmul())
+            )
+        )
+    # With it, what met a slow host has another turn; and tests meet slow hosts.
+    engine.options = dataclasses.replace(engine.options, noise_guard=False)
+    try:
+        outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=8)}
+    finally:
+        engine.options = dataclasses.replace(engine.options, noise_guard=True)
+    turns = [len(outcomes[key].run_seconds or ()) for key in range(3)]
+    assert turns[1] == 8 * engine.options.repeat
+    # The first does not know yet what comes after it.
+    assert turns[0] <= 2 * engine.options.repeat
+    assert turns[2] == engine.options.repeat
+
+
 def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
@@ -102,7 +130,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     workload = NewWorkload(task.structural_hash, tvm.ir.save_json(module), "", "matmul")
     (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
     lucky, better = catalogue.add_trials(
-        session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.5e-6)]
+        session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.25e-6)]
     )
 
     def chosen() -> list[int]:
@@ -188,7 +216,7 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
     new = NewWorkload("1", tvm.ir.save_json(workload), "", "matmul")
     (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
     right, wrong = catalogue.add_trials(
-        session.id, [_trial(task_id, _slow, 1.5e-6), _trial(task_id, _imprecise, 1e-6)]
+        session.id, [_trial(task_id, _slow, 1.25e-6), _trial(task_id, _imprecise, 1e-6)]
     )
     records = catalogue.records(
         structural_hashes=["1"],

@@ -40,6 +40,7 @@ from tunekit.catalogue.canonical import content_digest
 from tunekit.catalogue.entries import digest, mean
 from tunekit.host import detect_host
 from tunekit.search.metaschedule import load_trace
+from tunekit.search.trial import CacheState
 from tunekit.target import ResolvedTarget, resolve_target, target_spec
 from tunekit.toolchain import versions
 
@@ -67,12 +68,17 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         target: ResolvedTarget | Target | str,
         *,
         name: str = _NAME,
+        cache: CacheState = "warm",
     ) -> None:
         """
         Args:
             catalogue: open; what is committed becomes a session in it, named `name`.
             target: as `resolve_target` takes it, or resolved, or TVM's own.
             name: of the session, for `tunekit sessions`.
+            cache: what is in the caches when candidates are timed, "flush" where the runner is told
+                to flush them. It is noted with what is committed; and seconds taken with caches in
+                different states do not compare, so records of another state are looked up only
+                for kernels that have none of this one.
         """
         super().__init__()
         if isinstance(target, str):
@@ -83,6 +89,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         self._host = detect_host()
         self._versions = versions()
         self._name = name
+        self._cache: CacheState = cache
         #: By target, the session that takes what is committed.
         self._sessions: dict[str, str] = {}
         self._tasks: dict[tuple[str, str], int] = {}
@@ -127,7 +134,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
                     trace_json=tvm.ir.save_json(record.trace),
                     run_seconds=None if failure else seconds,
                     failure=failure,
-                    measure_options={"measured_by": _NAME},
+                    measure_options={"measured_by": _NAME, "cache": self._cache},
                 )
             ],
         )
@@ -139,11 +146,14 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         if top_k <= 0:
             return []
         wanted = content_digest(tvm.ir.save_json(workload.mod))
-        found = self._catalogue.records(
-            structural_hashes=[_structural_hash(workload.mod)],
-            top_k=top_k,
+        wherever = {
+            "structural_hashes": [_structural_hash(workload.mod)],
+            "top_k": top_k,
             **self._where(self._spec),
-        )
+        }
+        found = self._catalogue.records(
+            **wherever, measured_with={"cache": self._cache}
+        ) or self._catalogue.records(**wherever)
         # Traces find blocks by name, and the structural hash leaves these out.
         return [
             self._tuning_record(record, self.target)
@@ -164,6 +174,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         """The record to compile the kernel with on `target`; None where nothing is known of it."""
         found = self._catalogue.best_records(
             structural_hashes=[_structural_hash(mod)],
+            measured_with={"cache": self._cache},
             **self._where(target_spec(target)),
         )
         for record in found:

@@ -11,10 +11,8 @@ server's messages, tuples whose first part says what they are:
 
 from __future__ import annotations
 
-import math
 import os
 import resource
-import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,29 +22,14 @@ from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
-from tunekit.search.noise import (
-    Calibration,
-    Reading,
-    disturbed,
-    quiet_level,
-    undisturbed_seconds,
-)
+from tunekit.search.noise import Calibration, Reading
+from tunekit.search.readings import MeasureOrder, take_readings
 from tunekit.search.trial import Candidate, MeasureOptions
 
 if TYPE_CHECKING:
     import mmap
 
     from tunekit.search.correctness import Array
-
-_LEAST_SAMPLES = 3
-# Near the best: worth twice the samples. Out of reach: not worth waiting for a quieter host.
-_NEAR = 1.1
-_OUT_OF_REACH = 1.5
-# A slow host is waited for: so often, at first so long (then double).
-_MOST_READINGS = 4
-_FIRST_PAUSE_S = 0.02
-# Calibrations in a row that say what is usual where nothing is known of this host.
-_FIRST_CALIBRATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -62,17 +45,6 @@ class Shared:
     pool: Array
     calibration: Calibration | None
     memory: mmap.mmap | None = None
-
-
-@dataclass(frozen=True)
-class MeasureOrder:
-    """`best_s`: the fastest so far, infinite before there is one. `usual_s`: the calibration
-    kernel's usual seconds, None before they are known. `once`: take one reading, as other rounds
-    follow."""
-
-    best_s: float
-    usual_s: float | None
-    once: bool
 
 
 def candidate_main(
@@ -113,7 +85,8 @@ def reference_main(
         assert shared.memory is not None
         expected = correctness.compute_expected(
             tvm.ir.load_json(candidate.workload_json),
-            _target(options),
+            # Plain loops, which no other device than a CPU runs.
+            _target(options) if options.device == "cpu" else tvm.target.Target("llvm"),
             candidate.unscheduled_arguments,
             shared.pool,
             shared.memory,
@@ -150,6 +123,7 @@ class _CandidateProcess:
         self._shared = shared
         self._module = tvm.ir.load_json(candidate.module_json)
         self._library = self._build(keep_rewrites=False)
+        self._device = tvm.runtime.device(options.device, 0)
         self._tensors: list[Any] = []
         self._evict = ""
 
@@ -160,41 +134,19 @@ class _CandidateProcess:
 
             pin_to_cores(self._options.threads)
             self._evict = eviction(self._options.cache, self._candidate)
-            device = tvm.runtime.device(self._options.device, 0)
             self._tensors = [
                 tvm.runtime.tensor(
-                    correctness.filled(argument, self._shared.pool, position=at), device
+                    correctness.filled(argument, self._shared.pool, position=at), self._device
                 )
                 for at, argument in enumerate(self._candidate.arguments)
             ]
-        first = self._sample(1, 1)
-        if first[0] > self._candidate.slow_s:
-            # Once more: the first may have met a bad moment.
-            first += self._sample(1, 1)
-            if min(first) > self._candidate.slow_s:
-                return [Reading(tuple(first))]
-        usual_s = order.usual_s
-        if usual_s is None and self._shared.calibration is not None:
-            usual_s = quiet_level(
-                [s for _ in range(_FIRST_CALIBRATIONS) for s in self._shared.calibration.time()]
-            )
-        started = time.monotonic()
-        readings = [self._reading(min(first))]
-        reading_s = time.monotonic() - started
-        # Further readings must not make a time-out of a good candidate.
-        deadline = started + self._options.run_timeout_s / 2 - reading_s
-        pause_s = _FIRST_PAUSE_S
-        while not order.once and self._options.noise_guard and len(readings) < _MOST_READINGS:
-            seconds = undisturbed_seconds(readings, usual_s)
-            if seconds > _OUT_OF_REACH * order.best_s or time.monotonic() + pause_s > deadline:
-                break
-            if disturbed(readings, usual_s):
-                time.sleep(pause_s)
-                pause_s *= 2
-            elif len(readings) > 1 or not seconds <= _NEAR * order.best_s < math.inf:
-                break
-            readings.append(self._reading(min(first)))
-        return readings
+        calibration = self._shared.calibration
+        return take_readings(
+            self._sample,
+            None if calibration is None else calibration.time,
+            self._options,
+            order,
+        )
 
     def check(self, expected: Expected) -> str:
         """What is wrong with the outputs, "" if nothing is."""
@@ -209,6 +161,7 @@ class _CandidateProcess:
             self._shared.memory,
             self._candidate.unscheduled_arguments,
             self._shared.pool,
+            self._device,
         )
 
     def _build(self, *, keep_rewrites: bool) -> Any:
@@ -224,29 +177,13 @@ class _CandidateProcess:
         library["main"]
         return library
 
-    def _reading(self, once_s: float) -> Reading:
-        options = self._options
-        sample_s = options.min_repeat_ms / 1000
-        number = max(1, math.ceil(sample_s / max(once_s, 1e-7)))
-        affordable = math.ceil(options.repeat * sample_s / max(once_s * number, 1e-7))
-        least = _LEAST_SAMPLES if once_s < options.run_timeout_s / 8 else 1
-        repeat = min(options.repeat, max(least, affordable))
-        calibration = self._shared.calibration
-        if calibration is None:
-            return Reading(tuple(self._sample(number, repeat)))
-        before = calibration.time()
-        samples = self._sample(number, repeat)
-        return Reading(tuple(samples), quiet_level(before + calibration.time()))
-
     def _sample(self, number: int, repeat: int) -> list[float]:
         """Seconds of one call in each of `repeat` samples, of `number` calls each."""
-        import tvm
-
         # TVM evicts before a sample, not before each of its calls.
         calls = number if self._evict else 1
         evaluator = self._library.time_evaluator(
             "main",
-            tvm.runtime.device(self._options.device, 0),
+            self._device,
             number=number // calls,
             repeat=repeat * calls,
             f_preproc=self._evict,

@@ -163,6 +163,7 @@ def what_is_wrong(
     memory: mmap.mmap,
     arguments: Sequence[TensorArgument],
     pool: Array,
+    device: Any,
 ) -> str:
     """Runs a candidate and says in a sentence what is wrong with its results, "" if nothing is."""
     import numpy as np
@@ -172,7 +173,7 @@ def what_is_wrong(
     for at in expected.outputs:
         if arrays[at].dtype.kind == "f":
             arrays[at][...] = np.nan  # What the candidate forgets to write must not look right.
-    tensors = [tvm.runtime.tensor(array) for array in arrays]
+    tensors = [tvm.runtime.tensor(array, device) for array in arrays]
     function(*tensors)
     for at, argument in enumerate(arguments):
         result = tensors[at].numpy()

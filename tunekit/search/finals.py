@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
     from tunekit.search.trial import Outcome
 
-FINALISTS = 4
+FINALISTS = 3
 # Slower than the best by more than this, a candidate can hardly have been the victim of noise.
-_SLOWEST_RATIO = 1.8
+_SLOWEST_RATIO = 1.3
 _ROUNDS = 3
 
 

@@ -133,15 +133,34 @@ class Calibration:
             calibration_module(threads), tvm.target.Target(json.loads(target))
         )
         self._library["main"]
-        self._arguments = [
-            tvm.runtime.tensor(np.full(size, 0.5, "float32"), self._device)
-            for size in (_LANES, threads * _STREAM_FLOATS, threads * _ACCUMULATORS * _LANES)
-        ]
+        stream = tvm.runtime.tensor(np.full(stream_floats(threads), 0.5, "float32"), self._device)
+        self._arguments = calibration_arguments(stream, threads, self._device)
 
     def time(self) -> list[float]:
         """Seconds of a few runs."""
-        evaluator: Any = self._library.time_evaluator("main", self._device, number=1, repeat=_RUNS)
-        return [float(seconds) for seconds in evaluator(*self._arguments).results]
+        return time_calibration(self._library, self._device, self._arguments)
+
+
+def stream_floats(threads: int) -> int:
+    """How many floats the kernel streams from memory."""
+    return threads * _STREAM_FLOATS
+
+
+def calibration_arguments(stream: Any, threads: int, device: Any) -> list[Any]:
+    """What the kernel takes: the stream, float32, filled with whatever adds up to something
+    finite, and small tensors."""
+    import numpy as np
+    import tvm
+
+    factor = np.full(_LANES, 0.5, "float32")
+    result = np.zeros(threads * _ACCUMULATORS * _LANES, "float32")
+    return [tvm.runtime.tensor(factor, device), stream, tvm.runtime.tensor(result, device)]
+
+
+def time_calibration(library: Any, device: Any, arguments: Sequence[Any]) -> list[float]:
+    """Seconds of a few runs of the kernel."""
+    evaluator = library.time_evaluator("main", device, number=1, repeat=_RUNS)
+    return [float(seconds) for seconds in evaluator(*arguments).results]
 
 
 def calibration_module(threads: int) -> IRModule:

@@ -9,19 +9,26 @@ died has left the tracker.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.search import remote_child
+from tunekit.search.correctness import Expected, References
+from tunekit.search.family import death
+from tunekit.search.readings import Measurement
 from tunekit.search.remote_devices import DevicePool
 from tunekit.search.remote_protocol import DeviceFacts, Fatal, Request
 from tunekit.search.remote_tracker import server_command
 from tunekit.search.trial import Candidate, Outcome
+
+if TYPE_CHECKING:
+    from tunekit.search.correctness import Array
 
 _CONNECT_S = 10.0
 # For bringing candidates to a device, loading them and allocating their tensors there.
@@ -32,6 +39,8 @@ _HOMELESS_LIMIT = 3
 _POLL_S = 0.5
 _PARTING_S = 3.0
 _TEXT_LIMIT = 2000
+# The unscheduled function is plain loops: many times slower than any candidate.
+_REFERENCE_LIMIT_S = 60.0
 
 
 class TunerGone(Exception):  # noqa: N818 - reads as what happened
@@ -44,10 +53,10 @@ class _Item:
 
     candidate: Candidate
     path: Path
+    measured: Measurement
     build_s: float = 0.0
     run_s: float = 0.0
-    rounds: int = 0
-    samples: tuple[float, ...] = ()
+    remark: str = ""
 
 
 @dataclass(eq=False)
@@ -86,10 +95,32 @@ class _Build(_Process):
 
 
 @dataclass(eq=False)
+class _Reference(_Process):
+    candidate: Candidate
+
+
+@dataclass(eq=False)
 class _Visit(_Process):
     job: _Job
     device: str
     running: _Item | None = None
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the server has for all its batches.
+
+    Attributes:
+        probe: a library that any device of the target must be able to run.
+        calibration: a library with the calibration kernel, None without the noise guard.
+        references: what outputs are compared with.
+        pool: random floats.
+    """
+
+    probe: Path
+    calibration: Path | None
+    references: References
+    pool: Array
 
 
 class Batch:
@@ -101,20 +132,40 @@ class Batch:
     """
 
     def __init__(
-        self, request: Request, pool: DevicePool, control: Connection, *, folder: Path, probe: Path
+        self,
+        request: Request,
+        pool: DevicePool,
+        control: Connection,
+        *,
+        folder: Path,
+        equipment: Equipment,
     ) -> None:
         self._options = request.options
         self._remote = request.remote
         self._rounds = request.rounds
         self._pool = pool
         self._control = control
-        self._probe = probe
+        self._equipment = equipment
         self.early: Request | None = None
         suffix = request.remote.linking.suffix
         self._to_build = deque(
-            _Item(candidate, folder / f"candidate{candidate.key}{suffix}")
+            _Item(
+                candidate,
+                folder / f"candidate{candidate.key}{suffix}",
+                self._nothing_measured(),
+            )
             for candidate in request.candidates
         )
+        self._to_refer = deque(
+            candidate
+            for candidate in request.candidates
+            if candidate.workload_json is not None
+            and equipment.references.make_room(
+                candidate.workload_json, candidate.unscheduled_arguments
+            )
+        )
+        self._referring: list[_Reference] = []
+        self._best: dict[str | None, float] = {}
         self._builds: list[_Build] = []
         self._built: list[_Item] = []
         # Without candidates it is a device itself that is asked for.
@@ -135,7 +186,15 @@ class Batch:
             self._gather()
             self._start_visits()
             self._judge()
-            if not (self._to_build or self._builds or self._built or self._jobs or self._visits):
+            if not (
+                self._to_build
+                or self._builds
+                or self._built
+                or self._jobs
+                or self._visits
+                or self._to_refer
+                or self._referring
+            ):
                 return None
             fatal = self._out_of_devices()
             if fatal is not None:
@@ -147,8 +206,10 @@ class Batch:
         """Ends the children and takes back what was asked of the tracker."""
         self._pool.close()
         self._part()
-        for process in (*self._builds, *self._visits):
+        for process in (*self._builds, *self._referring, *self._visits):
             self._end(process)
+        for candidate in (*self._to_refer, *(one.candidate for one in self._referring)):
+            self._note_reference(candidate, "it was not computed to the end")
         self._builds.clear()
         self._visits.clear()
 
@@ -165,8 +226,13 @@ class Batch:
 
     # -- building -----------------------------------------------------------------------------
 
+    def _nothing_measured(self) -> Measurement:
+        return Measurement(noise_guard=self._options.noise_guard)
+
     def _start_builds(self) -> None:
-        while self._to_build and len(self._builds) < self._options.jobs:
+        while self._to_refer and len(self._builds) + len(self._referring) < self._options.jobs:
+            self._start_reference(self._to_refer.popleft())
+        while self._to_build and len(self._builds) + len(self._referring) < self._options.jobs:
             item = self._to_build.popleft()
             pid, connection = self._fork(
                 functools.partial(
@@ -182,12 +248,53 @@ class Batch:
                 _Build(pid, connection, now, now + self._options.build_timeout_s, item)
             )
 
+    def _start_reference(self, candidate: Candidate) -> None:
+        assert candidate.workload_json is not None
+        memory = self._equipment.references.memory(candidate.workload_json)
+        assert memory is not None
+        pid, connection = self._fork(
+            functools.partial(
+                remote_child.refer,
+                candidate=candidate,
+                pool=self._equipment.pool,
+                memory=memory,
+                limit_bytes=self._options.memory_bytes,
+            )
+        )
+        now = time.monotonic()
+        self._referring.append(
+            _Reference(pid, connection, now, now + _REFERENCE_LIMIT_S, candidate)
+        )
+
+    def _hear_reference(self, reference: _Reference, message: tuple[Any, ...] | None) -> None:
+        self._referring.remove(reference)
+        if message is None:
+            found = death(reference.pid, "the unscheduled function ran")[1]
+        else:
+            found = message[1]
+        self._end(reference)
+        self._note_reference(reference.candidate, found)
+
+    def _reference_took_too_long(self, reference: _Reference) -> None:
+        self._referring.remove(reference)
+        self._end(reference)
+        text = f"the unscheduled function takes longer than {_REFERENCE_LIMIT_S:g} s"
+        self._note_reference(reference.candidate, text)
+
+    def _note_reference(self, candidate: Candidate, found: Expected | str) -> None:
+        assert candidate.workload_json is not None
+        self._equipment.references.note(
+            candidate.workload_json, found, candidate.unscheduled_arguments
+        )
+
     def _hear_build(self, build: _Build, message: tuple[Any, ...] | None) -> None:
         self._builds.remove(build)
+        if message is None:
+            message = ("died", *death(build.pid, "building"))
         self._end(build)
         build.item.build_s = time.monotonic() - build.started
-        if message is None:
-            self._fail(build.item, FailureKind.CRASH, "the compiler died while building")
+        if message[0] == "died":
+            self._fail(build.item, message[1], message[2])
         elif message[0] == "built":
             self._built.append(build.item)
         else:
@@ -203,12 +310,17 @@ class Batch:
     def _gather(self) -> None:
         """Makes jobs of what is built: those that take turns have to meet the same device."""
         if self._rounds == 1:
-            self._jobs += [_Job([item]) for item in self._built]
-        elif self._built and not self._to_build and not self._builds:
+            open_ones = {one.workload_json for one in self._to_refer} | {
+                one.candidate.workload_json for one in self._referring
+            }
+            ready = [i for i in self._built if i.candidate.workload_json not in open_ones]
+            self._jobs += [_Job([item]) for item in ready]
+            self._built = [item for item in self._built if item not in ready]
+        elif self._built and not (
+            self._to_build or self._builds or self._to_refer or self._referring
+        ):
             self._jobs.append(_Job(sorted(self._built, key=lambda item: item.candidate.key)))
-        else:
-            return
-        self._built = []
+            self._built = []
 
     # -- measuring ----------------------------------------------------------------------------
 
@@ -226,16 +338,44 @@ class Batch:
             name = grant.device.name
             visit = remote_child.Visit(
                 grant=grant,
-                loads=tuple(remote_child.Load(item.candidate, item.path) for item in job.items),
+                loads=tuple(self._load(item) for item in job.items),
                 rounds=self._rounds,
-                probe=None if name in self._pool.proven and job.items else self._probe,
-                session_s=_SETUP_S + self._options.run_timeout_s * self._rounds * len(job.items),
+                probe=None if name in self._pool.proven and job.items else self._equipment.probe,
+                calibration=self._equipment.calibration,
+                usual=self._pool.usual[name],
+                session_s=self._session_s(job),
             )
             pid, connection = self._fork(
                 functools.partial(remote_child.visit, options=self._options, wanted=visit)
             )
             now = time.monotonic()
             self._visits.append(_Visit(pid, connection, now, now + _CONNECT_S, job, name))
+
+    def _session_s(self, job: _Job) -> float:
+        """How long a session may take at the most."""
+        compared = sum(item.candidate.workload_json is not None for item in job.items)
+        measuring_s = self._options.run_timeout_s * self._rounds * len(job.items)
+        return _SETUP_S + measuring_s + compared * (_SETUP_S + self._options.run_timeout_s)
+
+    def _load(self, item: _Item) -> remote_child.Load:
+        candidate, equipment = item.candidate, self._equipment
+        workload, check = candidate.workload_json, None
+        if workload is not None:
+            expected = equipment.references.get(workload)
+            memory = equipment.references.memory(workload)
+            if isinstance(expected, str) or memory is None:
+                item.remark = f"the outputs were not compared: {expected}"
+            else:
+                library = item.path
+                if remote_child.packs_weights(candidate):
+                    library = remote_child.unpacked(library)
+                check = remote_child.Check(expected, memory, equipment.pool, library)
+        return remote_child.Load(candidate, item.path, self._best_s(item), check)
+
+    def _best_s(self, item: _Item) -> float:
+        known = item.candidate.best_s
+        best_s = self._best.get(item.candidate.workload_json, math.inf)
+        return best_s if known is None or self._rounds > 1 else min(known, best_s)
 
     def _hear_visit(self, visit: _Visit, message: tuple[Any, ...] | None) -> None:
         now = time.monotonic()
@@ -247,10 +387,26 @@ class Batch:
             case ("running", key):
                 visit.deadline = now + self._options.run_timeout_s
                 visit.running = visit.job.item(key)
-            case ("measured", key, samples, seconds):
+            case ("measured", key, readings, seconds, then):
+                visit.deadline = now + _SETUP_S
+                item = visit.job.item(key)
+                self._pool.fine(visit.device)
+                item.measured.add(readings, self._pool.usual[visit.device])
+                item.run_s += seconds
+                visit.running = item if then == "check" else None
+                if then == "check":
+                    visit.deadline += self._options.run_timeout_s
+                elif then == "over":
+                    self._is_measured(visit, item)
+            case ("checked", key, wrong):
                 visit.deadline = now + _SETUP_S
                 visit.running = None
-                self._note(visit, visit.job.item(key), samples, seconds)
+                item = visit.job.item(key)
+                if wrong:
+                    visit.job.items.remove(item)
+                    self._fail(item, FailureKind.WRONG_OUTPUT, wrong, visit.device)
+                else:
+                    self._is_measured(visit, item)
             case ("failed", key, text):
                 visit.deadline = now + _SETUP_S
                 visit.running = None
@@ -277,14 +433,23 @@ class Batch:
                 self._leave(visit)
                 self._lost(visit, "died", "the connection to it broke")
 
-    def _note(self, visit: _Visit, item: _Item, samples: list[float], seconds: float) -> None:
-        self._pool.fine(visit.device)
-        item.samples += tuple(samples)
-        item.run_s += seconds
-        item.rounds += 1
-        if item.rounds == self._rounds:
-            visit.job.items.remove(item)
-            self._tell(item, visit.device, run_seconds=item.samples)
+    def _is_measured(self, visit: _Visit, item: _Item) -> None:
+        visit.job.items.remove(item)
+        workload, seconds = item.candidate.workload_json, item.measured.seconds
+        self._best[workload] = min(seconds, self._best.get(workload, math.inf))
+        self._control.send(
+            Outcome(
+                key=item.candidate.key,
+                run_seconds=item.measured.samples,
+                failure=None,
+                text=item.remark,
+                build_s=item.build_s,
+                run_s=item.run_s,
+                calibration_s=item.measured.calibration_s,
+                slowdown=item.measured.slowdown,
+                device=visit.device,
+            )
+        )
 
     def _visit_took_too_long(self, visit: _Visit) -> None:
         self._leave(visit)
@@ -296,7 +461,7 @@ class Batch:
         job, device = visit.job, visit.device
         for item in job.items:
             # Rounds on one device do not compare with rounds on another.
-            item.samples, item.rounds = (), 0
+            item.measured = self._nothing_measured()
         if how == "died":
             # What comes back under its address may be another machine.
             self._pool.proven.pop(device, None)
@@ -398,7 +563,7 @@ class Batch:
 
     def _listen(self) -> None:
         """Waits for whatever happens next, and handles it."""
-        active = [*self._builds, *self._visits]
+        active = [*self._builds, *self._referring, *self._visits]
         # Not longer than a moment: trackers and patience end without a sound.
         limit = min([time.monotonic() + _POLL_S, *(process.deadline for process in active)])
         ready = wait(
@@ -421,6 +586,11 @@ class Batch:
                 self._hear_build(build, remote_child.receive(build.connection))
             elif now >= build.deadline:
                 self._build_took_too_long(build)
+        for reference in list(self._referring):
+            if reference.connection in ready:
+                self._hear_reference(reference, remote_child.receive(reference.connection))
+            elif now >= reference.deadline:
+                self._reference_took_too_long(reference)
         for visit in list(self._visits):
             if visit.connection in ready:
                 self._hear_visit(visit, remote_child.receive(visit.connection))
@@ -440,23 +610,12 @@ class Batch:
         remote_child.end(process.pid)
 
     def _fail(self, item: _Item, kind: FailureKind, text: str, device: str | None = None) -> None:
-        self._tell(item, device, failure=kind, text=text[:_TEXT_LIMIT])
-
-    def _tell(
-        self,
-        item: _Item,
-        device: str | None,
-        *,
-        run_seconds: tuple[float, ...] | None = None,
-        failure: FailureKind | None = None,
-        text: str = "",
-    ) -> None:
         self._control.send(
             Outcome(
                 key=item.candidate.key,
-                run_seconds=run_seconds,
-                failure=failure,
-                text=text,
+                run_seconds=None,
+                failure=kind,
+                text=text[:_TEXT_LIMIT],
                 build_s=item.build_s,
                 run_s=item.run_s,
                 device=device,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import os
 import resource
 import signal
@@ -18,24 +17,70 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from tunekit.catalogue.entries import mean
 from tunekit.child_process import die_with_parent, leave_no_core
+from tunekit.search import correctness
 from tunekit.search.caches import EVICT_ALL
+from tunekit.search.correctness import Expected
+from tunekit.search.noise import (
+    Reading,
+    UsualSpeed,
+    calibration_arguments,
+    calibration_module,
+    stream_floats,
+    time_calibration,
+)
+from tunekit.search.readings import Measurement, MeasureOrder, take_readings
 from tunekit.search.remote_protocol import Linking
 from tunekit.search.remote_tracker import Grant
 from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
+
+if TYPE_CHECKING:
+    import mmap
+
+    from tunekit.search.correctness import Array
+
+_T = TypeVar("_T")
 
 PROBE_FLOATS = 16
 _EXPIRED = "RPCSessionTimeoutError"
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a candidate's outputs are compared with.
+
+    Attributes:
+        expected: what is known of them.
+        memory: where they are.
+        pool: random floats, for the inputs.
+        library: the candidate built to take weights as the workload has them.
+    """
+
+    expected: Expected
+    memory: mmap.mmap
+    pool: Array
+    library: Path
+
+
+@dataclass(frozen=True)
 class Load:
-    """A built candidate, ready to be brought to a device."""
+    """A built candidate, ready to be brought to a device.
+
+    Attributes:
+        candidate: what it is.
+        path: the library.
+        best_s: the fastest of its workload so far, infinite before there is one.
+        check: what its outputs are compared with if it leads, or has taken turns; None where they
+            are not to be or cannot be.
+    """
 
     candidate: Candidate
     path: Path
+    best_s: float
+    check: Check | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +93,8 @@ class Visit:
         rounds: how often each is measured, in turns.
         probe: a library that any device of this target must be able to run; None for a device
             that has shown it before.
+        calibration: a library with the calibration kernel, None without the noise guard.
+        usual: the device's usual speed.
         session_s: when the device's server ends the session, seconds.
     """
 
@@ -55,6 +102,8 @@ class Visit:
     loads: tuple[Load, ...]
     rounds: int
     probe: Path | None
+    calibration: Path | None
+    usual: UsualSpeed
     session_s: float
 
 
@@ -125,13 +174,64 @@ def build(
     linking: Linking,
     path: Path,
 ) -> None:
-    """Builds a candidate into the file `path`; says ("built",) or ("failed", text)."""
+    """Builds a candidate into the file `path`, and into another one for the comparison of its
+    outputs where it needs that; says ("built",) or ("failed", text)."""
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
     try:
         import tvm
+        from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-        export(tvm.ir.load_json(candidate.module_json), options, linking, path)
+        module = tvm.ir.load_json(candidate.module_json)
+        without = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+        export(without, options, linking, path)
+        if packs_weights(candidate) and candidate.workload_json is not None:
+            export(module, options, linking, unpacked(path))
     except BaseException as error:  # noqa: BLE001 - a failed candidate is data
+        connection.send(("failed", last_lines(error)))
+    else:
+        connection.send(("built",))
+
+
+def packs_weights(candidate: Candidate) -> bool:
+    """Whether it takes its weights in another layout than its workload has them."""
+    return "layout_rewrite" in candidate.module_json
+
+
+def unpacked(path: Path) -> Path:
+    """The library beside one at `path` that takes weights as the workload has them."""
+    return path.with_stem(f"{path.stem}-unpacked")
+
+
+def refer(
+    connection: Connection, candidate: Candidate, pool: Array, memory: mmap.mmap, limit_bytes: int
+) -> None:
+    """Computes the expected outputs of a candidate's workload, on this machine; says ("expected",
+    `Expected`) or ("failed", text)."""
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+    try:
+        import tvm
+
+        assert candidate.workload_json is not None
+        expected = correctness.compute_expected(
+            tvm.ir.load_json(candidate.workload_json),
+            tvm.target.Target("llvm"),
+            candidate.unscheduled_arguments,
+            pool,
+            memory,
+        )
+    except BaseException as error:  # noqa: BLE001 - then there is nothing to compare with
+        connection.send(("failed", last_lines(error)))
+    else:
+        connection.send(("expected", expected))
+
+
+def build_calibration(
+    connection: Connection, options: MeasureOptions, linking: Linking, path: Path
+) -> None:
+    """Builds the noise guard's kernel; says ("built",) or ("failed", text)."""
+    try:
+        export(calibration_module(options.threads), options, linking, path)
+    except BaseException as error:  # noqa: BLE001 - told as the reason why nothing can be built
         connection.send(("failed", last_lines(error)))
     else:
         connection.send(("built",))
@@ -161,11 +261,9 @@ def build_probe(
 def export(module: Any, options: MeasureOptions, linking: Linking, path: Path) -> None:
     """Builds a scheduled module for the target and writes it as a file that a device loads."""
     import tvm
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
     from tvm.support import cc
 
     target = tvm.target.Target(json.loads(options.target))
-    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
     library = tvm.tirx.build(module, target)
     if linking.compiler is None:
         library.export_library(str(path))
@@ -233,29 +331,154 @@ def _stay(connection: Connection, options: MeasureOptions, wanted: Visit) -> Non
         _require_threads(facts, options.threads)
         connection.send(("device", facts))
     _limit_threads(session, options.threads)
-    prepared = {}
-    for load in wanted.loads:
-        key = load.candidate.key
+    _Stay(connection, session, options, wanted).measure()
+
+
+class _Stay:
+    """Measuring within a session, once the device has shown that it works."""
+
+    def __init__(
+        self, connection: Connection, session: Any, options: MeasureOptions, wanted: Visit
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._options = options
+        self._wanted = wanted
+        self._device = session.device(options.device, 0)
+        self._calibrate = self._calibration()
+
+    def measure(self) -> None:
+        """All candidates in turns; those that have lost or failed take part no longer."""
+        best: dict[str | None, float] = {}
+        playing: list[_Player] = []
+        for load in self._wanted.loads:
+            workload = load.candidate.workload_json
+            best[workload] = min(load.best_s, best.get(workload, load.best_s))
+            player = self._try(load, self._player)
+            if player is not None:
+                playing.append(player)
+        for number in range(self._wanted.rounds):
+            is_last = number == self._wanted.rounds - 1
+            for player in list(playing):
+                if not self._turn(player, best, is_last=is_last):
+                    playing.remove(player)
+
+    def _turn(self, player: _Player, best: dict[str | None, float], *, is_last: bool) -> bool:
+        """One turn of one candidate; False where it takes no other."""
+        load, measurement = player.load, player.measurement
+        key, workload = load.candidate.key, load.candidate.workload_json
+        self._connection.send(("running", key))
+        started = time.monotonic()
+        readings = self._try(load, lambda _: self._readings(player, best[workload]))
+        if readings is None:
+            return False
+        seconds = time.monotonic() - started
+        measurement.add(readings, self._wanted.usual)
+        leads = measurement.seconds < best[workload]
+        best[workload] = min(best[workload], measurement.seconds)
+        takes_turns = self._wanted.rounds > 1
+        has_lost = (
+            takes_turns
+            and workload is not None
+            and measurement.has_lost(best[workload], self._wanted.usual.seconds)
+        )
+        then = "again"
+        if is_last or has_lost:
+            then = "check" if load.check is not None and (leads or takes_turns) else "over"
+        self._connection.send(("measured", key, readings, seconds, then))
+        if then == "check":
+            wrong = self._try(load, lambda _: self._what_is_wrong(player))
+            if wrong is not None:
+                self._connection.send(("checked", key, wrong))
+        return then == "again"
+
+    def _try(self, load: Load, job: Callable[[Load], _T]) -> _T | None:
+        """None where it failed, which has been said then."""
         try:
-            prepared[key] = _prepare(session, options, load)
+            return job(load)
         except Exception as error:  # noqa: BLE001 - a failed candidate is data
-            _require_alive(session, error)
-            connection.send(("failed", key, last_lines(error)))
-    for _ in range(wanted.rounds):
-        for load in wanted.loads:
-            key = load.candidate.key
-            if key not in prepared:
-                continue
-            connection.send(("running", key))
-            started = time.monotonic()
-            try:
-                samples = _measure(session, options, load.candidate, *prepared[key])
-            except Exception as error:  # noqa: BLE001 - a failed candidate is data
-                _require_alive(session, error)
-                del prepared[key]
-                connection.send(("failed", key, last_lines(error)))
-            else:
-                connection.send(("measured", key, samples, time.monotonic() - started))
+            _require_alive(self._session, error)
+            self._connection.send(("failed", load.candidate.key, last_lines(error)))
+            return None
+
+    def _player(self, load: Load) -> _Player:
+        tensors = [self._random(argument) for argument in load.candidate.arguments]
+        module = _load(self._session, load.path)
+        return _Player(load, module, tensors, Measurement(noise_guard=self._options.noise_guard))
+
+    def _random(self, argument: TensorArgument) -> Any:
+        import numpy as np
+        import tvm
+
+        if not argument.dtype.startswith("float"):
+            # Index tensors: zero is a valid position in whatever they look up.
+            zeros = np.zeros(argument.shape, argument.dtype)
+            return tvm.runtime.tensor(zeros, self._device)
+        # Filled over there: nothing but the candidate itself goes over the network.
+        tensor = tvm.runtime.empty(argument.shape, argument.dtype, self._device)
+        self._session.get_function("tvm.contrib.random.random_fill_for_measure")(tensor)
+        return tensor
+
+    def _readings(self, player: _Player, best_s: float) -> list[Reading]:
+        options = self._options
+        # What is far away can evict everything or nothing, and does so before a sample, not before
+        # each of its calls.
+        flush = EVICT_ALL if options.cache == "flush" else ""
+
+        def sample(number: int, repeat: int) -> list[float]:
+            calls = number if flush else 1
+            evaluator = player.module.time_evaluator(
+                "main",
+                self._device,
+                number=number // calls,
+                repeat=repeat * calls,
+                f_preproc=flush,
+            )
+            seconds = [float(second) for second in evaluator(*player.tensors).results]
+            return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
+
+        order = MeasureOrder(
+            player.load.candidate.slow_s,
+            best_s,
+            self._wanted.usual.seconds,
+            once=self._wanted.rounds > 1,
+        )
+        return take_readings(sample, self._calibrate, options, order)
+
+    def _what_is_wrong(self, player: _Player) -> str:
+        load, check = player.load, player.load.check
+        assert check is not None
+        module = player.module
+        if check.library != load.path:
+            # Never the same file twice: the device would write into a library that it runs.
+            module = _load(self._session, check.library)
+        return correctness.what_is_wrong(
+            module["main"],
+            check.expected,
+            check.memory,
+            load.candidate.unscheduled_arguments,
+            check.pool,
+            self._device,
+        )
+
+    def _calibration(self) -> Callable[[], list[float]] | None:
+        if self._wanted.calibration is None or not self._wanted.loads:
+            return None
+        threads = self._options.threads
+        library = _load(self._session, self._wanted.calibration)
+        stream = self._random(TensorArgument((stream_floats(threads),), "float32"))
+        arguments = calibration_arguments(stream, threads, self._device)
+        return lambda: time_calibration(library, self._device, arguments)
+
+
+@dataclass(frozen=True)
+class _Player:
+    """A candidate on the device."""
+
+    load: Load
+    module: Any
+    tensors: Sequence[Any]
+    measurement: Measurement
 
 
 class _Refused(Exception):  # noqa: N818 - reads as what happened
@@ -348,42 +571,3 @@ def _limit_threads(session: Any, threads: int) -> None:
 def _load(session: Any, library: Path) -> Any:
     session.upload(str(library))
     return session.load_module(library.name)
-
-
-def _prepare(session: Any, options: MeasureOptions, load: Load) -> tuple[Any, list[Any]]:
-    module = _load(session, load.path)
-    device = session.device(options.device, 0)
-    return module, [_tensor(session, argument, device) for argument in load.candidate.arguments]
-
-
-def _tensor(session: Any, argument: TensorArgument, device: Any) -> Any:
-    import numpy as np
-    import tvm
-
-    if not argument.dtype.startswith("float"):
-        # Index tensors: zero is a valid position in whatever they look up.
-        return tvm.runtime.tensor(np.zeros(argument.shape, argument.dtype), device)
-    # Filled over there: nothing but the candidate itself goes over the network.
-    tensor = tvm.runtime.empty(argument.shape, argument.dtype, device)
-    session.get_function("tvm.contrib.random.random_fill_for_measure")(tensor)
-    return tensor
-
-
-def _measure(
-    session: Any, options: MeasureOptions, candidate: Candidate, module: Any, tensors: Sequence[Any]
-) -> list[float]:
-    """Seconds of one call in each sample."""
-    device = session.device(options.device, 0)
-    flush = EVICT_ALL if options.cache == "flush" else ""
-
-    def sample(number: int, repeat: int) -> list[float]:
-        evaluator = module.time_evaluator(
-            "main", device, number=number, repeat=repeat, f_preproc=flush
-        )
-        return [float(seconds) for seconds in evaluator(*tensors).results]
-
-    first = sample(1, 1)
-    if first[0] > candidate.slow_s:
-        return first
-    number = max(1, math.ceil(options.min_repeat_ms / 1000 / max(first[0], 1e-7)))
-    return sample(1 if flush else number, options.repeat)

@@ -8,10 +8,11 @@ and one that is given again has just shown that it lives.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from tunekit.errors import DeviceError
+from tunekit.search.noise import UsualSpeed
 from tunekit.search.remote_tracker import DeviceRequest, Grant, TrackerAddress, tracker_summary
 
 # A server takes back what was given and not used after six seconds.
@@ -28,6 +29,7 @@ class DevicePool:
     Attributes:
         refused: why a device is not used any more, by its name.
         proven: what the devices that ran the probe say of themselves, by name.
+        usual: how fast each device usually is, by name.
         trouble: what is wrong with the tracker, None as long as it answers.
     """
 
@@ -36,6 +38,7 @@ class DevicePool:
         self.key = key
         self.refused: dict[str, str] = {}
         self.proven: dict[str, dict[str, str | int]] = {}
+        self.usual: defaultdict[str, UsualSpeed] = defaultdict(UsualSpeed)
         self.trouble: DeviceError | None = None
         self._requests: list[DeviceRequest] = []
         self._grants: list[tuple[float, Grant]] = []

@@ -17,16 +17,18 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from tunekit.search import remote_child
-from tunekit.search.remote_batch import Batch, TunerGone
+from tunekit.search.correctness import References, random_pool
+from tunekit.search.remote_batch import Batch, Equipment, TunerGone
 from tunekit.search.remote_devices import DevicePool
-from tunekit.search.remote_protocol import Fatal, Linking, Request
+from tunekit.search.remote_protocol import Fatal, Request
 from tunekit.search.remote_tracker import parse_tracker
 
-_PROBE_BUILD_S = 120.0
+_KERNEL_BUILD_S = 120.0
 
 
 class _Server:
@@ -38,7 +40,10 @@ class _Server:
         # Children that build are killed without a word: what they and their compilers leave behind
         # lies in there, too.
         os.environ["TMPDIR"] = tempfile.tempdir = str(self._folder)
-        self._probes: dict[tuple[str, Linking], Path] = {}
+        # By what they are built for.
+        self._kernels: dict[tuple[object, ...], Path] = {}
+        self._references = References()
+        self._floats = random_pool()
         self._pools: dict[tuple[str, str], DevicePool] = {}
 
     def serve(self) -> None:
@@ -53,16 +58,18 @@ class _Server:
 
     def _handle(self, request: Request) -> Request | None:
         """Works off a request; returns the next one, if it came meanwhile."""
-        probe = self._probe(request)
-        if isinstance(probe, Fatal):
-            self._control.send(probe)
+        equipment = self._equipment(request)
+        if isinstance(equipment, Fatal):
+            self._control.send(equipment)
             return None
         remote = request.remote
         place = (remote.tracker, remote.key)
         if place not in self._pools:
             self._pools[place] = DevicePool(parse_tracker(remote.tracker), remote.key)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        batch = Batch(request, self._pools[place], self._control, folder=folder, probe=probe)
+        batch = Batch(
+            request, self._pools[place], self._control, folder=folder, equipment=equipment
+        )
         try:
             fatal = batch.run()
             if fatal is not None:
@@ -72,28 +79,38 @@ class _Server:
             batch.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _probe(self, request: Request) -> Path | Fatal:
-        """The library that shows whether a device can run what is built for it."""
+    def _equipment(self, request: Request) -> Equipment | Fatal:
+        options = request.options
+        probe = self._kernel(remote_child.build_probe, request)
+        if isinstance(probe, Fatal):
+            return probe
+        if not options.noise_guard or options.device != "cpu":
+            return Equipment(probe, None, self._references, self._floats)
+        calibration = self._kernel(remote_child.build_calibration, request)
+        if isinstance(calibration, Fatal):
+            return calibration
+        return Equipment(probe, calibration, self._references, self._floats)
+
+    def _kernel(self, build: Callable[..., None], request: Request) -> Path | Fatal:
+        """The library of one of our own kernels, built at the first request for such devices."""
         options, linking = request.options, request.remote.linking
-        place = (options.target, linking)
-        if place in self._probes:
-            return self._probes[place]
-        path = self._folder / f"probe{len(self._probes)}{linking.suffix}"
+        place = (build, options.target, options.threads, linking)
+        if place in self._kernels:
+            return self._kernels[place]
+        path = self._folder / f"kernel{len(self._kernels)}{linking.suffix}"
         pid, connection = remote_child.fork(
-            functools.partial(
-                remote_child.build_probe, options=options, linking=linking, path=path
-            ),
+            functools.partial(build, options=options, linking=linking, path=path),
             [self._control],
         )
-        text = f"not built within {_PROBE_BUILD_S:g} s"
+        text = f"not built within {_KERNEL_BUILD_S:g} s"
         try:
-            ready = wait([connection, self._control], _PROBE_BUILD_S)
+            ready = wait([connection, self._control], _KERNEL_BUILD_S)
             if self._control in ready:
                 raise TunerGone
             if ready:
                 message = remote_child.receive(connection)
                 if message == ("built",):
-                    self._probes[place] = path
+                    self._kernels[place] = path
                     return path
                 text = str(message[1]) if message else "the compiler died"
         finally:

@@ -22,19 +22,13 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tunekit.catalogue.entries import FailureKind, mean
+from tunekit.catalogue.entries import FailureKind
 from tunekit.child_process import adopt_orphans
-from tunekit.search.child import MeasureOrder, Shared, candidate_main, reference_main
+from tunekit.search.child import Shared, candidate_main, reference_main
 from tunekit.search.correctness import Expected, References, random_pool
 from tunekit.search.family import Family, Member
-from tunekit.search.noise import (
-    Calibration,
-    Reading,
-    UsualSpeed,
-    disturbed,
-    quiet_level,
-    undisturbed_seconds,
-)
+from tunekit.search.noise import Calibration, UsualSpeed
+from tunekit.search.readings import Measurement, MeasureOrder
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
@@ -53,7 +47,8 @@ class Request:
     Attributes:
         options: how to measure.
         candidates: what to measure.
-        rounds: how often, in turns.
+        rounds: how often, in turns; those that have clearly lost to another of their workload take
+            part in no more of them.
         calibrations: seconds of the calibration kernel that servers before this one have seen.
     """
 
@@ -70,14 +65,13 @@ class _Job:
     candidate: Candidate
     process: Member
     deadline: float
+    measured: Measurement
     reference: bool = False
     stage: str = "building"
     stage_began: float = field(default_factory=time.monotonic)
     build_s: float = 0.0
     run_s: float = 0.0
     rounds: int = 0
-    readings: list[Reading] = field(default_factory=list)
-    seconds: float = math.inf
     remark: str = ""
 
     def enter(self, stage: str, limit_s: float) -> None:
@@ -149,8 +143,11 @@ class _Server:
                 # In the batch's order, not in that of the builds: the same each time.
                 job = min(parked, key=lambda job: (job.rounds, job.candidate.key))
                 parked.remove(job)
+                if not self._has_lost(job, best):
+                    self._order_measurement(job, request, best)
+                elif not self._conclude(job, request, best):
+                    continue
                 running.append(job)
-                self._order_measurement(job, request, best)
             active = building + running
             limit = min(job.deadline for job in active) - time.monotonic()
             ready = wait(
@@ -183,7 +180,8 @@ class _Server:
         process = self._family.fork(
             lambda connection, parent: life(connection, parent, options, candidate, shared)
         )
-        return _Job(candidate, process, time.monotonic() + limit_s, reference)
+        measured = Measurement(noise_guard=options.noise_guard)
+        return _Job(candidate, process, time.monotonic() + limit_s, measured, reference)
 
     def _order_measurement(
         self, job: _Job, request: Request, best: dict[str | None, float]
@@ -191,7 +189,12 @@ class _Server:
         job.enter("running", request.options.run_timeout_s)
         job.process.tell(
             "measure",
-            MeasureOrder(_best(job, best), self._usual.seconds, once=request.rounds > 1),
+            MeasureOrder(
+                job.candidate.slow_s,
+                _best(job, best),
+                self._usual.seconds,
+                once=request.rounds > 1,
+            ),
         )
 
     def _take(
@@ -221,44 +224,48 @@ class _Server:
             job.enter("parked", math.inf)
             return False
         elif message[0] == "measured":
-            self._add(job, message[1], options)
+            job.measured.add(message[1], self._usual)
             job.rounds += 1
             if job.rounds < request.rounds or self._is_worth_a_round(job, request):
                 # To the end of the queue: the candidates take turns.
                 job.enter("parked", math.inf)
+                _note_best(job, best)
                 return False
-            if self._order_check(job, request, best):
-                return True
+            return self._conclude(job, request, best)
         elif message[1]:
             kind, text = FailureKind.WRONG_OUTPUT, message[1]
         if kind is None:
-            best[job.candidate.workload_json] = min(job.seconds, _best(job, best))
+            _note_best(job, best)
         self._send(job, kind, text or job.remark, options)
         return False
+
+    def _conclude(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+        """Has a measured candidate's outputs compared, or is done with it; True in the first
+        case."""
+        if self._order_check(job, request, best):
+            return True
+        _note_best(job, best)
+        self._send(job, None, job.remark, request.options)
+        return False
+
+    def _has_lost(self, job: _Job, best: dict[str | None, float]) -> bool:
+        """Whether further turns are not worth their time: see `Measurement.has_lost`."""
+        return job.candidate.workload_json is not None and job.measured.has_lost(
+            _best(job, best), self._usual.seconds
+        )
 
     def _is_worth_a_round(self, job: _Job, request: Request) -> bool:
         """Whether a candidate that takes turns has met a slow host in all of them: such a spell
         would decide a final, and lasts for seconds."""
         return (
             1 < request.rounds <= job.rounds < request.rounds + _MORE_ROUNDS
-            and request.options.noise_guard
-            and disturbed(job.readings, self._usual.seconds)
+            and job.measured.is_disturbed(self._usual.seconds)
         )
-
-    def _add(self, job: _Job, readings: Sequence[Reading], options: MeasureOptions) -> None:
-        for reading in readings:
-            if reading.calibration_s is not None:
-                self._usual.note(reading.calibration_s)
-        job.readings.extend(readings)
-        if options.noise_guard:
-            job.seconds = undisturbed_seconds(job.readings, self._usual.seconds)
-        else:
-            job.seconds = mean(tuple(s for reading in job.readings for s in reading.samples))
 
     def _order_check(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
         """Has the candidate's outputs compared if it leads; False when that is not to be."""
         workload = job.candidate.workload_json
-        if workload is None or (request.rounds == 1 and job.seconds >= _best(job, best)):
+        if workload is None or (request.rounds == 1 and job.measured.seconds >= _best(job, best)):
             return False
         expected = self._references.get(workload)
         if isinstance(expected, str):
@@ -290,19 +297,17 @@ class _Server:
         job.enter("done", math.inf)
         # Who has heard of an outcome may rely on nothing being left of its candidate.
         self._family.end(job.process)
-        samples = tuple(s for reading in job.readings for s in reading.samples)
-        calibrations = [r.calibration_s for r in job.readings if r.calibration_s is not None]
         good = kind is None
         self._control.send(
             Outcome(
                 key=job.candidate.key,
-                run_seconds=samples if good else None,
+                run_seconds=job.measured.samples if good else None,
                 failure=kind,
                 text=text[:_TEXT_LIMIT],
                 build_s=job.build_s,
                 run_s=job.run_s,
-                calibration_s=quiet_level(calibrations) if calibrations and good else None,
-                slowdown=mean(samples) / job.seconds if good and options.noise_guard else None,
+                calibration_s=job.measured.calibration_s if good else None,
+                slowdown=job.measured.slowdown if good else None,
             )
         )
 
@@ -325,6 +330,10 @@ def _best(job: _Job, best: dict[str | None, float]) -> float:
     return min(
         math.inf if known is None else known, best.get(job.candidate.workload_json, math.inf)
     )
+
+
+def _note_best(job: _Job, best: dict[str | None, float]) -> None:
+    best[job.candidate.workload_json] = min(job.measured.seconds, _best(job, best))
 
 
 def _failed(job: _Job, text: str) -> tuple[FailureKind, str]:
