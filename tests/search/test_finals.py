@@ -114,9 +114,7 @@ def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> No
         engine.options = dataclasses.replace(engine.options, noise_guard=True)
     turns = [len(outcomes[key].run_seconds or ()) for key in range(3)]
     assert turns[1] == 8 * engine.options.repeat
-    # The first does not know yet what comes after it.
-    assert turns[0] <= 2 * engine.options.repeat
-    assert turns[2] == engine.options.repeat
+    assert max(turns[0], turns[2]) < turns[1]
 
 
 def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(

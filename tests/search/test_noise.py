@@ -25,8 +25,13 @@ def test_the_fastest_fifth_of_the_samples_counts() -> None:
     assert quiet_level([5.0, 4.0]) == 4.0
 
 
-def test_how_slow_the_host_was_changes_no_seconds() -> None:
-    assert undisturbed_seconds([Reading((6.0,), calibration_s=3.0)], usual_s=1.5) == 6.0
+def test_only_a_host_that_was_slow_all_the_time_corrects_seconds_and_less_than_in_proportion() -> (
+    None
+):
+    slow = [Reading((6.0,), calibration_s=3.0), Reading((6.1,), calibration_s=3.1)]
+    assert 6.0 / 2 < undisturbed_seconds(slow, usual_s=1.5) < 6.0
+    quiet = Reading((6.5,), calibration_s=1.6)
+    assert undisturbed_seconds([*slow, quiet], usual_s=1.5) == 6.5
     assert undisturbed_seconds([Reading((6.0,), calibration_s=0.5)], usual_s=1.0) == 6.0
 
 

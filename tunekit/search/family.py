@@ -28,12 +28,20 @@ class Member:
     connection: Connection
 
     def tell(self, *message: Any) -> bool:
-        """Sends a message; False when the child has gone."""
+        """Sends a message, and lets the child go on; False when it has gone."""
         try:
             self.connection.send(message)
+            os.kill(self.pid, signal.SIGCONT)
         except OSError:
             return False
         return True
+
+    def pause(self) -> None:
+        """Stops it until it is told something. A child that waits for its turn does not sleep: the
+        threads of TVM's pool look for work a third of a million times before they do, which takes
+        the cores from whoever is being measured, the longer the more of them there are."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
 
     def receive(self) -> tuple[Any, ...] | None:
         """The next message, None when there will be none."""

@@ -4,7 +4,8 @@ Other processes take the cores in slices of milliseconds, the hypervisor takes t
 clock for seconds. Against the first helps to take many short samples and to believe the fastest of
 them: noise only ever adds time. Against the second helps a calibration kernel, timed just before
 and just after the samples: where it is slower than at the best of times, the candidate is measured
-again a little later, and the readings of the quietest moments count.
+again, at once and when the rest of the batch has had its turn, and the readings of the quietest
+moments count.
 
 How much each of these is worth is measured by `benchmarks/noise_guard.py`.
 """
@@ -32,6 +33,9 @@ _STREAM_FLOATS = 1 << 19
 _DISCERNIBLE = 1.1
 # Slower than its usual self by this, a host is waited for.
 _SLOW_HOST = 1.25
+# Of the host's slowness beyond what is discernible, as a power, what candidates have been seen to
+# share on the whole: those that wait for memory less than those that compute.
+_SHARED_SLOWNESS = 0.75
 # Runs of the calibration kernel in front of the samples, and as many behind; about 0.4 ms each.
 _RUNS = 6
 # Host levels remembered, and the share of them that is taken for its usual self.
@@ -68,20 +72,25 @@ class Reading:
 def undisturbed_seconds(readings: Sequence[Reading], usual_s: float | None) -> float:
     """What a candidate takes on this host, by its least disturbed readings; seconds.
 
-    The calibration says which readings to believe, and no more. Dividing by how slow the host was
-    promises too much: other processes slow memory down more than arithmetic, and candidates are
-    not made of the two in the calibration's proportion.
+    The calibration says which readings to believe. Only where all of them were taken on a slow host
+    are seconds corrected by it, and by less than in proportion: other processes slow memory down
+    more than arithmetic, and candidates are not made of the two in the calibration's proportion.
+    Uncorrected, a good candidate that met a slow host would never be looked at again; one that is
+    made too much of is found out in the final.
 
     Args:
         readings: at least one.
         usual_s: the calibration kernel's usual seconds.
     """
     least = min(reading.level(usual_s) for reading in readings)
-    return min(
+    seconds = min(
         quiet_level(reading.samples)
         for reading in readings
         if reading.level(usual_s) <= _DISCERNIBLE * least
     )
+    if least > _SLOW_HOST:
+        seconds /= (least / _DISCERNIBLE) ** _SHARED_SLOWNESS
+    return seconds
 
 
 def disturbed(readings: Sequence[Reading], usual_s: float | None) -> bool:

@@ -22,8 +22,8 @@ _LEAST_SAMPLES = 3
 # Near the best: worth twice the samples. Out of reach: not worth waiting for a quieter host.
 _NEAR = 1.1
 _OUT_OF_REACH = 1.5
-# A slow host is waited for: so often, at first so long (then double).
-_MOST_READINGS = 4
+# A slow host is waited for: so many readings in a turn, at first so long (then double).
+_MOST_READINGS = 2
 _FIRST_PAUSE_S = 0.02
 # Calibrations in a row that say what is usual where nothing is known of this host.
 _FIRST_CALIBRATIONS = 8
@@ -138,6 +138,10 @@ class Measurement:
     def is_disturbed(self, usual_s: float | None) -> bool:
         """Whether the host was slow in all of the readings."""
         return self._guard and disturbed(self._readings, usual_s)
+
+    def is_out_of_reach(self, best_s: float) -> bool:
+        """Whether a quieter host would hardly make it the best."""
+        return self.seconds > _OUT_OF_REACH * best_s
 
     def has_lost(self, best_s: float, usual_s: float | None) -> bool:
         """Whether a candidate that takes turns is so much slower than another of its workload that

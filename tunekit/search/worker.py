@@ -34,8 +34,9 @@ from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 # Built candidates wait in their processes; this many at most, to bound their memory.
 _PARKED_LIMIT = 16
 _TEXT_LIMIT = 2000
-# Rounds that a candidate may have beyond those asked for, while the host is slow.
-_MORE_ROUNDS = 9
+# Rounds that a candidate may have beyond those asked for, while the host is slow: in finals, which
+# such a spell would decide, and else.
+_MORE_ROUNDS_OF_FINALS, _MORE_ROUNDS = 9, 2
 # The unscheduled function is plain loops: many times slower than any candidate.
 _REFERENCE_LIMIT_S = 60.0
 
@@ -226,10 +227,13 @@ class _Server:
         elif message[0] == "measured":
             job.measured.add(message[1], self._usual)
             job.rounds += 1
-            if job.rounds < request.rounds or self._is_worth_a_round(job, request):
+            if job.rounds < request.rounds or self._is_worth_a_round(job, request, best):
                 # To the end of the queue: the candidates take turns.
                 job.enter("parked", math.inf)
-                _note_best(job, best)
+                job.process.pause()
+                # What a slow host made of it is no standard for the others.
+                if request.rounds > 1 and not job.measured.is_disturbed(self._usual.seconds):
+                    _note_best(job, best)
                 return False
             return self._conclude(job, request, best)
         elif message[1]:
@@ -254,12 +258,14 @@ class _Server:
             _best(job, best), self._usual.seconds
         )
 
-    def _is_worth_a_round(self, job: _Job, request: Request) -> bool:
-        """Whether a candidate that takes turns has met a slow host in all of them: such a spell
-        would decide a final, and lasts for seconds."""
+    def _is_worth_a_round(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+        """Whether a candidate has met a slow host in all its rounds: such spells last for seconds,
+        so that it may meet a quiet one after the others have had their turn."""
+        more = _MORE_ROUNDS_OF_FINALS if request.rounds > 1 else _MORE_ROUNDS
         return (
-            1 < request.rounds <= job.rounds < request.rounds + _MORE_ROUNDS
+            request.rounds <= job.rounds < request.rounds + more
             and job.measured.is_disturbed(self._usual.seconds)
+            and not job.measured.is_out_of_reach(_best(job, best))
         )
 
     def _order_check(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:

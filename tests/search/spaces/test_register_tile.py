@@ -19,7 +19,8 @@ from fused_convolutions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.search.spaces.register_tile import designs, find_anchor, fits, variants
+from tunekit.search.spaces.families import family_space, find_family
+from tunekit.search.spaces.register_tile import convolution_designs, find_anchor, variants
 from tunekit.search.spaces.tiling import Anchor
 from tunekit.target import ResolvedTarget
 
@@ -38,7 +39,7 @@ def _variants(module: Any, target: ResolvedTarget, seeds: range) -> list[Any]:
     return [
         variant
         for seed in seeds
-        for variant in designs(Schedule(module, seed=seed), anchor, target)
+        for variant in convolution_designs(Schedule(module, seed=seed), anchor, target)
     ]
 
 
@@ -134,7 +135,9 @@ def test_what_cannot_be_scheduled_does_not_fit_and_never_raises() -> None:
         shape = ConvolutionShape((1, 1), (1, 1, 1, 1), (1, 1), 1)
         results = following(blocked_convolution(data, weights, shape, "float32"))
         module = tvm.IRModule({"main": te.create_prim_func([data, weights, *results])})
-        assert fits(module, _anchor(module), NATIVE) is False, following.__name__
+        assert find_anchor(module) is not None
+        found = find_family(module, NATIVE)
+        assert found is None or found[0] != "register tile", following.__name__
 
 
 @pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise", "pointwise"])
@@ -145,7 +148,9 @@ def test_what_a_fused_convolution_looks_like_fits(kind: str, epilogue: str) -> N
         kernel = Kernel(kernel=(1, 1), padding=(0, 0, 0, 0), epilogue=epilogue)
     module = kernel.module()
     assert _anchor(module).pointwise is (kind == "pointwise")
-    assert fits(module, _anchor(module), NATIVE)
+    found = find_family(module, NATIVE)
+    assert found is not None
+    assert found[0] == "register tile"
 
 
 # -- candidates ---------------------------------------------------------------------------------
@@ -205,13 +210,13 @@ def test_every_tile_of_a_kernel_computes_the_same() -> None:
 def test_what_the_search_draws_computes_the_same() -> None:
     """Points from all over the space, as the search makes them."""
     from tunekit.search.design_space import DesignSpace
-    from tunekit.search.spaces.register_tile import register_tile_space
 
     module = Kernel(out_blocks=4, size=(8, 6), epilogue="bias and relu").module()
     arguments = random_arguments(module)
     expected = run(module, arguments)
-    generator = register_tile_space(_anchor(module), NATIVE)
-    space = DesignSpace(module, NATIVE, generator, name="kernel", threads=1)
+    found = find_family(module, NATIVE)
+    assert found is not None
+    space = DesignSpace(module, NATIVE, family_space(found[1]), name="kernel", threads=1)
     assert space.weights is not None
     points = list(space.weights)
     for made in space.make(points[:: max(1, len(points) // 6)]):

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from tunekit.search.metaschedule import generic_space
 from tunekit.search.spaces.families import family_space, find_family
-from tunekit.search.spaces.register_tile import find_anchor, fits, register_tile_space
-from tunekit.search.spaces.winograd import find_winograd, winograd_fits, winograd_space
 
 if TYPE_CHECKING:
     from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
@@ -32,12 +30,6 @@ def space_name(task: Task, target: ResolvedTarget) -> str:
 
 def _named_space(task: Task, target: ResolvedTarget) -> tuple[str, SpaceGenerator]:
     if target.kind == "llvm":
-        winograd = find_winograd(task.module)
-        if winograd is not None and winograd_fits(task.module, winograd, target):
-            return "winograd", winograd_space(winograd, target)
-        anchor = find_anchor(task.module)
-        if anchor is not None and fits(task.module, anchor, target):
-            return "register tile", register_tile_space(anchor, target)
         family = find_family(task.module, target)
         if family is not None:
             name, designs = family

@@ -11,9 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunekit.search.spaces import blocks
-from tunekit.search.spaces.families import find_family
-from tunekit.search.spaces.register_tile import designs, find_anchor
-from tunekit.search.spaces.winograd import find_winograd, winograd_designs
+from tunekit.search.spaces.families import first_design
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -34,21 +32,11 @@ def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | Non
 
     if target.kind != "llvm":
         return None
+    with blocks.first_choices():
+        first = first_design(module, target)
+    if first is not None:
+        return first
     schedule = Schedule(module)
-    try:
-        with blocks.first_choices():
-            winograd = find_winograd(module)
-            if winograd is not None:
-                return winograd_designs(schedule, winograd, target)[0]
-            anchor = find_anchor(module)
-            if anchor is not None:
-                return designs(schedule, anchor, target)[0]
-            family = find_family(module, target)
-            if family is not None:
-                _, variants = family
-                return variants(schedule)[0]
-    except ScheduleError:
-        schedule = Schedule(module)
     try:
         _simple(schedule)
     except (ScheduleError, RuntimeError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Families of kernels with a space of their own, beside the convolutions.
+"""Families of kernels with a space of their own.
 
 A family is told by what a kernel computes. The first that recognises a kernel and can schedule it
 is the one that it belongs to.
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tunekit.search.spaces.elementwise import elementwise_designs, find_elementwise
 from tunekit.search.spaces.matmul import find_product, product_designs
 from tunekit.search.spaces.pooling import find_pooling, pooling_designs
+from tunekit.search.spaces.register_tile import convolution_designs, find_anchor
 from tunekit.search.spaces.rows import find_rows, rows_designs
+from tunekit.search.spaces.winograd import find_winograd, winograd_designs
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -32,8 +34,8 @@ class Family:
     Attributes:
         name: of its space in reports.
         find: what a module computes, if it is one of these.
-        designs: the structural variants of a schedule of one, the best expected first; none where
-            its kernel has a form that they cannot schedule.
+        designs: the structural variants of a schedule of one, the best expected first; none, or a
+            ScheduleError, where its kernel has a form that they cannot schedule.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Family:
 
 
 FAMILIES = (
+    Family("winograd", find_winograd, winograd_designs),
+    Family("register tile", find_anchor, convolution_designs),
     Family("matrix product", find_product, product_designs),
     Family("pooling", find_pooling, pooling_designs),
     Family("rows", find_rows, rows_designs),
@@ -51,19 +55,44 @@ FAMILIES = (
 
 def find_family(module: IRModule, target: ResolvedTarget) -> tuple[str, Designs] | None:
     """The name of a kernel's family and what makes its structural variants; None without one."""
+    found = _first_fitting(module, target)
+    return None if found is None else (found.family.name, found.designs)
+
+
+def first_design(module: IRModule, target: ResolvedTarget) -> Schedule | None:
+    """The variant of a kernel that is expected to be best; None without a family."""
+    found = _first_fitting(module, target)
+    return None if found is None else found.variants[0]
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A family that can schedule a kernel, and the variants that showed it."""
+
+    family: Family
+    designs: Designs
+    variants: list[Schedule]
+
+
+def _first_fitting(module: IRModule, target: ResolvedTarget) -> _Fitting | None:
     from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ScheduleError
 
     for family in FAMILIES:
         found = family.find(module)
         if found is None:
             continue
-        if family.designs(Schedule(module), found, target):
-            return family.name, _bound(family, found, target)
+
+        def designs(schedule: Schedule, family: Family = family, found: Any = found) -> Any:
+            return family.designs(schedule, found, target)
+
+        try:
+            variants = designs(Schedule(module))
+        except ScheduleError:
+            continue
+        if variants:
+            return _Fitting(family, designs, variants)
     return None
-
-
-def _bound(family: Family, found: Any, target: ResolvedTarget) -> Designs:
-    return lambda schedule: family.designs(schedule, found, target)
 
 
 def family_space(designs: Designs) -> SpaceGenerator:

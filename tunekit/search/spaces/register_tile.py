@@ -47,7 +47,6 @@ from tunekit.search.spaces.tiling import (
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
-    from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
     from tvm.s_tir.schedule import LoopRV, SBlockRV
     from tvm.tirx import SBlock
 
@@ -137,32 +136,9 @@ def _reads_its_own_place(block: SBlock) -> bool:
     )
 
 
-def register_tile_space(anchor: Anchor, target: ResolvedTarget) -> SpaceGenerator:
-    """Candidates that keep a tile of the convolution's output in registers."""
-    from tvm.s_tir.meta_schedule.mutator import MutateTileSize
-    from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
-
-    return ScheduleFn(
-        lambda schedule: designs(schedule, anchor, target),
-        sch_rules=[],
-        postprocs=[],
-        mutator_probs={MutateTileSize(): 1.0},
-    )
-
-
-def fits(module: IRModule, anchor: Anchor, target: ResolvedTarget) -> bool:
-    """Whether the kernel around the convolution has a form that the space can schedule."""
-    from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import ScheduleError
-
-    try:
-        designs(Schedule(module), anchor, target)
-    except ScheduleError:
-        return False
-    return True
-
-
-def designs(schedule: Schedule, anchor: Anchor, target: ResolvedTarget) -> list[Schedule]:
+def convolution_designs(
+    schedule: Schedule, anchor: Anchor, target: ResolvedTarget
+) -> list[Schedule]:
     """The structural variants, best expected first.
 
     Their decisions are sampled; the first of each sampler's values is the best expected.
@@ -197,14 +173,14 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
                 options.append((expected, len(options), variant))
 
     both = (False, True) if padded else (False,)
-    near = anchor.weight_bytes(min(blocks, 4)) <= L2_BYTES * 3 // 4
+    fits = anchor.weight_bytes(min(blocks, 4)) <= L2_BYTES * 3 // 4
     # A pass over the padding for each channel block is too much, but where they share none.
-    offer("channels", both[::-1] if anchor.depthwise else (False,), 1.0 if near else 1.25)
+    offer("channels", both[::-1] if anchor.depthwise else (False,), 1.0 if fits else 1.25)
     if not anchor.depthwise:
         wide = anchor.weight_bytes(blocks) > L2_BYTES
         if batch * rows * columns >= 64 * target.cores:
             offer("places", both, 1.2 if wide else 1.01)
-        if not near and blocks >= 2 * target.cores and _passes(anchor):
+        if not fits and blocks >= 2 * target.cores and _passes(anchor):
             offer("partial", (False,), 1.05)
     return [variant for *_, variant in sorted(options, key=lambda option: option[:2])]
 

@@ -29,7 +29,6 @@ from tunekit.search.spaces.tiling import PARTITION, Anchor, cost, tiles
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
-    from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
     from tvm.s_tir.schedule import SBlockRV
 
     from tunekit.target import ResolvedTarget
@@ -119,31 +118,6 @@ def find_winograd(module: IRModule) -> WinogradAnchor | None:
     return WinogradAnchor(
         name, points, out_blocks, tiles, out_lanes, in_blocks, in_lanes, output, rows
     )
-
-
-def winograd_space(anchor: WinogradAnchor, target: ResolvedTarget) -> SpaceGenerator:
-    """Candidates that keep the transformed tensors of a strip in the caches."""
-    from tvm.s_tir.meta_schedule.mutator import MutateTileSize
-    from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
-
-    return ScheduleFn(
-        lambda schedule: winograd_designs(schedule, anchor, target),
-        sch_rules=[],
-        postprocs=[],
-        mutator_probs={MutateTileSize(): 1.0},
-    )
-
-
-def winograd_fits(module: IRModule, anchor: WinogradAnchor, target: ResolvedTarget) -> bool:
-    """Whether the kernel around the convolution has a form that the space can schedule."""
-    from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import ScheduleError
-
-    try:
-        winograd_designs(Schedule(module), anchor, target)
-    except ScheduleError:
-        return False
-    return True
 
 
 def winograd_designs(
