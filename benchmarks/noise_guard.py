@@ -8,9 +8,11 @@ Takes the heaviest tasks of a recipe, draws candidates from each task's search s
 them by the shortest sample of many rounds taken in turns: the reference. Then it loads one core in
 bursts and measures the same candidates as tuning does: "plain", without the guard (3 samples of
 20 ms, of which the mean counts), and "guarded", with it; both take turns. For each way: Spearman's
-rank correlation with the reference, and the regret, which is how much slower than the reference's
-best the chosen candidate is; "final" is the choice after the best four were measured again in
-turns. Also the same without the load, and what a trial costs.
+rank correlation with the reference; the spread, which is the standard deviation of the logarithm of
+measured by reference seconds (0: all are wrong by one factor, which changes no order); and the
+regret, which is how much slower than the reference's best the chosen candidate is; "final" is the
+choice after the best four were measured again in turns. Also the same without the load, and what a
+trial costs.
 """
 
 from __future__ import annotations
@@ -196,6 +198,9 @@ def one_run(
         "rank_correlation": correlation(
             [outcomes[key].seconds or math.inf for key in keys], [reference[key] for key in keys]
         ),
+        "spread": statistics.pstdev(
+            math.log((outcomes[key].seconds or math.inf) / reference[key]) for key in keys
+        ),
         "regret": reference[ranked[0]] / best - 1,
         "regret_after_final": reference[min(final, key=lambda key: final[key])] / best - 1,
         "seconds_per_trial": seconds / len(candidates),
@@ -240,7 +245,10 @@ def summary(tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 for run in task["runs"]
                 if (run["way"], run["loaded"]) == (way, loaded)
             ]
-            names = ("rank_correlation", "regret", "regret_after_final", "seconds_per_trial")
+            names = (
+                *("rank_correlation", "spread", "regret", "regret_after_final"),
+                "seconds_per_trial",
+            )
             means = {name: round(statistics.fmean(run[name] for run in runs), 4) for name in names}
             rows.append({"load": "bursts" if loaded else "none", "way": way, **means})
     return rows

@@ -244,10 +244,10 @@ class ModelSpec(_Frozen):
 class Measure(_Frozen):
     """How a candidate is built and timed."""
 
-    repeat: Annotated[int, Field(ge=1, le=1000)] = 20
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 60
     """Timed runs of one candidate; all are kept. Kernels longer than min_repeat_ms get fewer."""
 
-    min_repeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 3
+    min_repeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 1
     """Shortest timed run in milliseconds: the kernel is called as often as that takes."""
 
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
