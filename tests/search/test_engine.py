@@ -191,12 +191,12 @@ def test_an_empty_batch_has_no_outcomes(engine: TrialEngine) -> None:
     assert _measure(engine) == {}
 
 
-def test_a_candidate_much_slower_than_the_best_is_run_twice_and_no_more(
+def test_a_candidate_much_slower_than_the_best_is_run_a_few_times_only(
     engine: TrialEngine,
 ) -> None:
     (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
     assert outcome.run_seconds is not None
-    assert (outcome.key, len(outcome.run_seconds)) == (7, 2)
+    assert (outcome.key, len(outcome.run_seconds)) == (7, 5)
 
 
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(

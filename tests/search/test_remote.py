@@ -118,14 +118,14 @@ def test_what_takes_turns_meets_the_same_device(machines: Machines, engine: Remo
     assert outcomes[1].failure is FailureKind.BUILD_ERROR
 
 
-def test_a_candidate_much_slower_than_the_best_is_timed_no_more_than_twice(
+def test_a_candidate_much_slower_than_the_best_is_timed_a_few_times_only(
     machines: Machines, engine: RemoteEngine
 ) -> None:
     key, _ = machines.servers(1)
     engine.remote = _remote(machines, key)
     (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
     assert outcome.run_seconds is not None
-    assert (outcome.key, len(outcome.run_seconds)) == (7, 2)
+    assert (outcome.key, len(outcome.run_seconds)) == (7, 5)
     assert outcome.calibration_s is None
 
 

@@ -19,6 +19,8 @@ from tunekit.search.noise import (
 from tunekit.search.trial import MeasureOptions
 
 _LEAST_SAMPLES = 3
+# What looks slow is run so often, or for so long, before it is believed.
+_SLOW_RUNS, _SLOW_S = 5, 0.05
 # Near the best: worth twice the samples. Out of reach: not worth waiting for a quieter host.
 _NEAR = 1.1
 _OUT_OF_REACH = 1.5
@@ -76,11 +78,11 @@ def take_readings(
         return Reading(tuple(samples), quiet_level(before + calibrate()))
 
     first = sample(1, 1)
-    if first[0] > order.slow_s:
-        # Once more: the first may have met a bad moment.
+    # A few times: the first may have met a bad moment.
+    while min(first) > order.slow_s and len(first) < _SLOW_RUNS and sum(first) < _SLOW_S:
         first += sample(1, 1)
-        if min(first) > order.slow_s:
-            return [Reading(tuple(first))]
+    if min(first) > order.slow_s:
+        return [Reading(tuple(first))]
     usual_s = order.usual_s
     if usual_s is None and calibrate is not None:
         usual_s = quiet_level([s for _ in range(_FIRST_CALIBRATIONS) for s in calibrate()])
