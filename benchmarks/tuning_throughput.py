@@ -384,13 +384,14 @@ def read_tasks(path: Path) -> list[Task]:
 
 def plot(report: dict[str, Any]) -> str:
     """Latency against wall clock and against trials, as SVG text."""
-    width, height, margin = 420, 260, 46
+    width, height, margin, top = 420, 260, 46, 32
     curves = [run["curve"] for run in report["runs"]]
     values = [ms for points in curves for _, _, ms in points] or [1.0]
     low, high = 0.95 * min(values), 1.05 * max(values)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * width}" height="{height}" '
-        'font-family="sans-serif" font-size="11">'
+        'font-family="sans-serif" font-size="11">',
+        f'<rect width="{2 * width}" height="{height}" fill="#fff"/>',
     ]
     panels = (
         (0, "wall clock, s", max([run["wall_s"] for run in report["runs"]])),
@@ -404,10 +405,10 @@ def plot(report: dict[str, Any]) -> str:
 
         def y(value: float, bottom: int = bottom) -> float:
             # Logarithmic: the first candidates are many times slower than the last.
-            return bottom - (bottom - 20) * math.log(value / low) / math.log(high / low)
+            return bottom - (bottom - top) * math.log(value / low) / math.log(high / low)
 
         parts.append(
-            f'<path d="M{left} 20V{bottom}H{right}" fill="none" stroke="#888"/>'
+            f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#888"/>'
             f'<text x="{(left + right) / 2}" y="{height - 12}" text-anchor="middle">{title}</text>'
             f'<text x="{right}" y="{bottom + 14}" text-anchor="end">{limit:.0f}</text>'
         )
@@ -426,12 +427,14 @@ def plot(report: dict[str, Any]) -> str:
                 f'<path d="{"".join(steps)}" fill="none" stroke-width="1.6" '
                 f'stroke="{COLOURS[run["engine"]]}"/>'
             )
-    for row, engine in enumerate(dict.fromkeys(run["engine"] for run in report["runs"])):
+    for column, engine in enumerate(dict.fromkeys(run["engine"] for run in report["runs"])):
         parts.append(
-            f'<text x="{width - 100}" y="{30 + 14 * row}" fill="{COLOURS[engine]}">{engine}</text>'
+            f'<text x="{width + margin + 100 * column}" y="14" fill="{COLOURS[engine]}">'
+            f"{engine}</text>"
         )
     parts.append(
-        f'<text x="4" y="12">{report["recipe"]}: ms of {len(report["tasks"])} tasks</text>'
+        f'<text x="4" y="14">{report["recipe"]}: ms of {len(report["tasks"])} tasks together, '
+        "logarithmic</text>"
     )
     return "\n".join([*parts, "</svg>", ""])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import tvm
 import tvm_ffi
@@ -92,6 +95,31 @@ def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: Trial
         assert outcome.run_seconds is not None
         # More, if the host was slow in all four.
         assert len(outcome.run_seconds) >= 4 * engine.options.repeat
+
+
+def test_those_that_wait_for_their_turn_are_stopped(engine: TrialEngine) -> None:
+    """Idle threads of TVM's pool look for work for a while, on the cores of whoever is measured."""
+    candidates = [wild.candidate(key, wild.good(key)) for key in range(3)]
+    stopped: list[int] = []
+    measured = threading.Event()
+
+    def watch() -> None:
+        while not measured.is_set():
+            states = []
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    states.append(process.status())
+            stopped.append(states.count(psutil.STATUS_STOPPED))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        outcomes = list(engine.measure(candidates, rounds=40))
+    finally:
+        measured.set()
+        watcher.join()
+    assert [outcome.failure for outcome in outcomes] == [None] * 3
+    assert max(stopped) >= 2
 
 
 def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> None:
