@@ -91,8 +91,9 @@ def options(native: ResolvedTarget) -> MeasureOptions:
 
 @pytest.fixture(scope="module")
 def one_by_one(options: MeasureOptions) -> MeasureOptions:
-    """Candidates built one at a time are measured in their order; what hangs may do so for long."""
-    return dataclasses.replace(options, jobs=1, run_timeout_s=60)
+    """Candidates built one at a time are measured in their order; what hangs may do so for long.
+    Without the noise guard, which lets others go first while the host is slow."""
+    return dataclasses.replace(options, jobs=1, run_timeout_s=60, noise_guard=False)
 
 
 @pytest.fixture(scope="module")
