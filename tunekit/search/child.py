@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tunekit.catalogue.entries import mean
 from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
 from tunekit.search.noise import Calibration, Reading
-from tunekit.search.readings import MeasureOrder, take_readings
+from tunekit.search.readings import MeasureOrder, take_readings, time_samples
 from tunekit.search.trial import Candidate, MeasureOptions
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ class _CandidateProcess:
         """What is wrong with the outputs, "" if nothing is."""
         assert self._shared.memory is not None
         library = self._library
-        if "layout_rewrite" in self._candidate.module_json:
+        if self._candidate.packs_weights:
             # Measured is what runs on weights that were packed before; here they come as they are.
             library = self._build(keep_rewrites=True)
         return correctness.what_is_wrong(
@@ -179,17 +178,9 @@ class _CandidateProcess:
 
     def _sample(self, number: int, repeat: int) -> list[float]:
         """Seconds of one call in each of `repeat` samples, of `number` calls each."""
-        # TVM evicts before a sample, not before each of its calls.
-        calls = number if self._evict else 1
-        evaluator = self._library.time_evaluator(
-            "main",
-            self._device,
-            number=number // calls,
-            repeat=repeat * calls,
-            f_preproc=self._evict,
+        return time_samples(
+            self._library, self._device, self._tensors, number, repeat, evict=self._evict
         )
-        seconds = [float(value) for value in evaluator(*self._tensors).results]
-        return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
 
 
 def _target(options: MeasureOptions) -> Any:

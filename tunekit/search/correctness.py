@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 POOL_FLOATS = 1 << 22
+#: The unscheduled function is plain loops: many times slower than any candidate.
+REFERENCE_LIMIT_S = 60.0
 # Rounding errors of a sum of n terms grow like the root of n for terms in random order.
 _ROUNDINGS = 32
 _LEAST_TOLERANCE = 1e-5

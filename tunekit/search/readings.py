@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tunekit.catalogue.entries import mean
 from tunekit.search.noise import (
@@ -103,6 +104,20 @@ def take_readings(
             break
         readings.append(reading())
     return readings
+
+
+def time_samples(
+    library: Any, device: Any, tensors: Sequence[Any], number: int, repeat: int, *, evict: str
+) -> list[float]:
+    """Seconds of one call in each of `repeat` samples, of `number` calls each, of a library's
+    `main`; `evict` names the function that is run before each call, "" for none."""
+    # TVM runs it before a sample, not before each of its calls.
+    calls = number if evict else 1
+    evaluator = library.time_evaluator(
+        "main", device, number=number // calls, repeat=repeat * calls, f_preproc=evict
+    )
+    seconds = [float(value) for value in evaluator(*tensors).results]
+    return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
 
 
 def _amount(once_s: float, options: MeasureOptions) -> tuple[int, int]:

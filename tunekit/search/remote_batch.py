@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.search import remote_child
-from tunekit.search.correctness import Expected, References
+from tunekit.search.correctness import REFERENCE_LIMIT_S, Expected, References
 from tunekit.search.family import death
 from tunekit.search.readings import Measurement
 from tunekit.search.remote_devices import DevicePool
@@ -39,8 +39,6 @@ _HOMELESS_LIMIT = 3
 _POLL_S = 0.5
 _PARTING_S = 3.0
 _TEXT_LIMIT = 2000
-# The unscheduled function is plain loops: many times slower than any candidate.
-_REFERENCE_LIMIT_S = 60.0
 
 
 class TunerGone(Exception):  # noqa: N818 - reads as what happened
@@ -262,9 +260,7 @@ class Batch:
             )
         )
         now = time.monotonic()
-        self._referring.append(
-            _Reference(pid, connection, now, now + _REFERENCE_LIMIT_S, candidate)
-        )
+        self._referring.append(_Reference(pid, connection, now, now + REFERENCE_LIMIT_S, candidate))
 
     def _hear_reference(self, reference: _Reference, message: tuple[Any, ...] | None) -> None:
         self._referring.remove(reference)
@@ -278,7 +274,7 @@ class Batch:
     def _reference_took_too_long(self, reference: _Reference) -> None:
         self._referring.remove(reference)
         self._end(reference)
-        text = f"the unscheduled function takes longer than {_REFERENCE_LIMIT_S:g} s"
+        text = f"the unscheduled function takes longer than {REFERENCE_LIMIT_S:g} s"
         self._note_reference(reference.candidate, text)
 
     def _note_reference(self, candidate: Candidate, found: Expected | str) -> None:
@@ -367,7 +363,7 @@ class Batch:
                 item.remark = f"the outputs were not compared: {expected}"
             else:
                 library = item.path
-                if remote_child.packs_weights(candidate):
+                if candidate.packs_weights:
                     library = remote_child.unpacked(library)
                 check = remote_child.Check(expected, memory, equipment.pool, library)
         return remote_child.Load(candidate, item.path, self._best_s(item), check)

@@ -7,6 +7,7 @@ device's server ends the session by itself, at the limit that it was told when i
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -19,7 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from tunekit.catalogue.entries import mean
 from tunekit.child_process import die_with_parent, leave_no_core
 from tunekit.search import correctness
 from tunekit.search.caches import EVICT_ALL
@@ -32,7 +32,7 @@ from tunekit.search.noise import (
     stream_floats,
     time_calibration,
 )
-from tunekit.search.readings import Measurement, MeasureOrder, take_readings
+from tunekit.search.readings import Measurement, MeasureOrder, take_readings, time_samples
 from tunekit.search.remote_protocol import Linking
 from tunekit.search.remote_tracker import Grant
 from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
@@ -184,17 +184,12 @@ def build(
         module = tvm.ir.load_json(candidate.module_json)
         without = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
         export(without, options, linking, path)
-        if packs_weights(candidate) and candidate.workload_json is not None:
+        if candidate.packs_weights and candidate.workload_json is not None:
             export(module, options, linking, unpacked(path))
     except BaseException as error:  # noqa: BLE001 - a failed candidate is data
         connection.send(("failed", last_lines(error)))
     else:
         connection.send(("built",))
-
-
-def packs_weights(candidate: Candidate) -> bool:
-    """Whether it takes its weights in another layout than its workload has them."""
-    return "layout_rewrite" in candidate.module_json
 
 
 def unpacked(path: Path) -> Path:
@@ -354,7 +349,7 @@ class _Stay:
         for load in self._wanted.loads:
             workload = load.candidate.workload_json
             best[workload] = min(load.best_s, best.get(workload, load.best_s))
-            player = self._try(load, self._player)
+            player = self._try(load, functools.partial(self._player, load))
             if player is not None:
                 playing.append(player)
         for number in range(self._wanted.rounds):
@@ -369,7 +364,7 @@ class _Stay:
         key, workload = load.candidate.key, load.candidate.workload_json
         self._connection.send(("running", key))
         started = time.monotonic()
-        readings = self._try(load, lambda _: self._readings(player, best[workload]))
+        readings = self._try(load, lambda: self._readings(player, best[workload]))
         if readings is None:
             return False
         seconds = time.monotonic() - started
@@ -387,15 +382,15 @@ class _Stay:
             then = "check" if load.check is not None and (leads or takes_turns) else "over"
         self._connection.send(("measured", key, readings, seconds, then))
         if then == "check":
-            wrong = self._try(load, lambda _: self._what_is_wrong(player))
+            wrong = self._try(load, lambda: self._what_is_wrong(player))
             if wrong is not None:
                 self._connection.send(("checked", key, wrong))
         return then == "again"
 
-    def _try(self, load: Load, job: Callable[[Load], _T]) -> _T | None:
+    def _try(self, load: Load, job: Callable[[], _T]) -> _T | None:
         """None where it failed, which has been said then."""
         try:
-            return job(load)
+            return job()
         except Exception as error:  # noqa: BLE001 - a failed candidate is data
             _require_alive(self._session, error)
             self._connection.send(("failed", load.candidate.key, last_lines(error)))
@@ -421,21 +416,13 @@ class _Stay:
 
     def _readings(self, player: _Player, best_s: float) -> list[Reading]:
         options = self._options
-        # What is far away can evict everything or nothing, and does so before a sample, not before
-        # each of its calls.
+        # What is far away can evict everything or nothing.
         flush = EVICT_ALL if options.cache == "flush" else ""
 
         def sample(number: int, repeat: int) -> list[float]:
-            calls = number if flush else 1
-            evaluator = player.module.time_evaluator(
-                "main",
-                self._device,
-                number=number // calls,
-                repeat=repeat * calls,
-                f_preproc=flush,
+            return time_samples(
+                player.module, self._device, player.tensors, number, repeat, evict=flush
             )
-            seconds = [float(second) for second in evaluator(*player.tensors).results]
-            return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
 
         order = MeasureOrder(
             player.load.candidate.slow_s,

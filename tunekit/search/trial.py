@@ -67,6 +67,11 @@ class Candidate:
         """What the unscheduled `main` takes, in order."""
         return self.workload_arguments or self.arguments
 
+    @property
+    def packs_weights(self) -> bool:
+        """Whether it takes its weights in another layout than its workload has them."""
+        return "layout_rewrite" in self.module_json
+
 
 @dataclass(frozen=True)
 class MeasureOptions:

@@ -25,7 +25,12 @@ from typing import Any
 from tunekit.catalogue.entries import FailureKind
 from tunekit.child_process import adopt_orphans
 from tunekit.search.child import Shared, candidate_main, reference_main
-from tunekit.search.correctness import Expected, References, random_pool
+from tunekit.search.correctness import (
+    REFERENCE_LIMIT_S,
+    Expected,
+    References,
+    random_pool,
+)
 from tunekit.search.family import Family, Member
 from tunekit.search.noise import Calibration, UsualSpeed
 from tunekit.search.readings import Measurement, MeasureOrder
@@ -37,8 +42,6 @@ _TEXT_LIMIT = 2000
 # Rounds that a candidate may have beyond those asked for, while the host is slow: in finals, which
 # such a spell would decide, and else.
 _MORE_ROUNDS_OF_FINALS, _MORE_ROUNDS = 9, 2
-# The unscheduled function is plain loops: many times slower than any candidate.
-_REFERENCE_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class _Server:
         shared = Shared(
             self._pool, self._calibration, self._references.memory(candidate.workload_json)
         )
-        limit_s = _REFERENCE_LIMIT_S if reference else options.build_timeout_s
+        limit_s = REFERENCE_LIMIT_S if reference else options.build_timeout_s
         process = self._family.fork(
             lambda connection, parent: life(connection, parent, options, candidate, shared)
         )
@@ -286,7 +289,7 @@ class _Server:
         if message is None:
             found = self._family.death(job.process, "the unscheduled function ran")[1]
         elif message[0] == "late":
-            found = f"the unscheduled function takes longer than {_REFERENCE_LIMIT_S:g} s"
+            found = f"the unscheduled function takes longer than {REFERENCE_LIMIT_S:g} s"
         elif message[0] == "failed":
             found = str(message[1])
         else:
