@@ -48,14 +48,21 @@ def _scheduled(module: tvm.IRModule) -> tvm.IRModule:
     functions: dict[Any, Any] = dict(module.functions_items())
     for name, function in functions.items():
         if isinstance(function, PrimFunc):
-            schedule = Schedule(tvm.IRModule({"main": function}))
-            try:
-                for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-                    schedule_block(schedule, block)
-            except (ScheduleError, RuntimeError, ValueError, TypeError):
-                continue
-            functions[name] = schedule.mod["main"].with_attrs(dict(function.attrs))
+            scheduled = schedule_kernel(tvm.IRModule({"main": function}))["main"]
+            functions[name] = scheduled.with_attrs(dict(function.attrs))
     return tvm.IRModule(functions, attrs=module.attrs)
+
+
+def schedule_kernel(module: tvm.IRModule) -> tvm.IRModule:
+    """A kernel, `main`, with each of its blocks scheduled by `schedule_block`; as it was where it
+    refuses."""
+    schedule = Schedule(module)
+    try:
+        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+            schedule_block(schedule, block)
+    except (ScheduleError, RuntimeError, ValueError, TypeError):
+        return module
+    return schedule.mod
 
 
 def schedule_block(schedule: Schedule, block: Any) -> None:
