@@ -107,12 +107,12 @@ def test_strips_divide_the_image_and_tiles_stay_within_the_registers(
     )
     for target, registers in ((ELSEWHERE["avx2"], 16), (ELSEWHERE["avx512"], 32)):
         for by_strips in (True, False):
-            for strip, channels, places in strips(anchor, target, by_strips=by_strips):
-                assert rows % strip == 0
-                assert places <= strip * columns
-                assert out_blocks % channels == 0
+            for strip in strips(anchor, target, by_strips=by_strips):
+                assert rows % strip.rows == 0
+                assert strip.places <= strip.rows * columns
+                assert out_blocks % strip.blocks == 0
                 # Beside the sums the tile's places and a vector of weights.
-                assert channels * places + places + 1 <= registers
+                assert strip.blocks * strip.places + strip.places + 1 <= registers
         # However small an image is, there is a candidate.
         assert strips(anchor, target, by_strips=False)
 

@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 # Tiles offered to the sampler for one order of the loops.
 _TILES = 20
 _UNROLLED = (1, 2, 4, 8)
-# Strips of places that each thread may get, in turn.
-_STRIPS = (1, 2, 4, 8, 16)
+# Strips of places that each thread may get, in turn; so many of these numbers are on offer.
+_STRIPS = (1, 2, 4, 8, 16, 32, 64, 128)
+_STRIP_CHOICES = 5
 # Places of a tile, at most.
 _TILE_PLACES = 16
 # Bytes of input that a strip should keep near, of a second cache that weights need too.
@@ -205,7 +206,8 @@ def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
     input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
     options = [n * target.cores for n in _STRIPS]
     options = [n for n in options if _TILE_PLACES * n <= height * width]
-    return sorted(options, key=lambda n: abs(input_bytes / n - _STRIP_BYTES)) or [1]
+    options.sort(key=lambda n: abs(math.log2(input_bytes / n / _STRIP_BYTES)))
+    return options[:_STRIP_CHOICES] or [1]
 
 
 def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: ResolvedTarget) -> None:
