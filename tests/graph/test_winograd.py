@@ -17,13 +17,14 @@ from tunekit.graph.algorithms import (
     Choice,
     Place,
     Site,
+    accurate,
     alternatives,
     annotate,
     choose,
     place_of,
 )
 from tunekit.graph.layout import convert_layout
-from tunekit.graph.winograd import TILES, tiling, transform_weights
+from tunekit.graph.winograd import TILES, rounding_error, tiling, transform_weights
 
 Array = npt.NDArray[Any]
 
@@ -77,6 +78,33 @@ def test_any_tile_size_gives_what_torch_gives(
         # Sizes whose tiles stick out too far have no alternative and stay direct.
         [actual] = execute(converted.module, [data.numpy()])
         assert relative_error(expected, actual) < TOLERANCE, (m, site)
+
+
+@pytest.mark.parametrize("m", TILES)
+@pytest.mark.parametrize("channels", [16, 128])
+def test_the_error_that_is_told_is_the_one_that_the_kernel_has(
+    imported: Callable[..., Any], execute: Callable[..., list[Array]], m: int, channels: int
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 16, 3, padding=1, bias=False).eval()
+    nn.init.normal_(layer.weight)
+    data = torch.randn(1, channels, 16, 16)
+    with torch.no_grad():
+        expected = layer.double()(data.double()).numpy()
+    choice: Choice = {Site(1, channels, 16, 16, 16): "winograd2" if m == 2 else "winograd4"}
+    converted = convert_layout(imported(layer.float(), [data]), "NCHWc", 8, choice)
+    [actual] = execute(converted.module, [data.numpy()])
+    measured = np.abs(actual - expected).max() / np.abs(expected).max()
+    assert measured / 3 < rounding_error(channels, m) < measured * 3
+
+
+def test_an_algorithm_that_rounds_worse_than_allowed_is_no_alternative() -> None:
+    assert accurate(SITE, 1e-4) == ["direct", "winograd4"]
+    assert accurate(SITE, 1e-6) == ["direct"]
+    # A site where both are worth measuring: the smaller tile rounds better.
+    both = Site(1, 256, 256, 14, 14)
+    assert accurate(both, 1e-4) == ["direct", "winograd2", "winograd4"]
+    assert accurate(both, 2e-6) == ["direct", "winograd2"]
 
 
 def test_a_choice_is_what_is_built_and_only_at_its_site(imported: Callable[..., Any]) -> None:

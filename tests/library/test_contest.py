@@ -131,6 +131,7 @@ def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: S
     assert (manifest.coverage, manifest.applied) == (0.0, 0)
     assert {task.space for task in manifest.tasks} == {"default"}
     assert set(manifest.algorithms.values()) == {"direct"}
+    assert manifest.rounding_errors == {}
     default = build_default(sabotaged.recipe, model_digest=sabotaged.staged.source.digest)
     assert sabotaged.library.path.read_bytes() == default.read_bytes()
     assert load_manifest(sabotaged.library.path.parent) == manifest
@@ -188,6 +189,8 @@ def test_without_a_contest_the_records_decide(sabotaged: Sabotaged, tmp_path: Pa
     assert [one.name for one in manifest.contest.candidates] == ["tuned"]
     assert manifest.coverage == 1.0
     assert set(manifest.algorithms.values()) == {"winograd4"}
+    assert manifest.rounding_errors.keys() == manifest.algorithms.keys()
+    assert all(1e-6 < error < 1e-4 for error in manifest.rounding_errors.values())
 
 
 def _record(structural_hash: str, mean_s: float) -> Any:

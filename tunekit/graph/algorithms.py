@@ -103,6 +103,18 @@ def alternatives(site: Site) -> tuple[Algorithm, ...]:
     return tuple(found)
 
 
+def rounding_error(site: Site, algorithm: Algorithm) -> float:
+    """Max abs error / max abs output that an algorithm other than the direct one is expected to
+    have at a site; 0 for the direct one, whose rounding is the framework's."""
+    m = tile_of(algorithm)
+    return 0.0 if m is None else winograd.rounding_error(site.in_channels, m)
+
+
+def accurate(site: Site, limit: float) -> list[Algorithm]:
+    """The alternatives whose rounding error is expected to be within the limit, "direct" first."""
+    return [one for one in alternatives(site) if rounding_error(site, one) <= limit]
+
+
 def tile_of(algorithm: Algorithm) -> int | None:
     """m of F(m x m, 3 x 3), None for the direct algorithm."""
     return None if algorithm == "direct" else int(algorithm.removeprefix("winograd"))

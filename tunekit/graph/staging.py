@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache
-from tunekit.graph.algorithms import Choice, alternatives, is_direct
+from tunekit.graph.algorithms import Choice, accurate, is_direct
 from tunekit.graph.prepare import PreparedGraph, prepare
 from tunekit.graph.tasks import Task, extract_tasks, heaviest_first
 from tunekit.host import Host, detect_host, remote_host
@@ -93,19 +93,22 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
     graph = prepare(imported.module, target, recipe.layout, say)
     tasks = extract_tasks(graph, target)
     if recipe.algorithms == "auto":
-        tasks = _with_alternatives(tasks, graph, imported.module, target)
+        limit = recipe.winograd_relative_error
+        tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
     return Staged(resolved, source, imported, target, graph, tasks, host, recipe)
 
 
 def _with_alternatives(
-    tasks: list[Task], graph: PreparedGraph, module: IRModule, target: ResolvedTarget
+    tasks: list[Task], graph: PreparedGraph, module: IRModule, target: ResolvedTarget, limit: float
 ) -> list[Task]:
-    """The tasks, and those that the other algorithms of the graph's convolutions would bring."""
+    """The tasks, and those that the other algorithms of the graph's convolutions would bring where
+    their error is within the limit."""
     found = {task.structural_hash: task for task in tasks}
-    for algorithm in sorted({a for site in graph.sites for a in alternatives(site)} - {"direct"}):
-        choice = {site: algorithm for site in graph.sites if algorithm in alternatives(site)}
+    options = {site: accurate(site, limit) for site in graph.sites}
+    for algorithm in sorted({a for some in options.values() for a in some} - {"direct"}):
+        choice = {site: algorithm for site, some in options.items() if algorithm in some}
         variant = prepare(module, target, graph.layout, choice=choice)
         for task in extract_tasks(variant, target):
             found.setdefault(task.structural_hash, task)

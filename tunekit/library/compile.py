@@ -15,6 +15,7 @@ from tunekit import __version__
 from tunekit.cache import ContentCache, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.errors import UsageError
+from tunekit.graph.algorithms import rounding_error
 from tunekit.graph.operation import operation_of
 from tunekit.graph.staging import Staged, recipe_target, stage
 from tunekit.host import detect_host
@@ -243,6 +244,11 @@ def _manifest(
         layout=graph.layout,
         layout_transforms=graph.transforms,
         algorithms={str(site): algorithm for site, algorithm in sorted(choice.items())},
+        rounding_errors={
+            str(site): rounding_error(site, algorithm)
+            for site, algorithm in sorted(choice.items())
+            if algorithm != "direct"
+        },
         coverage=applied.coverage,
         applied=len(applied.records),
         kernels=len(tasks),

@@ -108,6 +108,9 @@ class Manifest(_Frozen):
         relative_errors: max abs error / max abs reference, one for each seeded input.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
             interchangeable.
+        algorithms: of each site of a 3x3 convolution, by its sizes.
+        rounding_errors: of those that another algorithm than the direct one computes, the max abs
+            error / max abs output expected of that algorithm.
         contest: the candidates for this library; None where it is from before there was one.
     """
 
@@ -124,6 +127,7 @@ class Manifest(_Frozen):
     layout: str
     layout_transforms: int
     algorithms: dict[str, str] = {}
+    rounding_errors: dict[str, float] = {}
     coverage: float
     applied: int
     kernels: int

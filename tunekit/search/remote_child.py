@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from tunekit.child_process import die_with_parent, leave_no_core
+from tunekit.child_process import die_with_parent, failure_text, leave_no_core
 from tunekit.search import correctness
 from tunekit.search.caches import EVICT_ALL
 from tunekit.search.correctness import Expected
@@ -187,7 +187,7 @@ def build(
         if candidate.packs_weights and candidate.workload_json is not None:
             export(module, options, linking, unpacked(path))
     except BaseException as error:  # noqa: BLE001 - a failed candidate is data
-        connection.send(("failed", last_lines(error)))
+        connection.send(("failed", failure_text(error)))
     else:
         connection.send(("built",))
 
@@ -215,7 +215,7 @@ def refer(
             memory,
         )
     except BaseException as error:  # noqa: BLE001 - then there is nothing to compare with
-        connection.send(("failed", last_lines(error)))
+        connection.send(("failed", failure_text(error)))
     else:
         connection.send(("expected", expected))
 
@@ -227,7 +227,7 @@ def build_calibration(
     try:
         export(calibration_module(options.threads), options, linking, path)
     except BaseException as error:  # noqa: BLE001 - told as the reason why nothing can be built
-        connection.send(("failed", last_lines(error)))
+        connection.send(("failed", failure_text(error)))
     else:
         connection.send(("built",))
 
@@ -248,7 +248,7 @@ def build_probe(
             module = _bind_threads(module)
         export(module, options, linking, path)
     except BaseException as error:  # noqa: BLE001 - told as the reason why nothing can be built
-        connection.send(("failed", last_lines(error)))
+        connection.send(("failed", failure_text(error)))
     else:
         connection.send(("built",))
 
@@ -275,14 +275,6 @@ def _bind_threads(module: Any) -> Any:
     return schedule.mod
 
 
-def last_lines(error: BaseException) -> str:
-    """The message of a TVM error without the C++ backtrace in front of it."""
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, MemoryError):
-        text = f"MemoryError: {text}"
-    return "\n".join([line for line in text.splitlines() if line.strip()][-6:])
-
-
 # -- measuring ------------------------------------------------------------------------------------
 
 
@@ -303,7 +295,7 @@ def visit(connection: Connection, options: MeasureOptions, wanted: Visit) -> Non
     except _Lost as error:
         last = (error.how, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the session is over
-        last = (_how_lost(error), last_lines(error))
+        last = (_how_lost(error), failure_text(error))
     # A server whose client just goes away reads "connection reset", and TVM's own then serves
     # nobody any more. Dropping the last reference to the session says goodbye; only then is the
     # word given that ends this process.
@@ -393,7 +385,7 @@ class _Stay:
             return job()
         except Exception as error:  # noqa: BLE001 - a failed candidate is data
             _require_alive(self._session, error)
-            self._connection.send(("failed", load.candidate.key, last_lines(error)))
+            self._connection.send(("failed", load.candidate.key, failure_text(error)))
             return None
 
     def _player(self, load: Load) -> _Player:
@@ -494,7 +486,7 @@ def _require_alive(session: Any, error: Exception) -> None:
             how = _how_lost(after)
         else:
             return
-    raise _Lost(how, last_lines(error))
+    raise _Lost(how, failure_text(error))
 
 
 def _probe(session: Any, options: MeasureOptions, library: Path) -> None:
@@ -516,7 +508,7 @@ def _probe(session: Any, options: MeasureOptions, library: Path) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - a device that cannot is no bug
         _require_alive(session, error)
-        raise _Refused(last_lines(error)) from None
+        raise _Refused(failure_text(error)) from None
 
 
 def _facts(session: Any) -> dict[str, Any]:
