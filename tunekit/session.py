@@ -276,7 +276,13 @@ class _Session:
         run, staged = self.run, self.run.staged
         tuning = staged.recipe.tuning
         cache = cache_state(tuning, staged.tasks, staged.target)
-        options = measure_options(tuning, staged.target, detect_host().memory_bytes, cache)
+        options = measure_options(
+            tuning,
+            staged.target,
+            detect_host().memory_bytes,
+            cache,
+            huge_pages=staged.recipe.huge_pages,
+        )
         if cache == "weights":
             run.display.say("candidates are timed with their weights in memory, not in the caches")
         stop = Stop(run.display.say)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.cache import ContentCache, content_key
+from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.graph.staging import Staged, stage
 from tunekit.library.apply import apply_records
+from tunekit.library.huge_pages import lowering, wants_huge_pages
 from tunekit.library.manifest import LIBRARY_FILE
 from tunekit.recipe import Recipe, Tuning, recipe_digest
 from tunekit.target import ResolvedTarget, resolve_target
@@ -24,7 +26,12 @@ Say = Callable[[str], None]
 
 
 def export(
-    module: IRModule, target: ResolvedTarget, path: Path, *, compiler: str | None = None
+    module: IRModule,
+    target: ResolvedTarget,
+    path: Path,
+    *,
+    compiler: str | None = None,
+    huge_pages: bool = False,
 ) -> None:
     """Builds a Relax module and links it into a shared library at `path`.
 
@@ -33,6 +40,7 @@ def export(
         target: what for.
         path: gets the library.
         compiler: links it; this machine's own if left out.
+        huge_pages: the library asks for huge pages, where its target can.
 
     Raises:
         CompileError: TVM or the system's linker failed.
@@ -40,9 +48,12 @@ def export(
     import tvm
     from tvm.support import cc
 
+    own = huge_pages and wants_huge_pages(target)
     try:
         with target.tvm:
-            executable = tvm.compile(module, target=target.tvm)
+            executable = tvm.compile(
+                module, target=target.tvm, relax_pipeline=lowering(target) if own else "default"
+            )
         fcompile = cc.cross_compiler(compiler) if compiler else None
         executable.export_library(str(path), fcompile=fcompile)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
@@ -114,13 +125,23 @@ def default_of(staged: Staged, *, cache: ContentCache, say: Say) -> Path:
 def _default_kind(recipe: Recipe, model_digest: str) -> str:
     # The layout decides here, which it does not for a model as imported. The digest, because the
     # code behind a recipe's model may have changed, and a rival must be of the same model.
-    return f"default {recipe.layout} {model_digest}"
+    return f"default {recipe.layout} {model_digest} {_schedules_digest()}"
+
+
+@lru_cache(maxsize=1)
+def _schedules_digest() -> str:
+    """Of the code that prepares and schedules: a default library is what it makes of a model."""
+    package = Path(__file__).parent.parent
+    folders = (package / "graph", package / "search" / "spaces")
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return content_key(*map(file_digest, files))
 
 
 def _export_default(staged: Staged, path: Path, say: Say) -> None:
     graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
     say("compiling with default schedules")
-    export(apply_records(graph, tasks, [], staged.target).module, staged.target, path)
+    module = apply_records(graph, tasks, [], staged.target).module
+    export(module, staged.target, path, huge_pages=staged.recipe.huge_pages)
 
 
 def _built_once(

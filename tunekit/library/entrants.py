@@ -61,9 +61,7 @@ def build_first(candidate: Candidate, staged: Staged, folder: Path, say: Say) ->
     entrant = Entrant(candidate, folder / f"{candidate.name}.so")
     entrant.assembled = assemble(candidate, staged)
     say(coverage_line(entrant.assembled.applied, len(entrant.assembled.tasks)))
-    rpc = staged.recipe.tuning.rpc
-    module = entrant.assembled.applied.module
-    export(module, staged.target, entrant.path, compiler=rpc.cc if rpc else None)
+    _export(entrant.assembled, staged, entrant.path)
     return entrant
 
 
@@ -78,7 +76,18 @@ def build_other(
         else:
             say(f"compiling the {candidate.name} library to compare it")
             entrant.assembled = assemble(candidate, staged)
-            export(entrant.assembled.applied.module, staged.target, entrant.path)
+            _export(entrant.assembled, staged, entrant.path)
     except CompileError as error:
         entrant.leave_out(error, say)
     return entrant
+
+
+def _export(assembled: Assembled, staged: Staged, path: Path) -> None:
+    rpc = staged.recipe.tuning.rpc
+    export(
+        assembled.applied.module,
+        staged.target,
+        path,
+        compiler=rpc.cc if rpc else None,
+        huge_pages=staged.recipe.huge_pages,
+    )

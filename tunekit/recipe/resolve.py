@@ -187,7 +187,8 @@ _BUDGET = frozenset(
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 (hex) of what determines the work: model, target, layout, algorithms, tuning.
+    """sha256 (hex) of what determines the work: model, target, layout, algorithms, huge pages,
+    tuning.
 
     Name, catalogue, output and references do not count, nor does where a model or weights file
     lies: its content does. Where trials are measured is the host's matter.
@@ -202,13 +203,16 @@ def session_digest(recipe: Recipe) -> str:
     Values that are the defaults do not count: a key that a later version adds leaves it as it is.
     """
     unsaid: dict[str, Any] = {
-        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}}
+        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}},
     }
     work = recipe.model_dump(mode="json", include=_WORK, exclude=unsaid, exclude_defaults=True)
     return _digest(work, recipe)
 
 
-_WORK = {"model", "target", "layout", "algorithms", "tuning"}
+_WORK = {
+    *("model", "target", "layout", "algorithms", "winograd_relative_error", "huge_pages"),
+    "tuning",
+}
 _WHERE: dict[str, dict[str, Any]] = {"tuning": {"rpc": True}}
 
 

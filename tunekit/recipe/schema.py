@@ -402,8 +402,17 @@ class Recipe(_Frozen):
 
     algorithms: Algorithms = "auto"
     """Algorithms of convolutions: auto measures Winograd's beside the direct one where it can
-    win, and keeps the faster; direct rounds as the framework does (Winograd's F(4x4, 3x3) errs
-    about five times as much, still below 1e-5 of the largest output of a layer)."""
+    win, and keeps the faster; direct rounds as the framework does."""
+
+    winograd_relative_error: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    """Winograd's algorithms are measured only where their rounding error (max abs error / max abs
+    output of the convolution, in float32 on normally distributed numbers) is at most this:
+    F(2x2, 3x3) errs as little as the direct algorithm, F(4x4, 3x3) five to eight times as much,
+    1e-5 with 512 channels."""
+
+    huge_pages: bool = True
+    """The library asks Linux for huge pages for its weights and activations, at its first run: less
+    time for address translation in all others. Candidates are timed in such pages too."""
 
     tuning: Tuning = Tuning()
     """The budget of the search, and how it measures."""

@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tunekit.child_process import die_with_parent, leave_no_core, pin_to_cores
+from tunekit.child_process import (
+    die_with_parent,
+    failure_text,
+    leave_no_core,
+    pin_to_cores,
+)
+from tunekit.huge_pages import ask_for_huge_pages
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
 from tunekit.search.correctness import Expected
@@ -104,10 +110,7 @@ def _live(connection: Connection, parent: int, options: MeasureOptions, work: An
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - a failed candidate is data
-            text = str(error).strip() or type(error).__name__
-            if isinstance(error, MemoryError):
-                text = f"MemoryError: {text}"
-            connection.send(("failed", _last_lines(text)))
+            connection.send(("failed", failure_text(error)))
     finally:
         # Not sys.exit: nothing of the server's may be flushed or finalised twice.
         os._exit(0)
@@ -129,6 +132,7 @@ class _CandidateProcess:
     def measure(self, order: MeasureOrder) -> list[Reading]:
         """Readings, one at least; seconds of one call in each of their samples."""
         if not self._tensors:
+            import numpy as np
             import tvm
 
             pin_to_cores(self._options.threads)
@@ -139,6 +143,10 @@ class _CandidateProcess:
                 )
                 for at, argument in enumerate(self._candidate.arguments)
             ]
+            if self._options.huge_pages and self._options.device == "cpu":
+                for tensor in self._tensors:
+                    array = np.from_dlpack(tensor)
+                    ask_for_huge_pages(array.ctypes.data, array.nbytes)
         calibration = self._shared.calibration
         return take_readings(
             self._sample,
@@ -189,9 +197,3 @@ def _target(options: MeasureOptions) -> Any:
     import tvm
 
     return tvm.target.Target(json.loads(options.target))
-
-
-def _last_lines(text: str) -> str:
-    """The message of a TVM error without the C++ backtrace in front of it."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-6:])

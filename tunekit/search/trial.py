@@ -92,6 +92,7 @@ class MeasureOptions:
         noise_guard: see `tunekit.search.noise`; without it the mean of the samples counts.
         overlap: measure while other candidates of the batch are still being built. Where there are
             several rounds never: their candidates take turns.
+        huge_pages: arguments lie in huge pages, as in a library that asks for them. Here only.
     """
 
     target: str
@@ -106,6 +107,7 @@ class MeasureOptions:
     memory_bytes: int
     noise_guard: bool = True
     overlap: bool = False
+    huge_pages: bool = False
 
 
 @dataclass(frozen=True)

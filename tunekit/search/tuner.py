@@ -64,7 +64,12 @@ _FINALISTS_TOGETHER = 12
 
 
 def measure_options(
-    tuning: Tuning, target: ResolvedTarget, memory_bytes: int, cache: CacheState
+    tuning: Tuning,
+    target: ResolvedTarget,
+    memory_bytes: int,
+    cache: CacheState,
+    *,
+    huge_pages: bool = False,
 ) -> MeasureOptions:
     """The recipe's measuring options, with the target's cores where the recipe leaves a choice.
 
@@ -73,6 +78,7 @@ def measure_options(
         target: what candidates are built for.
         memory_bytes: the memory of the machine that builds them.
         cache: what the recipe's choice means for this model (see `caches.cache_state`).
+        huge_pages: whether the library will ask for them.
     """
     measure = tuning.measure
     return MeasureOptions(
@@ -87,6 +93,7 @@ def measure_options(
         cache=cache,
         memory_bytes=int(memory_bytes * _MEMORY_SHARE),
         overlap=measure.overlap,
+        huge_pages=huge_pages,
     )
 
 
@@ -143,6 +150,7 @@ class Tuner:
             "threads": options.threads,
             "cache": options.cache,
             "overlap": options.overlap,
+            "huge_pages": options.huge_pages,
         }
         self._comparable = comparable(self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.roofline import Peaks, Roofline
 from tunekit.bench.runtimes.tvm import Tuned
+from tunekit.library.huge_pages import ADVISE
 
 if TYPE_CHECKING:
     from tunekit.race.runner import Array
@@ -132,7 +133,8 @@ class ProfiledLibrary(Tuned):
 
 
 def _is_builtin(call: Mapping[str, Any]) -> bool:
-    return str(call["function"]).startswith(_BUILTIN)
+    function = str(call["function"])
+    return function.startswith(_BUILTIN) or function == ADVISE
 
 
 def _durations_ns(stamps: list[int]) -> list[int]:
