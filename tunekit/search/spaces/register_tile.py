@@ -40,6 +40,7 @@ from tunekit.search.spaces.tiling import (
     Anchor,
     Tile,
     cost,
+    input_share,
     shares_channels_only,
     tiles,
 )
@@ -169,6 +170,8 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
                 divide_channels=order != "places",
             )
             expected = factor * cost(anchor, target, found[0])
+            if order != "places":
+                expected *= 1 + input_share(anchor, target, found[0])
             for fused_pad in fused_pads:
                 variant = Variant(order, channels_inside, fused_pad, tuple(found))
                 options.append((expected, len(options), variant))

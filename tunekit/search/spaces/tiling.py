@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PARTITION = "pragma_loop_partition_hint"
 #: The second cache, of the smallest that are common; bytes.
 L2_BYTES = 512 << 10
+#: What stays in a last cache beside other things; bytes.
+LAST_CACHE_BYTES = 8 << 20
+#: That a thread gets in a cycle from that cache (3x3 convolutions of ResNet-50 on Zen 3), and from
+#: memory.
+LAST_CACHE_BYTES_A_CYCLE, MEMORY_BYTES_A_CYCLE = 10, 3
 
 _LARGEST_CHANNELS = 8
 _LARGEST_EXTENT = 14
@@ -140,6 +145,18 @@ def cost(anchor: Anchor, target: ResolvedTarget, tile: Tile) -> float:
         for pieces in itertools.product(*axes)
     )
     return total / (steps * math.prod(anchor.extents))
+
+
+def input_share(anchor: Anchor, target: ResolvedTarget, tile: Tile) -> float:
+    """Time for fetching the input from memory once for each tile's channels, in proportion to the
+    time for computing; 0 where the input stays in the last cache."""
+    _, blocks, height, width, _ = anchor.spatial
+    input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
+    if anchor.depthwise or input_bytes <= LAST_CACHE_BYTES:
+        return 0.0
+    fetched = math.ceil(blocks / tile[0]) * input_bytes / MEMORY_BYTES_A_CYCLE
+    steps = math.prod(anchor.reduction) * math.prod(anchor.extents)
+    return fetched / (steps * cost(anchor, target, tile))
 
 
 def _pieces(extent: int, size: int) -> list[tuple[int, int]]:

@@ -25,7 +25,16 @@ from tunekit.search.spaces.blocks import (
     sample,
     share,
 )
-from tunekit.search.spaces.tiling import L2_BYTES, PARTITION, Anchor, cost, tiles
+from tunekit.search.spaces.tiling import (
+    L2_BYTES,
+    LAST_CACHE_BYTES,
+    LAST_CACHE_BYTES_A_CYCLE,
+    MEMORY_BYTES_A_CYCLE,
+    PARTITION,
+    Anchor,
+    cost,
+    tiles,
+)
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -38,10 +47,6 @@ if TYPE_CHECKING:
 _TILES = 12
 # Bytes of transformed input and output of a strip that may be worth trying.
 _LARGEST_STRIP_BYTES = 4 << 20
-# That a thread gets in a cycle from the third cache (3x3 convolutions of ResNet-50 on Zen 3), and
-# from memory, where what is larger comes from.
-_THIRD_CACHE_BYTES, _MEMORY_BYTES = 10, 3
-_LARGEST_KEPT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -203,11 +208,11 @@ def _cycles(
     strip = 4 * anchor.points * (in_channels + out_channels) * in_strip
     if not by_strips:
         moved = (weights + 2 * strip) / target.cores
-        rate = _THIRD_CACHE_BYTES if strip <= _LARGEST_KEPT_BYTES else _MEMORY_BYTES
+        rate = LAST_CACHE_BYTES_A_CYCLE if strip <= LAST_CACHE_BYTES else MEMORY_BYTES_A_CYCLE
         return products * anchor.tiles / target.cores + moved / rate
     turns = math.ceil(anchor.tiles / in_strip / target.cores)
     moved = (weights if weights > L2_BYTES / 2 else 0) + (2 * strip if strip > L2_BYTES else 0)
-    return turns * (products * in_strip + moved / _THIRD_CACHE_BYTES)
+    return turns * (products * in_strip + moved / LAST_CACHE_BYTES_A_CYCLE)
 
 
 def _apply(
