@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunekit.search.spaces.register_tile import variants
 from tunekit.search.spaces.tiling import Anchor, cost, tiles
 from tunekit.target import resolve_target
 
@@ -84,3 +85,23 @@ def test_the_default_tile_of_common_convolutions_fills_the_registers() -> None:
         assert channels * rows * columns >= registers // 2
         assert channels > 1
         assert columns > 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "order"),
+    # Of ResNet-50 on pictures of 224x224, and of 800x800.
+    [((256, 1024), 14, "channels"), ((256, 64), 200, "places"), ((512, 128), 100, "places")],
+)
+def test_an_input_that_no_cache_holds_is_fetched_once(
+    channels: tuple[int, int], size: int, order: str
+) -> None:
+    inputs, outputs = channels
+    anchor = Anchor(
+        "conv",
+        (1, outputs // 8, size, size, 8),
+        (inputs // 8, 1, 1, 8),
+        depthwise=False,
+        pointwise=True,
+    )
+    target = resolve_target("llvm -mcpu=x86-64-v3 -num-cores=2", measured_elsewhere=True)
+    assert variants(anchor, target, padded=False)[0].order == order
