@@ -281,7 +281,7 @@ class _Session:
             staged.target,
             detect_host().memory_bytes,
             cache,
-            huge_pages=staged.recipe.huge_pages,
+            huge_pages=staged.recipe.huge_pages and tuning.rpc is None,
         )
         if cache == "weights":
             run.display.say("candidates are timed with their weights in memory, not in the caches")

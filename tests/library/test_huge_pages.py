@@ -83,7 +83,7 @@ def test_it_gives_the_same_with_its_weights_in_huge_pages(tmp_path: Path) -> Non
     module, weights = _module(SIZE)
     data = np.random.default_rng(1).standard_normal((ROWS, SIZE), np.float32)
     export(module, target, tmp_path / "plain.so")
-    export(module, target, tmp_path / "huge.so", huge_pages=True)
+    export(module, target, tmp_path / "huge.so", in_huge_pages=True)
     expected, few = _run(tmp_path / "plain.so", tmp_path, data)
     actual, many = _run(tmp_path / "huge.so", tmp_path, data)
     np.testing.assert_array_equal(actual, expected)
@@ -97,8 +97,8 @@ def test_it_gives_the_same_with_its_weights_in_huge_pages(tmp_path: Path) -> Non
 def test_small_models_do_not_ask(tmp_path: Path) -> None:
     module, _ = _module(256)
     target = resolve_target("native")
-    export(module, target, tmp_path / "small.so", huge_pages=True)
-    export(_module(SIZE)[0], target, tmp_path / "large.so", huge_pages=True)
+    export(module, target, tmp_path / "small.so", in_huge_pages=True)
+    export(_module(SIZE)[0], target, tmp_path / "large.so", in_huge_pages=True)
     assert ADVISE.encode() not in (tmp_path / "small.so").read_bytes()
     assert (ADVISE.encode() in (tmp_path / "large.so").read_bytes()) == wants_huge_pages(target)
 

@@ -12,8 +12,8 @@ from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.graph.staging import Staged, stage
+from tunekit.library import huge_pages
 from tunekit.library.apply import apply_records
-from tunekit.library.huge_pages import lowering, wants_huge_pages
 from tunekit.library.manifest import LIBRARY_FILE
 from tunekit.recipe import Recipe, Tuning, recipe_digest
 from tunekit.target import ResolvedTarget, resolve_target
@@ -31,7 +31,7 @@ def export(
     path: Path,
     *,
     compiler: str | None = None,
-    huge_pages: bool = False,
+    in_huge_pages: bool = False,
 ) -> None:
     """Builds a Relax module and links it into a shared library at `path`.
 
@@ -40,7 +40,7 @@ def export(
         target: what for.
         path: gets the library.
         compiler: links it; this machine's own if left out.
-        huge_pages: the library asks for huge pages, where its target can.
+        in_huge_pages: the library asks for huge pages, where its target can.
 
     Raises:
         CompileError: TVM or the system's linker failed.
@@ -48,11 +48,13 @@ def export(
     import tvm
     from tvm.support import cc
 
-    own = huge_pages and wants_huge_pages(target)
+    asks = in_huge_pages and huge_pages.wants_huge_pages(target)
     try:
         with target.tvm:
             executable = tvm.compile(
-                module, target=target.tvm, relax_pipeline=lowering(target) if own else "default"
+                module,
+                target=target.tvm,
+                relax_pipeline=huge_pages.lowering(target) if asks else "default",
             )
         fcompile = cc.cross_compiler(compiler) if compiler else None
         executable.export_library(str(path), fcompile=fcompile)
@@ -130,18 +132,19 @@ def _default_kind(recipe: Recipe, model_digest: str) -> str:
 
 @lru_cache(maxsize=1)
 def _schedules_digest() -> str:
-    """Of the code that prepares and schedules: a default library is what it makes of a model."""
+    """Of the code that prepares, schedules and lowers: a default library is what it makes of a
+    model."""
     package = Path(__file__).parent.parent
     folders = (package / "graph", package / "search" / "spaces")
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return content_key(*map(file_digest, files))
+    return content_key(*map(file_digest, [*files, Path(huge_pages.__file__)]))
 
 
 def _export_default(staged: Staged, path: Path, say: Say) -> None:
     graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
     say("compiling with default schedules")
     module = apply_records(graph, tasks, [], staged.target).module
-    export(module, staged.target, path, huge_pages=staged.recipe.huge_pages)
+    export(module, staged.target, path, in_huge_pages=staged.recipe.huge_pages)
 
 
 def _built_once(

@@ -89,5 +89,5 @@ def _export(assembled: Assembled, staged: Staged, path: Path) -> None:
         staged.target,
         path,
         compiler=rpc.cc if rpc else None,
-        huge_pages=staged.recipe.huge_pages,
+        in_huge_pages=staged.recipe.huge_pages,
     )

@@ -203,7 +203,7 @@ def session_digest(recipe: Recipe) -> str:
     Values that are the defaults do not count: a key that a later version adds leaves it as it is.
     """
     unsaid: dict[str, Any] = {
-        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}},
+        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}}
     }
     work = recipe.model_dump(mode="json", include=_WORK, exclude=unsaid, exclude_defaults=True)
     return _digest(work, recipe)
