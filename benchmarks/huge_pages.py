@@ -3,8 +3,8 @@
     python benchmarks/huge_pages.py [RECIPE ...] [--rounds 24] [-o FILE]
 
 For each recipe: the model compiled with what the catalogue knows of it (default schedules where it
-knows nothing), with `huge_pages` and without, then both in turns, in processes of their own. Written
-to benchmarks/results/huge_pages.json.
+knows nothing), with `huge_pages` and without, then both in turns, in processes of their own.
+Written to benchmarks/results/huge_pages.json.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
             print(f"{name}: compiled {label}", file=sys.stderr)
         settings = Settings(rounds=rounds, threads=target.cores, turn_s=0.25)
         inputs = source.sample_inputs(recipe.model.seed)
-        outcomes = compete(
-            entries, inputs, settings, folder=folder, say=lambda line: None
-        ).outcomes
+        outcomes = compete(entries, inputs, settings, folder=folder, say=lambda line: None).outcomes
     for outcome in outcomes:
         if outcome.reason is not None:
             sys.exit(f"{name} {outcome.name}: {outcome.reason}")
