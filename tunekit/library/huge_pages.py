@@ -10,11 +10,11 @@ have been written and the buffers have not.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.huge_pages import MADV_COLLAPSE, MADV_HUGEPAGE, PAGE_BYTES
+from tunekit.search.trial import TensorArgument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,18 +37,10 @@ _ARCHITECTURES = ("x86_64", "aarch64", "riscv64")
 
 
 @dataclass(frozen=True)
-class _Region:
-    """Memory that the kernel gets: a constant, or a view of a buffer; with shape and dtype."""
+class _Region(TensorArgument):
+    """Memory that the kernel gets: a constant, or a view of a buffer."""
 
     expression: Any
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def bytes(self) -> int:
-        import numpy as np
-
-        return math.prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
 
 def wants_huge_pages(target: ResolvedTarget) -> bool:
@@ -106,7 +98,7 @@ def advise(module: IRModule) -> IRModule:
         )
         view = relax.Var(f"{binding.var.name}_bytes", call.ty)
         first.append(relax.VarBinding(view, call))
-        views.append(_Region(view, (size,), "uint8"))
+        views.append(_Region((size,), "uint8", view))
     regions = [*constants, *views]
     kernel = builder.add_func(_kernel(regions), ADVISE)
     # Addresses seen. One more, unlike any other constant: TVM makes one constant of equal ones.
@@ -163,7 +155,7 @@ def _constants(main: Function) -> list[_Region]:
             if any(argument.value.same_as(region.expression.value) for region in found):
                 continue
             shape = tuple(int(extent) for extent in argument.value.shape)
-            found.append(_Region(argument, shape, str(argument.value.dtype)))
+            found.append(_Region(shape, str(argument.value.dtype), argument))
     return found
 
 

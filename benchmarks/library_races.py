@@ -1,0 +1,80 @@
+"""What the benchmarks that race libraries of one model have in common."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.host import detect_host
+from tunekit.race.harness import Entry, Settings, compete
+from tunekit.race.statistics import median
+from tunekit.target import ResolvedTarget
+from tunekit.toolchain import versions
+
+if TYPE_CHECKING:
+    from tunekit.models.source import SourceModel
+
+ROOT = Path(__file__).resolve().parent.parent
+_RESULTS = Path(__file__).resolve().parent / "results"
+_RUNNER = "tunekit.race.relax_library:RelaxLibrary"
+
+
+def parse(title: str, recipes: Sequence[str], rounds: int, output: str) -> argparse.Namespace:
+    """The command line: `recipes`, `rounds`, and `output`, by default a file in results/."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("recipes", nargs="*", default=recipes, help="names in recipes/")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("-o", "--output", type=Path, default=_RESULTS / output)
+    return parser.parse_args()
+
+
+def write(output: Path, models: Sequence[Mapping[str, Any]]) -> None:
+    """Writes what was found of each model, with the date, the machine and the versions."""
+    host = detect_host()
+    report = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "host": {"cpu": host.cpu_name, "cores": host.cores},
+        "versions": versions(),
+        "models": models,
+    }
+    output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def race(
+    libraries: Mapping[str, Path],
+    source: SourceModel,
+    seed: int,
+    target: ResolvedTarget,
+    *,
+    rounds: int,
+    turn_s: float,
+) -> dict[str, list[float]]:
+    """Seconds of each library of a model, by label: the median of each of its turns."""
+    names = [spec.name for spec in source.inputs]
+    entries = [
+        Entry(
+            label,
+            _RUNNER,
+            {"file": str(file.absolute()), "device": target.device, "input_names": names},
+        )
+        for label, file in libraries.items()
+    ]
+    settings = Settings(rounds=rounds, threads=target.cores, turn_s=turn_s)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = compete(
+            entries,
+            source.sample_inputs(seed),
+            settings,
+            folder=Path(folder),
+            say=lambda line: None,
+        ).outcomes
+    for outcome in outcomes:
+        if outcome.reason is not None:
+            sys.exit(f"{outcome.name}: {outcome.reason}")
+    return {one.name: [median(turn.seconds) for turn in one.turns] for one in outcomes}
