@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
+from tunekit.graph.indices import narrow_indices
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.graph.staging import Staged, stage
 from tunekit.library import huge_pages
@@ -52,7 +53,7 @@ def export(
     try:
         with target.tvm:
             executable = tvm.compile(
-                module,
+                narrow_indices(module, target.tvm),
                 target=target.tvm,
                 relax_pipeline=huge_pages.lowering(target) if asks else "default",
             )

@@ -23,6 +23,7 @@ from tunekit.child_process import (
     leave_no_core,
     pin_to_cores,
 )
+from tunekit.graph.indices import narrow_indices
 from tunekit.huge_pages import ask_for_huge_pages
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
@@ -178,7 +179,8 @@ class _CandidateProcess:
         module = self._module
         if not keep_rewrites:
             module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-        library = tvm.tirx.build(module, _target(self._options))
+        target = _target(self._options)
+        library = tvm.tirx.build(narrow_indices(module, target), target)
         # LLVM compiles at the first look-up: now, several candidates at a time and within the
         # build's limit, rather than in the time and the quiet that measuring needs.
         library["main"]

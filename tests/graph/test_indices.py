@@ -1,0 +1,71 @@
+"""Indices of 32 bits: where they are, and that a loop's hint survives lowering with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.script import tirx as T
+
+from tunekit.graph.indices import narrow_indices
+from tunekit.target import resolve_target
+
+_NATIVE = resolve_target("native").tvm
+_HINT = "pragma_loop_partition_hint"
+
+
+def _ragged(*, narrow: bool) -> tuple[str, tvm.runtime.Module]:
+    """A tile of 4 over 10 elements in int64, cut where it sticks out; lowered, and built."""
+    extent = T.int64(10)
+    x = te.placeholder((extent,), name="x")
+    y = te.compute((extent,), lambda i: x[i] * 2.0, name="y")
+    schedule = Schedule(tvm.IRModule({"main": te.create_prim_func([x, y])}))
+    outer, inner = schedule.split(schedule.get_loops("y")[0], [None, 4])
+    schedule.annotate(outer, _HINT, 1)
+    schedule.unroll(inner)
+    module = narrow_indices(schedule.mod, _NATIVE) if narrow else schedule.mod
+    lowered: list[str] = []
+
+    @tvm.ir.instrument.pass_instrument
+    class Watch:
+        def run_after_pass(self, module: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
+            if info.name == "s_tir.LoopPartition":
+                lowered.append(module.script())
+
+    with tvm.transform.PassContext(instruments=[Watch()]):
+        built = tvm.tirx.build(module, _NATIVE)
+    return lowered[-1], built
+
+
+def test_a_loop_is_cut_where_its_last_tile_sticks_out() -> None:
+    lowered, built = _ragged(narrow=True)
+    assert "range(2)" in lowered
+    data = np.arange(10, dtype="float32")
+    result = tvm.runtime.tensor(np.zeros(10, "float32"))
+    built["main"](tvm.runtime.tensor(data), result)
+    np.testing.assert_array_equal(result.numpy(), 2 * data)
+
+
+def test_tvm_itself_loses_the_hint_of_a_loop_in_int64() -> None:
+    """What this is for: where it fails with a later TVM, `narrow_indices` may go."""
+    lowered, _ = _ragged(narrow=False)
+    assert "range(2)" not in lowered
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4,), "int64"), ((2**20, 2**11), "float32")], ids=["int64", "too large"]
+)
+def test_kernels_that_need_64_bits_keep_them(shape: tuple[int, ...], dtype: str) -> None:
+    x = te.placeholder([T.int64(extent) for extent in shape], dtype, name="x")
+    y = te.compute(x.shape, lambda *i: x(*i) + x(*i), name="y")
+    module = tvm.IRModule({"main": te.create_prim_func([x, y])})
+    tvm.ir.assert_structural_equal(narrow_indices(module, _NATIVE), module)
+
+
+def test_only_kernels_of_a_cpu_are_changed() -> None:
+    x = te.placeholder((T.int64(4),), name="x")
+    y = te.compute(x.shape, lambda i: x[i] + 1.0, name="y")
+    module = tvm.IRModule({"main": te.create_prim_func([x, y])})
+    assert narrow_indices(module, tvm.target.Target({"kind": "cuda"})) is module
