@@ -16,6 +16,7 @@ from tunekit.search.noise import (
     quiet_level,
     undisturbed_seconds,
 )
+from tunekit.search.readings import Bests, Measurement
 from tunekit.search.trial import MeasureOptions, Outcome
 from tunekit.target import ResolvedTarget
 
@@ -55,6 +56,18 @@ def test_only_a_host_that_was_slow_all_the_time_is_waited_for() -> None:
 def test_without_calibration_the_quiet_level_stands() -> None:
     assert undisturbed_seconds([Reading((6.0, 5.0))], usual_s=None) == 5.0
     assert undisturbed_seconds([Reading((6.0, 5.0), calibration_s=2.0)], usual_s=None) == 5.0
+
+
+def test_no_candidate_loses_to_what_it_took_itself_in_an_earlier_turn() -> None:
+    bests, usual = Bests(), UsualSpeed()
+    fast, slow = Measurement(noise_guard=False), Measurement(noise_guard=False)
+    for key, measured, seconds in [(0, fast, 1.0), (1, slow, 9.0), (0, fast, 3.0)]:
+        measured.add([Reading((seconds,))], usual)
+        bests.note("workload", key, measured.seconds)
+    assert fast.seconds == 2.0
+    assert not fast.has_lost(bests.beside("workload", 0), usual.seconds)
+    assert slow.has_lost(bests.beside("workload", 1), usual.seconds)
+    assert bests.beside("another", 0) == math.inf
 
 
 def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:

@@ -129,6 +129,26 @@ def _amount(once_s: float, options: MeasureOptions) -> tuple[int, int]:
     return number, min(options.repeat, max(least, affordable))
 
 
+class Bests:
+    """The fastest of each workload so far, but for whoever asks.
+
+    What a slow host makes of a candidate in its second turn is compared with the others: compared
+    with its own first, the fastest would lose to itself.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str | None, dict[int, float]] = {}
+
+    def note(self, workload: str | None, key: int, seconds: float) -> None:
+        """What one call of a candidate takes, as far as it is known now."""
+        self._seconds.setdefault(workload, {})[key] = seconds
+
+    def beside(self, workload: str | None, key: int) -> float:
+        """Seconds of the fastest candidate that is not this one, infinite without one."""
+        noted = self._seconds.get(workload, {})
+        return min((seconds for other, seconds in noted.items() if other != key), default=math.inf)
+
+
 class Measurement:
     """All readings of a candidate, and what they say of it.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from tunekit.child_process import die_with_parent, failure_text, leave_no_core
+from tunekit.graph.indices import narrow_indices
 from tunekit.search import correctness
 from tunekit.search.caches import EVICT_ALL
 from tunekit.search.correctness import Expected
@@ -32,7 +33,7 @@ from tunekit.search.noise import (
     stream_floats,
     time_calibration,
 )
-from tunekit.search.readings import Measurement, MeasureOrder, take_readings, time_samples
+from tunekit.search.readings import Bests, Measurement, MeasureOrder, take_readings, time_samples
 from tunekit.search.remote_protocol import Linking
 from tunekit.search.remote_tracker import Grant
 from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
@@ -259,7 +260,7 @@ def export(module: Any, options: MeasureOptions, linking: Linking, path: Path) -
     from tvm.support import cc
 
     target = tvm.target.Target(json.loads(options.target))
-    library = tvm.tirx.build(module, target)
+    library = tvm.tirx.build(narrow_indices(module, target), target)
     if linking.compiler is None:
         library.export_library(str(path))
     else:
@@ -336,38 +337,37 @@ class _Stay:
 
     def measure(self) -> None:
         """All candidates in turns; those that have lost or failed take part no longer."""
-        best: dict[str | None, float] = {}
+        bests = Bests()
         playing: list[_Player] = []
         for load in self._wanted.loads:
-            workload = load.candidate.workload_json
-            best[workload] = min(load.best_s, best.get(workload, load.best_s))
             player = self._try(load, functools.partial(self._player, load))
             if player is not None:
                 playing.append(player)
         for number in range(self._wanted.rounds):
             is_last = number == self._wanted.rounds - 1
             for player in list(playing):
-                if not self._turn(player, best, is_last=is_last):
+                if not self._turn(player, bests, is_last=is_last):
                     playing.remove(player)
 
-    def _turn(self, player: _Player, best: dict[str | None, float], *, is_last: bool) -> bool:
+    def _turn(self, player: _Player, bests: Bests, *, is_last: bool) -> bool:
         """One turn of one candidate; False where it takes no other."""
         load, measurement = player.load, player.measurement
         key, workload = load.candidate.key, load.candidate.workload_json
+        best_s = min(load.best_s, bests.beside(workload, key))
         self._connection.send(("running", key))
         started = time.monotonic()
-        readings = self._try(load, lambda: self._readings(player, best[workload]))
+        readings = self._try(load, lambda: self._readings(player, best_s))
         if readings is None:
             return False
         seconds = time.monotonic() - started
         measurement.add(readings, self._wanted.usual)
-        leads = measurement.seconds < best[workload]
-        best[workload] = min(best[workload], measurement.seconds)
+        leads = measurement.seconds < best_s
+        bests.note(workload, key, measurement.seconds)
         takes_turns = self._wanted.rounds > 1
         has_lost = (
             takes_turns
             and workload is not None
-            and measurement.has_lost(best[workload], self._wanted.usual.seconds)
+            and measurement.has_lost(best_s, self._wanted.usual.seconds)
         )
         then = "again"
         if is_last or has_lost:

@@ -33,7 +33,7 @@ from tunekit.search.correctness import (
 )
 from tunekit.search.family import Family, Member
 from tunekit.search.noise import Calibration, UsualSpeed
-from tunekit.search.readings import Measurement, MeasureOrder
+from tunekit.search.readings import Bests, Measurement, MeasureOrder
 from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
@@ -139,7 +139,7 @@ class _Server:
         building: list[_Job] = []
         parked: list[_Job] = []
         running: list[_Job] = []
-        best: dict[str | None, float] = {}
+        bests = Bests()
         while to_start or building or parked or running:
             while to_start and len(building) < options.jobs:
                 building.append(self._start(options, *to_start.pop()))
@@ -147,9 +147,9 @@ class _Server:
                 # In the batch's order, not in that of the builds: the same each time.
                 job = min(parked, key=lambda job: (job.rounds, job.candidate.key))
                 parked.remove(job)
-                if not self._has_lost(job, best):
-                    self._order_measurement(job, request, best)
-                elif not self._conclude(job, request, best):
+                if not self._has_lost(job, bests):
+                    self._order_measurement(job, request, bests)
+                elif not self._conclude(job, request, bests):
                     continue
                 running.append(job)
             active = building + running
@@ -168,7 +168,7 @@ class _Server:
                 else:
                     continue
                 at = building if job in building else running
-                if self._take(job, message, request, best):
+                if self._take(job, message, request, bests):
                     continue
                 at.remove(job)
                 if job.stage == "parked":
@@ -187,15 +187,13 @@ class _Server:
         measured = Measurement(noise_guard=options.noise_guard)
         return _Job(candidate, process, time.monotonic() + limit_s, measured, reference)
 
-    def _order_measurement(
-        self, job: _Job, request: Request, best: dict[str | None, float]
-    ) -> None:
+    def _order_measurement(self, job: _Job, request: Request, bests: Bests) -> None:
         job.enter("running", request.options.run_timeout_s)
         job.process.tell(
             "measure",
             MeasureOrder(
                 job.candidate.slow_s,
-                _best(job, best),
+                _best(job, bests),
                 self._usual.seconds,
                 once=request.rounds > 1,
             ),
@@ -206,7 +204,7 @@ class _Server:
         job: _Job,
         message: tuple[Any, ...] | None,
         request: Request,
-        best: dict[str | None, float],
+        bests: Bests,
     ) -> bool:
         """Takes a message in; True when the job goes on with what it is doing.
 
@@ -230,51 +228,51 @@ class _Server:
         elif message[0] == "measured":
             job.measured.add(message[1], self._usual)
             job.rounds += 1
-            if job.rounds < request.rounds or self._is_worth_a_round(job, request, best):
+            if job.rounds < request.rounds or self._is_worth_a_round(job, request, bests):
                 # To the end of the queue: the candidates take turns.
                 job.enter("parked", math.inf)
                 job.process.pause()
                 # What a slow host made of it is no standard for the others.
                 if request.rounds > 1 and not job.measured.is_disturbed(self._usual.seconds):
-                    _note_best(job, best)
+                    _note_best(job, bests)
                 return False
-            return self._conclude(job, request, best)
+            return self._conclude(job, request, bests)
         elif message[1]:
             kind, text = FailureKind.WRONG_OUTPUT, message[1]
         if kind is None:
-            _note_best(job, best)
+            _note_best(job, bests)
         self._send(job, kind, text or job.remark, options)
         return False
 
-    def _conclude(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+    def _conclude(self, job: _Job, request: Request, bests: Bests) -> bool:
         """Has a measured candidate's outputs compared, or is done with it; True in the first
         case."""
-        if self._order_check(job, request, best):
+        if self._order_check(job, request, bests):
             return True
-        _note_best(job, best)
+        _note_best(job, bests)
         self._send(job, None, job.remark, request.options)
         return False
 
-    def _has_lost(self, job: _Job, best: dict[str | None, float]) -> bool:
+    def _has_lost(self, job: _Job, bests: Bests) -> bool:
         """Whether further turns are not worth their time: see `Measurement.has_lost`."""
         return job.candidate.workload_json is not None and job.measured.has_lost(
-            _best(job, best), self._usual.seconds
+            _best(job, bests), self._usual.seconds
         )
 
-    def _is_worth_a_round(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+    def _is_worth_a_round(self, job: _Job, request: Request, bests: Bests) -> bool:
         """Whether a candidate has met a slow host in all its rounds: such spells last for seconds,
         so that it may meet a quiet one after the others have had their turn."""
         more = _MORE_ROUNDS_OF_FINALS if request.rounds > 1 else _MORE_ROUNDS
         return (
             request.rounds <= job.rounds < request.rounds + more
             and job.measured.is_disturbed(self._usual.seconds)
-            and not job.measured.is_out_of_reach(_best(job, best))
+            and not job.measured.is_out_of_reach(_best(job, bests))
         )
 
-    def _order_check(self, job: _Job, request: Request, best: dict[str | None, float]) -> bool:
+    def _order_check(self, job: _Job, request: Request, bests: Bests) -> bool:
         """Has the candidate's outputs compared if it leads; False when that is not to be."""
         workload = job.candidate.workload_json
-        if workload is None or (request.rounds == 1 and job.measured.seconds >= _best(job, best)):
+        if workload is None or (request.rounds == 1 and job.measured.seconds >= _best(job, bests)):
             return False
         expected = self._references.get(workload)
         if isinstance(expected, str):
@@ -333,16 +331,15 @@ def _quiet_enough(
     )
 
 
-def _best(job: _Job, best: dict[str | None, float]) -> float:
-    """Seconds of the fastest candidate of the job's workload so far, infinite without one."""
-    known = job.candidate.best_s
-    return min(
-        math.inf if known is None else known, best.get(job.candidate.workload_json, math.inf)
-    )
+def _best(job: _Job, bests: Bests) -> float:
+    """Seconds of the fastest other candidate of the job's workload, infinite without one."""
+    candidate = job.candidate
+    known = math.inf if candidate.best_s is None else candidate.best_s
+    return min(known, bests.beside(candidate.workload_json, candidate.key))
 
 
-def _note_best(job: _Job, best: dict[str | None, float]) -> None:
-    best[job.candidate.workload_json] = min(job.measured.seconds, _best(job, best))
+def _note_best(job: _Job, bests: Bests) -> None:
+    bests.note(job.candidate.workload_json, job.candidate.key, job.measured.seconds)
 
 
 def _failed(job: _Job, text: str) -> tuple[FailureKind, str]:
