@@ -80,10 +80,14 @@ def _erf(x: te.Tensor) -> te.Tensor:
     from tvm import te, tirx, topi
 
     approximate = _within_one(topi.fast_erf(x), "bounded")
-    # Its clip turns "not a number" into 1.
-    return te.compute(
-        x.shape, lambda *i: tirx.Select(tirx.isnan(x(*i)), x(*i), approximate(*i)), name="erf"
-    )
+
+    def kept(*i: te.Var) -> te.Expr:
+        value = x(*i)
+        # Its clip, to 4 and -4, turns "not a number" into 1. TVM cannot vectorize `isnan`.
+        beyond = tirx.Select(value > 4.0, tirx.const(1.0, x.dtype), value)
+        return tirx.Select(value <= 4.0, approximate(*i), beyond)
+
+    return te.compute(x.shape, kept, name="erf")
 
 
 def _within_one(x: te.Tensor, name: str) -> te.Tensor:
