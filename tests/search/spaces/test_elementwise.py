@@ -43,6 +43,11 @@ def moves(name: str) -> Any:
 
         blocked = te.placeholder((1, 2, 5, 3, 8), name="blocked")
         return kernel([blocked, from_blocked(topi.nn.relu(blocked))])
+    if name == "blocked concatenation":
+        parts = [te.placeholder((1, blocks, 4, 3, 8), name=f"part{blocks}") for blocks in (3, 1, 2)]
+        joined = topi.concatenate(parts, axis=1)
+        scale = te.placeholder((1, 6, 1, 1, 8), name="scale")
+        return kernel([*parts, scale, topi.nn.relu(topi.multiply(joined, scale))])
     if name == "slice":
         return kernel([x, topi.strided_slice(x, [0, 1, 2, 0], [1, 3, 9, 12], [1, 1, 2, 1])])
     if name == "resize":
@@ -62,9 +67,30 @@ def test_every_variant_of_a_chain_computes_the_same(shape: list[int], seed: int)
     assert_all_compute_the_same(chain(*shape), seed, FAMILY)
 
 
-@pytest.mark.parametrize("name", ["concatenation", "blocked layout", "slice", "resize", "padding"])
+@pytest.mark.parametrize(
+    "name",
+    ["concatenation", "blocked concatenation", "blocked layout", "slice", "resize", "padding"],
+)
 def test_every_variant_of_a_move_computes_the_same(name: str) -> None:
     assert_all_compute_the_same(moves(name), 1, FAMILY)
+
+
+def test_a_concatenation_is_cut_where_its_tensors_meet() -> None:
+    import tvm
+
+    module = moves("blocked concatenation")
+    simplified: list[str] = []
+
+    @tvm.ir.instrument.pass_instrument
+    class Watch:
+        def run_after_pass(self, module: Any, info: Any) -> None:
+            if info.name == "tirx.CommonSubexprElim":
+                simplified.append(module.script())
+
+    for cut, schedule in ((True, default(module, FAMILY)), (False, tvm.s_tir.Schedule(module))):
+        with tvm.transform.PassContext(instruments=[Watch()]):
+            tvm.tirx.build(schedule.mod, NATIVE.tvm)
+        assert ("if_then_else" in simplified[-1]) is not cut
 
 
 def test_small_kernels_start_no_threads_unless_that_is_drawn_and_large_ones_always_do() -> None:
