@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.search.spaces.families import find_family
-from tunekit.search.spaces.matmul import find_product, product_tiles
+from tunekit.search.spaces.matmul import product_tiles
+from tunekit.search.spaces.product import find_product
 
 FAMILY = "matrix product"
 EPILOGUES = ("none", "bias and relu", "residual")
@@ -216,3 +217,14 @@ def test_symbolic_shapes_are_left_alone() -> None:
     left = te.placeholder((te.var("n"), 8), name="left")
     right = te.placeholder((8, 16), name="right")
     assert find_family(kernel([left, right, topi.matmul(left, right)]), NATIVE) is None
+
+
+def test_a_reduction_longer_than_the_caches_is_cut_into_passes_and_right() -> None:
+    module = product(batch=(1,), rows=101, columns=48, steps=3072, epilogue="bias and relu")
+    made = variants(module, NATIVE, 1, FAMILY)
+    cut = ["_rf" in variant.mod.script() for variant in made]
+    assert True in cut
+    assert False in cut
+    assert_all_compute_the_same(module, 1, FAMILY, most=2)
+    for name in ELSEWHERE:
+        assert_every_target_compiles(module, name, FAMILY, most=1)

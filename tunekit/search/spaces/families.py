@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.search.spaces.elementwise import elementwise_designs, find_elementwise
-from tunekit.search.spaces.matmul import find_product, product_designs
+from tunekit.search.spaces.matmul import product_designs
 from tunekit.search.spaces.pooling import find_pooling, pooling_designs
+from tunekit.search.spaces.product import find_product
 from tunekit.search.spaces.register_tile import convolution_designs, find_anchor
 from tunekit.search.spaces.rows import find_rows, rows_designs
 from tunekit.search.spaces.winograd import find_winograd, winograd_designs

@@ -13,6 +13,10 @@ computed on zeros: the operands are copied with so many more of them, and only w
 product is written. A tile that asked for each value whether it is there could not keep them in
 registers.
 
+Where the left operand is far larger than the second cache, each chunk of columns would fetch it
+from the last one again. There the reduction can be cut into passes: more columns are taken at once, of
+whose panels only a pass's share has to stay near, and the sums so far wait in a buffer.
+
 The product of one row with a matrix reads each weight once: there the tile only has to be wide
 enough to keep several loads and additions on their way.
 """
@@ -34,9 +38,10 @@ from tunekit.search.spaces.blocks import (
     thread_use,
     variants_of,
 )
+from tunekit.search.spaces.product import Product
+from tunekit.search.spaces.tiling import L2_BYTES
 
 if TYPE_CHECKING:
-    from tvm.ir import IRModule
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import SBlockRV
 
@@ -54,47 +59,10 @@ _MOST_VECTORS = 8
 _CHUNK_BYTES = 192 << 10
 # Rows that make up for copying the right operand each time.
 _ROWS_WORTH_PACKING = 16
+# Steps of the reduction in one pass: what keeps their share of a panel in the first cache, beside
+# that of a tile's rows.
+_PASS_STEPS = 384
 _PREPACKED = "meta_schedule.layout_rewrite_preproc"
-
-
-@dataclass(frozen=True)
-class Product:
-    """The matrix product in a fused kernel.
-
-    Attributes:
-        block: name of its block.
-        roles: of each of the block's axes: "b" batch, "m" rows, "n" columns, "k" reduced.
-        extents: of each axis.
-        right: position of the right operand among what the block reads.
-        constant: whether the right operand's layout is free: weights, packed when compiling.
-        columns_at: dimension of the right operand that its columns are along.
-        dimensions: of the right operand.
-    """
-
-    block: str
-    roles: str
-    extents: tuple[int, ...]
-    right: int
-    constant: bool
-    columns_at: int
-    dimensions: int
-
-    @property
-    def columns_last(self) -> bool:
-        """Whether the columns of the right operand lie one after another."""
-        return self.columns_at == self.dimensions - 1
-
-    def extent(self, role: str) -> int:
-        """The product of the extents of the axes of one role."""
-        return math.prod(
-            extent for extent, own in zip(self.extents, self.roles, strict=True) if own == role
-        )
-
-    @property
-    def bytes(self) -> int:
-        """Read and written, or those that could be while it is computed, if these are more."""
-        batch, m, n, k = (self.extent(role) for role in "bmnk")
-        return batch * max(4 * (m * k + k * n + m * n), m * n * k)
 
 
 @dataclass(frozen=True)
@@ -118,146 +86,44 @@ class Tile:
         return max((self.rows + self.vectors) / 2, self.rows * self.vectors / 2, 4.0)
 
 
-def find_product(module: IRModule) -> Product | None:
-    """The matrix product that a workload computes, None if it computes something else.
-
-    It is told by its block, the only one that reduces: it adds up, over one axis, products of two
-    values that are read at plain axes.
-    """
-    from tvm.s_tir import Schedule
-
-    schedule = Schedule(module)
-    reducing = [
-        block
-        for block in schedule.get_child_blocks(schedule.get_sblock("root"))
-        if any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)
-    ]
-    if len(reducing) != 1 or schedule.get_producers(reducing[0]):
-        return None
-    return _product(module, schedule.get(reducing[0]))
-
-
-def _product(module: IRModule, block: Any) -> Product | None:
-    from tvm.tirx import IntImm
-
-    kinds = [int(axis.iter_type) for axis in block.iter_vars]
-    if sorted(set(kinds)) != [0, 2] or kinds.count(2) != 1 or not _multiplies(block):
-        return None
-    if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
-        return None
-    axes = [axis.var for axis in block.iter_vars]
-    reads = [_plain_axes(read.region, axes) for read in block.reads]
-    written = _plain_axes(block.writes[0].region, axes)
-    spatial = [at for at, kind in enumerate(kinds) if kind == 0]
-    if len(reads) != 2 or None in reads or written != spatial:
-        return None
-    first, second = ([at for at in read or () if at is not None] for read in reads)
-    column, reduced = spatial[-1], kinds.index(2)
-    right = 1 if column in second else 0
-    one, other = (first, second) if right else (second, first)
-    if column in one or reduced not in one or reduced not in other:
-        return None
-    # Axes of extent one may be read as 0 by either.
-    extents = tuple(int(axis.dom.extent) for axis in block.iter_vars)
-    roles = "".join(_role(at, column, reduced, one, other, extents) for at in range(len(axes)))
-    rows = [at for at, role in enumerate(roles) if role == "m"]
-    # One axis of rows makes tiles; those before it run outside, as batches do.
-    kept = max((at for at in rows if extents[at] > 1), default=rows[-1] if rows else None)
-    if kept is None:
-        return None
-    roles = "".join("b" if role == "m" and at != kept else role for at, role in enumerate(roles))
-    operand = reads[right] or []
-    return Product(
-        str(block.name_hint),
-        roles,
-        extents,
-        right,
-        constant=_layout_free(module, block.reads[right].source),
-        columns_at=operand.index(column),
-        dimensions=len(operand),
-    )
-
-
-def _role(
-    at: int,
-    column: int,
-    reduced: int,
-    left: list[int],
-    right: list[int],
-    extents: tuple[int, ...],
-) -> str:
-    if at == reduced:
-        return "k"
-    if at == column:
-        return "n"
-    return "m" if at in left and at not in right and (extents[at] > 1 or at == column - 1) else "b"
-
-
-def _multiplies(block: Any) -> bool:
-    """Whether a block adds products of two of its reads to its output, all in float32."""
-    from tvm.ir.expr import TensorLoad
-    from tvm.ir.prim.expr import Add, Mul
-    from tvm.tirx import BufferStore
-
-    store = block.body
-    if not isinstance(store, BufferStore) or not isinstance(store.value, Add):
-        return False
-    total, product = store.value.a, store.value.b
-    if not isinstance(total, TensorLoad) or not isinstance(product, Mul):
-        return False
-    factors = (product.a, product.b)
-    return total.source.same_as(block.writes[0].source) and all(
-        isinstance(value, TensorLoad) and str(value.ty.dtype) == "float32"
-        for value in (total, *factors)
-    )
-
-
-def _plain_axes(region: Any, axes: list[Any]) -> list[int | None] | None:
-    """Which axis each dimension is read at, None for the first place; None for anything else."""
-    from tvm.tirx import IntImm
-
-    found: list[int | None] = []
-    for place in region:
-        matching = [at for at, axis in enumerate(axes) if axis.same_as(place.min)]
-        if matching:
-            found.append(matching[0])
-        elif isinstance(place.min, IntImm) and int(place.min) == 0:
-            found.append(None)
-        else:
-            return None
-    return found
-
-
-def _layout_free(module: IRModule, source: Any) -> bool:
-    function = module["main"]
-    free = [] if function.attrs is None else function.attrs.get("layout_free_buffers") or []
-    return any(function.params[int(at)].same_as(source) for at in free)
-
-
 def product_designs(schedule: Schedule, anchor: Product, target: ResolvedTarget) -> list[Schedule]:
-    """The structural variants: how wide a tile is, how the right operand is read, and whether the
-    threads share columns or rows; the best expected first."""
+    """The structural variants: how wide a tile is, how the right operand is read, whether the
+    threads share columns or rows, and whether the reduction is cut; the best expected first."""
     orders = [True]
     if anchor.extent("b") == 1 and anchor.extent("m") >= 4 * target.cores:
         orders = [True, False]
         if anchor.extent("n") < anchor.extent("m") // 4:
             orders.reverse()
-    return variants_of(
-        schedule,
-        (
-            partial(
-                _apply,
-                product=anchor,
-                target=target,
-                tile=tile,
-                columns_first=columns_first,
-                shared=shared,
-            )
-            for columns_first in orders
-            for shared in thread_use(anchor.bytes)
-            for tile in product_tiles(anchor, target)
-        ),
+    offered = product_tiles(anchor, target)
+    whole = (
+        partial(
+            _apply,
+            product=anchor,
+            target=target,
+            tile=tile,
+            columns_first=columns_first,
+            shared=shared,
+        )
+        for columns_first in orders
+        for shared in thread_use(anchor.bytes)
+        for tile in offered
     )
+    cut = (
+        partial(_apply_in_passes, product=anchor, target=target, tile=tile)
+        for tile in offered
+        if _passes(anchor) and anchor.extent("n") % tile.width == 0
+    )
+    return variants_of(schedule, (*cut, *whole))
+
+
+def _passes(product: Product) -> list[int]:
+    """Steps of the reduction in one pass, best expected first; none where all of them are better
+    made at once."""
+    k = product.extent("k")
+    if product.extent("b") > 1 or 4 * product.extent("m") * k <= 2 * L2_BYTES:
+        return []
+    options = [steps for steps in divisors(k, k // 2) if steps >= _PASS_STEPS // 2]
+    return sorted(options, key=lambda steps: abs(math.log2(steps / _PASS_STEPS)))[:4]
 
 
 def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
@@ -295,10 +161,11 @@ def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
     return [replace(tile, operand=operand) for operand in operands for tile in best]
 
 
-def _chunks(product: Product, tile: Tile, target: ResolvedTarget) -> list[int]:
-    """Tiles beside each other that a thread takes at once, best expected first."""
+def _chunks(product: Product, tile: Tile, target: ResolvedTarget, steps: int) -> list[int]:
+    """Tiles beside each other that a thread takes at once, best expected first; `steps` of the
+    reduction are made at once."""
     tiles = -(-product.extent("n") // tile.width)
-    panel_bytes = 4 * product.extent("k") * tile.width
+    panel_bytes = 4 * steps * tile.width
     if product.extent("n") % tile.width and product.extent("b") >= target.cores:
         # All: so that it is known where a row ends.
         return [tiles]
@@ -335,7 +202,7 @@ def _apply(
     if not ragged:
         schedule.set_scope(block, 0, "local")
 
-    chunk = sample(schedule, _chunks(product, tile, target), ordered=True)
+    chunk = sample(schedule, _chunks(product, tile, target, product.extent("k")), ordered=True)
     steps = sample(schedule, [f for f in (4, 1, 2, 8) if product.extent("k") % f == 0])
     loops = schedule.get_loops(block)
     by_role = {
@@ -377,6 +244,59 @@ def _apply(
         schedule.compute_at(panels, outer, preserve_unit_loops=True)
     else:
         share_elements(schedule, panels, 1, shared=shared)
+
+
+def _apply_in_passes(
+    schedule: Schedule, product: Product, target: ResolvedTarget, tile: Tile
+) -> None:
+    """As `_apply`, columns first, but with a reduction that is cut."""
+    block = schedule.get_sblock(product.block)
+    output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
+    padded = _pad(schedule, block, product, tile)
+    panels = _read_panels(schedule, block, product, tile)
+    follows = fold_epilogue(schedule, block, output)
+    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
+    if follows.tail is not None:
+        share_elements(schedule, follows.tail, 1, shared=True)
+    passes = _passes(product)
+    chunk = sample(schedule, _chunks(product, tile, target, passes[0]), ordered=True)
+    steps = sample(schedule, [f for f in (4, 1, 2, 8) if math.gcd(*passes) % f == 0])
+    k = schedule.get_loops(block)[product.roles.index("k")]
+    cut, _ = schedule.split(k, [None, sample(schedule, passes, ordered=True)])
+    partial_sums = schedule.rfactor(cut, 0)
+    *loops, cut = schedule.get_loops(block)
+    spatial = product.roles.replace("k", "")
+    batches = [loop for loop, role in zip(loops, spatial, strict=True) if role == "b"]
+    m, n = loops[spatial.index("m")], loops[spatial.index("n")]
+    m_outer, m_tile = schedule.split(m, [None, tile.rows])
+    n_outer, n_vector, lane = schedule.split(n, [None, tile.vectors, tile.lanes])
+    n_chunk, n_inner = schedule.split(n_outer, [None, chunk])
+    schedule.reorder(*batches, n_chunk, cut, m_outer, n_inner, m_tile, n_vector, lane)
+    outer = schedule.fuse(*batches, n_chunk)
+    schedule.parallel(outer)
+    schedule.compute_at(partial_sums, n_inner, preserve_unit_loops=True)
+    # Small enough for the stack, from where LLVM lifts it into registers.
+    schedule.set_scope(partial_sums, 0, "local")
+    around = len(schedule.get_loops(block)) - 3
+    finish_tile(schedule, block, 2)
+    own = schedule.get_loops(partial_sums)[around:]
+    of_cut, *own, k_own = own
+    m_own, n_own = own[spatial.index("m")], own[spatial.index("n")]
+    n_vector, lane = schedule.split(n_own, [None, tile.lanes])
+    k_outer, k_inner = schedule.split(k_own, [None, steps])
+    units = [loop for loop, role in zip(own, spatial, strict=True) if role == "b"]
+    schedule.reorder(of_cut, *units, k_outer, k_inner, m_own, n_vector, lane)
+    for loop in (k_inner, m_own, n_vector):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+    finish_tile(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
+    schedule.reverse_compute_at(epilogue, outer, preserve_unit_loops=True)
+    schedule.vectorize(schedule.split(schedule.get_loops(epilogue)[-1], [None, tile.lanes])[1])
+    if padded is not None:
+        lanes = math.gcd(product.extent("k"), tile.lanes)
+        share_elements(schedule, padded, lanes, shared=True)
+    if panels is not None:
+        share_elements(schedule, panels, 1, shared=True)
 
 
 def _pad(schedule: Schedule, block: SBlockRV, product: Product, tile: Tile) -> SBlockRV | None:

@@ -1,0 +1,74 @@
+"""What narrow indices are worth: default libraries whose kernels count in int32 and in int64.
+
+    python benchmarks/narrow_indices.py [RECIPE ...] [--rounds 12] [-o FILE]
+
+For each recipe: the model with the default schedule of each kernel, built by TVM as its kernels
+are, in int64, and after `narrow_indices`; then both in turns, in processes of their own. Written to
+benchmarks/results/narrow_indices.json.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from library_races import ROOT, parse, race, write
+
+from tunekit.cache import ContentCache
+from tunekit.graph.algorithms import choose
+from tunekit.graph.indices import narrow_indices
+from tunekit.graph.staging import stage
+from tunekit.library.apply import apply_records
+from tunekit.race.statistics import median, paired_ratio
+from tunekit.recipe import load_recipe
+
+RECIPES = ("inception_v3_x86", "densenet121_x86", "resnet50_x86", "mobilenet_v2_x86")
+
+
+def main() -> None:
+    arguments = parse(__doc__.splitlines()[0], RECIPES, 12, "narrow_indices.json")
+    found = [compare(name, arguments.rounds) for name in arguments.recipes]
+    write(arguments.output, found)
+    print("| recipe | int64, ms | int32, ms | times as fast |")
+    print("|---|---|---|---|")
+    for model in found:
+        low, high = model["interval"]
+        print(
+            f"| `{model['recipe']}` | {model['ms']['int64']:.2f} | {model['ms']['int32']:.2f} | "
+            f"{model['ratio']:.2f} ({low:.2f} to {high:.2f}) |"
+        )
+
+
+def compare(name: str, rounds: int) -> dict[str, Any]:
+    """One model in both."""
+    import tvm
+
+    recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
+    staged = stage(recipe, ContentCache(), lambda line: None)
+    graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
+    scheduled = apply_records(graph, tasks, [], staged.target).module
+    target = staged.target.tvm
+    with tempfile.TemporaryDirectory() as folder:
+        libraries = {}
+        for label, module in (("int64", scheduled), ("int32", narrow_indices(scheduled, target))):
+            libraries[label] = Path(folder, f"{label}.so")
+            with target:
+                tvm.compile(module, target=target).export_library(str(libraries[label]))
+            print(f"{name}: compiled {label}", file=sys.stderr)
+        samples = race(
+            libraries, staged.source, recipe.model.seed, staged.target, rounds=rounds, turn_s=0.25
+        )
+    ratio = paired_ratio(samples["int32"], samples["int64"])
+    return {
+        "recipe": name,
+        "ms": {label: round(1e3 * median(values), 4) for label, values in samples.items()},
+        "ratio": ratio.value,
+        "interval": [ratio.interval.low, ratio.interval.high],
+        "turns_s": samples,
+    }
+
+
+if __name__ == "__main__":
+    main()
