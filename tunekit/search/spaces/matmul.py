@@ -14,8 +14,8 @@ product is written. A tile that asked for each value whether it is there could n
 registers.
 
 Where the left operand is far larger than the second cache, each chunk of columns would fetch it
-from the last one again. There the reduction can be cut into passes: more columns are taken at once, of
-whose panels only a pass's share has to stay near, and the sums so far wait in a buffer.
+from the last one again. There the reduction can be cut into passes: more columns are taken at once,
+of whose panels only a pass's share has to stay near, and the sums so far wait in a buffer.
 
 The product of one row with a matrix reads each weight once: there the tile only has to be wide
 enough to keep several loads and additions on their way.
