@@ -64,6 +64,14 @@ def test_kernels_that_need_64_bits_keep_them(shape: tuple[int, ...], dtype: str)
     tvm.ir.assert_structural_equal(narrow_indices(module, _NATIVE), module)
 
 
+def test_kernels_with_numbers_beyond_32_bits_keep_them() -> None:
+    x = te.placeholder((T.int64(4),), name="x")
+    far = T.int64(2**33)
+    y = te.compute(x.shape, lambda i: x[i] + T.Cast("float32", i * far), name="y")
+    module = tvm.IRModule({"main": te.create_prim_func([x, y])})
+    tvm.ir.assert_structural_equal(narrow_indices(module, _NATIVE), module)
+
+
 def test_only_kernels_of_a_cpu_are_changed() -> None:
     x = te.placeholder((T.int64(4),), name="x")
     y = te.compute(x.shape, lambda i: x[i] + 1.0, name="y")

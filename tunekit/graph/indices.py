@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from tvm.target import Target
     from tvm.tirx import PrimFunc
 
-_MOST_ELEMENTS = 2**31 - 1
+_LARGEST = 2**31 - 1
 
 
 def narrow_indices(module: IRModule, target: Target) -> IRModule:
-    """The module, its kernels' indices in int32 where their tensors allow it: fewer than 2**31
-    elements, and none of them in int64.
+    """The module, its kernels' indices in int32 where they allow it: fewer than 2**31 elements in
+    a tensor, none of them in int64, and no larger number in an expression.
 
     Args:
         module: scheduled kernels, with or without the Relax functions that call them.
@@ -51,10 +51,17 @@ def _can_be_narrow(function: PrimFunc) -> bool:
     from tvm_ffi import structural_walk
 
     buffers: list[Any] = [one for one in function.params if hasattr(one.ty, "shape")]
-    structural_walk(function.body, (SBlock, lambda block: buffers.extend(block.alloc_buffers)))
-    return all(
+    numbers = [0]
+    structural_walk(
+        function.body,
+        [
+            (SBlock, lambda block: buffers.extend(block.alloc_buffers)),
+            (IntImm, lambda number: numbers.append(abs(int(number)))),
+        ],
+    )
+    return max(numbers) <= _LARGEST and all(
         str(buffer.dtype) != "int64"
         and all(isinstance(extent, IntImm) for extent in buffer.shape)
-        and math.prod(int(extent) for extent in buffer.shape) <= _MOST_ELEMENTS
+        and math.prod(int(extent) for extent in buffer.shape) <= _LARGEST
         for buffer in buffers
     )
