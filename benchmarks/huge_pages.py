@@ -14,13 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from library_races import ROOT, parse, race, write
+from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.library import compile_recipe
 from tunekit.models import load_source
-from tunekit.race.statistics import median, paired_ratio
 from tunekit.recipe import load_recipe
-from tunekit.target import resolve_target
 
 RECIPES = ("mobilenet_v2_x86", "resnet50_x86", "efficientnet_b4_x86")
 
@@ -29,21 +27,13 @@ def main() -> None:
     arguments = parse(__doc__.splitlines()[0], RECIPES, 24, "huge_pages.json")
     found = [compare(name, arguments.rounds) for name in arguments.recipes]
     write(arguments.output, found)
-    print("| recipe | applied | without, ms | with, ms | times as fast |")
-    print("|---|---|---|---|---|")
-    for model in found:
-        low, high = model["interval"]
-        print(
-            f"| `{model['recipe']}` | {model['coverage']:.0%} | {model['ms']['without']:.2f} | "
-            f"{model['ms']['with']:.2f} | {model['ratio']:.2f} ({low:.2f} to {high:.2f}) |"
-        )
+    print_pairs(found, {"applied": "{coverage:.0%}"})
 
 
 def compare(name: str, rounds: int) -> dict[str, Any]:
     """One model with and without."""
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
     source = load_source(recipe.model)
-    target = resolve_target(recipe.target)
     libraries, coverage = {}, 0.0
     with tempfile.TemporaryDirectory() as folder:
         for label, huge_pages in (("without", False), ("with", True)):
@@ -55,16 +45,8 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
             coverage = library.manifest.coverage
             libraries[label] = library.path
             print(f"{name}: compiled {label}", file=sys.stderr)
-        samples = race(libraries, source, recipe.model.seed, target, rounds=rounds, turn_s=0.25)
-    ratio = paired_ratio(samples["with"], samples["without"])
-    return {
-        "recipe": name,
-        "coverage": coverage,
-        "ms": {label: round(1e3 * median(values), 4) for label, values in samples.items()},
-        "ratio": ratio.value,
-        "interval": [ratio.interval.low, ratio.interval.high],
-        "turns_s": samples,
-    }
+        found = race_pair(name, libraries, source, recipe, rounds=rounds)
+    return {**found, "coverage": coverage}
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.host import detect_host
 from tunekit.race.harness import Entry, Settings, compete
-from tunekit.race.statistics import median
-from tunekit.target import ResolvedTarget
+from tunekit.race.statistics import median, paired_ratio
+from tunekit.target import ResolvedTarget, resolve_target
 from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
+    from tunekit.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = Path(__file__).resolve().parent / "results"
@@ -44,6 +45,42 @@ def write(output: Path, models: Sequence[Mapping[str, Any]]) -> None:
         "models": models,
     }
     output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def race_pair(
+    name: str,
+    libraries: Mapping[str, Path],
+    source: SourceModel,
+    recipe: Recipe,
+    *,
+    rounds: int,
+) -> dict[str, Any]:
+    """Two libraries of the model of a recipe in turns: milliseconds of each by label, and how many
+    times as fast as the first the second is."""
+    before, after = libraries
+    target = resolve_target(recipe.target)
+    samples = race(libraries, source, recipe.model.seed, target, rounds=rounds, turn_s=0.25)
+    ratio = paired_ratio(samples[after], samples[before])
+    return {
+        "recipe": name,
+        "ms": {label: round(1e3 * median(values), 4) for label, values in samples.items()},
+        "ratio": ratio.value,
+        "interval": [ratio.interval.low, ratio.interval.high],
+        "turns_s": samples,
+    }
+
+
+def print_pairs(models: Sequence[Mapping[str, Any]], more: Mapping[str, str]) -> None:
+    """Prints what `race_pair` found as a Markdown table; `more` are further columns, as formats of
+    a model's entries by title."""
+    before, after = models[0]["ms"]
+    titles = ["recipe", *more, f"{before}, ms", f"{after}, ms", "times as fast"]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+    for model in models:
+        low, high = model["interval"]
+        cells = [f"`{model['recipe']}`", *(cell.format_map(model) for cell in more.values())]
+        cells += [f"{model['ms'][label]:.2f}" for label in (before, after)]
+        print(f"| {' | '.join(cells)} | {model['ratio']:.2f} ({low:.2f} to {high:.2f}) |")
 
 
 def race(

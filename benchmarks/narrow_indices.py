@@ -14,14 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from library_races import ROOT, parse, race, write
+from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
 from tunekit.graph.algorithms import choose
 from tunekit.graph.indices import narrow_indices
 from tunekit.graph.staging import stage
 from tunekit.library.apply import apply_records
-from tunekit.race.statistics import median, paired_ratio
 from tunekit.recipe import load_recipe
 
 RECIPES = ("inception_v3_x86", "densenet121_x86", "resnet50_x86", "mobilenet_v2_x86")
@@ -31,14 +30,7 @@ def main() -> None:
     arguments = parse(__doc__.splitlines()[0], RECIPES, 12, "narrow_indices.json")
     found = [compare(name, arguments.rounds) for name in arguments.recipes]
     write(arguments.output, found)
-    print("| recipe | int64, ms | int32, ms | times as fast |")
-    print("|---|---|---|---|")
-    for model in found:
-        low, high = model["interval"]
-        print(
-            f"| `{model['recipe']}` | {model['ms']['int64']:.2f} | {model['ms']['int32']:.2f} | "
-            f"{model['ratio']:.2f} ({low:.2f} to {high:.2f}) |"
-        )
+    print_pairs(found, {})
 
 
 def compare(name: str, rounds: int) -> dict[str, Any]:
@@ -57,17 +49,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
             with target:
                 tvm.compile(module, target=target).export_library(str(libraries[label]))
             print(f"{name}: compiled {label}", file=sys.stderr)
-        samples = race(
-            libraries, staged.source, recipe.model.seed, staged.target, rounds=rounds, turn_s=0.25
-        )
-    ratio = paired_ratio(samples["int32"], samples["int64"])
-    return {
-        "recipe": name,
-        "ms": {label: round(1e3 * median(values), 4) for label, values in samples.items()},
-        "ratio": ratio.value,
-        "interval": [ratio.interval.low, ratio.interval.high],
-        "turns_s": samples,
-    }
+        return race_pair(name, libraries, staged.source, recipe, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -114,3 +115,27 @@ def recipe_file(tmp_path: Path, recipe_text: str) -> Path:
     file = tmp_path / "small.yaml"
     file.write_text(recipe_text)
     return file
+
+
+@pytest.fixture
+def script_after() -> Callable[[str, Any], str]:
+    """What a scheduled module looks like after one of the passes that lower it for this CPU."""
+
+    def script(name: str, module: Any) -> str:
+        import tvm
+
+        from tunekit.target import resolve_target
+
+        seen: list[str] = []
+
+        @tvm.ir.instrument.pass_instrument
+        class Watch:
+            def run_after_pass(self, module: Any, info: Any) -> None:
+                if info.name == name:
+                    seen.append(module.script())
+
+        with tvm.transform.PassContext(instruments=[Watch()]):
+            tvm.tirx.build(module, resolve_target("native").tvm)
+        return seen[-1]
+
+    return script

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tvm
@@ -10,48 +12,38 @@ from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 
 from tunekit.graph.indices import narrow_indices
+from tunekit.search.spaces.tiling import PARTITION
 from tunekit.target import resolve_target
 
+ScriptAfter = Callable[[str, tvm.IRModule], str]
+
 _NATIVE = resolve_target("native").tvm
-_HINT = "pragma_loop_partition_hint"
 
 
-def _ragged(*, narrow: bool) -> tuple[str, tvm.runtime.Module]:
-    """A tile of 4 over 10 elements in int64, cut where it sticks out; lowered, and built."""
+def _ragged() -> tvm.IRModule:
+    """A tile of 4 over 10 elements in int64, to be cut where it sticks out."""
     extent = T.int64(10)
     x = te.placeholder((extent,), name="x")
     y = te.compute((extent,), lambda i: x[i] * 2.0, name="y")
     schedule = Schedule(tvm.IRModule({"main": te.create_prim_func([x, y])}))
     outer, inner = schedule.split(schedule.get_loops("y")[0], [None, 4])
-    schedule.annotate(outer, _HINT, 1)
+    schedule.annotate(outer, PARTITION, 1)
     schedule.unroll(inner)
-    module = narrow_indices(schedule.mod, _NATIVE) if narrow else schedule.mod
-    lowered: list[str] = []
-
-    @tvm.ir.instrument.pass_instrument
-    class Watch:
-        def run_after_pass(self, module: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
-            if info.name == "s_tir.LoopPartition":
-                lowered.append(module.script())
-
-    with tvm.transform.PassContext(instruments=[Watch()]):
-        built = tvm.tirx.build(module, _NATIVE)
-    return lowered[-1], built
+    return schedule.mod
 
 
-def test_a_loop_is_cut_where_its_last_tile_sticks_out() -> None:
-    lowered, built = _ragged(narrow=True)
-    assert "range(2)" in lowered
+def test_a_loop_is_cut_where_its_last_tile_sticks_out(script_after: ScriptAfter) -> None:
+    module = narrow_indices(_ragged(), _NATIVE)
+    assert "range(2)" in script_after("s_tir.LoopPartition", module)
     data = np.arange(10, dtype="float32")
     result = tvm.runtime.tensor(np.zeros(10, "float32"))
-    built["main"](tvm.runtime.tensor(data), result)
+    tvm.tirx.build(module, _NATIVE)["main"](tvm.runtime.tensor(data), result)
     np.testing.assert_array_equal(result.numpy(), 2 * data)
 
 
-def test_tvm_itself_loses_the_hint_of_a_loop_in_int64() -> None:
+def test_tvm_itself_loses_the_hint_of_a_loop_in_int64(script_after: ScriptAfter) -> None:
     """What this is for: where it fails with a later TVM, `narrow_indices` may go."""
-    lowered, _ = _ragged(narrow=False)
-    assert "range(2)" not in lowered
+    assert "range(2)" not in script_after("s_tir.LoopPartition", _ragged())
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,17 @@ def share(schedule: Schedule, block: SBlockRV) -> None:
         schedule.vectorize(loops[-1])
 
 
+def extents_of(block: Any) -> tuple[int, ...]:
+    """The extents of a block's axes, which are constants."""
+    return tuple(int(axis.dom.extent) for axis in block.iter_vars)
+
+
 def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) -> Epilogue:
     """Inlines what follows `block` until one block of its extents is left, and one tail."""
     same: list[SBlockRV] = []
     wider: list[SBlockRV] = []
     for follower in downstream(schedule, block):
-        extents = [int(axis.dom.extent) for axis in schedule.get(follower).iter_vars]
-        (same if extents == list(output) else wider).append(follower)
+        (same if extents_of(schedule.get(follower)) == tuple(output) else wider).append(follower)
     for followers in (same, wider):
         for follower in followers[:-1]:
             schedule.compute_inline(follower)

@@ -43,7 +43,7 @@ from tunekit.search.spaces.tiling import L2_BYTES
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import SBlockRV
+    from tvm.s_tir.schedule import ExprRV, LoopRV, SBlockRV
 
     from tunekit.target import ResolvedTarget
 
@@ -178,6 +178,67 @@ def _chunks(product: Product, tile: Tile, target: ResolvedTarget, steps: int) ->
     return sorted(divisors(tiles, 64), key=cost)[:6]
 
 
+@dataclass(frozen=True)
+class _Kernel:
+    """A product's blocks, before its loops are put in order.
+
+    Attributes:
+        block: the product.
+        epilogue: what follows on its output, a copy if nothing does.
+        padded: what copies the left operand with more rows, if anything does.
+        panels: what makes panels of the right operand, if the kernel does.
+    """
+
+    block: SBlockRV
+    epilogue: SBlockRV
+    padded: SBlockRV | None
+    panels: SBlockRV | None
+
+
+def _open(schedule: Schedule, product: Product, tile: Tile, *, shared: bool) -> _Kernel:
+    block = schedule.get_sblock(product.block)
+    output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
+    padded = _pad(schedule, block, product, tile)
+    panels = _read_panels(schedule, block, product, tile)
+    follows = fold_epilogue(schedule, block, output)
+    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
+    if follows.tail is not None:
+        share_elements(schedule, follows.tail, 1, shared=shared)
+    return _Kernel(block, epilogue, padded, panels)
+
+
+def _split_tile(
+    schedule: Schedule, m: LoopRV, n: LoopRV, tile: Tile, chunk: ExprRV
+) -> tuple[LoopRV, LoopRV, LoopRV, tuple[LoopRV, LoopRV, LoopRV]]:
+    """Splits rows and columns: tiles of rows, chunks, tiles of a chunk, and (rows, vectors, lanes)
+    of a tile."""
+    m_outer, m_tile = schedule.split(m, [None, tile.rows])
+    n_outer, n_vector, lane = schedule.split(n, [None, tile.vectors, tile.lanes])
+    n_chunk, n_inner = schedule.split(n_outer, [None, chunk])
+    return m_outer, n_chunk, n_inner, (m_tile, n_vector, lane)
+
+
+def _place_copies(
+    schedule: Schedule,
+    kernel: _Kernel,
+    product: Product,
+    tile: Tile,
+    *,
+    at: LoopRV | None,
+    shared: bool,
+) -> None:
+    """Says where the operands are copied: panels in the loop `at`, or first of all."""
+    if kernel.padded is not None:
+        lanes = math.gcd(product.extent("k"), tile.lanes)
+        share_elements(schedule, kernel.padded, lanes, shared=shared)
+    if kernel.panels is None:
+        return
+    if at is not None:
+        schedule.compute_at(kernel.panels, at, preserve_unit_loops=True)
+    else:
+        share_elements(schedule, kernel.panels, 1, shared=shared)
+
+
 def _apply(
     schedule: Schedule,
     product: Product,
@@ -187,14 +248,8 @@ def _apply(
     columns_first: bool,
     shared: bool,
 ) -> None:
-    block = schedule.get_sblock(product.block)
-    output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
-    padded = _pad(schedule, block, product, tile)
-    panels = _read_panels(schedule, block, product, tile)
-    follows = fold_epilogue(schedule, block, output)
-    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
-    if follows.tail is not None:
-        share_elements(schedule, follows.tail, 1, shared=shared)
+    kernel = _open(schedule, product, tile, shared=shared)
+    block, epilogue = kernel.block, kernel.epilogue
     # The tile is small enough for the stack, from where LLVM lifts it into registers. Where columns
     # are padded it is first written out as it is: asking for each column would keep it in memory.
     ragged = product.extent("n") % tile.width > 0
@@ -210,11 +265,10 @@ def _apply(
         for role in "bmnk"
     }
     [m], [n], [k] = by_role["m"], by_role["n"], by_role["k"]
-    m_outer, m_tile = schedule.split(m, [None, tile.rows])
-    n_outer, n_vector, lane = schedule.split(n, [None, tile.vectors, tile.lanes])
-    n_chunk, n_inner = schedule.split(n_outer, [None, chunk])
+    m_outer, n_chunk, n_inner, in_tile = _split_tile(schedule, m, n, tile, chunk)
+    m_tile, n_vector, lane = in_tile
     k_outer, k_inner = schedule.split(k, [None, steps])
-    inner = (n_inner, k_outer, k_inner, m_tile, n_vector, lane)
+    inner = (n_inner, k_outer, k_inner, *in_tile)
     if columns_first:
         schedule.reorder(*by_role["b"], n_chunk, m_outer, *inner)
         outer = schedule.fuse(*by_role["b"], n_chunk)
@@ -225,7 +279,7 @@ def _apply(
         schedule.parallel(outer)
     schedule.reverse_compute_at(whole, n_inner, preserve_unit_loops=True)
     schedule.split(schedule.get_loops(whole)[-1], [None, tile.lanes])
-    finish_tile(schedule, whole, len(output))
+    finish_tile(schedule, whole, len(product.roles) - 1)
     if ragged:
         schedule.reverse_compute_at(
             epilogue, m_outer if columns_first else n_chunk, preserve_unit_loops=True
@@ -234,30 +288,17 @@ def _apply(
         schedule.unroll(loop)
     schedule.vectorize(lane)
     finish_tile(schedule, schedule.decompose_reduction(block, k_outer), 2)
-    if padded is not None:
-        lanes = math.gcd(product.extent("k"), tile.lanes)
-        share_elements(schedule, padded, lanes, shared=shared)
-    if panels is None:
-        return
-    if columns_first and product.extent("b") > 1:
-        # Those of a matrix when it is their turn.
-        schedule.compute_at(panels, outer, preserve_unit_loops=True)
-    else:
-        share_elements(schedule, panels, 1, shared=shared)
+    # Panels of a matrix when it is its turn.
+    each = columns_first and product.extent("b") > 1
+    _place_copies(schedule, kernel, product, tile, at=outer if each else None, shared=shared)
 
 
 def _apply_in_passes(
     schedule: Schedule, product: Product, target: ResolvedTarget, tile: Tile
 ) -> None:
     """As `_apply`, columns first, but with a reduction that is cut."""
-    block = schedule.get_sblock(product.block)
-    output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
-    padded = _pad(schedule, block, product, tile)
-    panels = _read_panels(schedule, block, product, tile)
-    follows = fold_epilogue(schedule, block, output)
-    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
-    if follows.tail is not None:
-        share_elements(schedule, follows.tail, 1, shared=True)
+    kernel = _open(schedule, product, tile, shared=True)
+    block, epilogue = kernel.block, kernel.epilogue
     passes = _passes(product)
     chunk = sample(schedule, _chunks(product, tile, target, passes[0]), ordered=True)
     steps = sample(schedule, [f for f in (4, 1, 2, 8) if math.gcd(*passes) % f == 0])
@@ -268,10 +309,8 @@ def _apply_in_passes(
     spatial = product.roles.replace("k", "")
     batches = [loop for loop, role in zip(loops, spatial, strict=True) if role == "b"]
     m, n = loops[spatial.index("m")], loops[spatial.index("n")]
-    m_outer, m_tile = schedule.split(m, [None, tile.rows])
-    n_outer, n_vector, lane = schedule.split(n, [None, tile.vectors, tile.lanes])
-    n_chunk, n_inner = schedule.split(n_outer, [None, chunk])
-    schedule.reorder(*batches, n_chunk, cut, m_outer, n_inner, m_tile, n_vector, lane)
+    m_outer, n_chunk, n_inner, in_tile = _split_tile(schedule, m, n, tile, chunk)
+    schedule.reorder(*batches, n_chunk, cut, m_outer, n_inner, *in_tile)
     outer = schedule.fuse(*batches, n_chunk)
     schedule.parallel(outer)
     schedule.compute_at(partial_sums, n_inner, preserve_unit_loops=True)
@@ -279,8 +318,7 @@ def _apply_in_passes(
     schedule.set_scope(partial_sums, 0, "local")
     around = len(schedule.get_loops(block)) - 3
     finish_tile(schedule, block, 2)
-    own = schedule.get_loops(partial_sums)[around:]
-    of_cut, *own, k_own = own
+    of_cut, *own, k_own = schedule.get_loops(partial_sums)[around:]
     m_own, n_own = own[spatial.index("m")], own[spatial.index("n")]
     n_vector, lane = schedule.split(n_own, [None, tile.lanes])
     k_outer, k_inner = schedule.split(k_own, [None, steps])
@@ -292,11 +330,7 @@ def _apply_in_passes(
     finish_tile(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
     schedule.reverse_compute_at(epilogue, outer, preserve_unit_loops=True)
     schedule.vectorize(schedule.split(schedule.get_loops(epilogue)[-1], [None, tile.lanes])[1])
-    if padded is not None:
-        lanes = math.gcd(product.extent("k"), tile.lanes)
-        share_elements(schedule, padded, lanes, shared=True)
-    if panels is not None:
-        share_elements(schedule, panels, 1, shared=True)
+    _place_copies(schedule, kernel, product, tile, at=None, shared=True)
 
 
 def _pad(schedule: Schedule, block: SBlockRV, product: Product, tile: Tile) -> SBlockRV | None:

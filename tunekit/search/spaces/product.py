@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.search.spaces.blocks import extents_of
+
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
@@ -90,7 +92,7 @@ def _product(module: IRModule, block: Any) -> Product | None:
     if column in one or reduced not in one or reduced not in other:
         return None
     # Axes of extent one may be read as 0 by either.
-    extents = tuple(int(axis.dom.extent) for axis in block.iter_vars)
+    extents = extents_of(block)
     roles = "".join(_role(at, column, reduced, one, other, extents) for at in range(len(axes)))
     rows = [at for at, role in enumerate(roles) if role == "m"]
     # One axis of rows makes tiles; those before it run outside, as batches do.

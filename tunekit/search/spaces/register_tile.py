@@ -29,6 +29,7 @@ from tunekit.search.spaces.blocks import (
     decode,
     divisors,
     encode,
+    extents_of,
     finish_tile,
     fold_epilogue,
     sample,
@@ -129,7 +130,7 @@ def _reads_its_own_place(block: SBlock) -> bool:
     analyzer.bind(kw, 0)
     (data,) = (read for read in block.reads if len(read.region) == 5)
     at = [region.min for region in data.region]
-    extents = [int(axis.dom.extent) for axis in block.iter_vars][2:4]
+    extents = list(extents_of(block)[2:4])
     return (
         [int(extent) for extent in data.source.shape[2:4]] == extents
         and analyzer.can_prove_equal(at[1], ic)
@@ -362,8 +363,7 @@ def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) 
 
 def _block_bytes(schedule: Schedule, padding: SBlockRV) -> int:
     """Bytes of one channel block of a padded image, in fp32."""
-    extents = [int(axis.dom.extent) for axis in schedule.get(padding).iter_vars]
-    return 4 * math.prod(extents[2:])
+    return 4 * math.prod(extents_of(schedule.get(padding))[2:])
 
 
 def _padding(schedule: Schedule, block: str) -> SBlockRV | None:

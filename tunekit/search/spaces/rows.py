@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tunekit.search.spaces.blocks import divisors, finish_tile, sample, thread_use, variants_of
+from tunekit.search.spaces.blocks import (
+    divisors,
+    extents_of,
+    finish_tile,
+    sample,
+    thread_use,
+    variants_of,
+)
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -174,7 +181,7 @@ def _inline_the_cheap(schedule: Schedule, rows: Rows) -> list[SBlockRV]:
     for name in names:
         block = schedule.get_sblock(name)
         consumers = schedule.get_consumers(block)
-        extents = [int(axis.dom.extent) for axis in schedule.get(block).iter_vars]
+        extents = extents_of(schedule.get(block))
         single = math.prod(extents[rows.axes :]) == 1
         if name not in rows.blocks and consumers and (len(consumers) == 1 or single):
             schedule.compute_inline(block)

@@ -20,6 +20,7 @@ from tunekit.search.spaces.blocks import (
     decode,
     divisors,
     encode,
+    extents_of,
     finish_tile,
     fold_epilogue,
     sample,
@@ -104,7 +105,7 @@ def find_winograd(module: IRModule) -> WinogradAnchor | None:
             continue
         if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
             return None
-        sizes = [int(axis.dom.extent) for axis in block.iter_vars]
+        sizes = list(extents_of(block))
         reads = sorted({str(read.source): len(read.region) for read in block.reads}.values())
         found.append((child, str(block.name_hint), kinds, sizes, reads))
     if len(found) != 1:
@@ -116,7 +117,7 @@ def find_winograd(module: IRModule) -> WinogradAnchor | None:
     outputs = schedule.get_consumers(halves[0]) if len(halves) == 1 else []
     if len(outputs) != 1:
         return None
-    output = tuple(int(axis.dom.extent) for axis in schedule.get(outputs[0]).iter_vars)
+    output = extents_of(schedule.get(outputs[0]))
     if len(output) != 5:
         return None
     m = {16: 2, 36: 4}[sizes[0]]
