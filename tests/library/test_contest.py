@@ -113,8 +113,6 @@ def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sabotaged]:
         catalogue=str(folder / "catalogue.db"),
     )
     with pytest.MonkeyPatch.context() as patch:
-        # What differs many times needs no more rounds than an interval does.
-        patch.setattr("tunekit.library.contest._ROUNDS", 7)
         patch.setattr(sys, "path", [str(folder), *sys.path])
         staged = stage(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(recipe.catalogue) as catalogue:
