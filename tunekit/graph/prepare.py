@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from tunekit.target import ResolvedTarget
 
-# Raised when a pass below changes, or what lowers the kernels (`narrow_indices`): records and
-# cached graphs of another preparation are of no use.
-PREPARATION_VERSION = 4
+# Raised when a pass below changes, or how kernels are lowered (`lowering`): records and cached
+# graphs of another preparation are of no use.
+PREPARATION_VERSION = 5
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 

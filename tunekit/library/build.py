@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
-from tunekit.graph.indices import narrow_indices
+from tunekit.graph.lowering import compile_model
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.graph.staging import Staged, stage
 from tunekit.library import huge_pages
@@ -46,17 +46,12 @@ def export(
     Raises:
         CompileError: TVM or the system's linker failed.
     """
-    import tvm
     from tvm.support import cc
 
     asks = in_huge_pages and huge_pages.wants_huge_pages(target)
     try:
-        with target.tvm:
-            executable = tvm.compile(
-                narrow_indices(module, target.tvm),
-                target=target.tvm,
-                relax_pipeline=huge_pages.lowering(target) if asks else "default",
-            )
+        relax_pipeline = huge_pages.lowering(target) if asks else "default"
+        executable = compile_model(module, target.tvm, relax_pipeline)
         fcompile = cc.cross_compiler(compiler) if compiler else None
         executable.export_library(str(path), fcompile=fcompile)
     except (RuntimeError, ValueError, TypeError, OSError) as error:

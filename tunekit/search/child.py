@@ -23,7 +23,7 @@ from tunekit.child_process import (
     leave_no_core,
     pin_to_cores,
 )
-from tunekit.graph.indices import narrow_indices
+from tunekit.graph import lowering
 from tunekit.huge_pages import ask_for_huge_pages
 from tunekit.search import correctness
 from tunekit.search.caches import eviction
@@ -173,14 +173,12 @@ class _CandidateProcess:
         )
 
     def _build(self, *, keep_rewrites: bool) -> Any:
-        import tvm
         from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
         module = self._module
         if not keep_rewrites:
             module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-        target = _target(self._options)
-        library = tvm.tirx.build(narrow_indices(module, target), target)
+        library = lowering.build(module, _target(self._options))
         # LLVM compiles at the first look-up: now, several candidates at a time and within the
         # build's limit, rather than in the time and the quiet that measuring needs.
         library["main"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from tunekit.child_process import die_with_parent, failure_text, leave_no_core
-from tunekit.graph.indices import narrow_indices
+from tunekit.graph import lowering
 from tunekit.search import correctness
 from tunekit.search.caches import EVICT_ALL
 from tunekit.search.correctness import Expected
@@ -260,7 +260,7 @@ def export(module: Any, options: MeasureOptions, linking: Linking, path: Path) -
     from tvm.support import cc
 
     target = tvm.target.Target(json.loads(options.target))
-    library = tvm.tirx.build(narrow_indices(module, target), target)
+    library = lowering.build(module, target)
     if linking.compiler is None:
         library.export_library(str(path))
     else:
