@@ -1,10 +1,10 @@
 """What huge pages are worth: libraries that ask for them against the same ones that do not.
 
-    python benchmarks/huge_pages.py [RECIPE ...] [--rounds 24] [-o FILE]
+    python benchmarks/huge_pages.py [RECIPE ...] [--rounds 200] [-o FILE]
 
 For each recipe: the model compiled with what the catalogue knows of it (default schedules where it
-knows nothing), with `huge_pages` and without, then both in turns, in processes of their own.
-Written to benchmarks/results/huge_pages.json.
+knows nothing), with `huge_pages` and without, then both in turns. Written to
+benchmarks/results/huge_pages.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RECIPES = ("mobilenet_v2_x86", "resnet50_x86", "efficientnet_b4_x86")
 
 
 def main() -> None:
-    arguments = parse(__doc__.splitlines()[0], RECIPES, 24, "huge_pages.json")
+    arguments = parse(__doc__.splitlines()[0], RECIPES, 200, "huge_pages.json")
     found = [compare(name, arguments.rounds) for name in arguments.recipes]
     write(arguments.output, found)
     print_pairs(found, {"applied": "{coverage:.0%}"})

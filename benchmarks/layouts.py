@@ -1,10 +1,10 @@
 """Is the layout that `layout: auto` chooses the fastest one?
 
-    python benchmarks/layouts.py [RECIPE ...] [--rounds 12] [-o FILE]
+    python benchmarks/layouts.py [RECIPE ...] [--rounds 50] [-o FILE]
 
 For each recipe: the model compiled in each layout without a single trial (each kernel has its
-default schedule), then all three libraries in turns, in processes of their own. Says what `auto`
-takes without measuring, and what was the fastest. Written to benchmarks/results/layouts.json.
+default schedule), then all three libraries in turns. Says what `auto` takes without measuring, and
+what was the fastest. Written to benchmarks/results/layouts.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RECIPES = (
 
 
 def main() -> None:
-    arguments = parse(__doc__.splitlines()[0], RECIPES, 12, "layouts.json")
+    arguments = parse(__doc__.splitlines()[0], RECIPES, 50, "layouts.json")
     found = [compare(name, arguments.rounds) for name in arguments.recipes]
     write(arguments.output, found)
     print("| recipe | " + " | ".join(f"{layout} ms" for layout in LAYOUTS) + " | auto | fastest |")
@@ -50,9 +50,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
         staged = stage(recipe.model_copy(update={"layout": layout}), cache, lambda line: None)
         libraries[layout] = default_of(staged, cache=cache, say=lambda line: None)
         print(f"{name}: {layout} is compiled", file=sys.stderr)
-    samples = race(
-        libraries, staged.source, recipe.model.seed, staged.target, rounds=rounds, turn_s=0.2
-    )
+    samples = race(libraries, staged.source, recipe.model.seed, staged.target, rounds=rounds)
     ms = {layout: round(1e3 * median(values), 3) for layout, values in samples.items()}
     return {
         "recipe": name,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.host import detect_host
-from tunekit.race.harness import Entry, Settings, compete
+from tunekit.race.alternation import alternate
+from tunekit.race.process import ContestantFailed
 from tunekit.race.statistics import median, paired_ratio
 from tunekit.target import ResolvedTarget, resolve_target
 from tunekit.toolchain import versions
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = Path(__file__).resolve().parent / "results"
-_RUNNER = "tunekit.race.relax_library:RelaxLibrary"
+# The number of rounds is what ends a race.
+_LONGEST_S = 3600.0
 
 
 def parse(title: str, recipes: Sequence[str], rounds: int, output: str) -> argparse.Namespace:
@@ -59,7 +61,7 @@ def race_pair(
     times as fast as the first the second is."""
     before, after = libraries
     target = resolve_target(recipe.target)
-    samples = race(libraries, source, recipe.model.seed, target, rounds=rounds, turn_s=0.25)
+    samples = race(libraries, source, recipe.model.seed, target, rounds=rounds)
     ratio = paired_ratio(samples[after], samples[before])
     return {
         "recipe": name,
@@ -90,28 +92,20 @@ def race(
     target: ResolvedTarget,
     *,
     rounds: int,
-    turn_s: float,
 ) -> dict[str, list[float]]:
-    """Seconds of each library of a model, by label: the median of each of its turns."""
-    names = [spec.name for spec in source.inputs]
-    entries = [
-        Entry(
-            label,
-            _RUNNER,
-            {"file": str(file.absolute()), "device": target.device, "input_names": names},
-        )
-        for label, file in libraries.items()
-    ]
-    settings = Settings(rounds=rounds, threads=target.cores, turn_s=turn_s)
+    """Seconds of each library of a model, by label: the median of its runs in each round."""
+    sample = source.sample_inputs(seed)
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = compete(
-            entries,
-            source.sample_inputs(seed),
-            settings,
-            folder=Path(folder),
-            say=lambda line: None,
-        ).outcomes
-    for outcome in outcomes:
-        if outcome.reason is not None:
-            sys.exit(f"{outcome.name}: {outcome.reason}")
-    return {one.name: [median(turn.seconds) for turn in one.turns] for one in outcomes}
+        try:
+            turns = alternate(
+                list(libraries.values()),
+                {spec.name: sample[spec.name] for spec in source.inputs},
+                device=target.device,
+                threads=target.cores,
+                seconds=_LONGEST_S,
+                rounds=rounds,
+                folder=Path(folder),
+            )
+        except ContestantFailed as failure:
+            sys.exit(f"{', '.join(libraries)}: {failure.reason}")
+    return dict(zip(libraries, map(list, turns.rounds_s), strict=True))

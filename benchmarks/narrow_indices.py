@@ -1,9 +1,9 @@
 """What narrow indices are worth: default libraries whose kernels count in int32 and in int64.
 
-    python benchmarks/narrow_indices.py [RECIPE ...] [--rounds 12] [-o FILE]
+    python benchmarks/narrow_indices.py [RECIPE ...] [--rounds 200] [-o FILE]
 
 For each recipe: the model with the default schedule of each kernel, built by TVM as its kernels
-are, in int64, and after `narrow_indices`; then both in turns, in processes of their own. Written to
+are, in int64, and after `narrow_indices`; then both in turns. Written to
 benchmarks/results/narrow_indices.json.
 """
 
@@ -27,7 +27,7 @@ RECIPES = ("inception_v3_x86", "densenet121_x86", "resnet50_x86", "mobilenet_v2_
 
 
 def main() -> None:
-    arguments = parse(__doc__.splitlines()[0], RECIPES, 12, "narrow_indices.json")
+    arguments = parse(__doc__.splitlines()[0], RECIPES, 200, "narrow_indices.json")
     found = [compare(name, arguments.rounds) for name in arguments.recipes]
     write(arguments.output, found)
     print_pairs(found, {})

@@ -18,8 +18,10 @@ from tunekit.graph.algorithms import Place, Site
 from tunekit.graph.staging import Staged, stage
 from tunekit.library import Library, build_default, compile_recipe, load_manifest
 from tunekit.library.candidates import candidates_of
-from tunekit.library.contest import decide, verdict
+from tunekit.library.contest import decide, take_turns, verdict
+from tunekit.library.entrants import Entrant
 from tunekit.library.manifest import CandidateEntry, Contest, RatioEntry
+from tunekit.library.verify import reference_of
 from tunekit.recipe import Recipe, load_recipe, override
 from tunekit.search.tuner import new_task
 from tunekit.toolchain import versions
@@ -253,6 +255,8 @@ def test_the_verdict_in_a_line() -> None:
         "the tuned library is 1.04x (1.01 to 1.07) as fast as direct, "
         "1.31x (1.27 to 1.36) as default; it ships"
     )
+    skipped = Contest(shipped="tuned", skipped="no room", threads=2, candidates=(shipped,))
+    assert verdict(skipped) == "warning: the candidates could not be compared, no room; tuned ships"
     wrong = CandidateEntry(name="tuned", left_out="relative error 1")
     only = Contest(shipped="default", threads=2, candidates=(wrong, CandidateEntry(name="default")))
     assert verdict(only) == "warning: of 2 candidates only default is right; it ships"
@@ -271,3 +275,23 @@ def test_a_candidate_that_cannot_be_compiled_is_left_out(
     assert contest.shipped != "default"
     [default] = [one for one in contest.candidates if one.name == "default"]
     assert default.left_out == "no room for it"
+
+
+def test_one_that_fails_in_the_contest_is_left_out_and_the_others_go_on(
+    sabotaged: Sabotaged, tmp_path: Path
+) -> None:
+    staged = sabotaged.staged
+    shipped = sabotaged.library.path
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(shipped.read_bytes()[:1000])
+    candidate = candidates_of(staged, [])[0]
+    good, bad, other = (Entrant(candidate, path) for path in (shipped, broken, shipped))
+    said: list[str] = []
+    skipped = take_turns([good, bad, other], staged, reference_of(staged), tmp_path, said.append)
+    assert skipped is None
+    assert bad.failure is not None
+    assert "in the contest it failed" in bad.failure.message
+    assert (good.failure, other.failure, bad.rounds_s) == (None, None, {})
+    assert len(good.rounds_s) == len(other.rounds_s) >= 6
+    [line] = said
+    assert line.startswith("warning: the tuned library is left out: ")

@@ -15,23 +15,20 @@ from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import CandidateEntry, Contest, RatioEntry
 from tunekit.library.verify import verify
 from tunekit.models.compare import compare
-from tunekit.race.harness import Entry, Settings, compete
+from tunekit.race.alternation import alternate
+from tunekit.race.process import ContestantFailed
 from tunekit.race.statistics import PairedRatio, median, paired_ratio
 
 if TYPE_CHECKING:
     from tunekit.graph.staging import Staged
     from tunekit.library.entrants import Entrant, Seconds
     from tunekit.library.verify import Reference
-    from tunekit.race.harness import Outcome
 
-_RUNNER = "tunekit.race.relax_library:RelaxLibrary"
-_ROUNDS = 24
-# For all candidates together; a part of it goes to untimed runs and to threads that come to rest.
-_TOTAL_S = 10.0
-_TIMED_SHARE = 0.7
-_WARM_UP_S = 0.3
-# Enough for the median of a turn, which then takes a small model a few milliseconds.
-_TURN_RUNS = 100
+_ROUNDS = 200
+# For all candidates together.
+_TOTAL_S = 20.0
+# Alone, to see which of them fails.
+_ALONE_S = 2.0
 _CONFIDENCE = 0.95
 
 Say = Callable[[str], None]
@@ -60,13 +57,14 @@ def hold(
             except (CompileError, SandboxError) as error:
                 entrant.leave_out(error, say)
     right = _right(entrants)
+    skipped = None
     if len(right) > 1:
         say(f"contest: {', '.join(one.name for one in right)} take turns")
-        _take_turns(right, staged, reference, folder, say)
+        skipped = take_turns(right, staged, reference, folder, say)
         right = _right(right)
     name = decide({one.name: one.rounds_s for one in right})
     shipped = next(one for one in right if one.name == name)
-    contest = _summary(shipped, entrants, staged)
+    contest = _summary(shipped, entrants, staged, skipped)
     say(verdict(contest))
     return shipped, contest
 
@@ -107,6 +105,11 @@ def verdict(contest: Contest) -> str:
         for entry in contest.candidates
         if entry.ratio is not None
     ]
+    if contest.skipped is not None:
+        return (
+            f"warning: the candidates could not be compared, {contest.skipped}; "
+            f"{contest.shipped} ships"
+        )
     if not compared:
         every = len(contest.candidates)
         return f"warning: of {every} candidates only {contest.shipped} is right; it ships"
@@ -124,50 +127,57 @@ def _right(entrants: Sequence[Entrant]) -> list[Entrant]:
     return right
 
 
-def _take_turns(
+def take_turns(
     entrants: Sequence[Entrant], staged: Staged, reference: Reference, folder: Path, say: Say
+) -> str | None:
+    """Lets the candidates run in turns, and notes the seconds of each; leaves out those that fail.
+
+    Returns why they could not take turns, None if they could.
+    """
+    try:
+        _race(entrants, staged, reference, folder, _TOTAL_S, say)
+    except ContestantFailed as together:
+        for one in entrants:
+            # They were in one process: which of them it was shows when each has its own.
+            try:
+                _race([one], staged, reference, folder, _ALONE_S, say)
+            except ContestantFailed as failure:
+                one.leave_out(SandboxError(f"in the contest it failed: {failure.reason}"), say)
+            one.rounds_s = {}
+        left = [one for one in entrants if one.failure is None]
+        if len(left) == len(entrants):
+            return f"they fail where they take turns: {together.reason}"
+        if len(left) > 1:
+            return take_turns(left, staged, reference, folder, say)
+    return None
+
+
+def _race(
+    entrants: Sequence[Entrant],
+    staged: Staged,
+    reference: Reference,
+    folder: Path,
+    seconds: float,
+    say: Say,
 ) -> None:
-    names = [spec.name for spec in staged.source.inputs]
-    entries = [
-        Entry(
-            one.name,
-            _RUNNER,
-            {
-                "file": str(one.path.absolute()),
-                "device": staged.target.device,
-                "input_names": names,
-            },
-        )
-        for one in entrants
-    ]
-    settings = Settings(
-        rounds=_ROUNDS,
-        threads=staged.target.cores,
-        turn_s=_TIMED_SHARE * _TOTAL_S / _ROUNDS / len(entrants),
-        turn_runs=_TURN_RUNS,
-        rounds_s=_TOTAL_S,
-        warm_up_s=_WARM_UP_S,
-    )
-    inputs = {name: reference.inputs[0][name] for name in names}
     with tempfile.TemporaryDirectory(prefix="contest-", dir=folder) as place:
-        outcomes = compete(entries, inputs, settings, folder=Path(place), say=_silent).outcomes
+        turns = alternate(
+            [one.path for one in entrants],
+            {spec.name: reference.inputs[0][spec.name] for spec in staged.source.inputs},
+            device=staged.target.device,
+            threads=staged.target.cores,
+            seconds=seconds,
+            rounds=_ROUNDS,
+            folder=Path(place),
+        )
     limit = staged.recipe.reference.relative_error
-    for one, outcome in zip(entrants, outcomes, strict=True):
-        one.rounds_s = {turn.round: median(turn.seconds) for turn in outcome.turns}
-        if reason := _fault(outcome, reference, limit):
-            one.leave_out(SandboxError(f"in the contest {reason}"), say)
-
-
-def _fault(outcome: Outcome, reference: Reference, limit: float) -> str | None:
-    """What went wrong in a contestant's process, None if nothing did."""
-    if outcome.reason is not None:
-        return f"it failed: {outcome.reason}"
-    # Once more: a library that is right at first may be wrong after a thousand runs.
-    for outputs in outcome.outputs:
+    for one, rounds_s, outputs in zip(entrants, turns.rounds_s, turns.outputs, strict=True):
+        one.rounds_s = dict(enumerate(rounds_s))
+        # Once more: a library that is right at first may be wrong after a thousand runs.
         comparison = compare(reference.outputs[0], outputs)
         if not comparison.within(limit):
-            return f"its outputs had a relative error of {comparison.relative_error:.2e}"
-    return None
+            error = f"its outputs had a relative error of {comparison.relative_error:.2e}"
+            one.leave_out(SandboxError(f"in the contest {error}"), say)
 
 
 def _ratio(mine: Seconds, others: Seconds) -> PairedRatio | None:
@@ -213,7 +223,3 @@ def _ratio_entry(shipped: Entrant, other: Entrant) -> RatioEntry | None:
         high=found.interval.high,
         confidence=found.interval.confidence,
     )
-
-
-def _silent(_: str) -> None:
-    """The rounds go by too fast to be told."""

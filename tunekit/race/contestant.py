@@ -10,6 +10,7 @@ the parent's log file. A process whose parent is gone ends itself, even in the m
     {"do": "run", "seconds": S, "least": N, "most": N, "untimed": N}
     {"do": "outputs", "to": FILE}
     {"do": "profile", "seconds": S}
+    {"do": "turns", "seconds": S, "most": N}
     {"do": "close"}
 
 A reply is {"ok": true, ...} or {"ok": false, "error": one line, "trace": text}.
@@ -81,6 +82,8 @@ def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
                 reply = _outputs(runner, **command)
             elif do == "profile":
                 reply = {**runner.profile(**command), "at_rest": _come_to_rest()}
+            elif do == "turns":
+                reply = runner.take_turns(**command)
             elif do == "close":
                 runner.close()
                 reply = {}

@@ -51,5 +51,13 @@ class Runner(ABC):
         """
         raise NotApplicable(f"{type(self).__name__} does not say where its time goes")
 
+    def take_turns(self, seconds: float, most: int) -> dict[str, Any]:
+        """What a runner of several libraries sees when they take turns: `rounds_s`, seconds of each
+        of them in each of at most `most` rounds, of which none begins after `seconds`.
+
+        Raises NotApplicable where there is only one.
+        """
+        raise NotApplicable(f"{type(self).__name__} has nobody to take turns with")
+
     def close(self) -> None:  # noqa: B027 - most have nothing to do here
         """Lets go of what `load` took. The process ends right after."""
