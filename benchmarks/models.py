@@ -1,12 +1,13 @@
 """Tunes recipes and races the libraries against the reference runtimes.
 
-    python benchmarks/models.py resnet50_x86 [--trials 800] [--rounds 20]
+    python benchmarks/models.py resnet50_x86 [--trials 800] [--rounds 20] [--runtimes tuned,...]
     python benchmarks/models.py --table
 
 For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit bench` with all
-runtimes. Written to benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the
-machine it was taken on, and RECIPE.tuning.json, what the search spent and reached, task by task.
-`--table` prints what the files hold as the Markdown table in the README, and draws models.svg.
+runtimes, or some (a large model takes minutes for a run without any schedule). Written to
+benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the machine it was taken
+on, and RECIPE.tuning.json, what the search spent and reached, task by task. `--table` prints what
+the files hold as the Markdown table in the README, and draws models.svg.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", help="names in recipes/, without .yaml")
     parser.add_argument("--trials", type=int, help="budget of each; the recipe's if left out")
     parser.add_argument("--rounds", type=int, default=20, help="rounds of the benchmark")
+    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="to race, with commas")
     parser.add_argument("--bench-only", action="store_true", help="do not tune again")
     parser.add_argument("--table", action="store_true", help="print the results as Markdown")
     arguments = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> None:
             tune(name, recipe, arguments.trials)
         report = RESULTS / f"{name}.json"
         command = [*TUNEKIT, "bench", recipe, "--rounds", str(arguments.rounds), "-o", str(report)]
-        subprocess.run([*command, "--runtimes", ",".join(RUNTIMES)], check=True, cwd=ROOT)
+        subprocess.run([*command, "--runtimes", arguments.runtimes], check=True, cwd=ROOT)
     if arguments.table:
         rows = results()
         print(table(rows))

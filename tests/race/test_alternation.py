@@ -74,7 +74,7 @@ def test_one_that_does_not_load_is_the_failure_of_all(
 ) -> None:
     broken = tmp_path / "broken.so"
     broken.write_text("not a library")
-    with pytest.raises(ContestantFailed, match=r"broken\.so"):
+    with pytest.raises(ContestantFailed, match="Failed to load"):
         alternate(
             [*libraries, broken],
             _inputs(),
