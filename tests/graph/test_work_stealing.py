@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tvm
-from tvm import te, tirx
+from tvm import relax, te, tirx
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 
@@ -155,3 +155,15 @@ def test_taking_a_piece_is_an_instruction_and_not_a_call(
     assembly = lowering.build(_rows(100), target).inspect_source("asm")
     assert instruction in assembly
     assert _COUNTED not in assembly
+
+
+def test_kernels_of_a_model_are_lowered_alike() -> None:
+    shape = relax.TensorType((100, 64), "float32")
+    builder = relax.BlockBuilder()
+    kernel = builder.add_func(_rows(100)["main"].without_attr("global_symbol"), "rows")
+    x = relax.Var("x", shape)
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(relax.call_tir(kernel, [x], shape)))
+    executable = lowering.compile_model(builder.get(), _target(2, mtriple="x86_64-linux-gnu"))
+    [kernels] = executable.mod.imports
+    assert "lock" in kernels.inspect_source("asm")
