@@ -119,15 +119,22 @@ def test_what_each_iteration_allocates_is_allocated_once_for_a_thread() -> None:
     ("extent", "target"),
     [
         (2, _target(2)),
+        (2**30, _target(2)),
         (100, _target(1)),
         (100, tvm.target.Target({"kind": "llvm"})),
         # Where an atomic addition may need a library.
         (100, _target(2, mtriple="riscv64-linux-gnu")),
     ],
-    ids=["an iteration each", "one core", "unknown cores", "another architecture"],
+    ids=[
+        "an iteration each",
+        "too many to count",
+        "one core",
+        "unknown cores",
+        "another architecture",
+    ],
 )
 def test_loops_stay_where_there_is_nothing_to_share(extent: int, target: tvm.target.Target) -> None:
-    assert _COUNTED not in _lowered(_rows(extent), target)
+    assert _COUNTED not in _lowered(_rows(extent, "int64"), target)
 
 
 def test_iterations_that_allocate_by_a_variable_stay() -> None:

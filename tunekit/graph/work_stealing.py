@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Pieces of one thread's part, at most: the last one to finish is late by one of them.
 _PIECES = 32
+# The loop is counted in int32, times the threads.
+_LARGEST = 2**31 - 1
 # A counter has a cache line for itself.
 _LINE_INTS = 16
 # LLVM's atomic addition needs no library there.
@@ -87,7 +89,7 @@ def _balanced(loop: For, threads: int) -> Stmt:
         return loop
     extent = int(loop.extent)
     allocations, body = _without_allocations(loop.body)
-    if extent <= threads or body is None:
+    if not threads < extent <= _LARGEST // threads or body is None:
         return loop
     thread, step, part = (tirx.Var(name, "int32") for name in ("thread", "step", "part"))
     counters = tirx.decl_buffer((threads * _LINE_INTS,), "int32", name="counters")
