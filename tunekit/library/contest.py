@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tunekit.library.entrants import Entrant, Seconds
     from tunekit.library.verify import Reference
 
-_ROUNDS = 200
+_ROUNDS = 100
 # For all candidates together.
 _TOTAL_S = 20.0
 # Alone, to see which of them fails.
