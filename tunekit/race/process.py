@@ -189,14 +189,17 @@ class Contestant:
             self._process.wait()
             return ContestantFailed("closed its pipe without answering", self.log_tail())
         reason = describe_exit(code)
-        if last := _last_words(self.log_tail()):
+        # Of the whole log: the fault handler's stack may be longer than the tail.
+        if last := _last_words(self._printed()):
             reason += f', after printing "{last}"'
         return ContestantFailed(reason, self.log_tail())
 
     def log_tail(self) -> str:
         """The last lines that the child printed, with the fault handler's if it left any."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_LOG_TAIL_LINES:])
+        return "\n".join(self._printed().splitlines()[-_LOG_TAIL_LINES:])
+
+    def _printed(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
 
 def describe_exit(code: int) -> str:
