@@ -17,10 +17,9 @@ from typing import Any
 from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
-from tunekit.graph.algorithms import choose
 from tunekit.graph.indices import narrow_indices
 from tunekit.graph.staging import stage
-from tunekit.library.apply import apply_records
+from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 
 RECIPES = ("inception_v3_x86", "densenet121_x86", "resnet50_x86", "mobilenet_v2_x86")
@@ -39,8 +38,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
 
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
     staged = stage(recipe, ContentCache(), lambda line: None)
-    graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
-    scheduled = apply_records(graph, tasks, [], staged.target).module
+    scheduled = default_module(staged)
     target = staged.target.tvm
     with tempfile.TemporaryDirectory() as folder:
         libraries = {}

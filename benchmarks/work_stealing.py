@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
-from tunekit.graph.algorithms import choose
 from tunekit.graph.indices import narrow_indices
 from tunekit.graph.lowering import compile_model
 from tunekit.graph.staging import stage
-from tunekit.library.apply import apply_records
+from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ def compare(name: str, rounds: int) -> list[dict[str, Any]]:
 def _compile(staged: Staged, folder: Path) -> Mapping[str, Path]:
     import tvm
 
-    graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
-    scheduled = apply_records(graph, tasks, [], staged.target).module
+    scheduled = default_module(staged)
     target = staged.target.tvm
     libraries = {label: folder / f"{label}.so" for label in ("equal parts", "stealing")}
     with target:

@@ -136,14 +136,19 @@ class ResolvedTarget:
     @property
     def architecture(self) -> str:
         """Architecture of the machine that runs it; this one's where the target names none."""
-        triple = str(json.loads(self.spec).get("mtriple", ""))
-        name = triple.partition("-")[0] or detect_host().architecture
-        return _TRIPLE_ALIASES.get(name, name)
+        return architecture_of(str(json.loads(self.spec).get("mtriple", "")))
 
     @property
     def device(self) -> str:
         """Name of the TVM device that runs code for this target: "cpu" or "cuda"."""
         return "cuda" if self.kind == "cuda" else "cpu"
+
+
+def architecture_of(triple: str) -> str:
+    """The architecture that LLVM's target triple names, in LLVM's word for it; this machine's where
+    the triple is empty."""
+    name = triple.partition("-")[0] or detect_host().architecture
+    return _TRIPLE_ALIASES.get(name, name)
 
 
 def resolve_target(

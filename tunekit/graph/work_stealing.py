@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tunekit.target import architecture_of
+
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.target import Target
@@ -71,12 +73,9 @@ def _steal(function: PrimFunc) -> PrimFunc:
 
 def _threads(target: Target | None) -> int:
     """How many threads are to share a loop, 1 where they cannot."""
-    from tvm.target.codegen import llvm_get_system_triple
-
     if target is None or target.kind.name != "llvm":
         return 1
-    triple = str(target.attrs.get("mtriple") or llvm_get_system_triple())
-    if triple.split("-")[0] not in _ARCHITECTURES:
+    if architecture_of(str(target.attrs.get("mtriple", ""))) not in _ARCHITECTURES:
         return 1
     return int(target.attrs.get("num-cores") or 1)
 
@@ -88,8 +87,10 @@ def _balanced(loop: For, threads: int) -> Stmt:
     if loop.kind != ForKind.PARALLEL or not isinstance(loop.extent, IntImm):
         return loop
     extent = int(loop.extent)
+    if not threads < extent <= _LARGEST // threads:
+        return loop
     allocations, body = _without_allocations(loop.body)
-    if not threads < extent <= _LARGEST // threads or body is None:
+    if body is None:
         return loop
     thread, step, part = (tirx.Var(name, "int32") for name in ("thread", "step", "part"))
     counters = tirx.decl_buffer((threads * _LINE_INTS,), "int32", name="counters")

@@ -136,10 +136,15 @@ def _schedules_digest() -> str:
     return content_key(*map(file_digest, [*files, Path(huge_pages.__file__)]))
 
 
-def _export_default(staged: Staged, path: Path, say: Say) -> None:
+def default_module(staged: Staged) -> IRModule:
+    """A staged model in which every kernel has its default schedule, ready to be built."""
     graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
+    return apply_records(graph, tasks, [], staged.target).module
+
+
+def _export_default(staged: Staged, path: Path, say: Say) -> None:
     say("compiling with default schedules")
-    module = apply_records(graph, tasks, [], staged.target).module
+    module = default_module(staged)
     export(module, staged.target, path, in_huge_pages=staged.recipe.huge_pages)
 
 

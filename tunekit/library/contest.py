@@ -100,16 +100,16 @@ def decide(rounds_s: Mapping[str, Seconds]) -> str:
 
 def verdict(contest: Contest) -> str:
     """One line: which library ships, and how it compares with each other one."""
-    compared = [
-        (f"{entry.ratio.value:.2f}x ({entry.ratio.low:.2f} to {entry.ratio.high:.2f})", entry.name)
-        for entry in contest.candidates
-        if entry.ratio is not None
-    ]
     if contest.skipped is not None:
         return (
             f"warning: the candidates could not be compared, {contest.skipped}; "
             f"{contest.shipped} ships"
         )
+    compared = [
+        (f"{entry.ratio.value:.2f}x ({entry.ratio.low:.2f} to {entry.ratio.high:.2f})", entry.name)
+        for entry in contest.candidates
+        if entry.ratio is not None
+    ]
     if not compared:
         every = len(contest.candidates)
         return f"warning: of {every} candidates only {contest.shipped} is right; it ships"

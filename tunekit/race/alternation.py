@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.race.process import Contestant
 from tunekit.race.relax_library import RelaxLibrary
-from tunekit.race.runner import Runner
-from tunekit.race.statistics import median
+from tunekit.race.runner import Runner, time_runs
+from tunekit.race.statistics import LEAST_ROUNDS, median
 
 if TYPE_CHECKING:
     from tunekit.race.runner import Array
 
 _PLACE = "tunekit.race.alternation:AlternatingLibraries"
 _TIMEOUT_S = 600.0
-# No interval for a median covers it with 95 % from fewer.
-_LEAST_ROUNDS = 6
 _WARM_UP_S = 0.3
 # Timed runs of a library in a round take so long together, if one does not take longer.
 _TURN_S = 0.02
@@ -132,13 +130,14 @@ class AlternatingLibraries(Runner):
         try:
             start = time.perf_counter()
             for done in range(most):
-                if done >= _LEAST_ROUNDS and time.perf_counter() - start >= seconds:
+                if done >= LEAST_ROUNDS and time.perf_counter() - start >= seconds:
                     break
                 shuffle.shuffle(order)
                 for at in order:
                     if usual_s[at] < _LONG_RUN_S:
                         self._libraries[at].infer()
-                    rounds_s[at].append(median(_timed(self._libraries[at], _TURN_S)))
+                    samples_ns = time_runs(self._libraries[at], seconds=_TURN_S)
+                    rounds_s[at].append(median(samples_ns) / 1e9)
         finally:
             gc.enable()
         return {"rounds_s": rounds_s}
@@ -146,18 +145,5 @@ class AlternatingLibraries(Runner):
     @staticmethod
     def _warm_up(library: RelaxLibrary) -> float:
         """Seconds of a run, the least seen."""
-        return min([*_timed(library, 0.0), *_timed(library, _WARM_UP_S)])
-
-
-def _timed(library: RelaxLibrary, seconds: float) -> list[float]:
-    """Seconds of runs that take so long together, of one at least."""
-    clock = time.perf_counter
-    samples: list[float] = []
-    start = before = clock()
-    while not samples or before - start < seconds:
-        result = library.infer()
-        after = clock()
-        samples.append(after - before)
-        del result
-        before = clock()
-    return samples
+        runs_ns = time_runs(library, seconds=0.0) + time_runs(library, seconds=_WARM_UP_S)
+        return min(runs_ns) / 1e9

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tunekit.child_process import die_with_parent
+from tunekit.race.runner import time_runs
 
 if TYPE_CHECKING:
     from tunekit.race.runner import Runner
@@ -120,26 +121,16 @@ def _load(
 def _run(runner: Runner, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
     """One turn: `untimed` runs, then timed ones for `seconds`, between `least` and `most` of them.
 
-    What a result holds is let go after the clock is read, and the garbage collector waits.
+    The garbage collector waits.
     """
-    infer, clock = runner.infer, time.perf_counter_ns
-    samples_ns: list[int] = []
+    clock = time.perf_counter_ns
     gc.collect()
     gc.disable()
     try:
         for _ in range(untimed):
-            infer()
+            runner.infer()
         cpu_start, start_ns = time.process_time_ns(), clock()
-        while True:
-            before = clock()
-            result = infer()
-            after = clock()
-            samples_ns.append(after - before)
-            del result
-            if len(samples_ns) >= most:
-                break
-            if after - start_ns >= seconds * 1e9 and len(samples_ns) >= least:
-                break
+        samples_ns = time_runs(runner, seconds=seconds, least=least, most=most)
         wall_ns, cpu_ns = clock() - start_ns, time.process_time_ns() - cpu_start
     finally:
         gc.enable()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.race.noise import Noise, noise_between, now
 from tunekit.race.process import Contestant, ContestantFailed
+from tunekit.race.statistics import LEAST_ROUNDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 _SLOW_ROUNDS = 3
 _MOST_RUNS_A_TURN = 2000
-# No interval for a median covers it with 95 % from fewer.
-_LEAST_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ def _rounds(field_: list[_Running], settings: Settings, say: Callable[[str], Non
     begun = time.monotonic()
     limit_s = math.inf if settings.rounds_s is None else settings.rounds_s
     for number in range(settings.rounds):
-        if number >= _LEAST_ROUNDS and time.monotonic() - begun >= limit_s:
+        if number >= LEAST_ROUNDS and time.monotonic() - begun >= limit_s:
             break
         ready = [running for running in field_ if _takes_part(running, number, settings.rounds)]
         shuffle.shuffle(ready)

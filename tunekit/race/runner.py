@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -61,3 +63,26 @@ class Runner(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to do here
         """Lets go of what `load` took. The process ends right after."""
+
+
+def time_runs(
+    runner: Runner, *, seconds: float, least: int = 1, most: float = math.inf
+) -> list[int]:
+    """Nanoseconds of each of a runner's runs: for `seconds`, between `least` and `most` of them.
+
+    What a result holds is let go after the clock is read.
+    """
+    infer, clock = runner.infer, time.perf_counter_ns
+    samples_ns: list[int] = []
+    start_ns = clock()
+    while True:
+        before = clock()
+        result = infer()
+        after = clock()
+        samples_ns.append(after - before)
+        del result
+        if len(samples_ns) >= most:
+            break
+        if after - start_ns >= seconds * 1e9 and len(samples_ns) >= least:
+            break
+    return samples_ns
