@@ -9,10 +9,8 @@ measured, not assumed.
 
 from __future__ import annotations
 
-import math
 import os
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.race.noise import Noise, noise_between, now
 from tunekit.race.process import Contestant, ContestantFailed
-from tunekit.race.statistics import LEAST_ROUNDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +36,9 @@ class Settings:
 
     Attributes:
         rounds: rounds in which every contestant has one turn.
-        rounds_s: seconds after which no round begins, once there were six; None for no limit.
         threads: threads of each contestant.
         seed: decides the order of the turns.
         turn_s: seconds of timed runs in one turn, at least.
-        turn_runs: timed runs in one turn, at most.
         warm_up_s: seconds of untimed runs before the first round, at least.
         load_timeout_s: for loading, which may compile.
         run_timeout_s: for a turn.
@@ -53,8 +48,6 @@ class Settings:
     threads: int
     seed: int = 0
     turn_s: float = 0.5
-    turn_runs: int = _MOST_RUNS_A_TURN
-    rounds_s: float | None = None
     warm_up_s: float = 1.0
     load_timeout_s: float = 900.0
     run_timeout_s: float = 300.0
@@ -259,11 +252,7 @@ def _run(
 
 def _rounds(field_: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
     shuffle = random.Random(settings.seed)
-    begun = time.monotonic()
-    limit_s = math.inf if settings.rounds_s is None else settings.rounds_s
     for number in range(settings.rounds):
-        if number >= LEAST_ROUNDS and time.monotonic() - begun >= limit_s:
-            break
         ready = [running for running in field_ if _takes_part(running, number, settings.rounds)]
         shuffle.shuffle(ready)
         say(f"round {number + 1} of {settings.rounds}")
@@ -293,7 +282,7 @@ def _turn(
         settings,
         seconds=0 if few else settings.turn_s,
         least=1,
-        most=settings.turn_runs,
+        most=_MOST_RUNS_A_TURN,
         # What an untimed run refills is small against a run that lasts longer than a turn.
         untimed=0 if running.run_s > settings.turn_s else 1,
     )
