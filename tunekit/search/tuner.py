@@ -15,18 +15,16 @@ from tunekit.catalogue import (
     NewTask,
     NewTrial,
     NewWorkload,
-    Record,
     SessionInfo,
     Trial,
     comparable,
-    toolchain_key,
 )
 from tunekit.errors import SandboxError
-from tunekit.rivals import split
 from tunekit.search import history
 from tunekit.search.allocation import Floor, batch_trials, floor_trials, next_task
 from tunekit.search.clock import PhaseClock
-from tunekit.search.finals import FINALISTS, Field, hold_final
+from tunekit.search.competitions import Competitions
+from tunekit.search.finals import hold_final
 from tunekit.search.progress import (
     Ending,
     Listener,
@@ -35,10 +33,8 @@ from tunekit.search.progress import (
     TuningResult,
     on_plateau,
 )
-from tunekit.search.rivals import chances
 from tunekit.search.task_search import History, Proposal, TaskSearch
 from tunekit.search.trial import CacheState, MeasureOptions, Measurer, Outcome
-from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task
@@ -57,10 +53,6 @@ __all__ = [
 
 _MEMORY_SHARE = 0.5
 _HEARTBEAT_S = 10.0
-# Of the model's latency: a task below it is not worth a final.
-_FINAL_SHARE = 0.002
-# Of several tasks, as many as are measured in the same turns.
-_FINALISTS_TOGETHER = 12
 
 
 def measure_options(
@@ -153,6 +145,7 @@ class Tuner:
             "huge_pages": options.huge_pages,
         }
         self._comparable = comparable(self._kept_options)
+        self._competitions = Competitions(catalogue, session, self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
         self._recollection = history.Recollection(
@@ -297,14 +290,11 @@ class Tuner:
             device=outcome.device,
         )
 
-    def _known_trials(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
-        return self._catalogue.known_trials(
-            search.task_id, digests, measure_options=self._kept_options
-        )
-
     def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
         """Trials that the catalogue already has of these candidates, by digest."""
-        trials = self._known_trials(search, digests)
+        trials = self._catalogue.known_trials(
+            search.task_id, digests, measure_options=self._kept_options
+        )
         others = [t.trial_id for t in trials.values() if t.task_id != search.task_id]
         if others:
             self._catalogue.reuse_trials(search.task_id, others)
@@ -318,82 +308,20 @@ class Tuner:
 
     def _finals(self, engine: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
-        total = sum(search.state.latency_s for search in self._searches)
-        for group in self._competitions():
+        for group in self._competitions.groups(self._searches):
             if self._stop():
                 return False
-            latency_s = max(search.state.latency_s for search, _ in group)
-            if latency_s < _FINAL_SHARE * total:
+            fields = self._competitions.fields(group)
+            if not fields:
                 continue
-            # An algorithm without a chance still has to show its best beside the others'.
-            share = max(1, _FINALISTS_TOGETHER // len(group))
-            tops = [min(FINALISTS, share) if hope else 1 for _, hope in group]
-            records = [
-                self._records(search.task, top)
-                for (search, _), top in zip(group, tops, strict=True)
-            ]
-            if all(
-                self._is_settled(search.task, of_task)
-                for (search, _), of_task in zip(group, records, strict=True)
-            ):
-                continue
-            self._active = group[0][0]
+            self._active = group[0].search
             self._show("deciding")
             with self._clock.phase("decide"):
-                fields = [
-                    Field(of_task, self._default_record(search) if hope else None)
-                    for (search, hope), of_task in zip(group, records, strict=True)
-                ]
                 seconds = hold_final(fields, engine, self._catalogue)
-            for (search, _), run_seconds in zip(group, seconds, strict=True):
+            for competitor, run_seconds in zip(group, seconds, strict=True):
                 if run_seconds is not None:
-                    search.state.best_s = min(run_seconds)
+                    competitor.search.state.best_s = min(run_seconds)
         return True
-
-    def _competitions(self) -> list[list[tuple[TaskSearch, float]]]:
-        """The tasks that have a time, those together of which the library will have the kernels of
-        one algorithm only, each with its chance to be that."""
-        groups: dict[str, list[tuple[TaskSearch, float]]] = {}
-        chance = chances([search.state for search in self._searches])
-        for search, hope in zip(self._searches, chance, strict=True):
-            if search.state.best_s is not None:
-                place = search.state.place
-                key = f"task {search.task_id}" if place is None else split(place)[0]
-                groups.setdefault(key, []).append((search, hope))
-        return list(groups.values())
-
-    def _default_record(self, search: TaskSearch) -> Record | None:
-        """A task's default, None where it has none or it failed."""
-        digest = search.default_digest()
-        if digest is None:
-            return None
-        trial = self._known_trials(search, [digest]).get(digest)
-        return None if trial is None else trial.as_record(search.workload_json())
-
-    def _is_settled(self, task: Task, records: Sequence[Record]) -> bool:
-        """Whether a final was held after the last of these was measured: perhaps by an earlier run
-        of the session. One that was killed before or in its finals has them still to hold."""
-        winners = self._catalogue.winners(
-            structural_hashes=[task.structural_hash],
-            target_json=self._session.target_json,
-            host_fingerprint=self._session.host_fingerprint,
-            toolchain_key=toolchain_key(versions()),
-            measured_with=self._comparable,
-        )
-        return any(
-            all(record.measured_at <= winner.measured_at for record in records)
-            for winner in winners
-        )
-
-    def _records(self, task: Task, top_k: int) -> list[Record]:
-        return self._catalogue.records(
-            structural_hashes=[task.structural_hash],
-            target_json=self._session.target_json,
-            host_fingerprint=self._session.host_fingerprint,
-            toolchain_key=toolchain_key(versions()),
-            measured_with=self._comparable,
-            top_k=top_k,
-        )
 
     # -- before and around --------------------------------------------------------------------
 
