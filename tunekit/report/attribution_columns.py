@@ -108,7 +108,7 @@ def footnote(explanation: Explanation) -> str:
             "the same sizes is divided evenly among its calls; ~ only its kind is the same."
         )
     if any(part.seconds < 0 for one in explanation.runtimes for part in one.overheads):
-        parts.append("A negative rest is what the profiler itself costs.")
+        parts.append("A negative rest: the profiler's own cost and the host's noise.")
     return " ".join(parts)
 
 
