@@ -232,19 +232,18 @@ class Blocking:
     def _pool(self, call: Call, result: Value) -> bool:
         from tvm import relax
 
-        source = self._forms.value(call.args[0])
-        if source.blocked is None or str(call.attrs.layout) != "NCHW":
+        data, layout = self._blocked_image(call)
+        if data is None:
             return False
-        layout = f"NCHW{(static_shape(source.blocked) or ())[-1]}c"
         name = operator_name(call)
         attrs = call.attrs
         if name == "nn.adaptive_avg_pool2d":
             size = None if attrs.output_size is None else _pair(attrs.output_size)
-            pooled = relax.op.nn.adaptive_avg_pool2d(source.blocked, size, layout=layout)
+            pooled = relax.op.nn.adaptive_avg_pool2d(data, size, layout=layout)
         else:
             operator = getattr(relax.op.nn, _POOLS[name])
             pooled = operator(
-                source.blocked,
+                data,
                 pool_size=_pair(attrs.pool_size),
                 strides=_pair(attrs.strides),
                 padding=_quad(attrs.padding),
@@ -259,14 +258,13 @@ class Blocking:
     def _resize(self, call: Call, result: Value) -> bool:
         from tvm import relax
 
-        source = self._forms.value(call.args[0])
-        attrs = call.attrs
-        if source.blocked is None or str(attrs.layout) != "NCHW":
+        data, layout = self._blocked_image(call)
+        if data is None:
             return False
-        layout = f"NCHW{(static_shape(source.blocked) or ())[-1]}c"
+        attrs = call.attrs
         result.blocked = self._forms.builder.emit(
             relax.op.image.resize2d(
-                source.blocked,
+                data,
                 call.args[1],
                 roi=[float(value) for value in attrs.roi],
                 layout=layout,
@@ -279,6 +277,14 @@ class Blocking:
             )
         )
         return True
+
+    def _blocked_image(self, call: Call) -> tuple[Expr | None, str]:
+        """What an operator on NCHW images reads, and its layout in blocks; None where the
+        operator stays plain."""
+        data = self._forms.value(call.args[0]).blocked
+        if data is None or str(call.attrs.layout) != "NCHW":
+            return None, "NCHW"
+        return data, f"NCHW{(static_shape(data) or ())[-1]}c"
 
     def _mean(self, call: Call, result: Value) -> bool:
         from tvm import relax
