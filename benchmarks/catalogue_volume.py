@@ -30,7 +30,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from tunekit.bench.environment import describe
+from tunekit.benchmark.environment import describe
 from tunekit.catalogue import (
     Catalogue,
     Failure,
@@ -41,7 +41,7 @@ from tunekit.catalogue import (
     NewWorkload,
     toolchain_key,
 )
-from tunekit.race.noise import noise_between, now
+from tunekit.timing.host_load import noise_between, now
 
 TARGET = json.dumps({"kind": "llvm", "mcpu": "x86-64-v3", "num-cores": 2})
 TOOLCHAIN = {"apache-tvm": "0.27.0.post1", "torch": "2.12.1"}

@@ -10,7 +10,7 @@ After each session: see `Place.problems` (budget spent to the trial, nothing mea
 there and right). What is wrong is listed, and ends the script with 1.
 
 By default the commands are forked from a process that has loaded TVM and torch (see
-tests/torture/warm.py): so they are killed at work rather than while they import. With ``--cold``
+tests/support/warm.py): so they are killed at work rather than while they import. With ``--cold``
 each is started as a shell does.
 """
 
@@ -30,14 +30,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "torture")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import psutil  # noqa: E402
 from killable import ColdStarter, Command, Place, WarmStarter, still_running  # noqa: E402
 
 from tunekit.catalogue import Catalogue  # noqa: E402
-from tunekit.host import detect_host  # noqa: E402
-from tunekit.toolchain import versions  # noqa: E402
+from tunekit.machine.host import detect_host  # noqa: E402
+from tunekit.machine.toolchain import versions  # noqa: E402
 
 _BUDGET = 12
 # What a command that has said this last was doing when it was killed.

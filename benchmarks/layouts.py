@@ -15,11 +15,11 @@ from typing import Any
 from library_races import ROOT, parse, race, write
 
 from tunekit.cache import ContentCache
-from tunekit.graph.layout import choose_layout
-from tunekit.graph.staging import stage
+from tunekit.graph.layouts.convert import choose_layout
+from tunekit.graph.pipeline import stage
 from tunekit.library.build import default_of
-from tunekit.race.statistics import median
 from tunekit.recipe import load_recipe
+from tunekit.timing.statistics import median
 
 LAYOUTS = ("NCHW", "NHWC", "NCHWc")
 RECIPES = (

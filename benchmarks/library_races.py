@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.host import detect_host
-from tunekit.race.alternation import alternate
-from tunekit.race.process import ContestantFailed
-from tunekit.race.statistics import median, paired_ratio
-from tunekit.target import ResolvedTarget, resolve_target
-from tunekit.toolchain import versions
+from tunekit.machine.host import detect_host
+from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.toolchain import versions
+from tunekit.runtimes.process import ContestantFailed
+from tunekit.timing.interleaved import alternate
+from tunekit.timing.statistics import median, paired_ratio
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel

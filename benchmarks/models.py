@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunekit.bench.results import Ratio, Report, RuntimeResult
+from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 from tunekit.library import load_manifest
 from tunekit.report.numbers import significant
 

@@ -17,8 +17,8 @@ from typing import Any
 from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
-from tunekit.graph.indices import narrow_indices
-from tunekit.graph.staging import stage
+from tunekit.graph.lowering.narrow_indices import narrow_indices
+from tunekit.graph.pipeline import stage
 from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 

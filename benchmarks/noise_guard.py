@@ -32,17 +32,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tunekit.bench.environment import describe
+from tunekit.benchmark.environment import describe
 from tunekit.cache import ContentCache
-from tunekit.graph.staging import stage
-from tunekit.host import detect_host
-from tunekit.race.noise import noise_between, now
+from tunekit.graph.pipeline import stage
+from tunekit.machine.host import detect_host
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome, TensorArgument
 from tunekit.recipe import load_recipe
-from tunekit.search.engine import TrialEngine
-from tunekit.search.metaschedule import without_tensor_intrinsics
-from tunekit.search.spaces import space_for
-from tunekit.search.trial import Candidate, MeasureOptions, Outcome, TensorArgument
 from tunekit.search.tuner import measure_options
+from tunekit.spaces import space_for
+from tunekit.spaces.metaschedule import without_tensor_intrinsics
+from tunekit.timing.host_load import noise_between, now
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE_ROUNDS = 10

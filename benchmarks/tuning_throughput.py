@@ -35,22 +35,22 @@ from typing import Any
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession
 from tunekit.graph.algorithms import is_direct
-from tunekit.graph.staging import stage
+from tunekit.graph.pipeline import stage
 from tunekit.graph.tasks import Task
-from tunekit.host import detect_host
+from tunekit.machine.host import detect_host
+from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.toolchain import versions
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import Candidate, MeasureOptions, TensorArgument
 from tunekit.recipe import Tuning, load_recipe
-from tunekit.search.engine import TrialEngine
-from tunekit.search.metaschedule import (
+from tunekit.search.progress import Progress
+from tunekit.search.tuner import Tuner, measure_options
+from tunekit.spaces.metaschedule import (
     generic_space,
     load_trace,
     quiet_logger,
     without_tensor_intrinsics,
 )
-from tunekit.search.progress import Progress
-from tunekit.search.trial import Candidate, MeasureOptions, TensorArgument
-from tunekit.search.tuner import Tuner, measure_options
-from tunekit.target import ResolvedTarget, resolve_target
-from tunekit.toolchain import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -197,7 +197,8 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
 
 def use_generic_spaces() -> None:
     """Leaves tunekit's own spaces, and the default schedules that come from them, out of here."""
-    from tunekit.search import design_space, task_search
+    from tunekit.search import task_search
+    from tunekit.spaces import design_space
 
     task_search.space_for = lambda _, target: generic_space(target)
     design_space.default_schedule = lambda *_: None

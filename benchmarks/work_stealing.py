@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
-from tunekit.graph.indices import narrow_indices
-from tunekit.graph.lowering import compile_model
-from tunekit.graph.staging import stage
+from tunekit.graph.lowering.build import compile_model
+from tunekit.graph.lowering.narrow_indices import narrow_indices
+from tunekit.graph.pipeline import stage
 from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from tunekit.graph.staging import Staged
+    from tunekit.graph.pipeline import Staged
 
 RECIPES = ("resnet50_x86", "mobilenet_v2_x86", "efficientnet_b4_x86")
 _BUSY_S = 0.01

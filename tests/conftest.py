@@ -9,11 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from rpc_farm import Machines
+
+    from tunekit.machine.target import ResolvedTarget
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and every process that the
 # tests start would inherit that.
@@ -94,6 +99,27 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.fixture(scope="session")
+def native() -> ResolvedTarget:
+    """This machine's CPU."""
+    from tunekit.machine.target import resolve_target
+
+    return resolve_target("native")
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Machines]:
+    """A tracker on the loopback; servers are started as tests want them."""
+    from rpc_farm import Machines
+
+    machines = Machines()
+    try:
+        machines.wait_until_it_listens()
+        yield machines
+    finally:
+        machines.close()
+
+
 @pytest.fixture
 def recipe_text() -> str:
     """A small recipe that is right in every way."""
@@ -124,7 +150,7 @@ def script_after() -> Callable[[str, Any], str]:
     def script(name: str, module: Any) -> str:
         import tvm
 
-        from tunekit.target import resolve_target
+        from tunekit.machine.target import resolve_target
 
         seen: list[str] = []
 

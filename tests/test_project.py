@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tunekit import __version__, toolchain
+from tunekit import __version__
+from tunekit.machine import toolchain
 
 ROOT = Path(__file__).parent.parent
 PINS = dict(

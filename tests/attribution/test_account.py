@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunekit.attribution.account import Measured, account, sorted_operators
+from tunekit.attribution.operators import Measured, account, sorted_operators
 from tunekit.library.manifest import TaskEntry
 
 PEAK = {

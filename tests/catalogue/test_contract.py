@@ -32,7 +32,7 @@ from tunekit.errors import CatalogueError
 if TYPE_CHECKING:
     from tests.catalogue.conftest import Examples
 
-WRITER = Path(__file__).with_name("writer.py")
+WRITER = Path(__file__).parents[1] / "support" / "writer.py"
 
 seconds = st.floats(min_value=1e-12, max_value=1e8)
 # What a database and JSON can hold as text; failure texts may be anything.

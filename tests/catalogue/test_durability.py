@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunekit.catalogue import Catalogue
 
-WRITER = Path(__file__).with_name("writer.py")
+WRITER = Path(__file__).parents[1] / "support" / "writer.py"
 
 
 def command(path: Path, recipe: str, calls: int) -> list[str]:

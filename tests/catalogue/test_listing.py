@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind
-from tunekit.catalogue.listing import RecordFilter, target_text
+from tunekit.catalogue.queries.listing import RecordFilter, target_text
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def test_removed_records_leave_a_sound_catalogue(filled: Catalogue, new: Example
 
 
 def test_records_of_a_session_that_runs_stay(filled: Catalogue, new: Examples, url: str) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("writer.py")), url]
+    command = [sys.executable, str(Path(__file__).parents[1] / "support" / "writer.py"), url]
     with subprocess.Popen(
         [*command, "recipe", "1000000", "1"], stdout=subprocess.PIPE, text=True
     ) as writer:

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tunekit.catalogue import (
-    Catalogue,
-    Failure,
-    FailureKind,
-    NewBenchRun,
-    NewLibrary,
-    merge,
-)
-from tunekit.catalogue.listing import RecordFilter
+from tunekit.catalogue import Catalogue, Failure, FailureKind, NewBenchRun, NewLibrary
+from tunekit.catalogue.queries import merge
+from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -165,7 +159,7 @@ def test_a_backup_is_whole_although_another_process_writes(
     other: Catalogue, tmp_path: Path, new: Examples
 ) -> None:
     fill(other, new)
-    writer = Path(__file__).with_name("writer.py")
+    writer = Path(__file__).parents[1] / "support" / "writer.py"
     command = [sys.executable, str(writer), str(tmp_path / "other.db"), "busy", "1000000", "5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -9,8 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from tunekit.catalogue import Catalogue, migrate
-from tunekit.catalogue.schema import VERSION_TABLE, Base
+from tunekit.catalogue import Catalogue
+from tunekit.catalogue.db import migrate
+from tunekit.catalogue.db.schema import VERSION_TABLE, Base
 
 
 def test_migrating_an_empty_database_gives_the_schema_of_a_new_one(url: str) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tunekit.catalogue import Catalogue, migrate
+from tunekit.catalogue import Catalogue
+from tunekit.catalogue.db import migrate
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:

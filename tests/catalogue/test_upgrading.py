@@ -23,8 +23,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from tunekit.catalogue import Catalogue, FailureKind, UpgradeResult, migrate, upgrade
-from tunekit.catalogue.owner import this_process
+from tunekit.catalogue import Catalogue, FailureKind, UpgradeResult, upgrade
+from tunekit.catalogue.db import migrate
+from tunekit.catalogue.process_owner import this_process
 from tunekit.errors import CatalogueError
 
 DUMP = Path(__file__).parent / "assets" / "catalogue-0001.sql"

@@ -150,13 +150,13 @@ def test_a_catalogue_that_cannot_be_made_is_a_problem(run_tunekit, tmp_path: Pat
 def test_a_self_test_that_dies_is_reported_by_its_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunekit import diagnosis
+    from tunekit.doctor import checks
 
     # A Python that meets an illegal instruction, as a library for a masked CPU does.
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -ILL $$\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    check = diagnosis.selftest()
+    check = checks.selftest()
     assert check.status == "problem"
     assert "died of SIGILL" in check.found

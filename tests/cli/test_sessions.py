@@ -20,7 +20,7 @@ from tunekit.catalogue import (
     NewTrial,
     NewWorkload,
 )
-from tunekit.host import detect_host
+from tunekit.machine.host import detect_host
 
 HEAVY = ("tvm", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "xgboost")
 

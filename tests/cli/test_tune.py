@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunekit.host import detect_host
+from tunekit.machine.host import detect_host
 
 
 def _refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:

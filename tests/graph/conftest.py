@@ -49,7 +49,7 @@ def relative_error() -> Callable[[Array, Array], float]:
 @pytest.fixture(scope="session")
 def imported() -> Callable[..., Any]:
     """The Relax module of a torch module and its inputs, as tunekit imports it."""
-    from tunekit.models.torch_frontend import export_program, program_to_relax
+    from tunekit.models.frontends.torch import export_program, program_to_relax
 
     def make(model: Any, inputs: list[Any]) -> Any:
         names = [f"x{index}" for index in range(len(inputs))]
@@ -64,7 +64,7 @@ def execute() -> Callable[..., list[Array]]:
     import tvm
     from tvm import relax
 
-    from tunekit.target import resolve_target
+    from tunekit.machine.target import resolve_target
 
     def run(module: Any, inputs: list[Array]) -> list[Array]:
         executable = tvm.compile(module, target=resolve_target("native").tvm)
@@ -81,7 +81,7 @@ def convert(imported: Callable[..., Any], execute: Callable[..., list[Array]]) -
     """Converts a torch module's layout, runs it on seeded inputs and compares with torch."""
     import torch
 
-    from tunekit.graph.layout import convert_layout
+    from tunekit.graph.layouts.convert import convert_layout
 
     def run(
         model: Any, *shapes: tuple[int, ...], layout: Any = "NCHWc", lanes: int = 8

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tunekit.graph.convolution import pack_weights
+from tunekit.graph.kernels.convolution import pack_weights
 
 TOLERANCE = 1e-5
 Array = npt.NDArray[Any]
@@ -91,7 +91,7 @@ def test_any_convolution_gives_what_torch_gives(
 ) -> None:
     from tvm import relax
 
-    from tunekit.graph.layout import convert_layout
+    from tunekit.graph.layouts.convert import convert_layout
 
     random = np.random.default_rng(0)
     data = [random.standard_normal(case.data, "float32") for case in cases]
@@ -144,7 +144,7 @@ def test_any_convolution_gives_what_torch_gives(
 def test_which_convolutions_are_blocked(
     layer: nn.Conv2d, transforms: int, imported: Callable[..., Any]
 ) -> None:
-    from tunekit.graph.layout import convert_layout
+    from tunekit.graph.layouts.convert import convert_layout
 
     module = imported(layer, [torch.zeros(1, layer.in_channels, 6, 5)])
     converted = convert_layout(module, "NCHWc", 8)
@@ -153,7 +153,7 @@ def test_which_convolutions_are_blocked(
 
 
 def _operators(module: Any) -> set[str]:
-    from tunekit.models.reading import bindings_of, operator_name
+    from tunekit.ir.relax import bindings_of, operator_name
 
     return {
         operator_name(value).removeprefix("nn.") for _, value in bindings_of(module["main"]) or ()

@@ -30,8 +30,8 @@ def legalized(execute: Callable[..., list[Any]]) -> Callable[..., Any]:
     """Runs operators on one array, all in one module: their results in order."""
     from tvm import relax
 
-    from tunekit.graph import fast_math
-    from tunekit.target import resolve_target
+    from tunekit.graph.kernels import fast_math
+    from tunekit.machine.target import resolve_target
 
     def run(operators: list[Callable[[Any], Any]], array: Any) -> list[Any]:
         builder = relax.BlockBuilder()

@@ -370,7 +370,7 @@ def test_a_model_without_convolutions_is_left_alone(layout: str, convert: Conver
 
 
 def test_auto_blocks_convolutions_on_a_cpu_and_nothing_else(imported: Callable[..., Any]) -> None:
-    from tunekit.graph.layout import choose_layout
+    from tunekit.graph.layouts.convert import choose_layout
 
     convolution = imported(Model(lambda m, x: m.a(x), a=conv(3, 8)), [torch.zeros(IMAGE)])
     linear = imported(Model(lambda m, x: m.a(x), a=nn.Linear(7, 8)), [torch.zeros(IMAGE)])

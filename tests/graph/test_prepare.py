@@ -15,7 +15,7 @@ from torch import nn
 
 from tunekit.graph.prepare import LayoutChoice, PreparedGraph, prepare
 from tunekit.graph.tasks import Task, extract_tasks
-from tunekit.target import resolve_target
+from tunekit.machine.target import resolve_target
 
 IMAGE = (1, 3, 8, 8)
 # A named CPU, so that the workloads are the same on every machine that runs the tests.
@@ -111,7 +111,7 @@ import sys, importlib.util, torch
 spec = importlib.util.spec_from_file_location("prepared", {__file__!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from tunekit.models.torch_frontend import export_program, program_to_relax
+from tunekit.models.frontends.torch import export_program, program_to_relax
 from tunekit.graph.prepare import prepare
 from tunekit.graph.tasks import extract_tasks
 program = export_program(module.Repeated().eval(), [torch.zeros(module.IMAGE)], "other")

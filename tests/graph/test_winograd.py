@@ -23,8 +23,8 @@ from tunekit.graph.algorithms import (
     choose,
     place_of,
 )
-from tunekit.graph.layout import convert_layout
-from tunekit.graph.winograd import TILES, rounding_error, tiling, transform_weights
+from tunekit.graph.kernels.winograd import TILES, rounding_error, tiling, transform_weights
+from tunekit.graph.layouts.convert import convert_layout
 
 Array = npt.NDArray[Any]
 
@@ -151,7 +151,7 @@ def _names(module: Any) -> set[str]:
 def test_the_epilogue_is_fused_into_the_kernel(imported: Callable[..., Any]) -> None:
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
-    from tunekit.target import resolve_target
+    from tunekit.machine.target import resolve_target
 
     class Residual(nn.Module):
         def __init__(self) -> None:
@@ -201,7 +201,7 @@ def test_a_place_survives_in_the_workload_that_computes_it(imported: Callable[..
     import tvm
     from tvm import te
 
-    from tunekit.graph.convolution import ConvolutionShape, blocked_convolution
+    from tunekit.graph.kernels.convolution import ConvolutionShape, blocked_convolution
 
     data = te.placeholder((1, 8, 56, 56, 8), name="data")
     weights = te.placeholder((8, 8, 3, 3, 8, 8), name="weights")

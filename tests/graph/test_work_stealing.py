@@ -14,8 +14,8 @@ from tvm import relax, te, tirx
 from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 
-from tunekit.graph import lowering
-from tunekit.graph.work_stealing import steal_work
+from tunekit.graph.lowering import build as lowering
+from tunekit.graph.lowering.work_stealing import steal_work
 
 _COUNTED = "tunekit_take"
 

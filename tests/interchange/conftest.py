@@ -12,14 +12,11 @@ import tvm
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue
-from tunekit.graph.staging import Staged, stage
+from tunekit.graph.pipeline import Staged, stage
 from tunekit.interchange.replay import Replayer
 from tunekit.recipe import load_recipe, override
 from tunekit.search.tuner import Progress
-from tunekit.session import tune_recipe
-
-# For the tests' own modules.
-sys.path.insert(0, str(Path(__file__).parent))
+from tunekit.sessions.run import tune_recipe
 
 _MODEL = """\
 import torch

@@ -20,11 +20,11 @@ from tunekit.catalogue import (
     NewTrial,
     NewWorkload,
 )
-from tunekit.catalogue.listing import RecordFilter
+from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.errors import CatalogueError, UsageError
 from tunekit.interchange.exporting import export_records
-from tunekit.interchange.files import RECORDS, WORKLOADS
-from tunekit.toolchain import versions
+from tunekit.interchange.json_files import RECORDS, WORKLOADS
+from tunekit.machine.toolchain import versions
 
 if TYPE_CHECKING:
     from tests.interchange.conftest import Tuned

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tunekit.catalogue import Catalogue, toolchain_key
-from tunekit.catalogue.listing import RecordFilter
+from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.errors import UsageError
-from tunekit.host import detect_host
 from tunekit.interchange.exporting import export_records
-from tunekit.interchange.files import RECORDS, WORKLOADS
 from tunekit.interchange.importing import QUARANTINE, ImportReport, import_folder
+from tunekit.interchange.json_files import RECORDS, WORKLOADS
 from tunekit.interchange.replay import Replayer, Strand, TraceLine
-from tunekit.toolchain import versions
+from tunekit.machine.host import detect_host
+from tunekit.machine.toolchain import versions
 
 if TYPE_CHECKING:
     from tests.interchange.conftest import Tuned

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind, NewSession, NewTask, NewTrial
-from tunekit.catalogue.listing import RecordFilter
-from tunekit.host import detect_host
+from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.interchange.exporting import export_records
 from tunekit.interchange.importing import import_folder
 from tunekit.interchange.replay import Replayer
-from tunekit.toolchain import versions
+from tunekit.machine.host import detect_host
+from tunekit.machine.toolchain import versions
 
 _SECONDS = st.floats(min_value=1e-12, max_value=1e8, allow_nan=False)
 _FACTORS = st.sampled_from(kernels.FACTORS)

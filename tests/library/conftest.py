@@ -13,7 +13,7 @@ import pytest
 from tunekit.library import Library
 from tunekit.recipe import Recipe, load_recipe, override
 from tunekit.search.tuner import Progress
-from tunekit.session import tune_recipe
+from tunekit.sessions.run import tune_recipe
 
 _MODEL = """\
 import torch

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from tunekit.models.compare import Comparison, compare
+from tunekit.accuracy import Comparison, compare
 from tunekit.models.source import SourceModel
 from tunekit.recipe.schema import InputSpec, ModelSpec
 
@@ -20,9 +20,8 @@ class SpecOf(Protocol):
 
 
 @pytest.fixture
-def spec(monkeypatch: pytest.MonkeyPatch) -> SpecOf:
+def spec() -> SpecOf:
     """A recipe's model; sources of ``torch_models`` by their name alone."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
     def make(
         source: str, *inputs: tuple[str, tuple[int, ...]], dtype: str = "float32", **rest: Any
@@ -41,7 +40,7 @@ def run_module(tmp_path: Path) -> Callable[[Any, SourceModel], dict[str, Compari
 
     def run(module: Any, source: SourceModel, seed: int = 3) -> dict[str, Comparison]:
         from tunekit.models.baseline import build_baseline
-        from tunekit.sandbox import run_library
+        from tunekit.processes.sandbox import run_library
 
         library = tmp_path / "check.so"
         build_baseline(module, library)
@@ -64,7 +63,7 @@ def operators() -> Callable[[Any], Counter[str]]:
     def count(module: Any) -> Counter[str]:
         from tvm import relax
 
-        from tunekit.models.constant_folding import operator_name
+        from tunekit.models.frontends.constants import operator_name
 
         names: Counter[str] = Counter()
 

@@ -9,7 +9,7 @@ import pytest
 from tunekit.cache import ContentCache
 from tunekit.errors import ImportMismatch
 from tunekit.models import import_model, load_source
-from tunekit.models.torch_model import TorchModel
+from tunekit.models.sources.torch_model import TorchModel
 
 SMALL = ("input", (1, 3, 8, 8))
 

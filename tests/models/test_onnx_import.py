@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tunekit.errors import ImportFailed, ModelFileError
 from tunekit.models import load_source
-from tunekit.models.onnx_file import OnnxModel
+from tunekit.models.sources.onnx_file import OnnxModel
 
 FLOAT = TensorProto.FLOAT
 

@@ -21,13 +21,13 @@ from tvm import te
 
 from tunekit.catalogue import Catalogue, FailureKind, NewSession
 from tunekit.graph.tasks import Task
-from tunekit.host import detect_host
+from tunekit.machine.host import detect_host
+from tunekit.machine.target import ResolvedTarget
+from tunekit.machine.toolchain import versions
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
 from tunekit.recipe import Tuning
-from tunekit.search.engine import TrialEngine
-from tunekit.search.trial import Candidate, MeasureOptions, Outcome
 from tunekit.search.tuner import Tuner
-from tunekit.target import ResolvedTarget
-from tunekit.toolchain import versions
 
 _BUDGET = 20
 

@@ -27,13 +27,13 @@ from tunekit.catalogue import (
     toolchain_key,
 )
 from tunekit.graph.tasks import Task
-from tunekit.library.known import best_records
-from tunekit.search.engine import TrialEngine
+from tunekit.library.coverage import best_records
+from tunekit.machine.target import ResolvedTarget
+from tunekit.machine.toolchain import versions
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import MeasureOptions
 from tunekit.search.finals import Field, hold_final
-from tunekit.search.metaschedule import candidate_of
-from tunekit.search.trial import MeasureOptions
-from tunekit.target import ResolvedTarget
-from tunekit.toolchain import versions
+from tunekit.spaces.metaschedule import candidate_of
 
 _HOST = "host"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunekit.search.clock import PhaseClock
+from tunekit.search.phase_clock import PhaseClock
 from tunekit.search.progress import FORECAST_TRIALS, Forecast, forecast, on_plateau
 
 

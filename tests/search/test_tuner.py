@@ -16,13 +16,13 @@ from measurers import Arithmetic, PowerCutError
 from tuning_runs import Quiet, begin, candidates, options, run
 
 from tunekit.catalogue import Catalogue
-from tunekit.library.known import best_records
+from tunekit.library.coverage import best_records
+from tunekit.machine.target import ResolvedTarget
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import CacheState, Candidate, MeasureOptions, Outcome
 from tunekit.recipe import Tuning
-from tunekit.search.engine import TrialEngine
 from tunekit.search.finals import Field, hold_final
-from tunekit.search.spaces.defaults import default_schedule
-from tunekit.search.trial import CacheState, Candidate, MeasureOptions, Outcome
-from tunekit.target import ResolvedTarget
+from tunekit.spaces.default_schedule import default_schedule
 
 BUDGET = 44
 

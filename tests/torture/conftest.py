@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-# For the tests' own modules.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from killable import Place, WarmStarter
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
-from tunekit.attribution.account import Measured, account
+from tunekit.attribution.operators import Measured, account
 from tunekit.attribution.profilers import LIBRARY, PROFILED
 from tunekit.attribution.results import Explanation, Sort
-from tunekit.bench.runtimes import Preparation, find_runtime, missing_package
+from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
-from tunekit.race.contestant import first_line
-from tunekit.race.process import Contestant, ContestantFailed
+from tunekit.runtimes.process import Contestant, ContestantFailed
+from tunekit.runtimes.worker import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def explain_recipe(
         TunekitError: as for `tuned_library`.
     """
     from tunekit.cache import ContentCache
-    from tunekit.graph.staging import recipe_target
+    from tunekit.graph.pipeline import recipe_target
     from tunekit.library import tuned_library
     from tunekit.models import load_source
 
@@ -192,9 +192,9 @@ def _measure(
 def _trials(recipe: Recipe, library: Library) -> dict[str, int]:
     """Trials of each workload on this target and host, by structural hash."""
     from tunekit.catalogue import Catalogue, toolchain_key
-    from tunekit.graph.staging import recipe_target
-    from tunekit.host import detect_host
-    from tunekit.toolchain import versions
+    from tunekit.graph.pipeline import recipe_target
+    from tunekit.machine.host import detect_host
+    from tunekit.machine.toolchain import versions
 
     with Catalogue.open(recipe.catalogue) as catalogue:
         return catalogue.measured_before(

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.cache import ContentCache, content_key
 from tunekit.errors import CompileError
-from tunekit.toolchain import versions
+from tunekit.machine.toolchain import versions
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
 
-    from tunekit.target import ResolvedTarget
+    from tunekit.machine.target import ResolvedTarget
 
 # Multiply-adds have a latency of 4 to 5 cycles on two pipes: ten accumulators keep both busy, and
 # twelve leave registers for the operands also where there are only sixteen.

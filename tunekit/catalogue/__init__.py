@@ -11,6 +11,8 @@ Importing this loads SQLAlchemy; it never loads TVM.
 
 from __future__ import annotations
 
+from tunekit.catalogue.catalogue import Catalogue
+from tunekit.catalogue.db.upgrade import UpgradeResult, upgrade
 from tunekit.catalogue.entries import (
     Failure,
     FailureKind,
@@ -28,14 +30,12 @@ from tunekit.catalogue.entries import (
     comparable,
     toolchain_key,
 )
-from tunekit.catalogue.failures import FailureExample, FailureGroup
-from tunekit.catalogue.history import (
+from tunekit.catalogue.queries.failures import FailureExample, FailureGroup
+from tunekit.catalogue.queries.session_report import (
     CompiledLibrary,
     OutcomePoint,
     SessionAccount,
 )
-from tunekit.catalogue.store import Catalogue
-from tunekit.catalogue.upgrading import UpgradeResult, upgrade
 
 __all__ = [
     "Catalogue",

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Literal
 
-from tunekit.catalogue import canonical
+from tunekit.catalogue import workload_digest
 
 SessionState = Literal["running", "interrupted", "finished", "failed"]
 
@@ -152,7 +152,7 @@ class NewWorkload:
     @property
     def content_digest(self) -> str:
         """Equal for modules that compute the same with blocks of the same names."""
-        return canonical.content_digest(self.module_json)
+        return workload_digest.content_digest(self.module_json)
 
 
 @dataclass(frozen=True)

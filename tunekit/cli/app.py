@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from tunekit import __version__
 from tunekit.cli.style import new_typer
 from tunekit.errors import Interrupted, TunekitError, UsageError
-from tunekit.interrupts import interrupt, interruptible
+from tunekit.processes.interrupts import interrupt, interruptible
 from tunekit.wording import did_you_mean
 
 VERBS: dict[str, str] = {

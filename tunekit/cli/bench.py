@@ -12,7 +12,7 @@ import typer
 from tunekit.cli.style import Artifacts, Catalogue, Layout, Quiet, RecipeFile, Target, progress
 
 if TYPE_CHECKING:
-    from tunekit.bench.results import Report
+    from tunekit.benchmark.results import Report
 
 # Wide enough for every column where nothing says how wide the reader's screen is.
 _PIPED_WIDTH = 160
@@ -67,8 +67,8 @@ def bench(
     the tuned library fails or is wrong; a reference runtime that fails only gets a row that says
     why.
     """
+    from tunekit.files import check_writable, write_atomically
     from tunekit.recipe import load_recipe, override, parse_runtimes
-    from tunekit.report.files import check_writable, write_atomically
 
     names = parse_runtimes(runtimes) if runtimes is not None else None
     wanted = override(
@@ -81,9 +81,9 @@ def bench(
     if output is not None:
         check_writable(output)
 
-    from tunekit.bench.run import bench_recipe
-    from tunekit.host import detect_host
-    from tunekit.race.harness import Settings
+    from tunekit.benchmark.run import bench_recipe
+    from tunekit.machine.host import detect_host
+    from tunekit.timing.rounds import Settings
 
     # Not laid over the recipe: there, threads would also be those of the search.
     settings = Settings(

@@ -146,7 +146,7 @@ def upgrade(
     was.
     """
     from tunekit.catalogue import upgrade as upgrade_catalogue
-    from tunekit.defaults import DEFAULT_CATALOGUE
+    from tunekit.environment import DEFAULT_CATALOGUE
 
     done = upgrade_catalogue(catalogue or DEFAULT_CATALOGUE, backed_up=backed_up)
     if done.backup is not None:
@@ -160,6 +160,6 @@ def upgrade(
 def open_catalogue(place: str | None, *, create: bool = False) -> Opened:
     """The catalogue that a flag or TUNEKIT_CATALOGUE names, else the default one."""
     from tunekit.catalogue import Catalogue as Opened
-    from tunekit.defaults import DEFAULT_CATALOGUE
+    from tunekit.environment import DEFAULT_CATALOGUE
 
     return Opened.open(place or DEFAULT_CATALOGUE, create=create)

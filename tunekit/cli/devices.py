@@ -11,7 +11,7 @@ import typer
 from tunekit.cli.style import Verbose
 
 if TYPE_CHECKING:
-    from tunekit.search.remote_tracker import TrackerAddress, TrackerSummary
+    from tunekit.rpc.tracker import TrackerAddress, TrackerSummary
 
 
 class DevicesFormat(str, Enum):
@@ -45,7 +45,7 @@ def devices(
     answers, or --rpc-key is given and it has none of that key.
     """
     from tunekit.errors import DeviceError
-    from tunekit.search.remote_tracker import (
+    from tunekit.rpc.tracker import (
         DEFAULT_PORT,
         parse_tracker,
         server_command,

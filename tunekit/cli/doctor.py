@@ -16,7 +16,7 @@ import typer
 from tunekit.cli.style import Verbose
 
 if TYPE_CHECKING:
-    from tunekit.diagnosis import Check
+    from tunekit.doctor.checks import Check
 
 
 class DoctorFormat(str, Enum):
@@ -47,8 +47,8 @@ def doctor(
 
     Each problem comes with its fix. Exit code 1 if tuning would fail.
     """
-    from tunekit.defaults import DEFAULT_CATALOGUE
-    from tunekit.diagnosis import diagnose
+    from tunekit.doctor.checks import diagnose
+    from tunekit.environment import DEFAULT_CATALOGUE
 
     checks = diagnose(catalogue=catalogue or DEFAULT_CATALOGUE, quick=quick)
     failed = (
@@ -59,8 +59,8 @@ def doctor(
 
 
 def _write_json(checks: Iterable[Check]) -> bool:
-    from tunekit.host import detect_host
-    from tunekit.toolchain import versions
+    from tunekit.machine.host import detect_host
+    from tunekit.machine.toolchain import versions
 
     found = list(checks)
     failed = any(check.status == "problem" for check in found)

@@ -91,8 +91,8 @@ def explain(
     The library is compiled first if there is none that fits.
     """
     from tunekit.attribution.profilers import parse_profiled
+    from tunekit.files import check_writable, write_atomically
     from tunekit.recipe import load_recipe, override
-    from tunekit.report.files import check_writable, write_atomically
 
     names = parse_profiled(runtimes)
     wanted = override(
@@ -106,7 +106,7 @@ def explain(
         check_writable(output)
 
     from tunekit.attribution.explain import Settings, explain_recipe
-    from tunekit.host import detect_host
+    from tunekit.machine.host import detect_host
 
     settings = Settings(
         threads=threads or wanted.reference.threads or detect_host().cores,

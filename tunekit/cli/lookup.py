@@ -39,7 +39,7 @@ def lookup(
     from tunekit.report.listing import as_csv, as_json
     from tunekit.report.lookup import TASK_FIELDS, known_rows, known_table, known_value
     from tunekit.report.numbers import milliseconds
-    from tunekit.session import look_up_recipe
+    from tunekit.sessions.run import look_up_recipe
 
     known = look_up_recipe(wanted, progress(quiet=quiet))
     if form is Format.json:

@@ -16,7 +16,7 @@ from tunekit.cli.style import Catalogue, Form, Format, Quiet, Verbose, new_typer
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunekit.catalogue.listing import RecordFilter
+    from tunekit.catalogue.queries.listing import RecordFilter
 
 app = new_typer(
     help="Records: the good trials. List, remove, export and import them.", no_args_is_help=True
@@ -126,7 +126,7 @@ def show(
     with open_catalogue(catalogue) as opened:
         found = opened.record(record)
         if schedule:
-            from tunekit.interchange.portable import printed
+            from tunekit.ir.trace import printed
 
             saved_trace, saved_module = opened.record_source(record)
             module, trace = printed(saved_module, saved_trace)
@@ -315,9 +315,9 @@ def _of_recipe(
 
     from tunekit.cache import ContentCache
     from tunekit.catalogue import toolchain_key
-    from tunekit.graph.staging import stage
-    from tunekit.host import detect_host
-    from tunekit.toolchain import versions
+    from tunekit.graph.pipeline import stage
+    from tunekit.machine.host import detect_host
+    from tunekit.machine.toolchain import versions
 
     staged = stage(recipe, ContentCache(), say)
     return (
@@ -344,10 +344,10 @@ def _filter(
     ids: list[int] | None = None,
     **more: Any,
 ) -> RecordFilter:
-    from tunekit.catalogue.listing import RecordFilter
+    from tunekit.catalogue.queries.listing import RecordFilter
 
     if host == "this":
-        from tunekit.host import detect_host
+        from tunekit.machine.host import detect_host
 
         host = detect_host().fingerprint
     return RecordFilter(

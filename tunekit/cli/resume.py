@@ -37,11 +37,11 @@ def resume(
     model is found. The library's folder is printed on standard output.
     """
     from tunekit.catalogue import Catalogue as Ledger
-    from tunekit.catalogue.database import from_anywhere
-    from tunekit.defaults import DEFAULT_CATALOGUE
-    from tunekit.host import detect_host
+    from tunekit.catalogue.db.connect import from_anywhere
+    from tunekit.environment import DEFAULT_CATALOGUE
+    from tunekit.machine.host import detect_host
     from tunekit.recipe import override
-    from tunekit.resuming import folder_of, recipe_of, session_to_resume
+    from tunekit.sessions.resume import folder_of, recipe_of, session_to_resume
 
     place = catalogue or DEFAULT_CATALOGUE
     with Ledger.open(place, create=False) as ledger:
@@ -55,7 +55,7 @@ def resume(
         catalogue=from_anywhere(place),
     )
     from tunekit.report.tuning import TuningDisplay
-    from tunekit.session import resume_recipe
+    from tunekit.sessions.run import resume_recipe
 
     with TuningDisplay(quiet=quiet) as display:
         folder = folder_of(found)

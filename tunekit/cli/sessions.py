@@ -41,7 +41,7 @@ def sessions(
     verbose: Verbose = False,
 ) -> None:
     """List the sessions of the catalogue, newest first."""
-    from tunekit.host import detect_host
+    from tunekit.machine.host import detect_host
     from tunekit.report import fitting_table
     from tunekit.report.listing import as_csv, as_json
     from tunekit.report.sessions import SESSION_FIELDS, session_row, sessions_table

@@ -107,7 +107,7 @@ def with_devices(
     TVM's variables count where flags or recipe ask for devices, or where they name tracker and key.
     """
     from tunekit.recipe import override
-    from tunekit.search.remote_tracker import tracker_in_environment
+    from tunekit.rpc.tracker import tracker_in_environment
 
     other_tracker, other_key = tracker_in_environment(), os.environ.get("TVM_TRACKER_KEY")
     asked = tracker or key or recipe.tuning.rpc is not None
@@ -134,8 +134,8 @@ def _silent(_: str) -> None:
 
 def resume_command(catalogue: str) -> Callable[[str], str]:
     """The command that goes on with a session of this catalogue, by the session's id."""
-    from tunekit.catalogue.database import display, parse
-    from tunekit.defaults import DEFAULT_CATALOGUE
+    from tunekit.catalogue.db.connect import display, parse
+    from tunekit.environment import DEFAULT_CATALOGUE
 
     # What the environment says it says again.
     usual = catalogue == os.environ.get("TUNEKIT_CATALOGUE", DEFAULT_CATALOGUE)

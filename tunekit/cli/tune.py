@@ -101,7 +101,7 @@ def tune(
         threads=threads,
     )
     from tunekit.report.tuning import TuningDisplay
-    from tunekit.session import tune_recipe
+    from tunekit.sessions.run import tune_recipe
 
     with TuningDisplay(quiet=quiet) as display:
         again = resume_command(wanted.catalogue)

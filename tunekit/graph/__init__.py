@@ -1,0 +1,1 @@
+"""From a Relax module to kernels and tasks: preparation in one place and one order."""

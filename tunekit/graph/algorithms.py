@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from tunekit.graph import winograd
+from tunekit.graph.kernels import winograd
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.algorithms import place_of
-from tunekit.graph.winograd import KERNEL
+from tunekit.graph.kernels.winograd import KERNEL
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph import fast_math
 from tunekit.graph.algorithms import Choice, Site
-from tunekit.graph.layout import Layout, choose_layout, convert_layout
+from tunekit.graph.kernels import fast_math
+from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
-    from tunekit.target import ResolvedTarget
+    from tunekit.machine.target import ResolvedTarget
 
 # Raised when a pass below changes, or how kernels are lowered (`lowering`): records and cached
 # graphs of another preparation are of no use.

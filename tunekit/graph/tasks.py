@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tvm.ir import IRModule
 
     from tunekit.graph.prepare import PreparedGraph
-    from tunekit.target import ResolvedTarget
+    from tunekit.machine.target import ResolvedTarget
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.catalogue import Catalogue
-from tunekit.catalogue.listing import RecordContent, RecordFilter
+from tunekit.catalogue.queries.listing import RecordContent, RecordFilter
 from tunekit.errors import UsageError
-from tunekit.interchange.files import RECORDS, WORKLOADS
-from tunekit.interchange.portable import portable
-from tunekit.toolchain import require_tvm
+from tunekit.interchange.json_files import RECORDS, WORKLOADS
+from tunekit.ir.trace import portable
+from tunekit.machine.toolchain import require_tvm
 
 _Group = tuple[str, str, str]
 
@@ -153,7 +153,7 @@ class _Writer:
         from tvm.s_tir.meta_schedule.arg_info import ArgInfo
         from tvm.s_tir.meta_schedule.database import TuningRecord
 
-        from tunekit.search.metaschedule import load_trace
+        from tunekit.spaces.metaschedule import load_trace
 
         if content.workload_id not in self._known:
             module = tvm.ir.load_json(catalogue.workload_module(content.workload_id))

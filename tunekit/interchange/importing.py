@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from tunekit.catalogue import Catalogue, NewSession, NewWorkload
-from tunekit.catalogue.imports import ImportedRecord
-from tunekit.catalogue.listing import UNKNOWN_HOST
-from tunekit.host import detect_host
-from tunekit.interchange.files import (
+from tunekit.catalogue.queries.imports import ImportedRecord
+from tunekit.catalogue.queries.listing import UNKNOWN_HOST
+from tunekit.files import check_writable, write_atomically
+from tunekit.interchange.json_files import (
     RECORDS,
     WORKLOADS,
     BadLine,
@@ -34,8 +34,8 @@ from tunekit.interchange.replay import (
     Strand,
     TraceLine,
 )
-from tunekit.report.files import check_writable, write_atomically
-from tunekit.toolchain import versions
+from tunekit.machine.host import detect_host
+from tunekit.machine.toolchain import versions
 
 QUARANTINE = "tunekit_quarantine.jsonl"
 

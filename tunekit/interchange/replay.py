@@ -18,15 +18,15 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tunekit.child_process import die_with_parent, leave_no_core
-from tunekit.toolchain import require_tvm
+from tunekit.machine.toolchain import require_tvm
+from tunekit.processes.child import die_with_parent, leave_no_core
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
 _LONGEST_REASON = 300
 _REWRITE = "meta_schedule.layout_rewrite_preproc"
-_PRELOADED = ["tunekit.interchange.preloaded"]
+_PRELOADED = ["tunekit.interchange.preload"]
 
 
 @dataclass(frozen=True)
@@ -300,8 +300,8 @@ def _replayed(module: Any, record: TraceLine) -> ReplayedRecord:
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import Trace
 
-    from tunekit.search.metaschedule import load_trace
-    from tunekit.target import target_spec
+    from tunekit.machine.target import target_spec
+    from tunekit.spaces.metaschedule import load_trace
 
     target = target_spec(tvm.target.Target(record.target))
     schedule = Schedule(module)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.library.known import reckon
-from tunekit.search.metaschedule import add_schedule, memory_database
-from tunekit.search.spaces import space_name
-from tunekit.search.spaces.defaults import default_schedule
+from tunekit.library.coverage import reckon
+from tunekit.spaces import space_name
+from tunekit.spaces.default_schedule import default_schedule
+from tunekit.spaces.metaschedule import add_schedule, memory_database
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunekit.catalogue import Record
     from tunekit.graph.prepare import PreparedGraph
     from tunekit.graph.tasks import Task
-    from tunekit.target import ResolvedTarget
+    from tunekit.machine.target import ResolvedTarget
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
-from tunekit.graph.lowering import compile_model
+from tunekit.graph.lowering.build import compile_model
+from tunekit.graph.pipeline import Staged, stage
 from tunekit.graph.prepare import PREPARATION_VERSION
-from tunekit.graph.staging import Staged, stage
-from tunekit.library import huge_pages
+from tunekit.library import huge_page_pass
 from tunekit.library.apply import apply_records
 from tunekit.library.manifest import LIBRARY_FILE
+from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe, Tuning, recipe_digest
-from tunekit.target import ResolvedTarget, resolve_target
-from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -48,9 +48,9 @@ def export(
     """
     from tvm.support import cc
 
-    asks = in_huge_pages and huge_pages.wants_huge_pages(target)
+    asks = in_huge_pages and huge_page_pass.wants_huge_pages(target)
     try:
-        relax_pipeline = huge_pages.lowering(target) if asks else "default"
+        relax_pipeline = huge_page_pass.lowering(target) if asks else "default"
         executable = compile_model(module, target.tvm, relax_pipeline)
         fcompile = cc.cross_compiler(compiler) if compiler else None
         executable.export_library(str(path), fcompile=fcompile)
@@ -131,9 +131,9 @@ def _schedules_digest() -> str:
     """Of the code that prepares, schedules and lowers: a default library is what it makes of a
     model."""
     package = Path(__file__).parent.parent
-    folders = (package / "graph", package / "search" / "spaces")
+    folders = (package / "graph", package / "spaces", package / "ir")
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return content_key(*map(file_digest, [*files, Path(huge_pages.__file__)]))
+    return content_key(*map(file_digest, [*files, Path(huge_page_pass.__file__)]))
 
 
 def default_module(staged: Staged) -> IRModule:

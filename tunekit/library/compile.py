@@ -17,14 +17,11 @@ from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.errors import UsageError
 from tunekit.graph.algorithms import rounding_error
 from tunekit.graph.operation import operation_of
-from tunekit.graph.staging import Staged, recipe_target, stage
-from tunekit.host import detect_host
+from tunekit.graph.pipeline import Staged, recipe_target, stage
 from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest
-from tunekit.library.candidates import Candidate, assemble, candidates_of
-from tunekit.library.contest import alone, hold
-from tunekit.library.entrants import Entrant, build_first, build_other
-from tunekit.library.known import best_records
+from tunekit.library.built_variant import Entrant, build_first, build_other
+from tunekit.library.coverage import best_records
 from tunekit.library.manifest import (
     LIBRARY_FILE,
     MANIFEST_FILE,
@@ -35,11 +32,14 @@ from tunekit.library.manifest import (
     TensorEntry,
     load_manifest,
 )
+from tunekit.library.selection import alone, hold
+from tunekit.library.variants import Candidate, assemble, candidates_of
 from tunekit.library.verify import reference_of
+from tunekit.machine.host import detect_host
+from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.toolchain import versions
+from tunekit.measure.cpu_cache import cache_state
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
-from tunekit.search.caches import cache_state
-from tunekit.target import ResolvedTarget, resolve_target
-from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.models.spec import TensorSpec

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunekit.accuracy import compare
 from tunekit.errors import TargetError, VerificationFailed
-from tunekit.models.compare import compare
-from tunekit.sandbox import Elsewhere, run_library
-from tunekit.target import resolve_target
+from tunekit.machine.target import resolve_target
+from tunekit.processes.sandbox import Elsewhere, run_library
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tunekit.graph.staging import Staged
+    from tunekit.graph.pipeline import Staged
 
     Array = npt.NDArray[np.generic]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from tunekit.cache import ContentCache, KeyPart, content_key, file_digest
 from tunekit.errors import ModelFileError
+from tunekit.machine.toolchain import versions
 from tunekit.models.importer import ImportedModel, import_model
 from tunekit.models.spec import TensorSpec
-from tunekit.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 _KINDS = {
-    "torchvision": "tunekit.models.torchvision",
-    "python": "tunekit.models.python_callable",
-    ".pt2": "tunekit.models.exported_program",
-    ".onnx": "tunekit.models.onnx_file",
+    "torchvision": "tunekit.models.sources.torchvision",
+    "python": "tunekit.models.sources.python_callable",
+    ".pt2": "tunekit.models.sources.exported_program",
+    ".onnx": "tunekit.models.sources.onnx_file",
 }
 _FRAMEWORKS = ("torch", "torchvision", "onnx", "onnxscript", "apache-tvm", "numpy")
 

@@ -18,8 +18,8 @@ from tvm.s_tir.schedule import ScheduleError
 from tvm.tirx import IterVar, PrimFunc
 
 from tunekit.errors import CompileError
-from tunekit.models.quiet import first_line, quiet
-from tunekit.target import resolve_target
+from tunekit.machine.target import resolve_target
+from tunekit.processes.quiet import first_line, quiet
 
 
 def build_baseline(module: tvm.IRModule, path: Path) -> None:

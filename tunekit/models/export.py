@@ -34,7 +34,7 @@ def torch_state(source: SourceModel, cache: ContentCache) -> Path:
     A process that loads it has the same numbers without calibrating, or reading, them again.
     Raises ModelError for a model that is not torch's.
     """
-    from tunekit.models.torch_model import STATE_FILE, STATE_KIND, TorchModel, write_state
+    from tunekit.models.sources.torch_model import STATE_FILE, STATE_KIND, TorchModel, write_state
 
     if not isinstance(source, TorchModel):
         raise ModelError(f"{source.name} is an ONNX model: it has no torch weights")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.accuracy import compare
 from tunekit.cache import ContentCache, content_key
 from tunekit.errors import ImportMismatch, SandboxError
-from tunekit.models.compare import compare
+from tunekit.machine.toolchain import require_tvm
 from tunekit.models.spec import TensorSpec, code_digest
-from tunekit.toolchain import require_tvm
 
 if TYPE_CHECKING:
     import tvm
@@ -117,7 +117,7 @@ def _check(
     import tempfile
 
     from tunekit.models.baseline import build_baseline
-    from tunekit.sandbox import run_library
+    from tunekit.processes.sandbox import run_library
 
     inputs = [source.sample_inputs(source.seed + index) for index in range(_CHECKS)]
     references = [source.reference(values) for values in inputs]
@@ -160,7 +160,7 @@ def _require_close(
 
 
 def _write(imported: ImportedModel, folder: Path) -> None:
-    from tunekit.models.stored import write_module
+    from tunekit.ir.store import write_module
 
     write_module(imported.module, folder)
     metadata = {
@@ -177,7 +177,7 @@ def _write(imported: ImportedModel, folder: Path) -> None:
 
 
 def _read(folder: Path) -> ImportedModel:
-    from tunekit.models.stored import read_module
+    from tunekit.ir.store import read_module
 
     metadata: dict[str, Any] = json.loads((folder / _METADATA).read_text("utf-8"))
     return ImportedModel(

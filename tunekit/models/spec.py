@@ -23,6 +23,8 @@ class TensorSpec:
 
 @functools.cache
 def code_digest() -> str:
-    """Identifies the code of this package: what other code made is not read back."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return content_key({path.name: file_digest(path) for path in files})
+    """Identifies the code that imports models: what other code made is not read back."""
+    package = Path(__file__).parent.parent
+    folders = (package / "models", package / "ir")
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return content_key({str(path.relative_to(package)): file_digest(path) for path in files})

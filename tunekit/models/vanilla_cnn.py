@@ -68,8 +68,8 @@ def onnx_model(
     """
     import onnx
 
-    from tunekit.models.quiet import quiet
     from tunekit.models.weights import calibrate
+    from tunekit.processes.quiet import quiet
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

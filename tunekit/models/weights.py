@@ -13,7 +13,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tunekit.errors import ModelFileError
-from tunekit.models.quiet import first_line, quiet
+from tunekit.processes.quiet import first_line, quiet
 from tunekit.wording import did_you_mean
 
 _NAMED = 3

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tunekit.defaults import DEFAULT_CATALOGUE
+from tunekit.environment import DEFAULT_CATALOGUE
 from tunekit.errors import UsageError
 from tunekit.wording import did_you_mean, one_of, shown
 

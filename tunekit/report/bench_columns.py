@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunekit.bench.results import Report, RuntimeResult
+from tunekit.benchmark.results import Report, RuntimeResult
 from tunekit.report import numbers
 
 

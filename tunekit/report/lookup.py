@@ -10,7 +10,7 @@ from tunekit.report.fitting_table import Column, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunekit.library.known import Known, KnownTask
+    from tunekit.library.coverage import Known, KnownTask
 
 TASK_FIELDS = (
     "task",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tunekit.report.bench_columns import COLUMNS, footnote, heading
 
 if TYPE_CHECKING:
-    from tunekit.bench.results import Report, RuntimeResult
+    from tunekit.benchmark.results import Report, RuntimeResult
 
 
 def bench_markdown(report: Report) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.catalogue.listing import BestRecord, ListedRecord, target_text
+from tunekit.catalogue.queries.listing import BestRecord, ListedRecord, target_text
 from tunekit.report.listing import Column, Row, as_csv, as_json, moment, table
 from tunekit.report.numbers import milliseconds, significant
 
 if TYPE_CHECKING:
-    from tunekit.catalogue.merge import Merged
-    from tunekit.catalogue.upkeep import Facts
+    from tunekit.catalogue.db.maintenance import Facts
+    from tunekit.catalogue.queries.merge import Merged
     from tunekit.interchange.exporting import ExportReport
     from tunekit.interchange.importing import ImportReport
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from tunekit import rivals
+from tunekit import implementations
 from tunekit.report import numbers
 from tunekit.report.curve import curve_text
 from tunekit.report.fitting_table import Column, table
@@ -210,7 +210,7 @@ def _tasks(account: SessionAccount, width: int) -> Text:
         task.task_id: None if (one := best[task.task_id]) is None else task.weight * one
         for task in account.tasks
     }
-    runs = rivals.running((task.place, costs[task.task_id]) for task in account.tasks)
+    runs = implementations.running((task.place, costs[task.task_id]) for task in account.tasks)
     # Algorithms that lost are not in the library.
     shares = {
         task.task_id: (costs[task.task_id] or 0.0) if one else 0.0

@@ -11,7 +11,7 @@ from tunekit.report.bench_columns import COLUMNS, Column, footnote, heading
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunekit.bench.results import Report, RuntimeResult
+    from tunekit.benchmark.results import Report, RuntimeResult
 
 _GAP = "  "
 _NARROW_GAP = " "

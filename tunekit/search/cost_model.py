@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.s_tir.meta_schedule import TuneContext
 
-    from tunekit.search.design_space import Point, Scheduled
+    from tunekit.spaces.design_space import Point, Scheduled
 
     Features = NDArray[np.float32]
 

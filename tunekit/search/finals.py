@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue.entries import FailureKind
-from tunekit.search.metaschedule import candidate_of, load_trace
-from tunekit.search.trial import Candidate, Measurer
+from tunekit.measure.measurer import Candidate, Measurer
+from tunekit.spaces.metaschedule import candidate_of, load_trace
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
-    from tunekit.search.trial import Outcome
+    from tunekit.measure.measurer import Outcome
 
 FINALISTS = 3
 # Slower than the best by more than this, a candidate can hardly have been the victim of noise.

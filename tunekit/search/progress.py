@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from tunekit import rivals
+from tunekit import implementations
 from tunekit.catalogue.entries import FailureKind
 
 #: Trials that a forecast looks ahead.
@@ -92,7 +92,7 @@ class Progress:
     @property
     def latency_s(self) -> float | None:
         """Estimated seconds of one run of the model, None until all that must run has a time."""
-        return rivals.latency_s(
+        return implementations.latency_s(
             (task.place, None if task.best_s is None else task.weight * task.best_s)
             for task in self.tasks
         )

@@ -17,22 +17,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind, Trial
-from tunekit.search.allocation import TaskState
-from tunekit.search.clock import PhaseClock
+from tunekit.measure.measurer import Candidate
 from tunekit.search.cost_model import (
     WARM_UP_TRIALS,
     CostModel,
     code_features,
     decision_features,
 )
-from tunekit.search.design_space import DesignSpace, Point, Scheduled, seeds
-from tunekit.search.metaschedule import candidate_of
-from tunekit.search.spaces import space_for
-from tunekit.search.trial import Candidate
+from tunekit.search.phase_clock import PhaseClock
+from tunekit.search.task_scheduler import TaskState
+from tunekit.spaces import space_for
+from tunekit.spaces.design_space import DesignSpace, Point, Scheduled, seeds
+from tunekit.spaces.metaschedule import candidate_of
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task
-    from tunekit.target import ResolvedTarget
+    from tunekit.machine.target import ResolvedTarget
 
 # A candidate this many times slower than the task's best is timed once and no more.
 _SLOW_FACTOR = 4.0

@@ -20,11 +20,11 @@ from tunekit.catalogue import (
     comparable,
 )
 from tunekit.errors import SandboxError
-from tunekit.search import history
-from tunekit.search.allocation import Floor, batch_trials, floor_trials, next_task
-from tunekit.search.clock import PhaseClock
-from tunekit.search.competitions import Competitions
+from tunekit.measure.measurer import CacheState, MeasureOptions, Measurer, Outcome
+from tunekit.search import warm_start
+from tunekit.search.final_groups import Competitions
 from tunekit.search.finals import hold_final
+from tunekit.search.phase_clock import PhaseClock
 from tunekit.search.progress import (
     Ending,
     Listener,
@@ -33,13 +33,13 @@ from tunekit.search.progress import (
     TuningResult,
     on_plateau,
 )
+from tunekit.search.task_scheduler import Floor, batch_trials, floor_trials, next_task
 from tunekit.search.task_search import History, Proposal, TaskSearch
-from tunekit.search.trial import CacheState, MeasureOptions, Measurer, Outcome
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task
+    from tunekit.machine.target import ResolvedTarget
     from tunekit.recipe import Tuning
-    from tunekit.target import ResolvedTarget
 
 __all__ = [
     "Listener",
@@ -148,7 +148,7 @@ class Tuner:
         self._competitions = Competitions(catalogue, session, self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
-        self._recollection = history.Recollection(
+        self._recollection = warm_start.Recollection(
             catalogue, session, self._kept_options, self._comparable
         )
         self._searches = [self._search(*pair, target) for pair in zip(tasks, ids, strict=True)]
@@ -239,7 +239,7 @@ class Tuner:
             self._show("measuring")
             self._measure(search, fresh, engine)
         state.note()
-        history.note(self._curve, self._done, [one.state for one in self._searches])
+        warm_start.note(self._curve, self._done, [one.state for one in self._searches])
         self._book()
 
     def _partial(self, search: TaskSearch) -> int:
@@ -352,7 +352,7 @@ class Tuner:
         for summary in account.tasks:
             if summary.task_id in by_id:
                 by_id[summary.task_id].failures.update(summary.failures)
-        standing = history.replay(
+        standing = warm_start.replay(
             {task_id: search.state for task_id, search in by_id.items()},
             account.outcomes,
             self._batch_trials,

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.roofline import Peaks, Roofline
-from tunekit.bench.runtimes.tvm import Tuned
-from tunekit.library.huge_pages import ADVISE
+from tunekit.benchmark.own_libraries import Tuned
+from tunekit.library.huge_page_pass import ADVISE
 
 if TYPE_CHECKING:
-    from tunekit.race.runner import Array
+    from tunekit.runtimes.runner import Array
 
 _LEAST_RUNS, _MOST_RUNS = 3, 2000
 # Functions of the virtual machine's own: memory, views, checks of arguments.

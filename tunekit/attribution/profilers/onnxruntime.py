@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.nodes import Node, as_dict, kind_of_onnx, onnx_operation
-from tunekit.bench.runtimes.onnxruntime import OnnxRuntime, bound_session, session_options
+from tunekit.runtimes.onnxruntime import OnnxRuntime, bound_session, session_options
 
 if TYPE_CHECKING:
-    from tunekit.race.runner import Array
+    from tunekit.runtimes.runner import Array
 
 _WARM_UP_RUNS, _LEAST_RUNS, _MOST_RUNS = 2, 3, 500
 _SUFFIX = "_kernel_time"

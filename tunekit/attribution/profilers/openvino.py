@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.nodes import Node, as_dict, kind_of_openvino, openvino_operation
-from tunekit.bench.runtimes.openvino import OpenVINO, bound_request, compiled_model
+from tunekit.runtimes.openvino import OpenVINO, bound_request, compiled_model
 
 if TYPE_CHECKING:
-    from tunekit.race.runner import Array
+    from tunekit.runtimes.runner import Array
 
 _WARM_UP_RUNS, _LEAST_RUNS, _MOST_RUNS = 2, 3, 500
 

@@ -1,0 +1,297 @@
+"""The library that ships is the fastest of those that are right, whatever the records say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tunekit.cache import ContentCache
+from tunekit.catalogue import Catalogue, NewSession, NewTrial
+from tunekit.errors import CompileError
+from tunekit.graph.algorithms import Place, Site
+from tunekit.graph.pipeline import Staged, stage
+from tunekit.library import Library, build_default, compile_recipe, load_manifest
+from tunekit.library.built_variant import Entrant
+from tunekit.library.manifest import CandidateEntry, Contest, RatioEntry
+from tunekit.library.selection import decide, take_turns, verdict
+from tunekit.library.variants import candidates_of
+from tunekit.library.verify import reference_of
+from tunekit.machine.toolchain import versions
+from tunekit.recipe import Recipe, load_recipe, override
+from tunekit.search.tuner import new_task
+
+_MODEL = """\
+import torch
+
+
+def conv():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1), torch.nn.ReLU())
+"""
+_RECIPE = """\
+name: conv
+model:
+  source: python:conv_contest_model:conv
+  inputs:
+    - name: image
+      shape: [1, 16, 16, 16]
+layout: NCHWc
+"""
+
+
+@dataclass(frozen=True)
+class Sabotaged:
+    """A recipe whose catalogue praises naive loops, and the library that came of it."""
+
+    recipe: Recipe
+    staged: Staged
+    library: Library
+    said: Sequence[str]
+
+    def candidate(self, name: str) -> CandidateEntry:
+        contest = self.library.manifest.contest
+        assert contest is not None
+        return next(one for one in contest.candidates if one.name == name)
+
+
+def _praise_naive_loops(staged: Staged, catalogue: Catalogue) -> None:
+    """Records of all kernels in naive loops, as fast as nothing is; Winograd's the most."""
+    import tvm
+
+    session = catalogue.begin_session(
+        NewSession(
+            name="sabotage",
+            recipe_yaml="",
+            recipe_digest="sabotage",
+            model_digest=None,
+            model_name="conv",
+            target_json=staged.target.spec,
+            host=staged.host.as_dict(),
+            host_fingerprint=staged.host.fingerprint,
+            toolchain=versions(),
+            budget_trials=len(staged.tasks),
+            seed=0,
+        )
+    )
+    tasks = [new_task(task, staged.graph.preparation) for task in staged.tasks]
+    for task, task_id in zip(staged.tasks, catalogue.ensure_tasks(session.id, tasks), strict=True):
+        direct = task.place is None or task.place.algorithm == "direct"
+        trial = NewTrial(
+            task_id=task_id,
+            candidate_digest=f"naive {task.structural_hash}",
+            trace_json=tvm.ir.save_json(_naive(task.module)),
+            run_seconds=(2e-9,) if direct else (1e-10,),
+            failure=None,
+            measure_options={},
+        )
+        catalogue.add_trials(session.id, [trial])
+    catalogue.close_session(session.id, "finished")
+
+
+def _naive(module: Any) -> Any:
+    """The trace of a schedule that changes nothing that matters: one thread, no vectors."""
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(module)
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        schedule.split(schedule.get_loops(block)[0], [1, None])
+    return schedule.trace
+
+
+@pytest.fixture(scope="module")
+def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sabotaged]:
+    folder = tmp_path_factory.mktemp("sabotaged")
+    (folder / "conv_contest_model.py").write_text(_MODEL)
+    (folder / "conv.yaml").write_text(_RECIPE)
+    recipe = override(
+        load_recipe(folder / "conv.yaml"),
+        artifacts=folder / "artifacts",
+        catalogue=str(folder / "catalogue.db"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        staged = stage(recipe, ContentCache(), lambda _: None)
+        with Catalogue.open(recipe.catalogue) as catalogue:
+            _praise_naive_loops(staged, catalogue)
+        said: list[str] = []
+        yield Sabotaged(recipe, staged, compile_recipe(recipe, say=said.append), said)
+
+
+def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: Sabotaged) -> None:
+    manifest = sabotaged.library.manifest
+    assert manifest.contest is not None
+    assert manifest.contest.shipped == "default"
+    # The manifest is of what ships, kernels and algorithms.
+    assert (manifest.coverage, manifest.applied) == (0.0, 0)
+    assert {task.space for task in manifest.tasks} == {"default"}
+    assert set(manifest.algorithms.values()) == {"direct"}
+    assert manifest.rounding_errors == {}
+    default = build_default(sabotaged.recipe, model_digest=sabotaged.staged.source.digest)
+    assert sabotaged.library.path.read_bytes() == default.read_bytes()
+    assert load_manifest(sabotaged.library.path.parent) == manifest
+
+
+def test_the_manifest_says_by_how_much_it_is_faster_and_than_what(sabotaged: Sabotaged) -> None:
+    contest = sabotaged.library.manifest.contest
+    assert contest is not None
+    assert [one.name for one in contest.candidates] == ["tuned", "direct", "default"]
+    assert contest.rounds >= 6
+    assert sabotaged.candidate("default").ratio is None
+    for name in ("tuned", "direct"):
+        slow = sabotaged.candidate(name)
+        assert slow.ratio is not None
+        assert 1.0 < slow.ratio.low <= slow.ratio.value <= slow.ratio.high
+        assert slow.ratio.confidence >= 0.95
+        assert slow.median_ms is not None
+        assert len(slow.rounds_ms) == contest.rounds
+        assert (slow.left_out, slow.relative_error is None) == (None, False)
+    [line] = [line for line in sabotaged.said if line.endswith("it ships")]
+    assert line.startswith("the default library is ")
+    assert " as fast as tuned, " in line
+
+
+def test_a_candidate_that_is_not_exact_enough_is_left_out_with_its_reason(
+    sabotaged: Sabotaged, tmp_path: Path
+) -> None:
+    exact = sabotaged.candidate("direct").relative_error
+    rough = sabotaged.candidate("tuned").relative_error
+    assert exact is not None
+    assert rough is not None
+    assert exact < rough / 2, "Winograd should round less exactly"
+    reference = sabotaged.recipe.reference.model_copy(
+        update={"relative_error": (exact * rough) ** 0.5}
+    )
+    strict = sabotaged.recipe.model_copy(update={"reference": reference})
+    said: list[str] = []
+    library = compile_recipe(strict, output=tmp_path / "strict", say=said.append)
+    contest = library.manifest.contest
+    assert contest is not None
+    by_name = {one.name: one for one in contest.candidates}
+    assert "relative error" in (by_name["tuned"].left_out or "")
+    assert (by_name["tuned"].median_ms, by_name["tuned"].ratio) == (None, None)
+    assert contest.shipped == "default"
+    assert by_name["direct"].ratio is not None
+    assert any(line.startswith("warning: the tuned library is left out: ") for line in said)
+    assert max(library.manifest.relative_errors) <= reference.relative_error
+
+
+def test_without_a_contest_the_records_decide(sabotaged: Sabotaged, tmp_path: Path) -> None:
+    library = compile_recipe(sabotaged.recipe, output=tmp_path / "alone", contest=False)
+    manifest = library.manifest
+    assert manifest.contest is not None
+    assert (manifest.contest.shipped, manifest.contest.skipped) == ("tuned", "it was not wanted")
+    assert [one.name for one in manifest.contest.candidates] == ["tuned"]
+    assert manifest.coverage == 1.0
+    assert set(manifest.algorithms.values()) == {"winograd4"}
+    assert manifest.rounding_errors.keys() == manifest.algorithms.keys()
+    assert all(1e-6 < error < 1e-4 for error in manifest.rounding_errors.values())
+
+
+def _record(structural_hash: str, mean_s: float) -> Any:
+    return SimpleNamespace(structural_hash=structural_hash, mean_s=mean_s, trial_id=structural_hash)
+
+
+def _names(seconds: dict[str, float]) -> list[str]:
+    """The candidates of a model with two sites and one other kernel, by the hashes below."""
+    first, second = Site(1, 64, 64, 56, 56), Site(1, 128, 128, 28, 28)
+    tasks = [
+        SimpleNamespace(structural_hash=structural_hash, weight=1, place=place)
+        for structural_hash, place in {
+            "first direct": Place(first, "direct"),
+            "first winograd": Place(first, "winograd4"),
+            "second direct": Place(second, "direct"),
+            "second winograd": Place(second, "winograd4"),
+            "pool": None,
+        }.items()
+    ]
+    staged: Any = SimpleNamespace(tasks=tasks)
+    records = [_record(structural_hash, mean_s) for structural_hash, mean_s in seconds.items()]
+    return [candidate.name for candidate in candidates_of(staged, records)]
+
+
+def test_every_candidate_is_another_library() -> None:
+    direct = {"first direct": 2.0, "second direct": 2.0}
+    assert _names({}) == ["tuned"]
+    assert _names({"pool": 1.0}) == ["tuned", "default"]
+    assert _names({**direct, "pool": 1.0}) == ["tuned", "default"]
+    assert _names({**direct, "first winograd": 1.0}) == ["tuned", "direct", "default"]
+    both = {"first winograd": 1.0, "second winograd": 1.9}
+    assert _names({**direct, **both}) == ["tuned", "cautious", "direct", "default"]
+    assert _names({"first winograd": 1.0}) == ["tuned", "default"]
+
+
+def _rounds(*seconds: float) -> dict[int, float]:
+    return dict(enumerate(seconds))
+
+
+def test_the_first_ships_unless_another_is_faster_beyond_doubt() -> None:
+    tuned = _rounds(*[1.0] * 8)
+    assert decide({"tuned": tuned}) == "tuned"
+    assert decide({"tuned": tuned, "default": _rounds(*[0.9] * 4, *[1.1] * 4)}) == "tuned"
+    assert decide({"tuned": tuned, "default": _rounds(*[0.95] * 8)}) == "default"
+    assert (
+        decide({"tuned": tuned, "direct": _rounds(*[0.8] * 8), "default": _rounds(*[0.9] * 8)})
+        == "direct"
+    )
+    # Five rounds make no interval of 95 %.
+    assert decide({"tuned": tuned, "default": _rounds(*[0.5] * 5)}) == "tuned"
+    assert decide({"tuned": tuned, "default": {}}) == "tuned"
+
+
+def test_the_verdict_in_a_line() -> None:
+    def entry(name: str, *ratio: float) -> CandidateEntry:
+        value = RatioEntry(**dict(zip(("value", "low", "high"), ratio, strict=True)), confidence=1)
+        return CandidateEntry(name=name, ratio=value)
+
+    shipped = CandidateEntry(name="tuned")
+    candidates = (shipped, entry("direct", 1.041, 1.012, 1.07), entry("default", 1.31, 1.27, 1.36))
+    assert verdict(Contest(shipped="tuned", threads=2, rounds=24, candidates=candidates)) == (
+        "the tuned library is 1.04x (1.01 to 1.07) as fast as direct, "
+        "1.31x (1.27 to 1.36) as default; it ships"
+    )
+    skipped = Contest(shipped="tuned", skipped="no room", threads=2, candidates=(shipped,))
+    assert verdict(skipped) == "warning: the candidates could not be compared, no room; tuned ships"
+    wrong = CandidateEntry(name="tuned", left_out="relative error 1")
+    only = Contest(shipped="default", threads=2, candidates=(wrong, CandidateEntry(name="default")))
+    assert verdict(only) == "warning: of 2 candidates only default is right; it ships"
+
+
+def test_a_candidate_that_cannot_be_compiled_is_left_out(
+    sabotaged: Sabotaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise CompileError("no room for it")
+
+    monkeypatch.setattr("tunekit.library.built_variant.default_of", fails)
+    library = compile_recipe(sabotaged.recipe, output=tmp_path / "failing")
+    contest = library.manifest.contest
+    assert contest is not None
+    assert contest.shipped != "default"
+    [default] = [one for one in contest.candidates if one.name == "default"]
+    assert default.left_out == "no room for it"
+
+
+def test_one_that_fails_in_the_contest_is_left_out_and_the_others_go_on(
+    sabotaged: Sabotaged, tmp_path: Path
+) -> None:
+    staged = sabotaged.staged
+    shipped = sabotaged.library.path
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(shipped.read_bytes()[:1000])
+    candidate = candidates_of(staged, [])[0]
+    good, bad, other = (Entrant(candidate, path) for path in (shipped, broken, shipped))
+    said: list[str] = []
+    skipped = take_turns([good, bad, other], staged, reference_of(staged), tmp_path, said.append)
+    assert skipped is None
+    assert bad.failure is not None
+    assert "in the contest it failed" in bad.failure.message
+    assert (good.failure, other.failure, bad.rounds_s) == (None, None, {})
+    assert len(good.rounds_s) == len(other.rounds_s) >= 6
+    [line] = said
+    assert line.startswith("warning: the tuned library is left out: ")

@@ -1,0 +1,102 @@
+"""What candidates find in the caches: what a recipe asks for, or what the model will find there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from tuning_runs import matmul, options, task
+
+from tunekit.graph.algorithms import Place, Site
+from tunekit.graph.tasks import Task
+from tunekit.machine.host import last_level_cache_bytes
+from tunekit.machine.target import ResolvedTarget
+from tunekit.measure.cpu_cache import cache_state, eviction
+from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.measurer import CacheState, Candidate
+from tunekit.recipe import Tuning
+from tunekit.recipe.schema import Measure, Rpc
+from tunekit.spaces.metaschedule import candidate_of
+
+
+def _tasks(megabytes: int) -> list[Task]:
+    """A matrix product with a megabyte of weights, and as many calls of it."""
+    return [task("product", matmul(512).with_attr("layout_free_buffers", [1]), megabytes, 1)]
+
+
+def test_weights_come_from_memory_where_they_are_more_than_half_of_the_last_cache(
+    native: ResolvedTarget,
+) -> None:
+    cache = (last_level_cache_bytes() or 32 << 20) >> 20
+    assert cache_state(Tuning(), _tasks(cache // 2 - 1), native) == "warm"
+    assert cache_state(Tuning(), _tasks(cache // 2 + 1), native) == "weights"
+    # Of several algorithms of a convolution only one will run.
+    [large] = _tasks(cache)
+    rival = replace(large, place=Place(Site(1, 8, 8, 8, 8), "winograd2"))
+    assert cache_state(Tuning(), [rival], native) == "warm"
+
+
+@pytest.mark.parametrize("wanted", ["warm", "weights", "flush"])
+def test_a_recipe_that_says_what_is_in_the_caches_gets_that(
+    native: ResolvedTarget, wanted: CacheState
+) -> None:
+    tuning = Tuning(measure=Measure(cache=wanted))
+    for megabytes in (1, 1024):
+        assert cache_state(tuning, _tasks(megabytes), native) == wanted
+
+
+def test_other_machines_find_everything_in_their_caches(native: ResolvedTarget) -> None:
+    tuning = Tuning(rpc=Rpc(tracker="tracker:9190", key="phone"))
+    assert cache_state(tuning, _tasks(1024), native) == "warm"
+
+
+def _candidate(size: int, constants: list[int]) -> Candidate:
+    module = tvm.IRModule({"main": matmul(size).with_attr("layout_free_buffers", constants)})
+    return candidate_of(0, module, module, 1.0, workload_json=tvm.ir.save_json(module))
+
+
+@pytest.mark.parametrize(
+    ("cache", "size", "constants", "evicts"),
+    [
+        ("warm", 64, [1], False),
+        ("weights", 64, [1], True),
+        ("weights", 64, [], False),
+        # Too small to matter.
+        ("weights", 32, [1], False),
+        ("flush", 32, [], True),
+    ],
+)
+def test_what_has_to_come_from_memory_is_evicted_and_not_changed(
+    cache: CacheState, size: int, constants: list[int], evicts: bool
+) -> None:
+    candidate = _candidate(size, constants)
+    assert candidate.constants == tuple(constants)
+    name = eviction(cache, candidate)
+    assert bool(name) == evicts
+    if evicts:
+        arrays = [np.full((size, size), value, "float32") for value in (1, 2, 3)]
+        tensors = [tvm.runtime.tensor(array) for array in arrays]
+        tvm_ffi.get_global_func(name)(*tensors)
+        for array, tensor in zip(arrays, tensors, strict=True):
+            np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+@pytest.fixture(scope="module")
+def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
+    with TrialEngine(options(native, repeat=3, noise_guard=False, min_repeat_ms=1)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("cache", ["warm", "weights", "flush"])
+def test_samples_are_as_many_and_outputs_compared_whatever_the_caches_hold(
+    engine: TrialEngine, cache: CacheState
+) -> None:
+    engine.options = replace(engine.options, cache=cache)
+    [outcome] = engine.measure([_candidate(64, [1])])
+    assert (outcome.failure, outcome.text) == (None, "")
+    assert outcome.run_seconds is not None
+    assert len(outcome.run_seconds) == 3

@@ -1,0 +1,86 @@
+"""What an RPC tracker has, as the library and `tunekit devices` say it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from rpc_farm import Machines
+
+from tunekit.errors import UsageError
+from tunekit.rpc.tracker import (
+    TrackerAddress,
+    parse_tracker,
+)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.7:9191", TrackerAddress("10.0.0.7", 9191)),
+        ("farm", TrackerAddress("farm", 9190)),
+        ("[::1]:9000", TrackerAddress("::1", 9000)),
+        ("[::1]", TrackerAddress("::1", 9190)),
+    ],
+)
+def test_the_address_of_a_tracker(text: str, address: TrackerAddress) -> None:
+    assert parse_tracker(text) == address
+    assert parse_tracker(str(address)) == address
+
+
+@pytest.mark.parametrize("text", ["", ":9190", "farm:", "farm:x", "farm:0", "farm:65536"])
+def test_what_is_no_address_of_a_tracker(text: str) -> None:
+    with pytest.raises(UsageError, match="is not the address of a tracker"):
+        parse_tracker(text)
+
+
+def test_devices_lists_what_the_tracker_has(machines: Machines, run_tunekit: Run) -> None:
+    key, servers = machines.servers(2)
+    names = ", ".join(sorted(servers, key=lambda name: int(name.rpartition(":")[2])))
+    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", key)
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, row = done.stdout.splitlines()
+    assert heading.split() == ["key", "devices", "free", "waiting", "addresses"]
+    assert row.split(maxsplit=4) == [key, "2", "2", "0", names]
+    done = run_tunekit(
+        "devices",
+        *("-f", "json"),
+        env={"TVM_TRACKER_HOST": "127.0.0.1", "TVM_TRACKER_PORT": str(machines.address.port)},
+    )
+    listed = json.loads(done.stdout)
+    assert listed["tracker"] == str(machines.address)
+    (found,) = [entry for entry in listed["keys"] if entry["key"] == key]
+    assert found == {"key": key, "devices": names.split(", "), "free": 2, "pending": 0}
+
+
+def test_devices_of_a_key_that_there_are_none_of(machines: Machines, run_tunekit: Run) -> None:
+    key, _ = machines.servers(1)
+    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", "rasp4")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: the tracker at {machines.address} has no device of key 'rasp4'" in done.stderr
+    assert key in done.stderr
+    assert "  hint: on the device, run: python -m tvm.exec.rpc_server" in done.stderr
+
+
+def test_devices_without_a_tracker(run_tunekit: Run) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        done = run_tunekit("devices", "--rpc-tracker", address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: no RPC tracker answers at {address}: " in done.stderr
+    assert "  hint: start one with: python -m tvm.exec.rpc_tracker" in done.stderr
+
+
+def test_devices_asked_of_something_that_is_no_tracker(
+    machines: Machines, run_tunekit: Run
+) -> None:
+    _, (server, *_) = machines.servers(1)
+    done = run_tunekit("devices", "--rpc-tracker", server)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"what answers at {server} does not behave like an RPC tracker" in done.stderr

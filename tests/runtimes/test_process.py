@@ -1,0 +1,110 @@
+"""A contestant never outlives who started it, whatever either of them is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tunekit.runtimes.process import Contestant, ContestantFailed, describe_exit
+from tunekit.runtimes.worker import first_line, whole_text
+
+SUPPORT = Path(__file__).parents[1] / "support"
+PARENT = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import numpy as np
+    sys.path.insert(0, {support!r})
+    from tunekit.runtimes.process import Contestant
+    folder = Path({folder!r})
+    np.savez(folder / "in.npz", np.ones(2))
+    contestant = Contestant("toy_runtimes:{name}", threads=1, log=folder / "log")
+    contestant.ask("load", timeout_s=60, plan={{}}, inputs=str(folder / "in.npz"), names=["x"],
+                   threads=1)
+    print(contestant.pid, flush=True)
+    if {busy}:
+        contestant.ask("run", timeout_s=600, seconds=600, least=1, most=10**9, untimed=0)
+    sys.stdin.read()
+    """
+)
+
+
+@pytest.mark.parametrize(("name", "busy"), [("Doubles", False), ("Doubles", True), ("Hangs", True)])
+def test_a_killed_parent_takes_its_contestants_along(tmp_path, still_running, name, busy):
+    script = PARENT.format(support=str(SUPPORT), folder=str(tmp_path), name=name, busy=busy)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.3)  # most likely in the middle of a run by then; it must not matter
+        assert child.ppid() == parent.pid
+        os.kill(parent.pid, signal.SIGKILL)
+    assert still_running([child]) == []
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_a_contestant(tmp_path):
+    with Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
+        assert os.getpgid(contestant.pid) != os.getpgid(0)
+
+
+def test_every_thread_pool_is_given_its_size_before_a_library_loads(tmp_path):
+    with Contestant("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as contestant:
+        environment = psutil.Process(contestant.pid).environ()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
+        assert environment[name] == "3"
+
+
+def test_a_command_out_of_place_is_an_answer_and_not_the_end(tmp_path):
+    with Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
+        for _ in range(2):
+            with pytest.raises(ContestantFailed, match="'outputs' before 'load'"):
+                contestant.ask("outputs", timeout_s=60, to="nowhere")
+
+
+def test_a_contestant_can_be_closed_twice_and_is_gone_after_the_first(tmp_path):
+    contestant = Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
+    contestant.close()
+    assert not psutil.pid_exists(contestant.pid)
+    contestant.close()
+    assert contestant.cpu_s() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (3, "exit code 3"),
+        (-signal.SIGSEGV, "SIGSEGV (segmentation fault)"),
+        (-signal.SIGTERM, "SIGTERM"),
+        (-signal.SIGKILL, "SIGKILL (killed, perhaps for want of memory)"),
+        (-63, "signal 63"),
+    ],
+)
+def test_the_end_of_a_process_is_described_by_its_signal(code, text):
+    assert describe_exit(code) == text
+
+
+def test_an_exception_is_told_in_one_line_and_kept_with_its_traceback():
+    with pytest.raises(ValueError) as raised:
+        raise ValueError("\n  no such layout \nmore about it")
+    assert first_line(raised.value) == "ValueError: no such layout"
+    assert "more about it" in whole_text(raised.value)
+    assert "Traceback" in whole_text(raised.value)
+
+
+def test_an_exception_that_prints_a_whole_tensor_does_not_fill_the_report():
+    error = RuntimeError("cannot trace " + "0.1234, " * 100_000 + "the end")
+    assert len(first_line(error)) < 200
+    assert len(whole_text(error)) < 10_000
+    assert whole_text(error).rstrip().endswith("the end")
+
+
+def test_an_exception_without_words_is_named():
+    assert first_line(NotImplementedError()) == "NotImplementedError"

@@ -1,0 +1,28 @@
+"""The machine on which contestants ran."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from tunekit.benchmark.results import Environment
+from tunekit.timing.host_load import Noise
+
+
+def describe(noise: Noise, extra_packages: Sequence[str] = ()) -> Environment:
+    """The environment for the report. Imports no framework."""
+    from tunekit.machine.host import detect_host
+    from tunekit.machine.toolchain import installed_version, versions
+
+    found = versions()
+    for package in extra_packages:
+        if package not in found and (version := installed_version(package)) is not None:
+            found[package] = version
+    return Environment(
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        host=detect_host().as_dict(),
+        system=platform.platform(),
+        versions=found,
+        noise=noise,
+    )

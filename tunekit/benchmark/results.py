@@ -1,0 +1,195 @@
+"""The report of a benchmark, as it is written to JSON and read again.
+
+Times are in seconds where they are raw samples and in milliseconds where they were derived for
+people; the name says which. A number that is not finite (the error of outputs that hold NaN) is
+the text "Infinity" or "NaN". `schema` names this form; a reader should refuse others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tunekit.errors import UsageError
+from tunekit.timing.host_load import Noise
+
+SCHEMA: Literal["tunekit.bench/1"] = "tunekit.bench/1"
+
+# An array of numbers or single words, an item a line, as `json.dumps` indents it. A JSON text never
+# holds a line break, so nothing inside one matches.
+_PLAIN_ARRAY = re.compile(r"""\[\n((?:\s*(?:[-+.\w]+|"[-+.\w]*"),?\n)+\s*)\]""")
+
+Status = Literal["ok", "wrong", "failed", "not installed", "not applicable"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Tensor(_Frozen):
+    """Name, shape and dtype of an input or output of the model."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Model(_Frozen):
+    """What was run: `digest` is of structure and weights, `source` as the recipe has it."""
+
+    name: str
+    source: str
+    framework: str
+    digest: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class Latency(_Frozen):
+    """Quantiles over all samples of all rounds, in milliseconds; `samples` says how many."""
+
+    best_ms: float
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    samples: int
+
+
+class Ratio(_Frozen):
+    """How many times as fast as `against`, by `statistics.paired_ratio`.
+
+    `low` to `high` covers the true value with probability `confidence`.
+    """
+
+    against: str
+    value: float
+    low: float
+    high: float
+    confidence: float
+    rounds: int
+
+
+class Accuracy(_Frozen):
+    """The outputs against the reference, the worst of before and after the rounds.
+
+    `relative_error` is max abs error / max abs reference; `within` is at most the recipe's.
+    """
+
+    mse: float
+    max_abs_error: float
+    relative_error: float
+    within: bool
+
+
+class Round(_Frozen):
+    """One turn: seconds of every timed run, and how the machine was used meanwhile.
+
+    `cpu_s` / `wall_s` is how many cores the runtime kept busy; `waiting_cpu_s` is what the
+    contestants whose turn it was not used; `at_rest` is whether its threads stopped spinning
+    before the next one's turn.
+    """
+
+    round: int
+    position: int
+    seconds: list[float]
+    wall_s: float
+    cpu_s: float
+    waiting_cpu_s: float
+    at_rest: bool
+
+
+class RuntimeResult(_Frozen):
+    """One row. What is None was not reached; `reason` says why, `detail` holds the evidence.
+
+    "wrong" ran to its end with outputs beyond the tolerance. "failed" keeps the rounds it had.
+    """
+
+    name: str
+    status: Status
+    reason: str | None = None
+    detail: str | None = None
+    latency: Latency | None = None
+    fps: float | None = None
+    ratio: Ratio | None = None
+    accuracy: Accuracy | None = None
+    peak_rss_bytes: int | None = None
+    rss_bytes: int | None = None
+    load_s: float | None = None
+    first_run_s: float | None = None
+    settings: dict[str, Any] = {}
+    rounds: list[Round] = []
+
+
+class Environment(_Frozen):
+    """Where and when: the host as `tunekit doctor` sees it, versions, date (UTC, ISO 8601)."""
+
+    date: str
+    host: dict[str, Any]
+    system: str
+    versions: dict[str, str]
+    noise: Noise
+
+
+class Protocol(_Frozen):
+    """How it was run; `relative_error` is the recipe's tolerance."""
+
+    rounds: int
+    threads: int
+    seed: int
+    turn_s: float
+    warm_up_s: float
+    relative_error: float
+
+
+class Report(_Frozen):
+    """A benchmark: the rows in the order asked for, and what they say."""
+
+    schema_: Literal["tunekit.bench/1"] = SCHEMA
+    recipe: str
+    recipe_digest: str
+    model: Model
+    protocol: Protocol
+    environment: Environment
+    order: list[list[str]]
+    """Names in the order of their turns, round by round."""
+
+    runtimes: list[RuntimeResult]
+    verdict: str
+    warnings: list[str]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the tuned library ran and was right; of any runtime, where it took no part."""
+        tuned = [row for row in self.runtimes if row.name == "tuned"]
+        return any(row.status == "ok" for row in tuned or self.runtimes)
+
+    def to_json(self) -> str:
+        """The report as JSON text, raw samples on one line each turn."""
+        document = json.loads(self.model_dump_json())
+        document = {"schema": document.pop("schema_"), **document}
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        # One sample a line would make a file of thousands of lines that nobody can review.
+        return _PLAIN_ARRAY.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, file: Path | None = None) -> Report:
+        """The report that `to_json` wrote. UsageError when the text is not one."""
+        where = f"{file}: " if file else ""
+        try:
+            document = json.loads(text)
+            found = document.pop("schema", None) if isinstance(document, dict) else None
+            if found != SCHEMA:
+                raise UsageError(
+                    f"{where}not a benchmark report: schema is {found!r}, not {SCHEMA}"
+                )
+            return cls.model_validate({"schema_": found, **document})
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{where}{key}: {first['msg']}") from error

@@ -1,0 +1,177 @@
+"""A benchmark from a recipe to a report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.benchmark import comparison, environment
+from tunekit.benchmark.registry import (
+    RUNTIMES,
+    NotApplicable,
+    Preparation,
+    Runtime,
+    find_runtime,
+    missing_package,
+)
+from tunekit.benchmark.results import Model, Protocol, Report, RuntimeResult, Tensor
+from tunekit.errors import Interrupted, TunekitError, UsageError
+from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
+from tunekit.runtimes.worker import first_line, whole_text
+from tunekit.timing.rounds import Entry, Settings, compete
+
+if TYPE_CHECKING:
+    from tunekit.models.source import SourceModel
+    from tunekit.models.spec import TensorSpec
+
+
+def bench_recipe(
+    recipe: Recipe,
+    *,
+    runtimes: Sequence[str] | None = None,
+    settings: Settings,
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
+
+    `runtimes` are names as `find_runtime` knows them; by default tunekit's own and the recipe's.
+    A runtime that is missing or fails gets a row that says why. Raises UsageError for an unknown
+    name or anything else wrong with what was asked for, ModelError when the model itself cannot be
+    loaded, and Interrupted on Ctrl-C, with every child gone.
+    """
+    classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
+    try:
+        return _bench(recipe, classes, settings, say)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "benchmark interrupted; no report was written",
+            hint="prepared files are kept: the next run starts sooner. "
+            "--rounds and --runtimes make it shorter",
+        ) from None
+
+
+def _bench(
+    recipe: Recipe,
+    classes: Mapping[str, type[Runtime]],
+    settings: Settings,
+    say: Callable[[str], None],
+) -> Report:
+    from tunekit.cache import ContentCache
+    from tunekit.machine.host import detect_host
+    from tunekit.models import load_source
+
+    say(f"loading the model {recipe.model.source}")
+    cache = ContentCache()
+    source = load_source(recipe.model, cache=cache)
+    inputs = source.sample_inputs(recipe.model.seed)
+    say("computing the reference outputs")
+    reference = source.reference(inputs)
+    preparation = Preparation(
+        recipe=recipe,
+        source=source,
+        inputs=inputs,
+        cache=cache,
+        threads=settings.threads,
+        say=say,
+    )
+    prepared = [_prepare(name, runtime, preparation) for name, runtime in classes.items()]
+    entries = [one for one in prepared if isinstance(one, Entry)]
+    with tempfile.TemporaryDirectory(prefix="tunekit-bench-") as folder:
+        competition = compete(entries, inputs, settings, folder=Path(folder), say=say)
+    tolerance = recipe.reference.relative_error
+    by_name = {one.name: comparison.row(one, reference, tolerance) for one in competition.outcomes}
+    rows = comparison.with_ratios(
+        [by_name[one.name] if isinstance(one, Entry) else one for one in prepared],
+        aside=frozenset(name for name, runtime in classes.items() if not runtime.yardstick),
+    )
+    return Report(
+        recipe=dump_recipe(recipe),
+        recipe_digest=recipe_digest(recipe),
+        model=_model(recipe, source),
+        protocol=Protocol(
+            rounds=settings.rounds,
+            threads=settings.threads,
+            seed=settings.seed,
+            turn_s=settings.turn_s,
+            warm_up_s=settings.warm_up_s,
+            relative_error=tolerance,
+        ),
+        environment=environment.describe(
+            competition.noise,
+            [package for runtime in classes.values() for package in runtime.needs.values()],
+        ),
+        order=_order(rows, settings.rounds),
+        runtimes=rows,
+        verdict=comparison.verdict(rows),
+        warnings=comparison.warnings(
+            rows, competition.noise, threads=settings.threads, cores=detect_host().cores
+        ),
+    )
+
+
+def _classes(names: Sequence[str]) -> dict[str, type[Runtime]]:
+    """The runtimes by the names their rows have, each once.
+
+    One given as package.module:Class is called what it calls itself, unless that is taken.
+    """
+    found: dict[str, type[Runtime]] = {}
+    for name in dict.fromkeys(names):
+        runtime = find_runtime(name)
+        taken = runtime.name in RUNTIMES or runtime.name in found
+        found[name if taken else runtime.name] = runtime
+    return found
+
+
+def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Entry | RuntimeResult:
+    """The contestant ready to start, or the row that says why it does not."""
+    if package := missing_package(runtime):
+        return RuntimeResult(
+            name=name, status="not installed", reason=f"not installed: pip install {package}"
+        )
+    preparation.say(f"preparing {name}")
+    try:
+        plan = runtime.prepare(preparation)
+    except UsageError:
+        raise  # the recipe or a flag is wrong, which concerns the whole benchmark
+    except NotApplicable as error:
+        return RuntimeResult(name=name, status="not applicable", reason=str(error))
+    except TunekitError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return RuntimeResult(
+            name=name, status="failed", reason=f"{error}{hint}", detail=whole_text(error)
+        )
+    except Exception as error:  # noqa: BLE001 - an exporter may raise anything: it is the row's reason
+        return RuntimeResult(
+            name=name,
+            status="failed",
+            reason=f"{first_line(error)} (while preparing)",
+            detail=whole_text(error),
+        )
+    place = f"{runtime.__module__}:{runtime.__qualname__}"
+    return Entry(name, place, plan, few_samples=runtime.few_samples)
+
+
+def _model(recipe: Recipe, source: SourceModel) -> Model:
+    return Model(
+        name=recipe.name,
+        source=recipe.model.source,
+        framework=source.framework,
+        digest=source.digest,
+        inputs=tuple(_tensor(one) for one in source.inputs),
+        outputs=tuple(_tensor(one) for one in source.outputs),
+    )
+
+
+def _tensor(spec: TensorSpec) -> Tensor:
+    return Tensor(name=spec.name, shape=tuple(spec.shape), dtype=spec.dtype)
+
+
+def _order(rows: Sequence[RuntimeResult], rounds: int) -> list[list[str]]:
+    """Who had a turn in each round, from first to last."""
+    turns: list[list[tuple[int, str]]] = [[] for _ in range(rounds)]
+    for row in rows:
+        for turn in row.rounds:
+            turns[turn.round].append((turn.position, row.name))
+    return [[name for _, name in sorted(one)] for one in turns]

@@ -1,0 +1,1 @@
+"""The database itself: schema, connection, migrations, upkeep, integrity."""

@@ -1,1 +1,0 @@
-"""Alembic's scripts: one revision per file in `versions`, run by `tunekit.catalogue.migrate`."""

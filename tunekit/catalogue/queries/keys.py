@@ -1,0 +1,148 @@
+"""Finding rows by their natural keys, and making those that are not there yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, select
+
+from tunekit.catalogue.db import schema
+from tunekit.catalogue.entries import NewWorkload, canonical_json, digest, toolchain_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+#: Values in one statement; databases take a limited number of parameters.
+CHUNK = 500
+
+_FIND_OPTIONS = select(schema.MeasureOptions.id).where(
+    schema.MeasureOptions.digest == bindparam("digest")
+)
+
+
+def find_or_add(
+    connection: Connection, table: type[schema.Base], key: Mapping[str, Any], /, **values: Any
+) -> int:
+    """The id of the row with this unique key; added with `values` if there is none. Safe against
+    another process that adds the same at the same time."""
+    rows = table.__table__
+    find = select(rows.c.id).where(*(rows.c[name] == value for name, value in key.items()))
+    found = connection.scalar(find)
+    if found is None:
+        insert = _insert(connection)
+        connection.execute(insert(table).values(**key, **values).on_conflict_do_nothing())
+        found = connection.scalar(find)
+    assert found is not None
+    return int(found)
+
+
+def _insert(connection: Connection) -> Any:
+    """The INSERT that knows ON CONFLICT; the other database's module is not loaded for nothing."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert
+
+
+def host(connection: Connection, fingerprint: str, description: Mapping[str, Any]) -> int:
+    plain = _json(description)
+    return find_or_add(
+        connection,
+        schema.Host,
+        {"fingerprint": fingerprint},
+        cpu_name=str(plain.get("cpu_name", "")),
+        cores=plain.get("cores"),
+        memory_bytes=plain.get("memory_bytes"),
+        features=list(plain.get("features") or ()),
+        description=plain,
+    )
+
+
+def toolchain(connection: Connection, versions: Mapping[str, str]) -> int:
+    return find_or_add(
+        connection,
+        schema.Toolchain,
+        {"digest": digest(canonical_json(versions))},
+        key=toolchain_key(versions),
+        versions=dict(versions),
+    )
+
+
+def target(connection: Connection, canonical: str) -> int:
+    return find_or_add(
+        connection, schema.Target, {"digest": digest(canonical)}, canonical_json=canonical
+    )
+
+
+def model(connection: Connection, model_digest: str, name: str) -> int:
+    return find_or_add(connection, schema.Model, {"digest": model_digest}, name=name)
+
+
+def workload(connection: Connection, new: NewWorkload) -> int:
+    return find_or_add(
+        connection,
+        schema.Workload,
+        {"structural_hash": new.structural_hash, "content_digest": new.content_digest},
+        name=new.name,
+        preparation=new.preparation,
+        module_json=new.module_json,
+    )
+
+
+def has_workload(connection: Connection, structural_hash: str) -> bool:
+    workloads = schema.Workload
+    query = select(workloads.id).where(workloads.structural_hash == structural_hash).limit(1)
+    return connection.scalar(query) is not None
+
+
+def measure_options(connection: Connection, options: Mapping[str, Any]) -> int:
+    wanted = digest(canonical_json(options))
+    found = connection.scalar(_FIND_OPTIONS, {"digest": wanted})
+    if found is not None:
+        return found
+    return find_or_add(
+        connection, schema.MeasureOptions, {"digest": wanted}, options=_json(options)
+    )
+
+
+def options_with(connection: Connection, wanted: Mapping[str, Any]) -> list[int]:
+    """The measuring options of which all of these are part."""
+    plain = _json(wanted)
+    rows = connection.execute(select(schema.MeasureOptions.id, schema.MeasureOptions.options))
+    return [row.id for row in rows if plain.items() <= row.options.items()]
+
+
+def target_id(connection: Connection, canonical: str) -> int | None:
+    return connection.scalar(
+        select(schema.Target.id).where(schema.Target.digest == digest(canonical))
+    )
+
+
+def host_id(connection: Connection, fingerprint: str) -> int | None:
+    return connection.scalar(select(schema.Host.id).where(schema.Host.fingerprint == fingerprint))
+
+
+def in_chunks(
+    connection: Connection,
+    query: Select[Unpack[tuple[Any, ...]]],
+    column: Any,
+    values: Sequence[Any],
+) -> list[Row[Any]]:
+    """The rows of `query` whose `column` is among `values`, however many there are (a statement
+    takes a limited number of parameters)."""
+    rows: list[Row[Any]] = []
+    for start in range(0, len(values), CHUNK):
+        rows += connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+    return rows
+
+
+def _json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON makes of it: tuples and sets as lists."""
+    plain: dict[str, Any] = json.loads(canonical_json(value))
+    return plain

@@ -1,0 +1,254 @@
+"""Records: the replayable good trials, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cache
+from heapq import nsmallest
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, select
+
+from tunekit.catalogue.db import schema
+from tunekit.catalogue.entries import Record, digest
+from tunekit.catalogue.queries import keys
+
+_trials = schema.Trial
+# Of a workload's records, as many as are looked through for one that overtook the last winner.
+_CHALLENGERS = 16
+
+
+@cache
+def _best(host: bool, toolchain: bool, options: bool, limited: bool) -> Any:
+    """The good trials of one workload on one target, best first; built once for each combination,
+    as building a statement takes longer than SQLite needs to carry it out.
+
+    One short index range per workload. A window function over all of them would read every good
+    trial of each workload to rank them; this reads as many as it gives.
+    """
+    query: Any = (
+        select(
+            _trials.id,
+            _trials.trace_json,
+            _trials.run_seconds,
+            _trials.mean_s,
+            _trials.measured_at,
+            schema.Host.fingerprint,
+        )
+        .join(schema.Host, schema.Host.id == _trials.host_id)
+        .where(
+            _trials.workload_id == bindparam("workload_id"),
+            _trials.target_id
+            == select(schema.Target.id)
+            .where(schema.Target.digest == bindparam("target"))
+            .scalar_subquery(),
+            _trials.mean_s.is_not(None),
+        )
+        .order_by(_trials.mean_s)
+    )
+    if host:
+        host_id = select(schema.Host.id).where(schema.Host.fingerprint == bindparam("host"))
+        query = query.where(_trials.host_id == host_id.scalar_subquery())
+    if toolchain:
+        compatible = select(schema.Toolchain.id).where(
+            schema.Toolchain.key == bindparam("toolchain")
+        )
+        query = query.where(_trials.toolchain_id.in_(compatible))
+    if options:
+        query = query.where(
+            _trials.measure_options_id.in_(bindparam("options", expanding=True, type_=Integer))
+        )
+    return query.limit(bindparam("top_k", type_=Integer)) if limited else query
+
+
+def best(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str] | None,
+    target_json: str,
+    host_fingerprint: str | None,
+    toolchain_key: str | None,
+    measured_with: Mapping[str, Any] | None,
+    top_k: int | None,
+) -> list[Record]:
+    query = _best(
+        host_fingerprint is not None,
+        toolchain_key is not None,
+        measured_with is not None,
+        top_k is not None,
+    )
+    conditions: dict[str, Any] = {
+        "target": digest(target_json),
+        "host": host_fingerprint,
+        "toolchain": toolchain_key,
+        "top_k": top_k,
+    }
+    if measured_with is not None:
+        conditions["options"] = keys.options_with(connection, measured_with)
+    records: list[Record] = []
+    for structural_hash, workloads in _workloads(connection, structural_hashes).items():
+        found: list[tuple[Row[Any], str]] = []
+        for workload_id, module_json in workloads:
+            rows: Iterable[Row[Any]] = connection.execute(
+                query, {**conditions, "workload_id": workload_id}
+            )
+            found += [(row, module_json) for row in rows]
+        # More than one workload only where a hash collides or a module was saved in two ways.
+        chosen = sorted(found, key=_mean) if top_k is None else nsmallest(top_k, found, key=_mean)
+        records += [
+            Record(
+                trial_id=row.id,
+                structural_hash=structural_hash,
+                module_json=module_json,
+                trace_json=row.trace_json,
+                run_seconds=tuple(row.run_seconds),
+                mean_s=row.mean_s,
+                target_json=target_json,
+                host_fingerprint=row.fingerprint,
+                measured_at=row.measured_at,
+            )
+            for row, module_json in chosen
+        ]
+    return records
+
+
+def add_winner(connection: Connection, trial_id: int, run_seconds: Sequence[float]) -> None:
+    connection.execute(
+        insert(schema.Winner).values(
+            trial_id=trial_id,
+            run_seconds=list(run_seconds),
+            best_s=min(run_seconds),
+            decided_at=datetime.now(timezone.utc),
+        )
+    )
+
+
+def winners(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str],
+    target_json: str,
+    host_fingerprint: str,
+    toolchain_key: str,
+    measured_with: Mapping[str, Any] | None,
+) -> list[Record]:
+    winner = schema.Winner
+    query = (
+        select(
+            _trials.id,
+            _trials.trace_json,
+            winner.run_seconds,
+            winner.best_s,
+            winner.decided_at,
+        )
+        .join(_trials, _trials.id == winner.trial_id)
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.target_id == keys.target_id(connection, target_json),
+            _trials.host_id == keys.host_id(connection, host_fingerprint),
+            schema.Toolchain.key == toolchain_key,
+        )
+        .order_by(winner.id.desc())
+        .limit(1)
+    )
+    if measured_with is not None:
+        options = keys.options_with(connection, measured_with)
+        query = query.where(_trials.measure_options_id.in_(options))
+    found: list[Record] = []
+    for structural_hash, workloads in _workloads(connection, structural_hashes).items():
+        for workload_id, module_json in workloads:
+            row = connection.execute(query.where(_trials.workload_id == workload_id)).first()
+            if row is not None:
+                found.append(
+                    Record(
+                        trial_id=row.id,
+                        structural_hash=structural_hash,
+                        module_json=module_json,
+                        trace_json=row.trace_json,
+                        run_seconds=tuple(row.run_seconds),
+                        mean_s=row.best_s,
+                        target_json=target_json,
+                        host_fingerprint=host_fingerprint,
+                        measured_at=row.decided_at,
+                    )
+                )
+                break
+    return found
+
+
+def settled(
+    connection: Connection,
+    *,
+    structural_hashes: Iterable[str],
+    target_json: str,
+    host_fingerprint: str,
+    toolchain_key: str,
+    measured_with: Mapping[str, Any] | None,
+) -> list[Record]:
+    hashes = list(dict.fromkeys(structural_hashes))
+    chosen: dict[str, Record] = {}
+    # Seconds under other options decide nothing but what would have no record otherwise.
+    for options in [measured_with] if measured_with is None else [measured_with, None]:
+        missing = [structural_hash for structural_hash in hashes if structural_hash not in chosen]
+        if missing:
+            chosen |= _settled(
+                connection,
+                structural_hashes=missing,
+                target_json=target_json,
+                host_fingerprint=host_fingerprint,
+                toolchain_key=toolchain_key,
+                measured_with=options,
+            )
+    return [chosen[structural_hash] for structural_hash in hashes if structural_hash in chosen]
+
+
+def _settled(connection: Connection, **where: Any) -> dict[str, Record]:
+    decided = {winner.structural_hash: winner for winner in winners(connection, **where)}
+    chosen: dict[str, Record] = {}
+    for record in best(connection, **where, top_k=_CHALLENGERS):
+        winner = decided.get(record.structural_hash)
+        # What was measured before the final has had its chance there.
+        challenges = winner is None or (
+            record.measured_at > winner.measured_at and record.mean_s < winner.mean_s
+        )
+        if challenges:
+            chosen.setdefault(record.structural_hash, record)
+    return decided | chosen
+
+
+def count(
+    connection: Connection, *, target_json: str, host_fingerprint: str, toolchain_key: str
+) -> int:
+    return connection.execute(
+        select(func.count())
+        .select_from(_trials)
+        .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
+        .where(
+            _trials.target_id == keys.target_id(connection, target_json),
+            _trials.host_id == keys.host_id(connection, host_fingerprint),
+            schema.Toolchain.key == toolchain_key,
+            _trials.mean_s.is_not(None),
+        )
+    ).scalar_one()
+
+
+def _mean(found: tuple[Row[Any], str]) -> float:
+    return float(found[0].mean_s)
+
+
+def _workloads(
+    connection: Connection, structural_hashes: Iterable[str] | None
+) -> dict[str, list[tuple[int, str]]]:
+    """Per hash, in the order asked for, the workloads as (id, module JSON)."""
+    workloads = schema.Workload
+    query = select(workloads.structural_hash, workloads.id, workloads.module_json)
+    grouped: dict[str, list[tuple[int, str]]] = {}
+    if structural_hashes is None:
+        rows: Iterable[Any] = connection.execute(query.order_by(workloads.id))
+    else:
+        grouped = {structural_hash: [] for structural_hash in structural_hashes}
+        rows = keys.in_chunks(connection, query, workloads.structural_hash, list(grouped))
+    for row in rows:
+        grouped.setdefault(row.structural_hash, []).append((row.id, row.module_json))
+    return grouped

@@ -1,0 +1,162 @@
+"""The values of a graph in two forms: plain (N, C, H, W) and blocked (N, C/b, H, W, b).
+
+A value may exist in one form or in both; the other is made when somebody asks for it, and where
+that moves bytes it is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tunekit.graph.kernels.convolution import from_blocked, to_blocked
+from tunekit.ir.relax import constant_value, static_shape
+
+if TYPE_CHECKING:
+    from tvm.relax import BlockBuilder, Call, Expr, Var
+
+
+@dataclass
+class Value:
+    """One value of the graph in the forms that exist so far; or a product with a gate, of which
+    there may never be more than its factors."""
+
+    shape: tuple[int, ...] | None
+    plain: Expr | None = None
+    blocked: Expr | None = None
+    fields: list[Value] = field(default_factory=list)
+    gated: Gated | None = None
+
+
+@dataclass(frozen=True)
+class Gated:
+    """An activation times one number for each of its channels, as it was called for."""
+
+    activation: Value
+    gate: Value
+    call: Call
+
+
+class Forms:
+    """All values of one graph, by their variables, and what makes the form that is missing.
+
+    Attributes:
+        builder: emits what is made; the graph's that is being written.
+        transforms: layout transforms of activations so far.
+    """
+
+    builder: BlockBuilder
+
+    def __init__(self, vector_lanes: int, multiply: Callable[[Call, Value], bool]) -> None:
+        """`multiply` emits the product with a gate that was put off, into the value it is given."""
+        self.transforms = 0
+        self._lanes = vector_lanes
+        self._multiply = multiply
+        self._values: dict[Any, Value] = {}
+
+    def __getitem__(self, var: Var) -> Value:
+        return self._values[var]
+
+    def __setitem__(self, var: Var, value: Value) -> None:
+        self._values[var] = value
+
+    def get(self, expr: Expr) -> Value | None:
+        """The value as it is: a product with a gate may not have been made."""
+        return self._values.get(expr)
+
+    def value(self, expr: Expr) -> Value:
+        """What an argument stands for, in one form at least."""
+        from tvm import relax
+
+        if isinstance(expr, relax.Var):
+            return self._multiplied(self._values[expr])
+        return Value(static_shape(expr), plain=expr)
+
+    def _multiplied(self, value: Value) -> Value:
+        """The value, its product with a gate made if it is one that has not been made."""
+        if value.gated is not None and value.blocked is None and value.plain is None:
+            made = self._multiply(value.gated.call, value)
+            assert made
+        return value
+
+    def plain_of(self, var: Var) -> Expr:
+        """The plain form of a variable's value."""
+        return self.plain(self._values[var])
+
+    def plain(self, value: Value) -> Expr:
+        """The plain form, made if it has to be."""
+        from tvm import relax
+
+        value = self._multiplied(value)
+        if value.plain is None and value.fields:
+            value.plain = self.builder.emit(
+                relax.Tuple([self.plain(item) for item in value.fields])
+            )
+        if value.plain is None:
+            assert value.blocked is not None
+            assert value.shape is not None
+            _, _, height, width, block = static_shape(value.blocked) or ()
+            if block == 1 or height * width == 1:
+                # One channel a block, or one place: the bytes already lie as they should.
+                value.plain = self.reshape(value.blocked, value.shape)
+            else:
+                self.transforms += 1
+                value.plain = self.builder.emit(self.builder.call_te(from_blocked, value.blocked))
+        return value.plain
+
+    def blocked(self, value: Value) -> Expr | None:
+        """The blocked form, made if it has to be; None where the channels cannot be blocked."""
+        if value.blocked is not None:
+            return value.blocked
+        if value.shape is None or len(value.shape) != 4:
+            return None
+        block = self.block(value.shape[1])
+        if block is None:
+            return None
+        plain = self.plain(value)
+        batch, channels, height, width = value.shape
+        if height * width == 1:
+            value.blocked = self.reshape(plain, (batch, channels // block, 1, 1, block))
+        else:
+            self.transforms += 1
+            value.blocked = self.builder.emit(self.builder.call_te(to_blocked, plain, block))
+        return value.blocked
+
+    def block(self, channels: int) -> int | None:
+        """Channels per block: the most lanes that divide them, so that no lane is padding."""
+        block = self._lanes
+        while block >= 4:
+            if channels % block == 0:
+                return block
+            block //= 2
+        return None
+
+    def reshape(self, expr: Expr, shape: tuple[int, ...]) -> Expr:
+        """The same bytes in another shape."""
+        from tvm import relax
+
+        return self.builder.emit(relax.op.reshape(expr, relax.ShapeExpr(list(shape))))
+
+    def operand(self, operand: Value, block: int) -> Expr | None:
+        """An operand of an elementwise operator, in the form that broadcasts with blocks."""
+        from tvm import relax
+
+        assert operand.shape is not None
+        shape = (1,) * (4 - len(operand.shape)) + operand.shape
+        if operand.blocked is not None:
+            return operand.blocked
+        array = constant_value(operand.plain) if operand.plain is not None else None
+        if array is not None and not operand.shape:
+            return operand.plain
+        batch, channels, height, width = shape
+        if channels == 1:
+            five = (batch, 1, height, width, 1)
+            if array is not None:
+                return relax.const(array.reshape(five), str(array.dtype))
+            return self.reshape(self.plain(operand), five)
+        if array is not None:
+            split = array.reshape(batch, channels // block, block, height, width)
+            packed = split.transpose(0, 1, 3, 4, 2)
+            return relax.const(packed.copy(order="C"), str(array.dtype))
+        return self.blocked(operand) if len(operand.shape) == 4 else None

@@ -1,0 +1,1 @@
+"""From scheduled kernels to code: narrow indices, work stealing, the build."""

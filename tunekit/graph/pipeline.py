@@ -1,0 +1,115 @@
+"""From a recipe to tasks: the steps that tuning, compiling and benchmarking have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunekit.cache import ContentCache
+from tunekit.graph.algorithms import Choice, accurate, is_direct
+from tunekit.graph.prepare import PreparedGraph, prepare
+from tunekit.graph.tasks import Task, extract_tasks, heaviest_first
+from tunekit.machine.host import Host, detect_host, remote_host
+from tunekit.machine.target import ResolvedTarget, resolve_target
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tunekit.models.importer import ImportedModel
+    from tunekit.models.source import SourceModel
+    from tunekit.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A recipe's model, ready to be tuned or compiled.
+
+    Attributes:
+        recipe: the recipe, with its target and layout resolved.
+        source: the model as its framework has it.
+        imported: the model in Relax, checked against its reference.
+        target: what it is for.
+        graph: its kernels, with every convolution computed directly.
+        tasks: the distinct kernels, heaviest first: those of `graph`, and those that other
+            algorithms would put in place of some of them.
+        host: where they are measured: this machine, or the devices that the recipe names.
+        wanted: the recipe as it was given.
+    """
+
+    recipe: Recipe
+    source: SourceModel
+    imported: ImportedModel
+    target: ResolvedTarget
+    graph: PreparedGraph
+    tasks: list[Task]
+    host: Host
+    wanted: Recipe
+
+    def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
+        """The graph with these algorithms, and its tasks."""
+        if all(algorithm == "direct" for algorithm in choice.values()):
+            tasks = [task for task in self.tasks if not task.place or is_direct(task.place)]
+            return self.graph, tasks
+        graph = prepare(self.imported.module, self.target, self.graph.layout, choice=choice)
+        return graph, extract_tasks(graph, self.target)
+
+
+def recipe_target(recipe: Recipe) -> ResolvedTarget:
+    """A recipe's target; one for other machines need not be one that this machine can run.
+
+    Raises:
+        TargetError: not understood, or the machine that should run it cannot.
+    """
+    return resolve_target(recipe.target, measured_elsewhere=recipe.tuning.rpc is not None)
+
+
+def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:
+    """The host that a recipe's trials are measured on."""
+    if recipe.tuning.rpc is None:
+        return detect_host()
+    return remote_host(recipe.tuning.rpc.key, target.spec, target.architecture, target.cores)
+
+
+def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> Staged:
+    """Imports and prepares a recipe's model. What is refused is refused before time is spent.
+
+    Raises:
+        TargetError: this host cannot run the target.
+        ModelError: the model cannot be read, imported, or differs from its reference.
+    """
+    import json
+
+    from tunekit.models import import_model, load_source
+
+    target = recipe_target(recipe)
+    source = load_source(recipe.model, cache)
+    imported = import_model(
+        source,
+        max_relative_error=recipe.reference.import_relative_error,
+        cache=cache,
+        say=say,
+    )
+    graph = prepare(imported.module, target, recipe.layout, say)
+    tasks = extract_tasks(graph, target)
+    if recipe.algorithms == "auto":
+        limit = recipe.winograd_relative_error
+        tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
+    resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
+    host = measuring_host(recipe, target)
+    return Staged(resolved, source, imported, target, graph, tasks, host, recipe)
+
+
+def _with_alternatives(
+    tasks: list[Task], graph: PreparedGraph, module: IRModule, target: ResolvedTarget, limit: float
+) -> list[Task]:
+    """The tasks, and those that the other algorithms of the graph's convolutions would bring where
+    their error is within the limit."""
+    found = {task.structural_hash: task for task in tasks}
+    options = {site: accurate(site, limit) for site in graph.sites}
+    for algorithm in sorted({a for some in options.values() for a in some} - {"direct"}):
+        choice = {site: algorithm for site, some in options.items() if algorithm in some}
+        variant = prepare(module, target, graph.layout, choice=choice)
+        for task in extract_tasks(variant, target):
+            found.setdefault(task.structural_hash, task)
+    return heaviest_first(found.values())

@@ -1,0 +1,171 @@
+"""What a catalogue knows of a model before anything is spent on it: its records, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunekit.catalogue import Catalogue, toolchain_key
+from tunekit.graph.algorithms import choose
+from tunekit.machine.toolchain import versions
+from tunekit.measure.cpu_cache import automatic_state
+
+if TYPE_CHECKING:
+    from tunekit.catalogue import Record
+    from tunekit.graph.tasks import Task
+    from tunekit.machine.target import ResolvedTarget
+    from tunekit.measure.measurer import CacheState
+
+# What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
+_NAIVE_FLOPS_PER_S = 2e9
+_NAIVE_BYTES_PER_S = 1e9
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A task and the record it would be compiled with.
+
+    Attributes:
+        task: the task.
+        record: None where it is new.
+        trials: of all sessions.
+        chosen: it would be in the library; not so where another algorithm is known to be faster.
+    """
+
+    task: Task
+    record: Record | None
+    trials: int
+    chosen: bool
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds in one run of the model: measured, or naive loops without a record;
+        0 where it is not in the library."""
+        if not self.chosen:
+            return 0.0
+        return self.task.weight * (self.record.mean_s if self.record else naive_seconds(self.task))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Which tasks of a model have a record on its target and host."""
+
+    tasks: Sequence[KnownTask]
+
+    @property
+    def known(self) -> Sequence[KnownTask]:
+        """Those that have one."""
+        return [entry for entry in self.tasks if entry.record is not None]
+
+    @property
+    def running(self) -> Sequence[KnownTask]:
+        """Those that would run: of the algorithms of a convolution only the fastest known."""
+        best_s = {
+            entry.task.structural_hash: entry.record.mean_s for entry in self.tasks if entry.record
+        }
+        choice = choose([entry.task for entry in self.tasks], best_s.get)
+        return [
+            entry
+            for entry in self.tasks
+            if entry.task.place is None
+            or choice[entry.task.place.site] == entry.task.place.algorithm
+        ]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the estimated latency that the records cover, 0 to 1."""
+        running = self.running
+        total = sum(entry.seconds for entry in running)
+        covered = sum(entry.seconds for entry in running if entry.record)
+        return covered / total if total else 1.0
+
+    @property
+    def latency_s(self) -> float | None:
+        """Estimated seconds of one run, of the known tasks; None where there is none."""
+        return sum(entry.seconds for entry in self.running if entry.record) if self.known else None
+
+    def line(self) -> str:
+        """One line: "22 of 28 tasks known, 81 % of the estimated latency; 6 new"."""
+        known, every = len(self.known), len(self.tasks)
+        if not known:
+            return f"none of {every} tasks known"
+        # Rounded down: 100 % means all.
+        line = (
+            f"{known} of {every} tasks known, {int(100 * self.coverage)} % of the estimated latency"
+        )
+        return line if known == every else f"{line}; {every - known} new"
+
+
+def look_up(
+    catalogue: Catalogue,
+    tasks: Sequence[Task],
+    target: ResolvedTarget,
+    host_fingerprint: str,
+    *,
+    cache: CacheState | None = None,
+) -> Known:
+    """What is known of these tasks on this target and host, by a compatible toolchain; see
+    `best_records`."""
+    records = {
+        record.structural_hash: record
+        for record in best_records(catalogue, tasks, target, host_fingerprint, cache=cache)
+    }
+    trials = catalogue.measured_before(
+        structural_hashes=[task.structural_hash for task in tasks],
+        target_json=target.spec,
+        host_fingerprint=host_fingerprint,
+        toolchain_key=toolchain_key(versions()),
+    )
+    return reckon(tasks, records, trials)
+
+
+def reckon(
+    tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
+) -> Known:
+    """What these records (by structural hash) are to these tasks."""
+    choice = choose(tasks, lambda digest: records[digest].mean_s if digest in records else None)
+    return Known(
+        [
+            KnownTask(
+                task,
+                records.get(task.structural_hash),
+                (trials or {}).get(task.structural_hash, 0),
+                task.place is None or choice[task.place.site] == task.place.algorithm,
+            )
+            for task in tasks
+        ]
+    )
+
+
+def best_records(
+    catalogue: Catalogue,
+    tasks: Sequence[Task],
+    target: ResolvedTarget,
+    host_fingerprint: str,
+    *,
+    cache: CacheState | None = None,
+) -> list[Record]:
+    """The record of each task to compile with on this target and host, by a compatible toolchain
+    (see `Catalogue.best_records`).
+
+    Args:
+        catalogue: where they are.
+        tasks: the model's.
+        target: what they are for.
+        host_fingerprint: of the machine that measured them.
+        cache: those measured with caches in this state come before any others; if left out, in
+            the state that `auto` means for a model with these tasks.
+    """
+    return catalogue.best_records(
+        structural_hashes=[task.structural_hash for task in tasks],
+        target_json=target.spec,
+        host_fingerprint=host_fingerprint,
+        toolchain_key=toolchain_key(versions()),
+        measured_with={"cache": cache or automatic_state(tasks, target)},
+    )
+
+
+def naive_seconds(task: Task) -> float:
+    """Estimated seconds of one call without a schedule, by arithmetic and by bytes moved."""
+    return max(task.flops / _NAIVE_FLOPS_PER_S, task.bytes / _NAIVE_BYTES_PER_S)

@@ -1,0 +1,87 @@
+"""The libraries that may ship: all of the same model, of different records and algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tunekit.graph.algorithms import Choice, choose
+from tunekit.library.apply import Applied, apply_records
+
+if TYPE_CHECKING:
+    from tunekit.catalogue import Record
+    from tunekit.graph.pipeline import Staged
+    from tunekit.graph.prepare import PreparedGraph
+    from tunekit.graph.tasks import Task
+
+Name = Literal["tuned", "cautious", "direct", "default"]
+
+# So many times as fast as the direct kernel is Winograd where "cautious" has it. A kernel is
+# measured alone, with its weights in the cache, and Winograd has up to four times as many.
+_CLEAR_GAIN = 1.15
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compile a model.
+
+    Attributes:
+        name: "tuned" has the record and the algorithm that were fastest as kernels, "cautious"
+            Winograd only where that was clearly faster, "direct" no Winograd, "default" no records.
+        choice: the algorithm of each convolution.
+        records: those to apply, of the kernels that this choice has.
+    """
+
+    name: Name
+    choice: Choice
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A candidate's kernels with their schedules."""
+
+    candidate: Candidate
+    graph: PreparedGraph
+    tasks: Sequence[Task]
+    applied: Applied
+
+
+def candidates_of(staged: Staged, records: Sequence[Record]) -> list[Candidate]:
+    """The candidates, each of them another library, "tuned" first."""
+    seconds = {record.structural_hash: record.mean_s for record in records}.get
+    no_winograd = choose(staged.tasks, lambda _: None)
+    clear = choose(staged.tasks, seconds, least_gain=_CLEAR_GAIN)
+    tuned = _candidate("tuned", choose(staged.tasks, seconds), staged, records)
+    cautious = _candidate("cautious", clear, staged, records)
+    direct = _candidate("direct", no_winograd, staged, records)
+    default = _candidate("default", no_winograd, staged, [])
+    found = [tuned]
+    for candidate in (cautious, direct):
+        if not any(_same(candidate, other) for other in (*found, default)):
+            found.append(candidate)
+    return found if _same(tuned, default) else [*found, default]
+
+
+def assemble(candidate: Candidate, staged: Staged) -> Assembled:
+    """Prepares the model with the candidate's algorithms and applies its records."""
+    graph, tasks = staged.with_choice(candidate.choice)
+    applied = apply_records(graph, tasks, candidate.records, staged.target)
+    return Assembled(candidate, graph, tasks, applied)
+
+
+def _candidate(name: Name, choice: Choice, staged: Staged, records: Sequence[Record]) -> Candidate:
+    used = {
+        task.structural_hash
+        for task in staged.tasks
+        if task.place is None or choice[task.place.site] == task.place.algorithm
+    }
+    return Candidate(name, choice, [record for record in records if record.structural_hash in used])
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    def trials(candidate: Candidate) -> set[int]:
+        return {record.trial_id for record in candidate.records}
+
+    return one.choice == other.choice and trials(one) == trials(other)

@@ -1,0 +1,1 @@
+"""One candidate: built, timed, and compared with what it should compute."""

@@ -1,0 +1,1 @@
+"""Candidates measured on this machine, each in a process of its own."""

@@ -1,0 +1,1 @@
+"""Candidates built here and measured on devices of an RPC tracker."""

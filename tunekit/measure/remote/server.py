@@ -1,0 +1,144 @@
+"""The remote measuring server: builds candidates here, measures them on an RPC tracker's devices.
+
+Like the local server it imports TVM once and forks: a child builds a candidate into a file, a child
+brings it to a device and times it there. Building goes on while devices measure, as many devices
+at a time as the tracker gives. This process itself never talks to a device, so no device can hang
+it, and killing a child ends whatever that one waits for.
+
+Started as ``python -m tunekit.measure.remote.server FD``; speaks pickles over that socket, whose
+closing ends it and its children.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from tunekit.measure.correctness import References, random_pool
+from tunekit.measure.remote import session
+from tunekit.measure.remote.batch import Batch, Equipment, TunerGone
+from tunekit.measure.remote.devices import DevicePool
+from tunekit.measure.remote.protocol import Fatal, Request
+from tunekit.rpc.tracker import parse_tracker
+
+_KERNEL_BUILD_S = 120.0
+
+
+class _Server:
+    """Works off one request at a time; what it learns about devices stays."""
+
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._folder = Path(tempfile.mkdtemp(prefix="tunekit-remote-"))
+        # Children that build are killed without a word: what they and their compilers leave behind
+        # lies in there, too.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self._folder)
+        # By what they are built for.
+        self._kernels: dict[tuple[object, ...], Path] = {}
+        self._references = References()
+        self._floats = random_pool()
+        self._pools: dict[tuple[str, str], DevicePool] = {}
+
+    def serve(self) -> None:
+        try:
+            request: Request | None = None
+            while True:
+                request = self._handle(request or self._control.recv())
+        except (EOFError, BrokenPipeError, TunerGone):
+            return
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _handle(self, request: Request) -> Request | None:
+        """Works off a request; returns the next one, if it came meanwhile."""
+        equipment = self._equipment(request)
+        if isinstance(equipment, Fatal):
+            self._control.send(equipment)
+            return None
+        remote = request.remote
+        place = (remote.tracker, remote.key)
+        if place not in self._pools:
+            self._pools[place] = DevicePool(parse_tracker(remote.tracker), remote.key)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        batch = Batch(
+            request, self._pools[place], self._control, folder=folder, equipment=equipment
+        )
+        try:
+            fatal = batch.run()
+            if fatal is not None:
+                self._control.send(fatal)
+            return batch.early
+        finally:
+            batch.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _equipment(self, request: Request) -> Equipment | Fatal:
+        options = request.options
+        probe = self._kernel(session.build_probe, request)
+        if isinstance(probe, Fatal):
+            return probe
+        if not options.noise_guard or options.device != "cpu":
+            return Equipment(probe, None, self._references, self._floats)
+        calibration = self._kernel(session.build_calibration, request)
+        if isinstance(calibration, Fatal):
+            return calibration
+        return Equipment(probe, calibration, self._references, self._floats)
+
+    def _kernel(self, build: Callable[..., None], request: Request) -> Path | Fatal:
+        """The library of one of our own kernels, built at the first request for such devices."""
+        options, linking = request.options, request.remote.linking
+        place = (build, options.target, options.threads, linking)
+        if place in self._kernels:
+            return self._kernels[place]
+        path = self._folder / f"kernel{len(self._kernels)}{linking.suffix}"
+        pid, connection = session.fork(
+            functools.partial(build, options=options, linking=linking, path=path),
+            [self._control],
+        )
+        text = f"not built within {_KERNEL_BUILD_S:g} s"
+        try:
+            ready = wait([connection, self._control], _KERNEL_BUILD_S)
+            if self._control in ready:
+                raise TunerGone
+            if ready:
+                message = session.receive(connection)
+                if message == ("built",):
+                    self._kernels[place] = path
+                    return path
+                text = str(message[1]) if message else "the compiler died"
+        finally:
+            connection.close()
+            session.end(pid)
+        return Fatal(
+            f"nothing can be built for target {options.target}: {text}",
+            "--cc (or TUNEKIT_CC) names the compiler that links for the device, for example "
+            "aarch64-linux-gnu-g++",
+        )
+
+
+def main() -> None:
+    """Entry of the server process; its one argument is the socket's file descriptor."""
+    from tunekit.machine.toolchain import require_tvm
+    from tunekit.machine.tvm_loading import without_torch
+
+    # Ctrl-C is for the tuner, which finishes its batch; the batch needs its server.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Connection(int(sys.argv[1]))
+    require_tvm()
+    with without_torch():
+        import tvm.rpc
+        import tvm.s_tir.transform  # noqa: F401
+
+    control.send("ready")
+    _Server(control).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a framework's model to Relax, and what is mended on the way."""

@@ -1,0 +1,105 @@
+"""``file.pt2``: a program saved by torch.export.save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.export import ExportedProgram
+
+from tunekit.cache import ContentCache, KeyPart, file_digest
+from tunekit.errors import ModelFileError
+from tunekit.models.binding import require_fixed, require_inputs
+from tunekit.models.sources.torch_model import TorchModel
+from tunekit.models.spec import TensorSpec
+from tunekit.processes.quiet import first_line, quiet
+
+if TYPE_CHECKING:
+    from tunekit.recipe.schema import ModelSpec
+
+
+def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
+    """The file's contents."""
+    return {"file": file_digest(Path(spec.source))}
+
+
+def load(
+    spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
+) -> TorchModel:
+    """The program; raises ModelFileError when the file is damaged or the inputs do not fit."""
+    path = Path(spec.source)
+    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
+    return ExportedModel(path.stem, digest, spec.seed, inputs, read_program(path), path.name)
+
+
+class ExportedModel(TorchModel):
+    """A traced program; where it was traced with open sizes, they are fixed by the inputs."""
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        seed: int,
+        inputs: Sequence[TensorSpec],
+        traced: ExportedProgram,
+        file_name: str,
+    ) -> None:
+        declared = _declared_inputs(traced)
+        own_names = {spec.name for spec in declared}
+        if not inputs:
+            inputs = require_fixed(file_name, declared)
+        elif own_names.isdisjoint(spec.name for spec in inputs) and len(inputs) == len(declared):
+            # The recipe's own names, by position.
+            declared = [
+                TensorSpec(spec.name, own.shape, own.dtype)
+                for spec, own in zip(inputs, declared, strict=True)
+            ]
+        require_inputs(file_name, declared, inputs)
+        by_name = {spec.name: spec for spec in inputs}
+        # The program takes its inputs by position.
+        ordered = [by_name[spec.name] for spec in declared]
+        super().__init__(name, digest, seed, ordered, traced.module, random=False)
+        self._traced = traced
+        self._is_fixed = all(0 not in spec.shape for spec in declared)
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        with quiet():
+            # A traced program has no mode to change: it is what it was when it was traced.
+            return self._traced.module(check_guards=False)
+
+    def _trace(self) -> ExportedProgram:
+        return self._traced if self._is_fixed else super()._trace()
+
+
+def read_program(path: Path) -> ExportedProgram:
+    """Read a .pt2 file. Raises ModelFileError when it is missing, damaged or something else."""
+    if not path.is_file():
+        raise ModelFileError(f"there is no model file {path}")
+    try:
+        with quiet():
+            return torch.export.load(str(path))
+    except Exception as error:
+        raise ModelFileError(
+            f"{path} cannot be read: damaged, or not a file of torch.export.save: "
+            f"{first_line(error)}",
+            hint="write it again with torch.export.save(torch.export.export(model, inputs), path)",
+        ) from error
+
+
+def _declared_inputs(program: ExportedProgram) -> list[TensorSpec]:
+    """The program's own inputs; an open size is 0."""
+    wanted = set(program.graph_signature.user_inputs)
+    specs = []
+    for node in program.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if node.name not in wanted:
+            continue
+        if not isinstance(value, torch.Tensor):
+            raise ModelFileError(f"input {node.name!r} of the program is not a tensor")
+        shape = tuple(size if isinstance(size, int) else 0 for size in value.shape)
+        specs.append(TensorSpec(node.name, shape, str(value.dtype).removeprefix("torch.")))
+    return specs

@@ -1,0 +1,206 @@
+"""``file.onnx``, and models that a callable returns as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from tunekit.cache import ContentCache, KeyPart, file_digest
+from tunekit.errors import ModelFileError
+from tunekit.models.binding import require_fixed, require_inputs
+from tunekit.models.source import SourceModel
+from tunekit.models.spec import TensorSpec
+from tunekit.processes.quiet import first_line, quiet
+
+if TYPE_CHECKING:
+    import tvm
+
+    from tunekit.models.source import Array
+    from tunekit.recipe.schema import ModelSpec
+
+_LARGEST_PROTOBUF_BYTES = 2**31 - 1
+_SILENT = 4
+"""ONNX Runtime's logging severity that leaves only fatal errors."""
+
+
+def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
+    """The contents of the file, and of those that it keeps weights in."""
+    path = Path(spec.source)
+    return {"files": {item.name: file_digest(item) for item in _files(path)}}
+
+
+def load(spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None) -> OnnxModel:
+    """The model; raises ModelFileError when the file is damaged or the inputs do not fit."""
+    path = Path(spec.source)
+    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
+    return OnnxModel(path.stem, digest, spec.seed, inputs, read_onnx(path))
+
+
+class OnnxModel(SourceModel):
+    """An ONNX model whose inputs have the shapes of the recipe; ONNX Runtime is the reference."""
+
+    framework = "onnx"
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        seed: int,
+        inputs: Sequence[TensorSpec],
+        model: onnx.ModelProto,
+    ) -> None:
+        super().__init__(name, digest, seed)
+        declared = _declared_inputs(model)
+        if not inputs:
+            inputs = require_fixed(name, declared)
+        require_inputs(name, declared, inputs)
+        self._inputs = tuple(inputs)
+        self.model = _with_fixed_shapes(model, self._inputs)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        arrays = self.reference(self.sample_inputs(self.seed))
+        return tuple(
+            TensorSpec(value.name, array.shape, str(array.dtype))
+            for value, array in zip(self.model.graph.output, arrays, strict=True)
+        )
+
+    def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
+        import numpy as np
+
+        names = [value.name for value in self.model.graph.output]
+        feed = {spec.name: np.asarray(inputs[spec.name]) for spec in self.inputs}
+        session = self._session
+        try:
+            with quiet():
+                return [np.asarray(value) for value in session.run(names, feed)]
+        except Exception as error:
+            given = "; ".join(map(str, self.inputs))
+            raise ModelFileError(
+                f"{self.name} does not accept the recipe's inputs ({given}): {first_line(error)}",
+                hint="check the shapes and dtypes of model.inputs",
+            ) from error
+
+    def to_relax(self) -> tvm.IRModule:
+        from tunekit.models.frontends.onnx import proto_to_relax
+
+        return proto_to_relax(self.model, self.inputs, self.name)
+
+    def torch_module(self) -> None:
+        return None
+
+    def write_onnx(self, path: Path) -> None:
+        large = self.model.ByteSize() > _LARGEST_PROTOBUF_BYTES
+        onnx.save(self.model, str(path), save_as_external_data=large)
+
+    @cached_property
+    def _session(self) -> Any:
+        import tempfile
+
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SILENT
+        try:
+            with quiet(), tempfile.TemporaryDirectory(prefix="tunekit-onnx-") as folder:
+                path = Path(folder) / "model.onnx"
+                self.write_onnx(path)
+                return onnxruntime.InferenceSession(
+                    str(path), options, providers=["CPUExecutionProvider"]
+                )
+        except Exception as error:
+            raise ModelFileError(
+                f"ONNX Runtime, which is the reference, cannot load {self.name}: "
+                f"{first_line(error)}"
+            ) from error
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read and check a model. Raises ModelFileError when missing, damaged or something else."""
+    if not path.is_file():
+        raise ModelFileError(f"there is no model file {path}")
+    try:
+        with quiet():
+            model = onnx.load(str(path))
+    except Exception as error:
+        raise ModelFileError(
+            f"{path} cannot be read: damaged, or not an ONNX model: {first_line(error)}"
+        ) from error
+    try:
+        with quiet():
+            # By its path, because a model of more than 2 GB cannot be checked in memory.
+            onnx.checker.check_model(str(path))
+    except Exception as error:
+        raise ModelFileError(
+            f"{path} is not a valid ONNX model: {first_line(error)}",
+            hint="export it again, or see onnx.checker.check_model",
+        ) from error
+    return model
+
+
+def _files(path: Path) -> list[Path]:
+    """The model's file and those it keeps weights in."""
+    try:
+        with quiet():
+            model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # noqa: BLE001 - reported when it is loaded
+        return [path] if path.is_file() else []
+    names = {
+        str(ExternalDataInfo(tensor).location)
+        for tensor in model.graph.initializer
+        if uses_external_data(tensor)
+    }
+    beside = [path.parent / name for name in sorted(names)]
+    return [path, *(item for item in beside if item.is_file())]
+
+
+def _declared_inputs(model: onnx.ModelProto) -> list[TensorSpec]:
+    """The inputs that are not weights; an open size is 0."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    specs = []
+    for value in model.graph.input:
+        if value.name in weights:
+            continue
+        tensor = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+            raise ModelFileError(f"input {value.name!r} is not a tensor of known rank")
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        specs.append(
+            TensorSpec(
+                value.name, tuple(max(0, dim.dim_value) for dim in tensor.shape.dim), str(dtype)
+            )
+        )
+    return specs
+
+
+def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:
+    """A copy whose inputs have these shapes, with the shapes inside inferred from them."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    shapes = {spec.name: spec.shape for spec in inputs}
+    was_open = False
+    for value in fixed.graph.input:
+        sizes = shapes.get(value.name, ())
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=False):
+            was_open = was_open or not dim.HasField("dim_value")
+            dim.dim_value = size
+    if was_open:
+        # What was inferred for open sizes would contradict the fixed ones.
+        del fixed.graph.value_info[:]
+        for value in fixed.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        try:
+            with quiet():
+                return onnx.shape_inference.infer_shapes(fixed)
+        except Exception:  # noqa: BLE001 - optional: nothing here needs the inner shapes
+            return fixed
+    return fixed

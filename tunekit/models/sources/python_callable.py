@@ -1,0 +1,185 @@
+"""``python:<package.module>:<callable>``: whatever a function of the user's own returns."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.cache import ContentCache, KeyPart, file_digest
+from tunekit.errors import ModelFileError, TunekitError
+from tunekit.models.spec import TensorSpec
+from tunekit.processes.quiet import first_line, quiet
+from tunekit.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from tunekit.models.source import SourceModel
+    from tunekit.recipe.schema import ModelSpec
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
+    """The code that the callable is made of, and the files that its arguments name.
+
+    The code is every Python file of the top-level package, or beside a single module; of an
+    installed package only the module's own.
+    """
+    module_name, _ = _parts(spec)
+    files = {
+        str(value): file_digest(Path(value))
+        for value in spec.arguments.values()
+        if isinstance(value, str) and Path(value).is_file()
+    }
+    return {"code": {path.name: file_digest(path) for path in _code(module_name)}, "files": files}
+
+
+def load(
+    spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
+) -> SourceModel:
+    """Calls the callable with the recipe's arguments.
+
+    It may return a torch module, an ``onnx.ModelProto``, or the path of an .onnx or .pt2 file.
+    Raises ModelFileError when it is not found, raises, or returns something else.
+    """
+    module_name, callable_name = _parts(spec)
+    result = _call(spec, module_name, callable_name)
+    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
+    if isinstance(result, str | os.PathLike):
+        return _from_file(spec, Path(result), digest)
+    # What is not loaded cannot be what was returned.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(result, torch.nn.Module):
+        from tunekit.models.sources.torch_model import TorchModel
+
+        return TorchModel(
+            callable_name,
+            digest,
+            spec.seed,
+            inputs,
+            lambda: result,
+            weights=spec.weights,
+            cache=cache,
+            state=state,
+        )
+    onnx = sys.modules.get("onnx")
+    if onnx is not None and isinstance(result, onnx.ModelProto):
+        from tunekit.models.sources.onnx_file import OnnxModel
+
+        if spec.weights is not None:
+            raise ModelFileError(
+                f"{spec.source} returns an ONNX model, which holds its own weights"
+            )
+        return OnnxModel(callable_name, digest, spec.seed, inputs, result)
+    raise ModelFileError(
+        f"{spec.source} returned {type(result).__name__}, which is no model",
+        hint="return a torch.nn.Module, an onnx.ModelProto or the path of an .onnx or .pt2 file",
+    )
+
+
+def _from_file(spec: ModelSpec, path: Path, digest: str) -> SourceModel:
+    from tunekit.models import load_file
+
+    if not path.is_file():
+        raise ModelFileError(f"{spec.source} returned the path {path}, which does not exist")
+    if spec.weights is not None:
+        raise ModelFileError(f"{spec.source} returns a model file, which holds its own weights")
+    return load_file(path.absolute(), spec, digest)
+
+
+def _parts(spec: ModelSpec) -> tuple[str, str]:
+    _, module_name, callable_name = spec.source.split(":")
+    return module_name, callable_name
+
+
+@contextlib.contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """The console script's sys.path does not have the working directory; `python -m` does."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
+    import torch
+
+    with _working_directory_importable():
+        try:
+            with quiet():
+                module = importlib.import_module(module_name)
+        except Exception as error:
+            missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(
+                str(error.name)
+            )
+            raise ModelFileError(
+                f"cannot import {module_name}: {type(error).__name__}: {first_line(error)}"
+                + ("" if missing else _place(error)),
+                hint="run tunekit from the folder that holds it, or set PYTHONPATH"
+                if missing
+                else None,
+            ) from error
+        target: Any = module
+        for part in callable_name.split("."):
+            if not hasattr(target, part):
+                raise ModelFileError(
+                    f"{module_name} has no {callable_name!r}"
+                    f"{did_you_mean(part, [name for name in dir(target) if name[0] != '_'])}"
+                )
+            target = getattr(target, part)
+        if not callable(target):
+            raise ModelFileError(f"{spec.source} is not a callable, but {type(target).__name__}")
+        try:
+            with torch.random.fork_rng(devices=[]), quiet():
+                torch.manual_seed(spec.seed)
+                return target(**spec.arguments)
+        except TunekitError:
+            raise
+        except Exception as error:
+            raise ModelFileError(
+                f"{spec.source} raised {type(error).__name__}: {first_line(error)}{_place(error)}",
+                hint="check the recipe's model.arguments",
+            ) from error
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if frame.filename != __file__ and not frame.filename.startswith("<")
+    ]
+    return f"; at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _code(module_name: str) -> list[Path]:
+    """The files whose change may change the model; none where the module is not found."""
+    with _working_directory_importable():
+        try:
+            top = importlib.util.find_spec(module_name.partition(".")[0])
+            own = importlib.util.find_spec(module_name)
+        except (ImportError, ValueError, AttributeError, SyntaxError):
+            return []
+    if top is None or own is None or own.origin is None or not Path(own.origin).is_file():
+        return []
+    origin = Path(own.origin)
+    if any(part in _INSTALLED for part in origin.parts):
+        return [origin]
+    if top.submodule_search_locations:
+        return sorted(
+            path
+            for location in top.submodule_search_locations
+            for path in Path(location).rglob("*.py")
+        )
+    return sorted(origin.parent.glob("*.py"))

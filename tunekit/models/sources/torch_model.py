@@ -1,0 +1,216 @@
+"""Models that torch runs, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from tunekit.cache import ContentCache, content_key
+from tunekit.errors import ImportFailed, ModelFileError
+from tunekit.models.binding import keyword_order
+from tunekit.models.source import SourceModel
+from tunekit.models.spec import TensorSpec, code_digest
+from tunekit.models.weights import calibrate, is_untrained, load_weights
+from tunekit.processes.quiet import first_line, quiet
+
+if TYPE_CHECKING:
+    import tvm
+    from torch.export import ExportedProgram
+
+    from tunekit.models.source import Array
+
+STATE_KIND = "torch-state"
+STATE_FILE = "state.pth"
+
+
+class TorchModel(SourceModel):
+    """A torch module, built when it is first needed.
+
+    ``build`` makes it (its random initial weights come from the seed). ``weights`` is a file to
+    load into it. Without one, weights that are ``random`` (None: those of a model whose batch
+    normalizations have never seen a batch) are calibrated, and kept in ``cache``; ``state`` is
+    a file of calibrated ones to use instead.
+    """
+
+    framework = "pytorch"
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        seed: int,
+        inputs: Sequence[TensorSpec],
+        build: Callable[[], torch.nn.Module],
+        *,
+        weights: Path | None = None,
+        random: bool | None = None,
+        cache: ContentCache | None = None,
+        state: Path | None = None,
+    ) -> None:
+        super().__init__(name, digest, seed)
+        self._inputs = tuple(inputs)
+        self._build = build
+        self._weights = weights
+        self._random = random
+        self._cache = cache
+        self._state = state
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        arguments = self.arguments(self.sample_inputs(self.seed))
+        leaves = pytree.tree_flatten_with_path(self._run(arguments))[0]
+        tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+        if not tensors:
+            raise ModelFileError(f"{self.name} returns no tensor")
+        return tuple(
+            TensorSpec(
+                _output_name(path, index, len(tensors)),
+                tuple(leaf.shape),
+                str(leaf.dtype).removeprefix("torch."),
+            )
+            for index, (path, leaf) in enumerate(tensors)
+        )
+
+    def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
+        leaves = pytree.tree_leaves(self._run(self.arguments(inputs)))
+        return [
+            leaf.detach().cpu().contiguous().numpy().copy()
+            for leaf in leaves
+            if isinstance(leaf, torch.Tensor)
+        ]
+
+    def to_relax(self) -> tvm.IRModule:
+        from tunekit.models.frontends.torch import program_to_relax
+
+        return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
+
+    def torch_module(self) -> torch.nn.Module:
+        """The module in evaluation mode; takes the inputs by position, in their order."""
+        return self.module
+
+    def write_onnx(self, path: Path) -> None:
+        import onnx
+
+        arguments = tuple(self.arguments(self.sample_inputs(self.seed)))
+        names: dict[str, Any] = {
+            "input_names": [spec.name for spec in self.inputs],
+            "output_names": [spec.name for spec in self.outputs],
+        }
+        failure: Exception | None = None
+        # The older exporter knows some operators that the newer one does not.
+        for model, dynamo in ((self.program, True), (self.module, False)):
+            options: dict[str, Any] = {"external_data": False} if dynamo else {}
+            try:
+                with quiet(), torch.no_grad():
+                    torch.onnx.export(
+                        model, arguments, str(path), dynamo=dynamo, **names, **options
+                    )
+                    onnx.checker.check_model(str(path))
+                return
+            except Exception as error:  # noqa: BLE001 - the exporters raise of every kind
+                failure = failure or error
+        path.unlink(missing_ok=True)
+        assert failure is not None
+        raise ImportFailed(
+            f"{self.name}: torch.onnx.export cannot export the model: {first_line(failure)}"
+        ) from failure
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """The traced model. Raises ImportFailed where torch.export cannot trace it."""
+        return self._trace()
+
+    def _trace(self) -> ExportedProgram:
+        from tunekit.models.frontends.torch import export_program
+
+        arguments = self.arguments(self.sample_inputs(self.seed))
+        self._run(arguments)  # An input that does not fit is told as such, not as a failed trace.
+        return export_program(self.module, arguments, self.name)
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        """The module with its weights, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(self.seed)
+            module = self._build()
+        self._fill(module)
+        module.eval().requires_grad_(False)
+        names = keyword_order(module.forward, self.inputs, self.name)
+        return module if names is None else _ByName(module, names).eval()
+
+    @property
+    def state_key(self) -> str:
+        """The cache's key of the weights."""
+        return content_key(STATE_KIND, self.digest, code_digest())
+
+    def arguments(self, inputs: Mapping[str, Array]) -> list[torch.Tensor]:
+        """The arrays as tensors, in the order of ``inputs``."""
+        return [torch.from_numpy(inputs[spec.name]) for spec in self.inputs]
+
+    def _fill(self, module: torch.nn.Module) -> None:
+        path = self._state or self._weights
+        if path is not None:
+            load_weights(module, path)
+            return
+        random = is_untrained(module) if self._random is None else self._random
+        if not random:
+            return
+        kept = self._cache.get(STATE_KIND, self.state_key) if self._cache is not None else None
+        if kept is not None:
+            load_weights(module, kept / STATE_FILE)
+            return
+        names = keyword_order(module.forward, self.inputs, self.name)
+        calibrate(
+            module if names is None else _ByName(module, names),
+            self.arguments(self.sample_inputs(self.seed)),
+            self.seed,
+        )
+        if self._cache is not None:
+            with self._cache.put(STATE_KIND, self.state_key) as folder:
+                torch.save(module.state_dict(), folder / STATE_FILE)
+
+    def _run(self, arguments: Sequence[torch.Tensor]) -> Any:
+        module = self.module
+        try:
+            with torch.no_grad(), quiet():
+                return module(*arguments)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            given = "; ".join(map(str, self.inputs))
+            raise ModelFileError(
+                f"{self.name} does not accept the recipe's inputs ({given}): {first_line(error)}",
+                hint="check the shapes and dtypes of model.inputs",
+            ) from error
+
+
+def write_state(model: TorchModel, path: Path) -> None:
+    """Write the weights, which ``TorchModel(..., state=path)`` takes."""
+    module = model.module
+    torch.save((module.model if isinstance(module, _ByName) else module).state_dict(), path)
+
+
+class _ByName(torch.nn.Module):
+    """Takes by position what a module takes by these names."""
+
+    def __init__(self, model: torch.nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.model(**dict(zip(self.names, inputs, strict=True)))
+
+
+def _output_name(path: Any, index: int, count: int) -> str:
+    """The key of an output in a dictionary, else ``output`` or ``output_<index>``."""
+    if len(path) == 1 and isinstance(path[0], pytree.MappingKey) and isinstance(path[0].key, str):
+        return path[0].key
+    return "output" if count == 1 else f"output_{index}"

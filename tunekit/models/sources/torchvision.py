@@ -1,0 +1,69 @@
+"""``torchvision:<model>``: a builder of torchvision's registry, with random weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.cache import ContentCache, KeyPart
+from tunekit.errors import ModelFileError
+from tunekit.models.spec import TensorSpec
+from tunekit.processes.quiet import first_line
+from tunekit.wording import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from tunekit.models.sources.torch_model import TorchModel
+    from tunekit.recipe.schema import ModelSpec
+
+
+def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
+    """Nothing beyond the recipe and torchvision's version determines the model."""
+    return {}
+
+
+def load(
+    spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
+) -> TorchModel:
+    """The model; raises ModelFileError for a name that torchvision does not have."""
+    import torchvision.models
+
+    from tunekit.models.sources.torch_model import TorchModel
+
+    name = spec.source.partition(":")[2]
+    known = torchvision.models.list_models()
+    if name.lower() not in known:
+        raise ModelFileError(
+            f"torchvision has no model {name!r}{did_you_mean(name, known)}",
+            hint="python -c 'import torchvision.models as m; print(*m.list_models())' lists them",
+        )
+    arguments: dict[str, Any] = {"weights": None, **spec.arguments}
+    builder = torchvision.models.get_model_builder(name)
+    # Detection and segmentation models would download weights for a part of them.
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        arguments.setdefault("weights_backbone", None)
+
+    def build() -> torch.nn.Module:
+        try:
+            module: torch.nn.Module = builder(**arguments)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ModelFileError(
+                f"torchvision's {name} does not take these arguments: {first_line(error)}",
+                hint="check the recipe's model.arguments",
+            ) from error
+        return module
+
+    return TorchModel(
+        name,
+        digest,
+        spec.seed,
+        [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs],
+        build,
+        weights=spec.weights,
+        random=arguments["weights"] is None,
+        cache=cache,
+        state=state,
+    )

@@ -1,0 +1,4 @@
+"""Processes apart: children that end with their parent, servers, sandboxes, interrupts.
+
+Nothing here knows of tuning.
+"""

@@ -1,0 +1,252 @@
+"""Compiled libraries run in a process of their own.
+
+Freshly compiled code may segfault, hang or meet an instruction that the CPU does not have. Here
+that ends a child process (``python -m tunekit.processes.sandbox FOLDER``) and becomes a
+SandboxError that names what happened. Arrays travel through files in a temporary folder that never
+outlives the call, and the child never outlives its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.errors import SandboxError
+from tunekit.machine.tvm_loading import runtime_only
+from tunekit.processes.child import die_with_parent, leave_no_core
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
+
+_REQUEST = "request.json"
+_ERROR = "error.json"
+_OUTPUT = "output.txt"
+_DONE = "done"
+_FAILED = 3
+_SHOWN_CHARACTERS = 2000
+
+_HINTS = {
+    signal.SIGILL: "the library uses instructions this CPU or its hypervisor does not offer: "
+    "choose another target, or `native`",
+    signal.SIGKILL: "most likely the machine ran out of memory: look at `dmesg`, or use a "
+    "smaller model or batch",
+}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A device to run on: any of a key, asked of an RPC tracker.
+
+    Attributes:
+        tracker: where the tracker listens, "host:port".
+        key: kind of device.
+        wait_s: seconds to wait until one is free.
+    """
+
+    tracker: str
+    key: str
+    wait_s: float
+
+
+def run_library(
+    library: Path,
+    inputs: Sequence[Mapping[str, Array]],
+    *,
+    input_names: Sequence[str],
+    device: str = "cpu",
+    threads: int | None = None,
+    timeout_s: float = 600.0,
+    elsewhere: Elsewhere | None = None,
+) -> list[list[Array]]:
+    """Run the ``main`` of a compiled Relax library once for each input set, in another process.
+
+    ``inputs`` map each of ``input_names`` (the order of main's parameters) to an array. Returns,
+    for each input set, the outputs in order, nested tuples flattened. ``threads`` sets the size of
+    TVM's thread pool (None: TVM's own choice); ``timeout_s`` holds for all sets together, the
+    start of the process and loading included. With ``elsewhere`` the library runs on such a
+    device, and the process here only talks to it; the device's threads are those of its server.
+
+    Raises SandboxError when the process dies of a signal, exceeds ``timeout_s`` or raises.
+    """
+    import numpy as np
+
+    library = library.absolute()
+    if not library.is_file():
+        raise SandboxError(f"there is no library {library}")
+    folder = Path(tempfile.mkdtemp(prefix="tunekit-sandbox-"))
+    try:
+        for index, values in enumerate(inputs):
+            arrays = {str(at): np.asarray(values[name]) for at, name in enumerate(input_names)}
+            np.savez(folder / f"inputs-{index}.npz", allow_pickle=False, **arrays)
+        request = {
+            "library": str(library),
+            "device": device,
+            "input_sets": len(inputs),
+            "parent": os.getpid(),
+            "elsewhere": None if elsewhere is None else asdict(elsewhere),
+            "session_s": timeout_s,
+        }
+        (folder / _REQUEST).write_text(json.dumps(request), "utf-8")
+        _run_child(folder, library, threads=threads, timeout_s=timeout_s)
+        return [_read_outputs(folder / f"outputs-{index}.npz") for index in range(len(inputs))]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_child(folder: Path, library: Path, *, threads: int | None, timeout_s: float) -> None:
+    environment = dict(os.environ)
+    package_home = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (package_home, environment.get("PYTHONPATH")) if part
+    )
+    if threads is not None:
+        environment["TVM_NUM_THREADS"] = str(threads)
+    with (folder / _OUTPUT).open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tunekit.processes.sandbox", str(folder)],
+            # Not the caller's folder: `-m` would let its files shadow the packages.
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise SandboxError(
+                f"{library.name} did not finish within {timeout_s:g} s and was stopped",
+                hint="the library hangs or is very slow here",
+            ) from None
+        finally:
+            # Also what the child started, and also when this process is interrupted.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    # A library may also call exit(0): only the child's own word counts as success.
+    if code != 0 or not (folder / _DONE).exists():
+        raise _death(folder, library, code)
+
+
+def _death(folder: Path, library: Path, code: int) -> SandboxError:
+    if code < 0:
+        try:
+            reason = signal.Signals(-code).name
+        except ValueError:
+            reason = f"signal {-code}"
+        hint = _HINTS.get(signal.Signals(-code)) if reason.startswith("SIG") else None
+        return SandboxError(f"running {library.name} ended its process with {reason}", hint=hint)
+    try:
+        error = json.loads((folder / _ERROR).read_text("utf-8"))
+        return SandboxError(f"running {library.name} failed: {error['type']}: {error['message']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        text = (folder / _OUTPUT).read_text("utf-8", "replace")[-_SHOWN_CHARACTERS:].strip()
+        said = f": {text}" if text else ""
+        return SandboxError(f"running {library.name} ended its process with code {code}{said}")
+
+
+def _read_outputs(path: Path) -> list[Array]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[str(index)] for index in range(len(archive.files))]
+
+
+def _flatten(value: Any) -> Iterable[Array]:
+    if hasattr(value, "numpy"):
+        yield value.numpy()
+    else:
+        for part in value:
+            yield from _flatten(part)
+
+
+def _serve(folder: Path) -> None:
+    """The child's work: load the library, run each input set, write its outputs."""
+    request = json.loads((folder / _REQUEST).read_text("utf-8"))
+    leave_no_core()
+    die_with_parent(request["parent"])
+
+    import numpy as np
+
+    tvm = runtime_only("cpu" if request["elsewhere"] else request["device"])
+    from tvm.runtime.vm import VirtualMachine
+
+    session = _connect(request)
+    if session is None:
+        device = tvm.device(request["device"])
+        library = tvm.runtime.load_module(request["library"])
+    else:
+        device = session.device(request["device"], 0)
+        session.upload(request["library"])
+        library = session.load_module(Path(request["library"]).name)
+    machine = VirtualMachine(library, device)
+    for index in range(request["input_sets"]):
+        with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
+            arrays = [archive[str(at)] for at in range(len(archive.files))]
+        tensors = [tvm.runtime.tensor(array, device) for array in arrays]
+        if session is None:
+            outputs = machine["main"](*tensors)
+        else:
+            # A tuple does not cross the network as a result; its tensors do, one by one.
+            machine.set_input("main", *tensors)
+            machine.invoke_stateful("main")
+            outputs = machine.get_outputs("main")
+        flat = {str(at): array for at, array in enumerate(_flatten(outputs))}
+        np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
+    (folder / _DONE).touch()
+
+
+def _connect(request: Mapping[str, Any]) -> Any:
+    """A session with a device, None where the library runs here."""
+    if request["elsewhere"] is None:
+        return None
+    from tvm import rpc
+
+    from tunekit.rpc.tracker import parse_tracker, wait_for_device
+
+    # Asked for now: what a tracker gives away and nobody uses within seconds is taken back.
+    wanted = Elsewhere(**request["elsewhere"])
+    grant = wait_for_device(parse_tracker(wanted.tracker), wanted.key, wanted.wait_s)
+    return rpc.connect(
+        grant.device.host,
+        grant.device.port,
+        grant.match_key,
+        # The device's server ends it then, also when this process is killed.
+        session_timeout=request["session_s"],
+    )
+
+
+def _main() -> None:
+    folder = Path(sys.argv[1])
+    try:
+        _serve(folder)
+    except Exception as error:  # noqa: BLE001 - the parent tells it
+        text = str(error).strip()[-_SHOWN_CHARACTERS:]
+        (folder / _ERROR).write_text(
+            json.dumps({"type": type(error).__name__, "message": text}), "utf-8"
+        )
+        code = _FAILED
+    else:
+        code = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the destructors of TVM's thread pool and of the library, which is already done.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,237 @@
+"""The parent's handle on a contestant: start it, ask it, and find out how it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+# Whatever sizes a thread pool when its library loads, before any code could set it.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TVM_NUM_THREADS",
+)
+_SIGNAL_MEANINGS = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGILL: "illegal instruction: compiled for a CPU that this one is not",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "arithmetic error",
+    signal.SIGABRT: "aborted",
+    signal.SIGKILL: "killed, perhaps for want of memory",
+}
+_LOG_TAIL_LINES = 20
+_READ_BYTES = 1 << 16
+_CLOSE_S = 5.0
+
+
+class ContestantFailed(Exception):  # noqa: N818 - reads as what happened
+    """A contestant did not answer as it should: `reason` in one line, `detail` all there is."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Contestant:
+    """A runner in a child process, which lives as long as this object is open.
+
+    Args:
+        place: `package.module:Class` of the runner.
+        threads: threads its libraries may use.
+        log: file that takes what it prints.
+
+    Raises nothing but OSError when it starts; `ask` says when it has died.
+    """
+
+    def __init__(self, place: str, *, threads: int, log: Path) -> None:
+        command_read, command_write = os.pipe()
+        reply_read, reply_write = os.pipe()
+        self._log = log
+        try:
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tunekit.runtimes.worker",
+                        place,
+                        str(command_read),
+                        str(reply_write),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(command_read, reply_write),
+                    env=_environment(threads),
+                    # Ctrl-C in the terminal goes to the parent alone, which ends its children.
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(command_write)
+            os.close(reply_read)
+            raise
+        finally:
+            os.close(command_read)
+            os.close(reply_write)
+        self._commands, self._replies = command_write, reply_read
+        self._received = b""
+        self._open = True
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def ask(self, do: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
+        """Sends one command and waits for its reply.
+
+        Raises ContestantFailed when the child raises, dies, or takes longer than `timeout_s`;
+        after the last two it is gone.
+        """
+        line = json.dumps({"do": do, **arguments}) + "\n"
+        try:
+            os.write(self._commands, line.encode())
+        except BrokenPipeError:
+            raise self._died() from None
+        reply: dict[str, Any] = json.loads(self._read_line(timeout_s))
+        if not reply.pop("ok"):
+            raise ContestantFailed(str(reply["error"]), str(reply["trace"]))
+        return reply
+
+    def cpu_s(self) -> float:
+        """CPU seconds used so far, all threads together; 0 when it is gone."""
+        import psutil
+
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def close(self) -> None:
+        """Asks the child to end, and ends it if it does not. May be called again."""
+        if not self._open:
+            return
+        try:
+            if self._process.poll() is None:
+                self.ask("close", timeout_s=_CLOSE_S)
+        except ContestantFailed:
+            pass  # closing is the child's last duty; its row is already written
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends the child now, and lets go of its pipes. May be called again."""
+        if not self._open:
+            return
+        self._open = False
+        os.close(self._commands)
+        os.close(self._replies)
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Contestant:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
+
+    def _read_line(self, timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._received:
+            ready, _, _ = select.select(
+                [self._replies], [], [], max(0.0, deadline - time.monotonic())
+            )
+            if not ready:
+                raise self._hung(timeout_s)
+            part = os.read(self._replies, _READ_BYTES)
+            if not part:
+                raise self._died()
+            self._received += part
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _hung(self, timeout_s: float) -> ContestantFailed:
+        # SIGABRT makes the child's fault handler write where it hangs before it ends.
+        self._process.send_signal(signal.SIGABRT)
+        try:
+            self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        return ContestantFailed(f"timeout: no answer within {timeout_s:g} s", self.log_tail())
+
+    def _died(self) -> ContestantFailed:
+        try:
+            code = self._process.wait(timeout=_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return ContestantFailed("closed its pipe without answering", self.log_tail())
+        reason = describe_exit(code)
+        # Of the whole log: the fault handler's stack may be longer than the tail.
+        if last := _last_words(self._printed()):
+            reason += f', after printing "{last}"'
+        return ContestantFailed(reason, self.log_tail())
+
+    def log_tail(self) -> str:
+        """The last lines that the child printed, with the fault handler's if it left any."""
+        return "\n".join(self._printed().splitlines()[-_LOG_TAIL_LINES:])
+
+    def _printed(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, from its return code: "SIGSEGV (segmentation fault)", "exit code 3"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        number = signal.Signals(-code)
+    except ValueError:
+        return f"signal {-code}"
+    meaning = _SIGNAL_MEANINGS.get(number)
+    return f"{number.name} ({meaning})" if meaning else number.name
+
+
+def _last_words(log: str) -> str:
+    """The last line a library printed by itself before the fault handler wrote its dump."""
+    own = log.partition("Fatal Python error")[0]
+    lines = [line.strip() for line in own.splitlines() if line.strip()]
+    return lines[-1][:160] if lines else ""
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The child's environment: this one, with every thread pool set to `threads`.
+
+    How long idle threads spin (OMP_WAIT_POLICY and the like) is left at each library's default,
+    which is its best for runs in a row; a contestant waits until its threads are quiet before it
+    ends its turn, and says so when they never are.
+    """
+    return {
+        **os.environ,
+        **{name: str(threads) for name in _THREAD_VARIABLES},
+        # What the parent can import (a model given as package.module:callable), the child can.
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,47 @@
+"""A compiled Relax library as a contestant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunekit.machine.tvm_loading import runtime_only
+from tunekit.runtimes.runner import Runner
+
+if TYPE_CHECKING:
+    from tunekit.runtimes.runner import Array
+
+
+class RelaxLibrary(Runner):
+    """A `.so` with a Relax executable, run by TVM's virtual machine on the device it is for.
+
+    With TVM's runtime alone, as a deployed library has it. Its plan: `file`, `device`,
+    `input_names`, and in `shown` what belongs to its settings.
+    """
+
+    def load(
+        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
+    ) -> dict[str, Any]:
+        tvm = runtime_only(plan["device"])
+        from tvm.runtime.vm import VirtualMachine
+
+        # The thread pool's size comes from TVM_NUM_THREADS, which every contestant gets.
+        device = tvm.device(plan["device"], 0)
+        machine = VirtualMachine(tvm.runtime.load_module(plan["file"]), device)
+        self._device, self._wait = device, plan["device"] != "cpu"
+        self._main = machine["main"]
+        self._inputs = [
+            tvm.runtime.tensor(inputs[name], device=device) for name in plan["input_names"]
+        ]
+        threads = int(tvm.get_global_func("runtime.NumThreads")())
+        return {"threads": threads, "device": plan["device"], **plan.get("shown", {})}
+
+    def infer(self) -> object:
+        result = self._main(*self._inputs)
+        if self._wait:
+            self._device.sync()
+        return result
+
+    def arrays(self, result: Any) -> Sequence[Array]:
+        outputs = [result] if hasattr(result, "numpy") else list(result)
+        return [output.numpy() for output in outputs]

@@ -1,0 +1,104 @@
+"""Which tasks have a final together, and which finals are still to be held.
+
+Tasks compete where the library will have the kernels of only one of them, as of the algorithms of
+one convolution; every other task has its final alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunekit.catalogue import Catalogue, Record, SessionInfo, comparable, toolchain_key
+from tunekit.implementations import split
+from tunekit.machine.toolchain import versions
+from tunekit.search.finals import FINALISTS, Field
+from tunekit.search.task_search import TaskSearch
+from tunekit.search.winning_chance import chances
+
+# Of the model's latency: a task below it is not worth a final.
+_FINAL_SHARE = 0.002
+# Of several tasks, as many as are measured in the same turns.
+_FINALISTS_TOGETHER = 12
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A task in a final, and its chance (0 to 1) that the library will have its kernels."""
+
+    search: TaskSearch
+    chance: float
+
+
+class Competitions:
+    """The finals of one session, by what its catalogue holds."""
+
+    def __init__(
+        self, catalogue: Catalogue, session: SessionInfo, measure_options: Mapping[str, Any]
+    ) -> None:
+        self._catalogue = catalogue
+        self._session = session
+        self._measure_options = measure_options
+
+    def groups(self, searches: Sequence[TaskSearch]) -> list[list[Competitor]]:
+        """The tasks that have a time and are worth a final, those together that compete."""
+        groups: dict[str, list[Competitor]] = {}
+        chance = chances([search.state for search in searches])
+        for search, hope in zip(searches, chance, strict=True):
+            if search.state.best_s is not None:
+                place = search.state.place
+                key = f"task {search.task_id}" if place is None else split(place)[0]
+                groups.setdefault(key, []).append(Competitor(search, hope))
+        least_s = _FINAL_SHARE * sum(search.state.latency_s for search in searches)
+        return [
+            group
+            for group in groups.values()
+            if max(one.search.state.latency_s for one in group) >= least_s
+        ]
+
+    def fields(self, group: Sequence[Competitor]) -> list[Field]:
+        """What a group's final is held with, in its order; empty where it has been held."""
+        # An algorithm without a chance still has to show its best beside the others'.
+        share = max(1, _FINALISTS_TOGETHER // len(group))
+        records = [
+            self._records(one.search, min(FINALISTS, share) if one.chance else 1) for one in group
+        ]
+        if all(map(self._is_settled, (one.search for one in group), records)):
+            return []
+        return [
+            Field(of_task, self._default_record(one.search) if one.chance else None)
+            for one, of_task in zip(group, records, strict=True)
+        ]
+
+    def _default_record(self, search: TaskSearch) -> Record | None:
+        """A task's default, None where it has none or it failed."""
+        digest = search.default_digest()
+        if digest is None:
+            return None
+        known = self._catalogue.known_trials(
+            search.task_id, [digest], measure_options=self._measure_options
+        )
+        return known[digest].as_record(search.workload_json()) if digest in known else None
+
+    def _is_settled(self, search: TaskSearch, records: Sequence[Record]) -> bool:
+        """Whether a final was held after the last of these was measured: perhaps by an earlier run
+        of the session. One that was killed before or in its finals has them still to hold."""
+        winners = self._catalogue.winners(**self._of(search))
+        return any(
+            all(record.measured_at <= winner.measured_at for record in records)
+            for winner in winners
+        )
+
+    def _records(self, search: TaskSearch, top_k: int) -> list[Record]:
+        return self._catalogue.records(**self._of(search), top_k=top_k)
+
+    def _of(self, search: TaskSearch) -> dict[str, Any]:
+        """What a task's records and winners are asked for by."""
+        return {
+            "structural_hashes": [search.task.structural_hash],
+            "target_json": self._session.target_json,
+            "host_fingerprint": self._session.host_fingerprint,
+            "toolchain_key": toolchain_key(versions()),
+            "measured_with": comparable(self._measure_options),
+        }

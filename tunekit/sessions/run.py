@@ -1,0 +1,350 @@
+"""A session: one run of a recipe against a budget, from the model to the verified library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tunekit.cache import ContentCache
+from tunekit.catalogue import Catalogue, NewSession, SessionInfo
+from tunekit.errors import CatalogueError, Interrupted, UsageError
+from tunekit.graph.pipeline import Staged, recipe_target, stage
+from tunekit.library import Library, compile_staged
+from tunekit.library.compile import library_folder, require_writable
+from tunekit.library.coverage import Known, look_up
+from tunekit.machine.host import detect_host
+from tunekit.machine.toolchain import require_tvm, versions
+from tunekit.measure.cpu_cache import cache_state
+from tunekit.measure.interruption import Stop
+from tunekit.measure.select import introduce, make_engine, require_linker, require_tracker
+from tunekit.processes.interrupts import interruptible
+from tunekit.recipe import Recipe, dump_recipe, session_digest
+from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
+from tunekit.sessions.resume import begun_in
+from tunekit.wording import time_shares
+
+
+class Display(Protocol):
+    """Who shows what happens."""
+
+    def say(self, line: str) -> None:
+        """A line for the person who waits."""
+
+    def update(self, progress: Progress) -> None:
+        """The session's progress."""
+
+
+Again = Callable[[str], str]
+"""The command that goes on with a session, by its id."""
+
+
+def resume_command(session_id: str) -> str:
+    """Goes on with a session of the default catalogue."""
+    return f"tunekit resume {session_id}"
+
+
+def tune_recipe(
+    recipe: Recipe,
+    display: Display,
+    *,
+    again: Again = resume_command,
+    fresh: bool = False,
+    contest: bool = True,
+    cache: ContentCache | None = None,
+) -> Library:
+    """Tunes a recipe's model, or goes on with its unfinished session, and compiles it.
+
+    Args:
+        recipe: what is wanted.
+        display: shows the progress.
+        again: the command that goes on after an interruption, for the message.
+        fresh: begin another session even where one is unfinished.
+        contest: compare the candidates for the library end to end (see `compile_staged`).
+        cache: of imported models.
+
+    Raises:
+        Interrupted: by Ctrl-C; everything measured is in the catalogue.
+        UsageError: another process runs the recipe's session.
+        TunekitError: see `stage` and `compile_staged`.
+    """
+    with _opened(recipe, display, cache, contest=contest) as run:
+        budget = recipe.tuning.budget(len(run.staged.tasks))
+        if budget == 0:
+            display.say("no trials to spend: compiling with the records there are")
+            return run.compile()
+        session = None if fresh else run.unfinished()
+        if session is None:
+            return run.begin(budget).to_its_end(again)
+        return run.go_on(session, budget).to_its_end(again)
+
+
+def resume_recipe(
+    recipe: Recipe,
+    session_id: str,
+    display: Display,
+    *,
+    again: Again = resume_command,
+    cache: ContentCache | None = None,
+) -> Library:
+    """Goes on with a session; `recipe` is the session's own, perhaps with another budget.
+
+    Raises:
+        Interrupted: by Ctrl-C; everything measured is in the catalogue.
+        CatalogueError: there is no such session, or another process runs it.
+        TunekitError: see `stage` and `compile_staged`.
+    """
+    with _opened(recipe, display, cache) as run:
+        session = run.catalogue.session(session_id)
+        budget = recipe.tuning.budget(len(run.staged.tasks))
+        return run.go_on(session, budget).to_its_end(again)
+
+
+def look_up_recipe(
+    recipe: Recipe, say: Callable[[str], None], *, cache: ContentCache | None = None
+) -> Known:
+    """What the recipe's catalogue knows of its model; nothing is written or measured.
+
+    Raises:
+        CatalogueError: there is no catalogue.
+        TunekitError: see `stage`.
+    """
+    require_tvm()
+    with Catalogue.open(recipe.catalogue, create=False) as catalogue:
+        return _known(stage(recipe, cache or ContentCache(), say), catalogue)
+
+
+def _known(staged: Staged, catalogue: Catalogue) -> Known:
+    return look_up(
+        catalogue,
+        staged.tasks,
+        staged.target,
+        staged.host.fingerprint,
+        cache=cache_state(staged.recipe.tuning, staged.tasks, staged.target),
+    )
+
+
+@contextmanager
+def _opened(
+    recipe: Recipe, display: Display, cache: ContentCache | None, *, contest: bool = True
+) -> Iterator[_Run]:
+    require_tvm()
+    rpc = recipe.tuning.rpc
+    if rpc is not None:
+        require_tracker(rpc, display.say)
+    # All are cheap beside the model's import, before which it is told what is wrong with them; the
+    # target needs TVM, which takes seconds to load.
+    folder = library_folder(recipe)
+    require_writable(folder)
+    target = recipe_target(recipe)
+    if rpc is not None:
+        require_linker(rpc, target)
+    with Catalogue.open(recipe.catalogue) as catalogue:
+        cache = cache or ContentCache()
+        staged = stage(recipe, cache, display.say)
+        display.say(_known(staged, catalogue).line())
+        yield _Run(staged, catalogue, folder, display, cache, contest)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A staged recipe and its open catalogue: all that a session needs to begin or to go on."""
+
+    staged: Staged
+    catalogue: Catalogue
+    folder: Path
+    display: Display
+    cache: ContentCache
+    contest: bool
+
+    def unfinished(self) -> SessionInfo | None:
+        """The session to go on with.
+
+        Raises:
+            UsageError: there is one, but another process runs it.
+        """
+        digest = session_digest(self.staged.recipe)
+        target, host = self.staged.target.spec, self.staged.host.fingerprint
+        found = self.catalogue.unfinished_session(digest, target, host)
+        if found is not None:
+            return found
+        running = self.catalogue.sessions(
+            limit=1,
+            states=["running"],
+            recipe_digest=digest,
+            target_json=target,
+            host_fingerprint=host,
+        )
+        if running:
+            raise UsageError(
+                f"session {running[0].id} of this recipe is being run by process {running[0].pid}",
+                hint="wait for it to end or stop it with Ctrl-C; --fresh starts another beside it",
+            )
+        return None
+
+    def begin(self, budget: int) -> _Session:
+        """A new session."""
+        staged = self.staged
+        session = self.catalogue.begin_session(
+            NewSession(
+                name=staged.recipe.name,
+                recipe_yaml=self._recipe_yaml(),
+                recipe_digest=session_digest(staged.recipe),
+                model_digest=staged.source.digest,
+                model_name=staged.source.name,
+                target_json=staged.target.spec,
+                host=self.staged.host.as_dict(),
+                host_fingerprint=self.staged.host.fingerprint,
+                toolchain=versions(),
+                budget_trials=budget,
+                seed=staged.recipe.tuning.seed,
+            )
+        )
+        self.display.say(f"session {session.id}: {len(staged.tasks)} tasks, {budget} trials")
+        return _Session(self, session)
+
+    def go_on(self, session: SessionInfo, budget: int) -> _Session:
+        """An earlier session, with this budget."""
+        if session.host_fingerprint != self.staged.host.fingerprint:
+            raise UsageError(
+                f"session {session.id} was measured on other machines than its recipe now names",
+                hint="tune the recipe: that is a session of its own",
+            )
+        was = session.budget_trials
+        session = self.catalogue.resume_session(session.id, toolchain=versions())
+        # Also where the number is the same: how long to search and when to give up may not be.
+        self.catalogue.set_budget(session.id, budget, recipe_yaml=self._recipe_yaml())
+        session = self.catalogue.session(session.id)
+        line = f"going on with session {session.id}: {session.trials_done} of {budget} trials done"
+        if budget != was:
+            line += f" (the budget was {was})"
+        self.display.say(line)
+        return _Session(self, session)
+
+    def compile(self, session_id: str | None = None) -> Library:
+        """The library with the best records there are."""
+        return compile_staged(
+            self.staged,
+            self.catalogue,
+            folder=self.folder,
+            say=self.display.say,
+            session_id=session_id,
+            cache=self.cache,
+            contest=self.contest,
+        )
+
+    def _recipe_yaml(self) -> str:
+        recipe = self.staged.recipe
+        # A session can be resumed from any folder.
+        output = recipe.output.expanduser().absolute()
+        return begun_in(Path.cwd()) + dump_recipe(recipe.model_copy(update={"output": output}))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A session that this process runs."""
+
+    run: _Run
+    info: SessionInfo
+
+    def to_its_end(self, again: Again) -> Library:
+        """Searches until the budget is spent and compiles what came of it."""
+        hint = f"go on with: {again(self.info.id)}"
+        state: Literal["finished", "interrupted", "failed"] = "failed"
+        try:
+            result = self._search(hint)
+            if result.interrupted:
+                raise Interrupted(
+                    f"stopped after {result.trials} of {self.info.budget_trials} trials; "
+                    f"everything measured is in {self.run.catalogue.place}",
+                    hint=hint,
+                )
+            self._conclude(result)
+            library = self._compile(hint)
+            state = "finished"
+            return library
+        except (Interrupted, KeyboardInterrupt):
+            state = "interrupted"
+            raise
+        finally:
+            self._close(state)
+
+    def _search(self, hint: str) -> TuningResult:
+        run, staged = self.run, self.run.staged
+        tuning = staged.recipe.tuning
+        cache = cache_state(tuning, staged.tasks, staged.target)
+        options = measure_options(
+            tuning,
+            staged.target,
+            detect_host().memory_bytes,
+            cache,
+            huge_pages=staged.recipe.huge_pages and tuning.rpc is None,
+        )
+        if cache == "weights":
+            run.display.say("candidates are timed with their weights in memory, not in the caches")
+        stop = Stop(run.display.say)
+        try:
+            # The server starts first: it warms up while the tuner opens its searches.
+            with (
+                interruptible(),
+                make_engine(tuning, staged.target, options) as engine,
+                stop.listening(),
+            ):
+                engine.start()
+                tuner = Tuner(
+                    staged.tasks,
+                    staged.target,
+                    tuning,
+                    options,
+                    run.catalogue,
+                    self.info,
+                    preparation=staged.graph.preparation,
+                    listener=run.display,
+                    stop=stop,
+                )
+                introduce(engine, run.display.say)
+                return tuner.run(stop.guarding(engine))
+        except KeyboardInterrupt:
+            done = run.catalogue.session(self.info.id).trials_done
+            raise Interrupted(
+                f"stopped at once after {done} trials; everything measured is in "
+                f"{run.catalogue.place}",
+                hint=hint,
+            ) from None
+
+    def _compile(self, hint: str) -> Library:
+        try:
+            with interruptible():
+                return self.run.compile(self.info.id)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped while compiling; the search is done and everything measured is in "
+                f"{self.run.catalogue.place}",
+                hint=hint,
+            ) from None
+
+    def _conclude(self, result: TuningResult) -> None:
+        say = self.run.display.say
+        session = self.run.catalogue.session(self.info.id)
+        say(f"{session.trials_done} trials, {session.failures} failed, {session.reused} reused")
+        shares = time_shares(session.seconds or result.seconds)
+        if shares:
+            say(f"time: {shares}")
+        if result.exhausted:
+            say("every task's search space is used up; the rest of the budget was not needed")
+        elif result.ending == "seconds":
+            say("the time for searching is spent; the best so far is used")
+        elif result.ending == "plateau":
+            say("the last trials gained less than 1 %; the rest of the budget was left")
+        if result.forecast is not None and not result.exhausted:
+            say(result.forecast.in_words)
+
+    def _close(self, state: Literal["finished", "interrupted", "failed"]) -> None:
+        """Notes how it ended, unless that is what cannot be noted (disk full, server gone) or
+        another process has taken the session over."""
+        with suppress(CatalogueError):
+            if self.run.catalogue.session(self.info.id).pid == os.getpid():
+                self.run.catalogue.close_session(self.info.id, state)

@@ -1,0 +1,371 @@
+"""Register tiles for convolutions on channel-blocked tensors.
+
+A tile of the output, (channel blocks) x (rows) x (columns) vectors of one channel block each, is
+accumulated in vector registers while the reduction streams over input and weights; see `tiling`.
+What follows in the fused kernel (bias, residual, activation) is computed on the tile before it
+leaves the first cache. Where every place of the output reads one place of the input, height and
+width are one axis, so that a small image has no more left over than a large one.
+
+There are three orders of the loops around the tile, for three relations of weights to caches:
+
+- `channels`: threads share channels and places; the weights of a tile stay near while it moves
+  over the places.
+- `places`: threads share places; a strip of the input stays near while all weights pass.
+- `partial`: as `channels`, but the reduction is cut into passes whose weights fit the second
+  cache, and the sums so far wait in a buffer.
+
+The generic space finds such tiles only by luck: most of its candidates vectorize one or four
+lanes, or spill.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tunekit.spaces.register_tiles import (
+    L2_BYTES,
+    PARTITION,
+    Anchor,
+    Tile,
+    cost,
+    input_share,
+    shares_channels_only,
+    tiles,
+)
+from tunekit.spaces.steps import (
+    decode,
+    divisors,
+    encode,
+    extents_of,
+    finish_tile,
+    fold_epilogue,
+    sample,
+    share,
+)
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import LoopRV, SBlockRV
+    from tvm.tirx import SBlock
+
+    from tunekit.machine.target import ResolvedTarget
+
+# Tiles offered to the sampler for one order of the loops.
+_TILES = 20
+_UNROLLED = (1, 2, 4, 8)
+# Strips of places that each thread may get, in turn; so many of these numbers are on offer.
+_STRIPS = (1, 2, 4, 8, 16, 32, 64, 128)
+_STRIP_CHOICES = 5
+# Places of a tile, at most.
+_TILE_PLACES = 16
+# Bytes of input that a strip should keep near, of a second cache that weights need too.
+_STRIP_BYTES = L2_BYTES // 4
+_PASS_BYTES = L2_BYTES // 4
+
+Order = Literal["channels", "places", "partial"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A structural variant: what decisions cannot express.
+
+    Attributes:
+        order: of the loops around the tile.
+        channels_inside: of the loops of the tile itself.
+        fused_pad: the padding is made where it is used, and not by a pass of its own.
+        tiles: the tiles on offer, best expected first.
+    """
+
+    order: Order
+    channels_inside: bool
+    fused_pad: bool
+    tiles: tuple[Tile, ...]
+
+
+def find_anchor(module: IRModule) -> Anchor | None:
+    """The blocked convolution that a workload computes, None if it computes something else.
+
+    It is told by its iteration: five spatial axes, and four reduced ones reading a six-dimensional
+    weight (dense, grouped) or two reading a four-dimensional one (depthwise).
+    """
+    from tvm.s_tir import Schedule
+    from tvm.tirx import IntImm
+
+    found = []
+    schedule = Schedule(module)
+    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
+        block = schedule.get(child)
+        kinds = [int(axis.iter_type) for axis in block.iter_vars]
+        if 2 not in kinds:
+            continue
+        extents = [axis.dom.extent for axis in block.iter_vars]
+        if not all(isinstance(extent, IntImm) for extent in extents):
+            return None
+        sizes = [int(extent) for extent in extents]
+        reads = sorted({str(read.source): len(read.region) for read in block.reads}.values())
+        spatial = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 0)
+        reduction = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 2)
+        found.append((block, spatial, reduction, reads))
+    if len(found) != 1:
+        return None
+    block, spatial, reduction, reads = found[0]
+    if len(spatial) != 5 or (len(reduction), reads) not in ((4, [5, 6]), (2, [4, 5])):
+        return None
+    depthwise = len(reduction) == 2
+    pointwise = not depthwise and reduction[1:3] == (1, 1) and _reads_its_own_place(block)
+    return Anchor(str(block.name_hint), spatial, reduction, depthwise, pointwise)
+
+
+def _reads_its_own_place(block: SBlock) -> bool:
+    """Whether a dense convolution with a window of one reads its input where it writes."""
+    from tvm.sym import Analyzer
+
+    _, _, row, column, _, ic, kh, kw, _ = (axis.var for axis in block.iter_vars)
+    analyzer = Analyzer()
+    analyzer.bind(kh, 0)
+    analyzer.bind(kw, 0)
+    (data,) = (read for read in block.reads if len(read.region) == 5)
+    at = [region.min for region in data.region]
+    extents = list(extents_of(block)[2:4])
+    return (
+        [int(extent) for extent in data.source.shape[2:4]] == extents
+        and analyzer.can_prove_equal(at[1], ic)
+        and analyzer.can_prove_equal(at[2], row)
+        and analyzer.can_prove_equal(at[3], column)
+    )
+
+
+def convolution_designs(
+    schedule: Schedule, anchor: Anchor, target: ResolvedTarget
+) -> list[Schedule]:
+    """The structural variants, best expected first.
+
+    Their decisions are sampled; the first of each sampler's values is the best expected.
+    """
+    padded = _padding(schedule, anchor.block) is not None
+    found = []
+    for variant in variants(anchor, target, padded=padded):
+        copy = schedule.copy()
+        _apply(copy, anchor, variant, target)
+        found.append(copy)
+    return found
+
+
+def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Variant]:
+    """Which variants are worth trying, best expected first."""
+    batch, blocks, *_ = anchor.spatial
+    _, rows, columns = anchor.extents
+    options: list[tuple[float, int, Variant]] = []
+
+    def offer(order: Order, fused_pads: Sequence[bool], factor: float) -> None:
+        for channels_inside in (False,) if anchor.depthwise else (False, True):
+            found = tiles(
+                anchor,
+                target,
+                _TILES,
+                channels_inside=channels_inside,
+                divide_channels=order != "places",
+            )
+            expected = factor * cost(anchor, target, found[0])
+            if order != "places":
+                expected *= 1 + input_share(anchor, target, found[0])
+            for fused_pad in fused_pads:
+                variant = Variant(order, channels_inside, fused_pad, tuple(found))
+                options.append((expected, len(options), variant))
+
+    both = (False, True) if padded else (False,)
+    fits = anchor.weight_bytes(min(blocks, 4)) <= L2_BYTES * 3 // 4
+    # A pass over the padding for each channel block is too much, but where they share none.
+    offer("channels", both[::-1] if anchor.depthwise else (False,), 1.0 if fits else 1.25)
+    if not anchor.depthwise:
+        wide = anchor.weight_bytes(blocks) > L2_BYTES
+        if batch * rows * columns >= 64 * target.cores:
+            offer("places", both, 1.2 if wide else 1.01)
+        if not fits and blocks >= 2 * target.cores and _passes(anchor):
+            offer("partial", (False,), 1.05)
+    return [variant for *_, variant in sorted(options, key=lambda option: option[:2])]
+
+
+def _passes(anchor: Anchor) -> list[int]:
+    """Input blocks of one pass of a cut reduction, best expected first."""
+    inputs = anchor.reduction[0]
+    of_one = anchor.weight_bytes(4) / inputs
+    options = [n for n in divisors(inputs, inputs // 2) if n * of_one <= L2_BYTES]
+    return sorted(options, key=lambda n: abs(n * of_one - _PASS_BYTES))[:4]
+
+
+def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
+    """Strips into which the places (or rows) are cut for the threads, best expected first."""
+    batch, blocks, height, width, _ = anchor.spatial
+    if order == "channels":
+        # Channels are enough to share, unless they are few or do not go around.
+        few = batch * (blocks // min(blocks, 4)) < 4 * target.cores
+        wanted = [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
+        # A strip without a place would still write: TVM drops the condition of an axis of one.
+        return [n for n in wanted if n == 1 or _TILE_PLACES * n <= height * width]
+    input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
+    options = [n * target.cores for n in _STRIPS]
+    options = [n for n in options if _TILE_PLACES * n <= height * width]
+    options.sort(key=lambda n: abs(math.log2(input_bytes / n / _STRIP_BYTES)))
+    return options[:_STRIP_CHOICES] or [1]
+
+
+def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: ResolvedTarget) -> None:
+    block = schedule.get_sblock(anchor.block)
+    padding = _padding(schedule, anchor.block)
+    follows = fold_epilogue(schedule, block, anchor.spatial)
+    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
+    if follows.tail is not None:
+        share(schedule, follows.tail)
+    if anchor.pointwise:
+        _fuse_places(schedule, block, epilogue, anchor)
+    codes = [encode(tile) for tile in variant.tiles]
+    sizes = decode(sample(schedule, codes, ordered=True))
+    if variant.order == "partial":
+        fused = _partial_sums(schedule, anchor, variant, block, epilogue, sizes)
+    else:
+        small = padding is not None and _block_bytes(schedule, padding) <= L2_BYTES // 2
+        fused = _whole_sums(
+            schedule, anchor, variant, block, epilogue, sizes, target, small_image=small
+        )
+    if padding is not None:
+        _schedule_padding(schedule, padding, fused if variant.fused_pad else None)
+
+
+def _fuse_places(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor: Anchor) -> None:
+    """Makes one axis of height and width, and drops the window of one."""
+    width = anchor.spatial[3]
+    schedule.transform_layout(block, ("write", 0), lambda n, c, h, w, b: (n, c, h * width + w, b))
+    schedule.transform_block_layout(
+        block, lambda n, c, h, w, b, ic, kh, kw, ib: (n, c, h * width + w, b, ic, ib)
+    )
+    schedule.transform_block_layout(epilogue, lambda n, c, h, w, b: (n, c, h * width + w, b))
+
+
+def _whole_sums(
+    schedule: Schedule,
+    anchor: Anchor,
+    variant: Variant,
+    block: SBlockRV,
+    epilogue: SBlockRV,
+    sizes: Sequence[object],
+    target: ResolvedTarget,
+    *,
+    small_image: bool,
+) -> LoopRV:
+    """Loops in which each tile runs through its whole reduction; gives the one of a strip, or of a
+    whole image where that is small."""
+    # Small enough for the stack, from where LLVM lifts it into registers.
+    schedule.set_scope(block, 0, "local")
+    n, c, *places, lane = schedule.get_loops(block)[: 4 if anchor.pointwise else 5]
+    reduced = schedule.get_loops(block)[4 if anchor.pointwise else 5 :]
+    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    c_outer, *at = outer
+    if anchor.pointwise:
+        strip_count = sample(schedule, _strips(anchor, target, variant.order), ordered=True)
+        at = schedule.split(at[0], [strip_count, None])
+    strip, *within = at
+    shared, moving = [n, c_outer, strip], within
+    if variant.order == "places":
+        shared, moving = [n, strip], [c_outer, *within]
+    elif shares_channels_only(anchor, target):
+        shared, moving = [n, c_outer], at
+    if anchor.depthwise:
+        unrolled = list(reduced)
+        steps = list(reduced)
+    else:
+        *steps, ib = reduced
+        factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
+        ib_outer, ib_inner = schedule.split(ib, [None, sample(schedule, factors)])
+        steps += [ib_outer, ib_inner]
+        unrolled = [ib_inner]
+    tile = _tile_order(inner, variant)
+    schedule.reorder(*shared, *moving, *steps, *tile, lane)
+    fused = schedule.fuse(*shared)
+    schedule.parallel(fused)
+    schedule.reverse_compute_at(epilogue, moving[-1], preserve_unit_loops=True)
+    finish_tile(schedule, epilogue, len(inner))
+    for loop in (*tile, *unrolled):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+    finish_tile(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
+    for loop in moving:
+        schedule.annotate(loop, PARTITION, 1)
+    return moving[0] if shares_channels_only(anchor, target) and not small_image else fused
+
+
+def _partial_sums(
+    schedule: Schedule,
+    anchor: Anchor,
+    variant: Variant,
+    block: SBlockRV,
+    epilogue: SBlockRV,
+    sizes: Sequence[object],
+) -> LoopRV:
+    """Loops in which the reduction is cut into passes; gives the one that is shared."""
+    axes = 4 if anchor.pointwise else 5
+    input_blocks = schedule.get_loops(block)[axes]
+    cut, _ = schedule.split(input_blocks, [None, sample(schedule, _passes(anchor), ordered=True)])
+    partial = schedule.rfactor(cut, 0)
+    n, c, *places, lane, cut = schedule.get_loops(block)
+    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    c_outer, *moving = outer
+    schedule.reorder(n, c_outer, cut, *moving, *inner, lane)
+    fused = schedule.fuse(n, c_outer)
+    schedule.parallel(fused)
+    schedule.compute_at(partial, moving[-1], preserve_unit_loops=True)
+    schedule.set_scope(partial, 0, "local")
+    around = len(schedule.get_loops(block)) - len(inner) - 1
+    finish_tile(schedule, block, len(inner))
+    of_cut, of_n, *rest = schedule.get_loops(partial)[around:]
+    own, own_lane, steps = rest[: len(inner)], rest[len(inner)], rest[len(inner) + 1 :]
+    factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
+    steps += schedule.split(steps.pop(), [None, sample(schedule, factors)])
+    tile = _tile_order(own, variant)
+    schedule.reorder(of_cut, of_n, *steps, *tile, own_lane)
+    for loop in (*tile, steps[-1]):
+        schedule.unroll(loop)
+    schedule.vectorize(own_lane)
+    finish_tile(schedule, schedule.decompose_reduction(partial, steps[0]), len(inner))
+    schedule.reverse_compute_at(epilogue, fused, preserve_unit_loops=True)
+    schedule.vectorize(schedule.get_loops(epilogue)[-1])
+    for loop in moving:
+        schedule.annotate(loop, PARTITION, 1)
+    return fused
+
+
+def _split_tile(
+    schedule: Schedule, loops: Sequence[LoopRV], sizes: Sequence[object], anchor: Anchor
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Splits (channels, rows, columns), or (channels, places), into tiles: outer, inner loops."""
+    channels, rows, columns = sizes
+    wanted = [channels, columns] if anchor.pointwise else [channels, rows, columns]
+    pairs = [schedule.split(loop, [None, size]) for loop, size in zip(loops, wanted, strict=True)]
+    return [outer for outer, _ in pairs], [inner for _, inner in pairs]
+
+
+def _tile_order(inner: Sequence[LoopRV], variant: Variant) -> list[LoopRV]:
+    channels, *places = inner
+    return [*places, channels] if variant.channels_inside else [channels, *places]
+
+
+def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:
+    if at is not None:
+        schedule.compute_at(padding, at, preserve_unit_loops=True)
+        schedule.vectorize(schedule.get_loops(padding)[-1])
+        return
+    share(schedule, padding)
+
+
+def _block_bytes(schedule: Schedule, padding: SBlockRV) -> int:
+    """Bytes of one channel block of a padded image, in fp32."""
+    return 4 * math.prod(extents_of(schedule.get(padding))[2:])
+
+
+def _padding(schedule: Schedule, block: str) -> SBlockRV | None:
+    producers = schedule.get_producers(schedule.get_sblock(block))
+    return producers[0] if len(producers) == 1 else None

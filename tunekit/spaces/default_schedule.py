@@ -1,0 +1,65 @@
+"""What a kernel gets before anything was measured: a schedule that is decent by arithmetic.
+
+A space's samplers list their values best expected first, so its default is the first of each. A
+kernel without a space of its own gets what suits nearly all that are left, which move memory
+rather than compute: chains inlined, the outer loops shared among the threads, the innermost
+spatial loop left to LLVM's vectorizer with reductions outside of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunekit.spaces import steps
+from tunekit.spaces.registry import first_design
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+
+    from tunekit.machine.target import ResolvedTarget
+
+
+def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | None:
+    """A schedule of a workload's `main`, the same every time; None where none is known.
+
+    Args:
+        module: the workload.
+        target: what it is for; only LLVM targets have defaults.
+    """
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ScheduleError
+
+    if target.kind != "llvm":
+        return None
+    with steps.first_choices():
+        first = first_design(module, target)
+    if first is not None:
+        return first
+    schedule = Schedule(module)
+    try:
+        _simple(schedule)
+    except (ScheduleError, RuntimeError, ValueError, TypeError):
+        return None
+    return schedule
+
+
+def _simple(schedule: Schedule) -> None:
+    from tvm.s_tir.schedule import ScheduleError
+
+    # Not above: it needs TVM to be imported at all.
+    from tunekit.models.baseline import schedule_block
+
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if _reduces(schedule, block) or not schedule.get_consumers(block):
+            continue
+        try:
+            schedule.compute_inline(block)
+        except ScheduleError:
+            continue
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        schedule_block(schedule, block)
+
+
+def _reduces(schedule: Schedule, block: Any) -> bool:
+    return any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)

@@ -1,0 +1,145 @@
+"""Kernels that move elements: chains of elementwise operators, broadcasts, layout changes, slices.
+
+All steps are inlined into the last, so each element is loaded and stored once. The threads share
+the outer loops, unless the kernel is so small that starting them takes longer; the innermost loop
+is vectors, or stays a loop where its extent or its addresses are for LLVM's vectorizer to judge.
+
+In a concatenation the place along one axis says which tensor an element comes from. DenseNet-121
+joins up to 25, and asking for each element takes longer than moving it: the loop along that axis is
+cut into one for each tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tunekit.spaces.register_tiles import PARTITION
+from tunekit.spaces.steps import divisors, extents_of, sample, thread_use, variants_of
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import LoopRV
+
+    from tunekit.machine.target import ResolvedTarget
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """A kernel without reductions.
+
+    Attributes:
+        output: name of its last block.
+        extents: of that block's axes.
+        joined: the axis along which several tensors are put together, None where none are.
+    """
+
+    output: str
+    extents: tuple[int, ...]
+    joined: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Read and written, in float32, of a kernel with one input as large as its output."""
+        return 8 * math.prod(self.extents)
+
+
+def find_elementwise(module: IRModule) -> Elementwise | None:
+    """The elements that a workload computes, None if it reduces or has several results."""
+    from tvm.s_tir import Schedule
+    from tvm.tirx import IntImm
+
+    schedule = Schedule(module)
+    outputs = []
+    choices = []
+    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
+        block = schedule.get(child)
+        if any(int(axis.iter_type) != 0 for axis in block.iter_vars):
+            return None
+        if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
+            return None
+        choices.append((extents_of(block), _choosing_axis(block)))
+        if not schedule.get_consumers(child):
+            outputs.append(block)
+    if len(outputs) != 1 or not outputs[0].writes[0].region:
+        return None
+    [block] = outputs
+    extents = extents_of(block)
+    joined = [axis for shape, axis in choices if shape == extents and axis is not None]
+    return Elementwise(str(block.name_hint), extents, joined[0] if len(joined) == 1 else None)
+
+
+def _choosing_axis(block: Any) -> int | None:
+    """The axis, not the last, that alone decides between the values that a block chooses from."""
+    from tvm.ir import Call, Op
+    from tvm.tirx import Var
+    from tvm_ffi import structural_walk
+
+    axes = [axis.var for axis in block.iter_vars]
+    deciding: set[int] = set()
+
+    def note(call: Any) -> None:
+        if call.op.same_as(Op.get("prim.if_then_else")):
+            structural_walk(call.args[0], (Var, note_axis))
+
+    def note_axis(var: Any) -> None:
+        deciding.update(at for at, axis in enumerate(axes) if axis.same_as(var))
+
+    structural_walk(block.body, (Call, note))
+    return deciding.pop() if len(deciding) == 1 and len(axes) - 1 not in deciding else None
+
+
+def elementwise_designs(
+    schedule: Schedule, anchor: Elementwise, target: ResolvedTarget
+) -> list[Schedule]:
+    """The structural variants: cut where tensors meet or not, as vectors or left to LLVM, with
+    threads and without; the best expected first."""
+    return variants_of(
+        schedule,
+        (
+            partial(_apply, kernel=anchor, target=target, cut=cut, vectors=vectors, shared=shared)
+            for cut in ((False,) if anchor.joined is None else (True, False))
+            for vectors in (True, False)
+            for shared in thread_use(anchor.bytes)
+        ),
+    )
+
+
+def _apply(
+    schedule: Schedule,
+    kernel: Elementwise,
+    target: ResolvedTarget,
+    *,
+    cut: bool,
+    vectors: bool,
+    shared: bool,
+) -> None:
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if schedule.get_consumers(block):
+            schedule.compute_inline(block)
+    *outer, last = schedule.get_loops(schedule.get_sblock(kernel.output))
+    if vectors:
+        widths = divisors(kernel.extents[-1], 2 * max(target.vector_bits // 32, 4))
+        width = sample(schedule, widths[::-1], ordered=True)
+        last, lane = schedule.split(last, [None, width])
+        schedule.vectorize(lane)
+    if cut:
+        outer = _cut(schedule, kernel, outer, target.cores)
+    if shared:
+        schedule.parallel(schedule.fuse(*(outer or [last])))
+
+
+def _cut(schedule: Schedule, kernel: Elementwise, outer: list[LoopRV], cores: int) -> list[LoopRV]:
+    """Cuts the loop along which tensors are joined; those that are left outside of it."""
+    assert kernel.joined is not None
+    joined = outer[kernel.joined]
+    others = [(loop, kernel.extents[at]) for at, loop in enumerate(outer) if at != kernel.joined]
+    # One stays inside, for memory to be read in its order, if the others are enough to share.
+    enough = math.prod(extent for _, extent in others[:-1]) >= cores
+    inside = [others.pop()[0]] if enough else []
+    schedule.reorder(*(loop for loop, _ in others), joined, *inside)
+    schedule.annotate(joined, PARTITION, 1)
+    return [loop for loop, _ in others]

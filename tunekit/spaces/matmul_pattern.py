@@ -1,0 +1,168 @@
+"""Matrix products among kernels: which they are, and what their operands are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunekit.spaces.steps import extents_of
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+
+@dataclass(frozen=True)
+class Product:
+    """The matrix product in a fused kernel.
+
+    Attributes:
+        block: name of its block.
+        roles: of each of the block's axes: "b" batch, "m" rows, "n" columns, "k" reduced.
+        extents: of each axis.
+        right: position of the right operand among what the block reads.
+        constant: whether the right operand's layout is free: weights, packed when compiling.
+        columns_at: dimension of the right operand that its columns are along.
+        dimensions: of the right operand.
+    """
+
+    block: str
+    roles: str
+    extents: tuple[int, ...]
+    right: int
+    constant: bool
+    columns_at: int
+    dimensions: int
+
+    @property
+    def columns_last(self) -> bool:
+        """Whether the columns of the right operand lie one after another."""
+        return self.columns_at == self.dimensions - 1
+
+    def extent(self, role: str) -> int:
+        """The product of the extents of the axes of one role."""
+        return math.prod(
+            extent for extent, own in zip(self.extents, self.roles, strict=True) if own == role
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Read and written, or those that could be while it is computed, if these are more."""
+        batch, m, n, k = (self.extent(role) for role in "bmnk")
+        return batch * max(4 * (m * k + k * n + m * n), m * n * k)
+
+
+def find_product(module: IRModule) -> Product | None:
+    """The matrix product that a workload computes, None if it computes something else.
+
+    It is told by its block, the only one that reduces: it adds up, over one axis, products of two
+    values that are read at plain axes.
+    """
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(module)
+    reducing = [
+        block
+        for block in schedule.get_child_blocks(schedule.get_sblock("root"))
+        if any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)
+    ]
+    if len(reducing) != 1 or schedule.get_producers(reducing[0]):
+        return None
+    return _product(module, schedule.get(reducing[0]))
+
+
+def _product(module: IRModule, block: Any) -> Product | None:
+    from tvm.tirx import IntImm
+
+    kinds = [int(axis.iter_type) for axis in block.iter_vars]
+    if sorted(set(kinds)) != [0, 2] or kinds.count(2) != 1 or not _multiplies(block):
+        return None
+    if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
+        return None
+    axes = [axis.var for axis in block.iter_vars]
+    reads = [_plain_axes(read.region, axes) for read in block.reads]
+    written = _plain_axes(block.writes[0].region, axes)
+    spatial = [at for at, kind in enumerate(kinds) if kind == 0]
+    if len(reads) != 2 or None in reads or written != spatial:
+        return None
+    first, second = ([at for at in read or () if at is not None] for read in reads)
+    column, reduced = spatial[-1], kinds.index(2)
+    right = 1 if column in second else 0
+    one, other = (first, second) if right else (second, first)
+    if column in one or reduced not in one or reduced not in other:
+        return None
+    # Axes of extent one may be read as 0 by either.
+    extents = extents_of(block)
+    roles = "".join(_role(at, column, reduced, one, other, extents) for at in range(len(axes)))
+    rows = [at for at, role in enumerate(roles) if role == "m"]
+    # One axis of rows makes tiles; those before it run outside, as batches do.
+    kept = max((at for at in rows if extents[at] > 1), default=rows[-1] if rows else None)
+    if kept is None:
+        return None
+    roles = "".join("b" if role == "m" and at != kept else role for at, role in enumerate(roles))
+    operand = reads[right] or []
+    return Product(
+        str(block.name_hint),
+        roles,
+        extents,
+        right,
+        constant=_layout_free(module, block.reads[right].source),
+        columns_at=operand.index(column),
+        dimensions=len(operand),
+    )
+
+
+def _role(
+    at: int,
+    column: int,
+    reduced: int,
+    left: list[int],
+    right: list[int],
+    extents: tuple[int, ...],
+) -> str:
+    if at == reduced:
+        return "k"
+    if at == column:
+        return "n"
+    return "m" if at in left and at not in right and (extents[at] > 1 or at == column - 1) else "b"
+
+
+def _multiplies(block: Any) -> bool:
+    """Whether a block adds products of two of its reads to its output, all in float32."""
+    from tvm.ir.expr import TensorLoad
+    from tvm.ir.prim.expr import Add, Mul
+    from tvm.tirx import BufferStore
+
+    store = block.body
+    if not isinstance(store, BufferStore) or not isinstance(store.value, Add):
+        return False
+    total, product = store.value.a, store.value.b
+    if not isinstance(total, TensorLoad) or not isinstance(product, Mul):
+        return False
+    factors = (product.a, product.b)
+    return total.source.same_as(block.writes[0].source) and all(
+        isinstance(value, TensorLoad) and str(value.ty.dtype) == "float32"
+        for value in (total, *factors)
+    )
+
+
+def _plain_axes(region: Any, axes: list[Any]) -> list[int | None] | None:
+    """Which axis each dimension is read at, None for the first place; None for anything else."""
+    from tvm.tirx import IntImm
+
+    found: list[int | None] = []
+    for place in region:
+        matching = [at for at, axis in enumerate(axes) if axis.same_as(place.min)]
+        if matching:
+            found.append(matching[0])
+        elif isinstance(place.min, IntImm) and int(place.min) == 0:
+            found.append(None)
+        else:
+            return None
+    return found
+
+
+def _layout_free(module: IRModule, source: Any) -> bool:
+    function = module["main"]
+    free = [] if function.attrs is None else function.attrs.get("layout_free_buffers") or []
+    return any(function.params[int(at)].same_as(source) for at in free)

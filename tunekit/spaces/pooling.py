@@ -1,0 +1,240 @@
+"""Windows and means over positions, where the channels of a position lie beside each other.
+
+A vector of channels is one register, so a pooling is a chain of vector additions or maxima for
+each place of the output. One chain alone waits for the latency of its operation; a tile of several
+places keeps several chains going, and where windows overlap (3x3 with stride 2) each value that a
+tile loads serves several of them. A mean over all positions has one place only: its tile is made
+of blocks of channels.
+
+Padding is computed for the rows that a thread is about to pool, while they are in the first cache,
+or before everything else, or asked for at each value. What follows in the fused kernel (the
+division of a mean, an activation) is computed on the tile before it leaves the registers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunekit.spaces.steps import (
+    divisors,
+    finish_tile,
+    fold_epilogue,
+    register_count,
+    sample,
+    share_elements,
+    thread_use,
+    upstream,
+    variants_of,
+)
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+    from tunekit.machine.target import ResolvedTarget
+
+# Where the blocks before an overlapping window are computed.
+Before = Literal["for each row", "first", "in place"]
+
+_LARGEST_WINDOW = 8
+# Bytes of padded input for the rows of a thread that may be worth trying.
+_ROWS_BYTES = 256 << 10
+# Places of a tile and rows of a thread that are tried first.
+_FROM_TILE = 8
+_FROM_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The reduction over positions in a fused kernel.
+
+    Attributes:
+        block: name of its block.
+        spatial: extents of the output; the last are the channels that lie beside each other.
+        window: extents of the reduced axes.
+        elements: of the tensor that it reads.
+    """
+
+    block: str
+    spatial: tuple[int, ...]
+    window: tuple[int, ...]
+    elements: int
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether values serve more than one place of the output."""
+        return math.prod(self.spatial) * math.prod(self.window) > self.elements
+
+    @property
+    def bytes(self) -> int:
+        """Read and written, in float32."""
+        return 4 * (self.elements + math.prod(self.spatial))
+
+
+def find_pooling(module: IRModule) -> Pooling | None:
+    """The pooling that a workload computes, None if it computes something else.
+
+    It is told by its block, the only one that reduces: it reads one tensor, whose last axis is the
+    last of the output.
+    """
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(module)
+    reducing = [
+        block
+        for block in map(schedule.get, schedule.get_child_blocks(schedule.get_sblock("root")))
+        if any(int(axis.iter_type) != 0 for axis in block.iter_vars)
+    ]
+    return _pooling(reducing[0]) if len(reducing) == 1 else None
+
+
+def _pooling(block: Any) -> Pooling | None:
+    from tvm.tirx import IntImm
+
+    kinds = [int(axis.iter_type) for axis in block.iter_vars]
+    sizes = [axis.dom.extent for axis in block.iter_vars]
+    if sorted(set(kinds)) != [0, 2] or len(block.reads) != 1 or len(block.writes) != 1:
+        return None
+    read = block.reads[0]
+    shape = list(read.source.shape)
+    if not all(isinstance(extent, IntImm) for extent in (*sizes, *shape)):
+        return None
+    spatial = [at for at, kind in enumerate(kinds) if kind == 0]
+    last = block.iter_vars[spatial[-1]].var
+    if not read.region or not last.same_as(read.region[-1].min):
+        return None
+    return Pooling(
+        str(block.name_hint),
+        tuple(int(sizes[at]) for at in spatial),
+        tuple(int(size) for size, kind in zip(sizes, kinds, strict=True) if kind == 2),
+        math.prod(int(extent) for extent in shape),
+    )
+
+
+def pooling_designs(schedule: Schedule, anchor: Pooling, target: ResolvedTarget) -> list[Schedule]:
+    """The structural variants: where the padding is computed; the best expected first."""
+    places: tuple[Before, ...] = ("in place",)
+    if anchor.overlapping and schedule.get_producers(schedule.get_sblock(anchor.block)):
+        places = ("in place", "for each row", "first")
+    return variants_of(
+        schedule,
+        (
+            partial(_apply, pooling=anchor, target=target, before=before, shared=shared)
+            for before, shared in itertools.product(places, thread_use(anchor.bytes))
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Positions among the output's axes: of the tile, and of the rows around it."""
+
+    tile: int
+    rows: int | None
+
+
+def _axes(pooling: Pooling, vectors: int) -> _Axes:
+    """The innermost axis that has more than one place makes the tile."""
+    several = [at for at, extent in enumerate(pooling.spatial[:-1]) if extent > 1]
+    if vectors > 2 or not several:
+        return _Axes(len(pooling.spatial) - 1, several[-1] if several else None)
+    return _Axes(several[-1], several[-2] if len(several) > 1 else None)
+
+
+def _apply(
+    schedule: Schedule,
+    pooling: Pooling,
+    target: ResolvedTarget,
+    before: Before,
+    *,
+    shared: bool,
+) -> None:
+    block = schedule.get_sblock(pooling.block)
+    padding = _fold_producers(schedule, block, keep=before != "in place")
+    follows = fold_epilogue(schedule, block, pooling.spatial)
+    epilogue = follows.tile or schedule.cache_write(block, 0, "global")
+    if follows.tail is not None:
+        share_elements(schedule, follows.tail, 1, shared=shared)
+    # Small enough for the stack, from where LLVM lifts it into registers.
+    schedule.set_scope(block, 0, "local")
+
+    lanes = math.gcd(pooling.spatial[-1], max(target.vector_bits // 32, 4))
+    axes = _axes(pooling, pooling.spatial[-1] // lanes)
+    loops = schedule.get_loops(block)
+    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 0]
+    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2]
+    spatial[-1], lane = schedule.split(spatial[-1], [None, lanes])
+    extents = [*pooling.spatial[:-1], pooling.spatial[-1] // lanes]
+
+    most = register_count(target) - 4
+    widths = divisors(extents[axes.tile], min(most, 16))
+    spatial[axes.tile], tile = schedule.split(
+        spatial[axes.tile],
+        [None, sample(schedule, sorted(widths, key=_from_tile_width), ordered=True)],
+    )
+    rows = None
+    if axes.rows is not None and pooling.overlapping:
+        options = _row_counts(pooling, extents[axes.rows])
+        spatial[axes.rows], rows = schedule.split(
+            spatial[axes.rows], [None, sample(schedule, options, ordered=True)]
+        )
+    steps = [
+        _split_window(schedule, loop, e) for loop, e in zip(reduced, pooling.window, strict=True)
+    ]
+    window = [outer for outer, _ in steps] + [inner for _, inner in steps]
+
+    # The threads share rows where a row has several tiles, and else tiles.
+    within = [] if rows is None else [rows, spatial[axes.tile]]
+    around = [loop for at, loop in enumerate(spatial) if rows is None or at != axes.tile]
+    schedule.reorder(*around, *within, *window, tile, lane)
+    piece = schedule.fuse(*around)
+    if shared:
+        schedule.parallel(piece)
+    schedule.reverse_compute_at(epilogue, within[-1] if within else piece, preserve_unit_loops=True)
+    schedule.split(schedule.get_loops(epilogue)[-1], [None, lanes])
+    finish_tile(schedule, epilogue, len(pooling.spatial))
+    for loop in (*(inner for _, inner in steps), tile):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+    finish_tile(schedule, schedule.decompose_reduction(block, window[0]), 1)
+    if padding is None:
+        return
+    if before == "for each row":
+        schedule.compute_at(padding, piece, preserve_unit_loops=True)
+        schedule.vectorize(schedule.split(schedule.get_loops(padding)[-1], [None, lanes])[-1])
+    else:
+        share_elements(schedule, padding, lanes, shared=shared)
+
+
+def _fold_producers(schedule: Schedule, block: SBlockRV, *, keep: bool) -> SBlockRV | None:
+    """Inlines what comes before the pooling; with `keep` all but its direct producer."""
+    direct = schedule.get_producers(block)
+    names = {str(schedule.get(producer).name_hint) for producer in direct}
+    for producer in upstream(schedule, block):
+        if not keep or str(schedule.get(producer).name_hint) not in names:
+            schedule.compute_inline(producer)
+    return direct[0] if keep and direct else None
+
+
+def _split_window(schedule: Schedule, loop: LoopRV, extent: int) -> tuple[LoopRV, LoopRV]:
+    """A reduced loop and how much of it is unrolled."""
+    factors = divisors(extent, _LARGEST_WINDOW)[::-1]
+    outer, inner = schedule.split(loop, [None, sample(schedule, factors, ordered=True)])
+    return outer, inner
+
+
+def _row_counts(pooling: Pooling, rows: int) -> list[int]:
+    """Rows that a thread takes at once, best expected first."""
+    row_bytes = 4 * pooling.elements // max(1, math.prod(pooling.spatial[:-3]) * rows)
+    options = [count for count in divisors(rows, 32) if count * row_bytes <= _ROWS_BYTES] or [1]
+    return sorted(options, key=lambda count: abs(math.log2(count / _FROM_ROWS)))
+
+
+def _from_tile_width(width: int) -> float:
+    return abs(math.log2(width / _FROM_TILE))

@@ -1,0 +1,103 @@
+"""Families of kernels with a space of their own.
+
+A family is told by what a kernel computes. The first that recognises a kernel and can schedule it
+is the one that it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunekit.spaces.convolution import convolution_designs, find_anchor
+from tunekit.spaces.elementwise import elementwise_designs, find_elementwise
+from tunekit.spaces.matmul import product_designs
+from tunekit.spaces.matmul_pattern import find_product
+from tunekit.spaces.pooling import find_pooling, pooling_designs
+from tunekit.spaces.row_reduction import find_rows, rows_designs
+from tunekit.spaces.winograd import find_winograd, winograd_designs
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
+
+    from tunekit.machine.target import ResolvedTarget
+
+Designs = Callable[["Schedule"], "list[Schedule]"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Kernels that are scheduled alike.
+
+    Attributes:
+        name: of its space in reports.
+        find: what a module computes, if it is one of these.
+        designs: the structural variants of a schedule of one, the best expected first; none, or a
+            ScheduleError, where its kernel has a form that they cannot schedule.
+    """
+
+    name: str
+    find: Callable[[IRModule], Any]
+    designs: Callable[[Schedule, Any, ResolvedTarget], list[Schedule]]
+
+
+FAMILIES = (
+    Family("winograd", find_winograd, winograd_designs),
+    Family("register tile", find_anchor, convolution_designs),
+    Family("matrix product", find_product, product_designs),
+    Family("pooling", find_pooling, pooling_designs),
+    Family("rows", find_rows, rows_designs),
+    Family("elementwise", find_elementwise, elementwise_designs),
+)
+
+
+def find_family(module: IRModule, target: ResolvedTarget) -> tuple[str, Designs] | None:
+    """The name of a kernel's family and what makes its structural variants; None without one."""
+    found = _first_fitting(module, target)
+    return None if found is None else (found.family.name, found.designs)
+
+
+def first_design(module: IRModule, target: ResolvedTarget) -> Schedule | None:
+    """The variant of a kernel that is expected to be best; None without a family."""
+    found = _first_fitting(module, target)
+    return None if found is None else found.variants[0]
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A family that can schedule a kernel, and the variants that showed it."""
+
+    family: Family
+    designs: Designs
+    variants: list[Schedule]
+
+
+def _first_fitting(module: IRModule, target: ResolvedTarget) -> _Fitting | None:
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ScheduleError
+
+    for family in FAMILIES:
+        found = family.find(module)
+        if found is None:
+            continue
+
+        def designs(schedule: Schedule, family: Family = family, found: Any = found) -> Any:
+            return family.designs(schedule, found, target)
+
+        try:
+            variants = designs(Schedule(module))
+        except ScheduleError:
+            continue
+        if variants:
+            return _Fitting(family, designs, variants)
+    return None
+
+
+def family_space(designs: Designs) -> SpaceGenerator:
+    """Candidates of a family's structural variants."""
+    from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
+
+    return ScheduleFn(designs, sch_rules=[], postprocs=[], mutator_probs={})

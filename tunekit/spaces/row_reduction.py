@@ -1,0 +1,248 @@
+"""Reductions along the last axes: softmax, layer norm, sums and means of whole rows.
+
+All passes over a row run one after another while it is in the first cache, and the threads share
+the rows. A sum along the axis in which memory is contiguous is one chain of scalar additions,
+whose order a compiler has to keep; here it is cut into partial sums, several vectors of them, that
+are added up at the end. What is needed twice and is not cheap (the exponentials of a softmax) is
+kept for the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tunekit.spaces.steps import (
+    divisors,
+    extents_of,
+    finish_tile,
+    sample,
+    thread_use,
+    variants_of,
+)
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.schedule import ExprRV, LoopRV, SBlockRV
+
+    from tunekit.machine.target import ResolvedTarget
+
+# Rows whose additions go on side by side, at most.
+_SIDE_BY_SIDE = 8
+
+_Pass = Callable[["Schedule", "SBlockRV", "list[LoopRV]", int], None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The reductions in a fused kernel.
+
+    Attributes:
+        blocks: names of the blocks that reduce, in program order.
+        shape: extents of the axes that count rows.
+        columns: elements of a row that are reduced to one.
+    """
+
+    blocks: tuple[str, ...]
+    shape: tuple[int, ...]
+    columns: int
+
+    @property
+    def axes(self) -> int:
+        """Axes that count rows."""
+        return len(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Of the rows, in float32."""
+        return 4 * math.prod(self.shape) * self.columns
+
+
+def find_rows(module: IRModule) -> Rows | None:
+    """The rows that a workload reduces, None if it computes something else.
+
+    It is told by its blocks that reduce: all over as many elements, for as many rows, and each
+    reads a tensor at its own axes in order, the reduced ones last.
+    """
+    from tvm.s_tir import Schedule
+    from tvm.tirx import IntImm
+
+    schedule = Schedule(module)
+    found: list[tuple[str, tuple[int, ...], int]] = []
+    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
+        block = schedule.get(child)
+        kinds = [int(axis.iter_type) for axis in block.iter_vars]
+        if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
+            return None
+        if not any(kinds):
+            continue
+        spatial = [axis for axis, kind in zip(block.iter_vars, kinds, strict=True) if kind == 0]
+        reduced = [axis for axis, kind in zip(block.iter_vars, kinds, strict=True) if kind == 2]
+        if len(spatial) + len(reduced) != len(kinds) or not _along_rows(block, spatial, reduced):
+            return None
+        rows = tuple(int(axis.dom.extent) for axis in spatial)
+        columns = math.prod(int(axis.dom.extent) for axis in reduced)
+        found.append((str(block.name_hint), rows, columns))
+    shapes = {(rows, columns) for _, rows, columns in found}
+    if len(shapes) != 1:
+        return None
+    [(rows, columns)] = shapes
+    while len(rows) > 1 and rows[-1] == 1:
+        rows = rows[:-1]
+    return Rows(tuple(name for name, _, _ in found), rows or (1,), columns)
+
+
+def _along_rows(block: Any, spatial: list[Any], reduced: list[Any]) -> bool:
+    """Whether one of the tensors that a block reads is rows: at each row, all of its columns."""
+    from tvm.sym import Analyzer
+    from tvm.tirx import IntImm
+
+    axes = [axis.var for axis in spatial if int(axis.dom.extent) > 1]
+    axes += [axis.var for axis in reduced if int(axis.dom.extent) > 1]
+    analyzer = Analyzer()
+    for axis in (*spatial, *reduced):
+        analyzer.bind(axis.var, axis.dom)
+    for read in block.reads:
+        # An axis of one place is always at its first.
+        places = [analyzer.simplify(place.min) for place in read.region]
+        places = [place for place in places if not isinstance(place, IntImm)]
+        if len(places) == len(axes) and all(
+            place.same_as(axis) for place, axis in zip(places, axes, strict=True)
+        ):
+            return True
+    return False
+
+
+def rows_designs(schedule: Schedule, anchor: Rows, target: ResolvedTarget) -> list[Schedule]:
+    """The structural variants: with threads and without, as the size suggests."""
+    return variants_of(
+        schedule,
+        (
+            partial(_apply, rows=anchor, target=target, shared=shared)
+            for shared in thread_use(anchor.bytes)
+        ),
+    )
+
+
+def _apply(schedule: Schedule, rows: Rows, target: ResolvedTarget, *, shared: bool) -> None:
+    lanes = max(target.vector_bits // 32, 4)
+    # Vectors of partial sums of a row.
+    vectors = [count for count in (4, 2, 8, 1) if rows.columns % (count * lanes) == 0] or [1]
+    parts = sample(schedule, vectors, ordered=True)
+    # Not with a remainder: `compute_at` forgets the predicate that it takes.
+    divides = rows.columns % lanes == 0
+    passes: list[tuple[SBlockRV, _Pass]] = []
+    for block in _inline_the_cheap(schedule, rows):
+        name = str(schedule.get(block).name_hint)
+        if name not in rows.blocks:
+            passes.append((block, _columns if divides else _as_it_is))
+        elif divides:
+            many, few = _partial_sums(schedule, block, parts, lanes)
+            passes += [(many, _partial), (few, _partial), (block, _lanes)]
+        else:
+            passes.append((block, _side_by_side))
+    row = _take_rows(schedule, rows, passes[-1][0], several=not divides)
+    if shared:
+        schedule.parallel(row)
+    for block, vectorize in reversed(passes[:-1]):
+        schedule.compute_at(block, row, preserve_unit_loops=True)
+        if vectorize not in (_columns, _as_it_is):
+            schedule.set_scope(block, 0, "local")
+    for block, vectorize in passes:
+        # The first loop is the one over rows, which all passes share.
+        vectorize(schedule, block, schedule.get_loops(block)[1:], lanes)
+
+
+def _take_rows(schedule: Schedule, rows: Rows, output: SBlockRV, *, several: bool) -> LoopRV:
+    """Makes one loop of those over rows; with `several` each of its steps takes a few rows whose
+    chains of additions go on side by side."""
+    loops = schedule.get_loops(output)[: rows.axes]
+    if not several:
+        return schedule.fuse(*loops)
+    counts = [divisors(extent, _SIDE_BY_SIDE)[::-1] for extent in rows.shape]
+    at = max(range(rows.axes), key=lambda axis: counts[axis][0])
+    loops[at], beside = schedule.split(
+        loops[at], [None, sample(schedule, counts[at], ordered=True)]
+    )
+    schedule.reorder(*loops, beside)
+    return schedule.fuse(*loops)
+
+
+def _inline_the_cheap(schedule: Schedule, rows: Rows) -> list[SBlockRV]:
+    """Inlines what is needed once or is one value for a row; the blocks that are left, in program
+    order."""
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    names = [str(schedule.get(block).name_hint) for block in blocks]
+    left = []
+    for name in names:
+        block = schedule.get_sblock(name)
+        consumers = schedule.get_consumers(block)
+        extents = extents_of(schedule.get(block))
+        single = math.prod(extents[rows.axes :]) == 1
+        if name not in rows.blocks and consumers and (len(consumers) == 1 or single):
+            schedule.compute_inline(block)
+        else:
+            left.append(name)
+    return [schedule.get_sblock(name) for name in left]
+
+
+def _partial_sums(
+    schedule: Schedule, block: SBlockRV, parts: ExprRV, lanes: int
+) -> tuple[SBlockRV, SBlockRV]:
+    """Cuts a reduction into `parts` vectors of partial ones, adds those up to one vector, and
+    leaves its lanes to `block`."""
+    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
+    loops = schedule.get_loops(block)
+    reduced = schedule.fuse(*[loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2])
+    _, part, lane = schedule.split(reduced, [None, parts, lanes])
+    many = schedule.rfactor(schedule.fuse(part, lane), kinds.count(0))
+    _, lane = schedule.split(schedule.get_loops(block)[-1], [None, lanes])
+    few = schedule.rfactor(lane, kinds.count(0))
+    return many, few
+
+
+def _partial(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
+    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
+    step, column = loops[kinds.index(2)], loops[kinds.index(0)]
+    schedule.reorder(*[loop for loop in loops if loop not in (step, column)], step, column)
+    part, lane = schedule.split(column, [None, lanes])
+    schedule.unroll(part)
+    schedule.vectorize(lane)
+    finish_tile(schedule, schedule.decompose_reduction(block, step), 1)
+
+
+def _lanes(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
+    """Adds up the lanes of a vector."""
+    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
+    if len(loops) == len(kinds):
+        schedule.unroll(loops[kinds.index(2)])
+
+
+def _side_by_side(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
+    """Adds up a few rows at once, an element of each at a time."""
+    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
+    if len(loops) != len(kinds):
+        return
+    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2]
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 0]
+    schedule.reorder(*reduced, *spatial)
+    for loop in spatial:
+        schedule.unroll(loop)
+    first = schedule.decompose_reduction(block, reduced[0])
+    for loop in schedule.get_loops(first)[1:]:
+        schedule.unroll(loop)
+
+
+def _as_it_is(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
+    """Leaves a pass with a remainder to LLVM's vectorizer."""
+
+
+def _columns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
+    extent = math.prod(int(schedule.get(loop).extent) for loop in loops)
+    if extent % lanes == 0:
+        _, lane = schedule.split(schedule.fuse(*loops), [None, lanes])
+        schedule.vectorize(lane)

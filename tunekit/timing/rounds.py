@@ -1,0 +1,300 @@
+"""Contestants load, warm up, and take turns.
+
+What makes the turns fair: one contestant runs at a time, on the same threads, on the same
+inputs; the order is shuffled anew in every round, from a seed; a turn starts with an untimed run
+that fills the caches again, and lasts long enough for several samples; it ends when the
+contestant's threads have stopped spinning. How much CPU the waiting ones took meanwhile is
+measured, not assumed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.runtimes.process import Contestant, ContestantFailed
+from tunekit.timing.host_load import Noise, noise_between, now
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+_SLOW_ROUNDS = 3
+_MOST_RUNS_A_TURN = 2000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a race runs.
+
+    Attributes:
+        rounds: rounds in which every contestant has one turn.
+        threads: threads of each contestant.
+        seed: decides the order of the turns.
+        turn_s: seconds of timed runs in one turn, at least.
+        warm_up_s: seconds of untimed runs before the first round, at least.
+        load_timeout_s: for loading, which may compile.
+        run_timeout_s: for a turn.
+    """
+
+    rounds: int
+    threads: int
+    seed: int = 0
+    turn_s: float = 0.5
+    warm_up_s: float = 1.0
+    load_timeout_s: float = 900.0
+    run_timeout_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contestant before the start: its name, its class, and what `prepare` made for it."""
+
+    name: str
+    place: str
+    plan: Mapping[str, Any]
+    few_samples: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn: in which round, at which place in it, and every run's seconds.
+
+    `wall_s` and `cpu_s` are of the timed runs together, so cpu_s / wall_s is the number of busy
+    cores; `waiting_cpu_s` is what the other contestants used meanwhile.
+    """
+
+    round: int
+    position: int
+    seconds: list[float]
+    wall_s: float
+    cpu_s: float
+    waiting_cpu_s: float
+    at_rest: bool
+
+
+@dataclass
+class Outcome:
+    """What became of one contestant; `reason` is None as long as nothing went wrong."""
+
+    name: str
+    turns: list[Turn] = field(default_factory=list)
+    outputs: list[list[Array]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    load_s: float | None = None
+    first_run_s: float | None = None
+    peak_rss_bytes: int = 0
+    rss_bytes: int = 0
+    reason: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What became of all of them, and what else the machine did during the rounds."""
+
+    outcomes: list[Outcome]
+    noise: Noise
+
+
+@dataclass
+class _Running:
+    entry: Entry
+    outcome: Outcome
+    contestant: Contestant
+    run_s: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return self.outcome.reason is None
+
+
+def compete(
+    entries: Sequence[Entry],
+    inputs: Mapping[str, Array],
+    settings: Settings,
+    *,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Competition:
+    """Runs the race; gives one outcome per entry, in the order of the entries.
+
+    `folder` takes the inputs, the outputs and the contestants' logs. A contestant that fails
+    keeps the turns it has had, and the others go on. On any exception (Ctrl-C among them) every
+    child is gone before it leaves here.
+    """
+    import numpy as np
+
+    inputs_file = folder / "inputs.npz"
+    np.savez(inputs_file, *inputs.values())
+    with ExitStack() as children:
+        field_: list[_Running] = []
+        for index, entry in enumerate(entries):
+            say(f"loading {entry.name}")
+            contestant = children.enter_context(
+                Contestant(
+                    entry.place, threads=settings.threads, log=folder / f"contestant-{index}.log"
+                )
+            )
+            running = _Running(entry, Outcome(entry.name), contestant)
+            field_.append(running)
+            _load(running, inputs_file, list(inputs), settings)
+            _warm_up(running, settings)
+            _take_outputs(running, folder / f"outputs-{index}-before.npz", settings)
+        before, own_before = now(), _own_cpu_s(field_)
+        _rounds(field_, settings, say)
+        noise = noise_between(before, now(), _own_cpu_s(field_) - own_before)
+        for index, running in enumerate(field_):
+            # Again: one that is right at first and wrong later is wrong.
+            _take_outputs(running, folder / f"outputs-{index}-after.npz", settings)
+    return Competition([running.outcome for running in field_], noise)
+
+
+def _own_cpu_s(field_: Sequence[_Running]) -> float:
+    """CPU seconds of this process, of its children that have ended, and of those that run."""
+    times = os.times()
+    ended = times.children_user + times.children_system
+    return times.user + times.system + ended + sum(one.contestant.cpu_s() for one in field_)
+
+
+def _ask(running: _Running, what: str, do: str, timeout_s: float, **arguments: Any) -> Any:
+    """The reply, or None when the contestant failed, which is noted with what it was doing."""
+    if not running.alive:
+        return None
+    try:
+        reply = running.contestant.ask(do, timeout_s=timeout_s, **arguments)
+    except ContestantFailed as failure:
+        running.outcome.reason = f"{failure.reason} ({what})"
+        running.outcome.detail = failure.detail
+        running.contestant.kill()
+        return None
+    running.outcome.peak_rss_bytes = max(running.outcome.peak_rss_bytes, reply["peak_rss_bytes"])
+    running.outcome.rss_bytes = reply["rss_bytes"]
+    return reply
+
+
+def _load(running: _Running, inputs_file: Path, names: list[str], settings: Settings) -> None:
+    reply = _ask(
+        running,
+        "while loading",
+        "load",
+        settings.load_timeout_s,
+        plan=dict(running.entry.plan),
+        inputs=str(inputs_file),
+        names=names,
+        threads=settings.threads,
+    )
+    if reply:
+        running.outcome.settings = reply["settings"]
+        running.outcome.load_s = reply["load_s"]
+
+
+def _warm_up(running: _Running, settings: Settings) -> None:
+    first = _run(running, "in its first run", settings, seconds=0, least=1, most=1, untimed=0)
+    if first is None:
+        return
+    running.outcome.first_run_s = running.run_s = first["seconds"][0]
+    if running.entry.few_samples:
+        return
+    more = _run(
+        running,
+        "while warming up",
+        settings,
+        seconds=settings.warm_up_s,
+        least=3,
+        most=_MOST_RUNS_A_TURN,
+        untimed=0,
+    )
+    if more:
+        running.run_s = min(more["seconds"])
+
+
+def _take_outputs(running: _Running, file: Path, settings: Settings) -> None:
+    import numpy as np
+
+    reply = _ask(
+        running, "while giving its outputs", "outputs", settings.run_timeout_s, to=str(file)
+    )
+    if reply:
+        with np.load(file) as archive:
+            outputs = [archive[f"arr_{index}"] for index in range(reply["count"])]
+        running.outcome.outputs.append(outputs)
+
+
+def _run(
+    running: _Running,
+    what: str,
+    settings: Settings,
+    *,
+    seconds: float,
+    least: int,
+    most: int,
+    untimed: int,
+) -> Any:
+    return _ask(
+        running,
+        what,
+        "run",
+        settings.run_timeout_s,
+        seconds=seconds,
+        least=least,
+        most=most,
+        untimed=untimed,
+    )
+
+
+def _rounds(field_: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
+    shuffle = random.Random(settings.seed)
+    for number in range(settings.rounds):
+        ready = [running for running in field_ if _takes_part(running, number, settings.rounds)]
+        shuffle.shuffle(ready)
+        say(f"round {number + 1} of {settings.rounds}")
+        for position, running in enumerate(ready):
+            _turn(running, number, position, field_, settings)
+
+
+def _takes_part(running: _Running, number: int, rounds: int) -> bool:
+    """A slow contestant has `_SLOW_ROUNDS` turns, spread evenly over the rounds."""
+    if not running.alive:
+        return False
+    if not running.entry.few_samples or rounds <= _SLOW_ROUNDS:
+        return True
+    chosen = {round(i * (rounds - 1) / (_SLOW_ROUNDS - 1)) for i in range(_SLOW_ROUNDS)}
+    return number in chosen
+
+
+def _turn(
+    running: _Running, number: int, position: int, field_: list[_Running], settings: Settings
+) -> None:
+    waiting = [other.contestant for other in field_ if other is not running and other.alive]
+    waiting_before = sum(other.cpu_s() for other in waiting)
+    few = running.entry.few_samples
+    reply = _run(
+        running,
+        f"in round {number + 1}",
+        settings,
+        seconds=0 if few else settings.turn_s,
+        least=1,
+        most=_MOST_RUNS_A_TURN,
+        # What an untimed run refills is small against a run that lasts longer than a turn.
+        untimed=0 if running.run_s > settings.turn_s else 1,
+    )
+    if reply:
+        running.outcome.turns.append(
+            Turn(
+                round=number,
+                position=position,
+                seconds=reply["seconds"],
+                wall_s=reply["wall_s"],
+                cpu_s=reply["cpu_s"],
+                waiting_cpu_s=sum(other.cpu_s() for other in waiting) - waiting_before,
+                at_rest=reply["at_rest"],
+            )
+        )
