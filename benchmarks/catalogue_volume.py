@@ -263,11 +263,11 @@ def trial(generator: random.Random, tasks: list[int], trace_bytes: int) -> NewTr
         task_id=generator.choice(tasks),
         candidate_digest=f"{generator.getrandbits(256):064x}",
         trace_json=trace,
-        run_seconds=None if failed else (seconds, seconds * 1.01, seconds * 1.02),
+        samples_s=None if failed else (seconds, seconds * 1.01, seconds * 1.02),
         failure=Failure(FailureKind.RUN_TIMEOUT, "no answer within 10 s") if failed else None,
         measure_options={"repeat": 3, "min_repeat_ms": 20},
-        build_seconds=0.2,
-        run_seconds_total=0.3,
+        build_s=0.2,
+        measure_s=0.3,
     )
 
 

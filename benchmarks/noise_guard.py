@@ -151,9 +151,9 @@ def compare(
     """Every way of measuring the candidates, and what each makes of them."""
     engine.options = guarded
     reference = {
-        outcome.key: min(outcome.run_seconds)
+        outcome.key: min(outcome.samples_s)
         for outcome in engine.measure(candidates, REFERENCE_ROUNDS)
-        if outcome.run_seconds
+        if outcome.samples_s
     }
     candidates = [candidate for candidate in candidates if candidate.key in reference]
     runs = []
@@ -220,7 +220,7 @@ def batch(engine: TrialEngine, candidates: Sequence[Candidate]) -> dict[int, Out
             )
             for candidate in candidates[start : start + 8]
         ]
-        outcomes.update({o.key: o for o in engine.measure(part) if o.run_seconds})
+        outcomes.update({o.key: o for o in engine.measure(part) if o.samples_s})
     return outcomes
 
 

@@ -183,13 +183,13 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
         stored = list(catalogue.trials(session_id=session.id))
     positions = {task.name: index for index, task in enumerate(tasks)}
     trials = [
-        (moment, positions[trial.task_name], trial.mean_s)
+        (moment, positions[trial.task_name], trial.score_s)
         for moment, trial in zip(clock.moments, stored, strict=True)
     ]
     best: list[str | None] = [None] * len(tasks)
     for trial in sorted(
-        (trial for trial in stored if trial.mean_s is not None),
-        key=lambda trial: -(trial.mean_s or 0.0),
+        (trial for trial in stored if trial.score_s is not None),
+        key=lambda trial: -(trial.score_s or 0.0),
     ):
         best[positions[trial.task_name]] = trial.trace_json
     return _found(wall_s, trials, best, tasks) | {"seconds": dict(result.seconds)}
@@ -237,10 +237,10 @@ def metaschedule(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
             now = time.monotonic() - started
             for candidate, result in zip(candidates, ran, strict=True):
                 seconds = [float(value) for value in result.run_secs or ()]
-                mean_s = sum(seconds) / len(seconds) if seconds else None
-                trials.append((now, int(task_id), mean_s))
-                if mean_s is not None and mean_s < best_s[int(task_id)]:
-                    best_s[int(task_id)] = mean_s
+                score_s = sum(seconds) / len(seconds) if seconds else None
+                trials.append((now, int(task_id), score_s))
+                if score_s is not None and score_s < best_s[int(task_id)]:
+                    best_s[int(task_id)] = score_s
                     best[int(task_id)] = tvm.ir.save_json(candidate.sch.trace)
 
     with tempfile.TemporaryDirectory() as scratch, without_tensor_intrinsics():
@@ -327,9 +327,9 @@ def judge(runs: list[dict[str, Any]], tasks: list[Task], target: ResolvedTarget)
                 if run["best"][index] is not None
             ]
             seconds = {
-                outcome.key: min(outcome.run_seconds)
+                outcome.key: min(outcome.samples_s)
                 for outcome in engine.measure(candidates, rounds=FINAL_ROUNDS)
-                if outcome.run_seconds
+                if outcome.samples_s
             }
             for key in range(len(runs)):
                 totals[key] += task.weight * seconds.get(key, math.inf)

@@ -63,12 +63,12 @@ class Examples:
         workload = NewWorkload(structural_hash, module, "fused", f"conv_{structural_hash}")
         return NewTask(workload, workload.name, weight=2.0, flops=1e9)
 
-    def trial(self, task_id: int, mean_s: float = 1e-3, **changes: object) -> NewTrial:
+    def trial(self, task_id: int, score_s: float = 1e-3, **changes: object) -> NewTrial:
         example = NewTrial(
             task_id=task_id,
-            candidate_digest=f"candidate of {mean_s}",
+            candidate_digest=f"candidate of {score_s}",
             trace_json='{"trace": []}',
-            run_seconds=(mean_s,),
+            samples_s=(score_s,),
             measure_options={"repeat": 3},
         )
         return replace(example, **changes)  # type: ignore[arg-type]

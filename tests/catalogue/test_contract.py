@@ -46,12 +46,12 @@ new_trials = st.builds(
         lambda inner: st.lists(inner) | st.dictionaries(storable, inner),
         max_leaves=10,
     ).map(json.dumps),
-    run_seconds=st.none(),
+    samples_s=st.none(),
     failure=st.builds(Failure, st.sampled_from(FailureKind), st.text(max_size=300)),
     measure_options=st.dictionaries(storable, st.integers(-(2**53), 2**53) | storable, max_size=3),
-    build_seconds=st.none() | seconds,
-    run_seconds_total=st.none() | seconds,
-    calibration_seconds=st.none() | seconds,
+    build_s=st.none() | seconds,
+    measure_s=st.none() | seconds,
+    calibration_s=st.none() | seconds,
     slowdown=st.none() | st.floats(0.5, 100),
     device=st.none() | storable.map(lambda text: text[:128]).filter(bool),
     measured_at=st.datetimes(
@@ -67,19 +67,19 @@ class TestTrials:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
-    @given(trial=new_trials, run_seconds=st.none() | measured)
+    @given(trial=new_trials, samples_s=st.none() | measured)
     def test_a_trial_comes_back_as_it_was_given(
         self,
         catalogue: Catalogue,
         new: Examples,
         trial: NewTrial,
-        run_seconds: tuple[float, ...] | None,
+        samples_s: tuple[float, ...] | None,
     ) -> None:
         session = catalogue.begin_session(new.session())
         (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
         given_trial = replace(trial, task_id=task)
-        if run_seconds is not None:
-            given_trial = replace(given_trial, run_seconds=run_seconds, failure=None)
+        if samples_s is not None:
+            given_trial = replace(given_trial, samples_s=samples_s, failure=None)
 
         (trial_id,) = catalogue.add_trials(session.id, [given_trial])
 
@@ -89,13 +89,13 @@ class TestTrials:
             "task_id",
             "candidate_digest",
             "trace_json",
-            "run_seconds",
-            "mean_s",
+            "samples_s",
+            "score_s",
             "failure",
             "measure_options",
-            "build_seconds",
-            "run_seconds_total",
-            "calibration_seconds",
+            "build_s",
+            "measure_s",
+            "calibration_s",
             "slowdown",
             "device",
             "measured_at",
@@ -201,7 +201,7 @@ class TestTrials:
         begin(1e-5)
 
         def known(latest: int, best: int) -> list[float | None]:
-            return [t.mean_s for t in catalogue.known_before(task, latest=latest, best=best)]
+            return [t.score_s for t in catalogue.known_before(task, latest=latest, best=best)]
 
         assert known(latest=9, best=9) == [1e-3, 9e-3, 8e-3, 7e-3]
         assert known(latest=2, best=1) == [1e-3, 8e-3, 7e-3]
@@ -226,7 +226,7 @@ class TestTrials:
             [
                 new.trial(
                     task,
-                    run_seconds=None,
+                    samples_s=None,
                     failure=Failure(kind, "why"),
                     candidate_digest=kind.value,
                 )
@@ -254,11 +254,11 @@ class TestTrials:
             [
                 new.trial(task, 3e-3, candidate_digest="a"),
                 new.trial(task, 2e-3, candidate_digest="a"),
-                new.trial(task, run_seconds=None, failure=crash, candidate_digest="a"),
+                new.trial(task, samples_s=None, failure=crash, candidate_digest="a"),
             ],
         )
 
-        assert catalogue.known_trials(task, ["a"])["a"].mean_s == 2e-3
+        assert catalogue.known_trials(task, ["a"])["a"].score_s == 2e-3
 
     def test_seconds_measured_on_a_slowed_host_rank_corrected_and_are_kept_as_measured(
         self, catalogue: Catalogue, new: Examples
@@ -271,8 +271,8 @@ class TestTrials:
 
         found = catalogue.records(structural_hashes=None, target_json=new.target, top_k=2)
 
-        assert [(r.trial_id, r.mean_s) for r in found] == [(slow, 1e-3), (quick, 2e-3)]
-        assert found[0].run_seconds == (4e-3,)
+        assert [(r.trial_id, r.score_s) for r in found] == [(slow, 1e-3), (quick, 2e-3)]
+        assert found[0].samples_s == (4e-3,)
         assert catalogue.task_summaries(session.id)[0].best_s == 1e-3
         assert catalogue.check() == []
 
@@ -320,7 +320,7 @@ class TestTasks:
         catalogue.add_trials(
             session.id,
             [
-                new.trial(task, run_seconds=None, failure=failure)
+                new.trial(task, samples_s=None, failure=failure)
                 for task, failure in [
                     (second, crashes[0]),
                     (first, late),
@@ -329,7 +329,7 @@ class TestTasks:
             ]
             + [new.trial(first, 1e-3)],
         )
-        catalogue.add_trials(other.id, [new.trial(elsewhere, run_seconds=None, failure=late)])
+        catalogue.add_trials(other.id, [new.trial(elsewhere, samples_s=None, failure=late)])
 
         found = catalogue.failures(session.id)
 
@@ -355,8 +355,8 @@ class TestTasks:
             session.id,
             [
                 new.trial(busy, 3e-3),
-                new.trial(busy, 2e-3, run_seconds=(1e-3, 3e-3)),
-                *(new.trial(busy, run_seconds=None, failure=f) for f in (crash, late, crash)),
+                new.trial(busy, 2e-3, samples_s=(1e-3, 3e-3)),
+                *(new.trial(busy, samples_s=None, failure=f) for f in (crash, late, crash)),
             ],
         )
 
@@ -383,7 +383,7 @@ class TestRecords:
                 session.id,
                 [
                     *(new.trial(task, 1e-3 * (9 - n)) for task in tasks[:2] for n in range(4)),
-                    *(new.trial(task, run_seconds=None, failure=failure) for task in tasks),
+                    *(new.trial(task, samples_s=None, failure=failure) for task in tasks),
                 ],
             )
 
@@ -393,7 +393,7 @@ class TestRecords:
             top_k=3,
         )
 
-        assert [(r.structural_hash, r.mean_s) for r in records] == [
+        assert [(r.structural_hash, r.score_s) for r in records] == [
             ("hash1", 6e-3),
             ("hash1", 6e-3),
             ("hash1", 7e-3),
@@ -403,7 +403,7 @@ class TestRecords:
         ]
         assert records[0].module_json == '{"module": "hash1"}'
         assert records[0].trace_json == '{"trace": []}'
-        assert records[0].run_seconds == (6e-3,)
+        assert records[0].samples_s == (6e-3,)
         everything = catalogue.records(structural_hashes=None, target_json=new.target, top_k=None)
         assert len(everything) == 16
         assert len(catalogue.records(structural_hashes=None, target_json=new.target)) == 2
@@ -427,7 +427,7 @@ class TestRecords:
         def means(**narrower: str) -> list[float]:
             where = {"target_json": new.target, **narrower}
             found = catalogue.records(structural_hashes=["hash0"], top_k=None, **where)  # type: ignore[arg-type]
-            return [record.mean_s for record in found]
+            return [record.score_s for record in found]
 
         key = toolchain_key({"apache-tvm": "0.27.0.post1", "torch": "another"})
         assert means() == [1.0, 2.0, 4.0]
@@ -452,7 +452,7 @@ class TestRecords:
         catalogue.mark_wrong(wrong, "argument 2 differs")
         marked = next(trial for trial in catalogue.trials() if trial.trial_id == wrong)
         assert marked.failure == Failure(FailureKind.WRONG_OUTPUT, "argument 2 differs")
-        assert (marked.mean_s, marked.run_seconds) == (None, None)
+        assert (marked.score_s, marked.samples_s) == (None, None)
         where = {
             "structural_hashes": ["hash0"],
             "target_json": new.target,
@@ -485,7 +485,7 @@ class TestRecords:
                 **changes,
             }
             found = catalogue.winners(structural_hashes=["hash1", "hash0"], **where)
-            return [(record.trial_id, record.mean_s, record.run_seconds) for record in found]
+            return [(record.trial_id, record.score_s, record.samples_s) for record in found]
 
         assert winners() == [(slow, 1.8e-3, (1.9e-3, 1.8e-3, 2.0e-3))]
         assert winners(target_json="other") == []
@@ -548,7 +548,7 @@ class TestRecords:
 
         found = catalogue.records(structural_hashes=["same"], target_json=new.target, top_k=2)
 
-        assert [(r.module_json, r.mean_s) for r in found] == [("module b", 1.0), ("module a", 2.0)]
+        assert [(r.module_json, r.score_s) for r in found] == [("module b", 1.0), ("module a", 2.0)]
 
 
 class TestSessions:
@@ -590,7 +590,7 @@ class TestSessions:
             target_json=new.target,
             toolchain_key=toolchain_key({"apache-tvm": "0.28"}),
         )
-        assert newer.mean_s == 2.0
+        assert newer.score_s == 2.0
 
     def test_only_unfinished_work_on_the_same_recipe_target_and_host_is_offered(
         self, catalogue: Catalogue, new: Examples
@@ -774,7 +774,7 @@ class TestSoundness:
                 )
 
         found = "\n".join(catalogue.check())
-        assert f"trial {ids[0]} has mean_s 9" in found
+        assert f"trial {ids[0]} has score_s 9" in found
         assert f"trial {ids[1]} has a damaged trace" in found
         assert f"trial {ids[2]} names another" in found
         assert f"session {session.id} has 4 of 5 trials" in found

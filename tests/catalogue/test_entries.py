@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e10])
 def test_only_real_measurements_are_run_seconds(new: Examples, bad: float) -> None:
     with pytest.raises(ValueError, match="not a measurement"):
-        new.trial(1, run_seconds=(1e-3, bad))
+        new.trial(1, samples_s=(1e-3, bad))
 
 
 def test_a_trial_has_seconds_or_a_failure_and_never_both_or_neither(new: Examples) -> None:
     failure = Failure(FailureKind.CRASH, "SIGILL")
     for changes in (
-        {"run_seconds": None},
+        {"samples_s": None},
         {"failure": failure},
-        {"run_seconds": ()},
+        {"samples_s": ()},
     ):
         with pytest.raises(ValueError, match="failure"):
             new.trial(1, **changes)
-    assert new.trial(1, run_seconds=None, failure=failure).mean_s is None
-    assert new.trial(1, run_seconds=(1.0, 2.0)).mean_s == 1.5
+    assert new.trial(1, samples_s=None, failure=failure).score_s is None
+    assert new.trial(1, samples_s=(1.0, 2.0)).score_s == 1.5
 
 
-@pytest.mark.parametrize("name", ["build_seconds", "run_seconds_total", "calibration_seconds"])
+@pytest.mark.parametrize("name", ["build_s", "measure_s", "calibration_s"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
 def test_other_seconds_are_finite_too(new: Examples, name: str, bad: float) -> None:
     with pytest.raises(ValueError, match=name):
@@ -48,7 +48,7 @@ def test_a_slowdown_is_a_factor_and_a_device_has_a_name(new: Examples, bad: floa
     for name in ("", "x" * 129):
         with pytest.raises(ValueError, match="device"):
             new.trial(1, device=name)
-    assert new.trial(1, run_seconds=(1.0, 2.0), slowdown=3.0).mean_s == 0.5
+    assert new.trial(1, samples_s=(1.0, 2.0), slowdown=3.0).score_s == 0.5
 
 
 def test_moments_have_a_time_zone_and_budgets_are_not_negative(new: Examples) -> None:

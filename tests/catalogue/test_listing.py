@@ -36,7 +36,7 @@ def filled(catalogue: Catalogue, new: Examples) -> Catalogue:
             new.trial(
                 tasks[1],
                 candidate_digest="bad",
-                run_seconds=None,
+                samples_s=None,
                 failure=Failure(FailureKind.CRASH, "SIGSEGV"),
             ),
         ],
@@ -138,7 +138,7 @@ def test_a_record_says_what_it_is(filled: Catalogue) -> None:
     assert record.structural_hash == "a"
     assert record.model_name == "resnet18"
     assert record.cpu_name == "AMD EPYC"
-    assert record.mean_s == 2e-3
+    assert record.score_s == 2e-3
     assert record.gflops == pytest.approx(500)
     assert record.winner_s is None
     filled.add_winner(2, [3e-3, 2.5e-3])
@@ -179,7 +179,7 @@ def test_contents_hold_what_replaying_needs(filled: Catalogue) -> None:
     contents = list(filled.record_contents(RecordFilter(model="small")))
     assert [content.trial_id for content in contents] == [1, 2, 3]
     assert contents[1].trace_json == '{"trace": []}'
-    assert contents[1].run_seconds == (2e-3,)
+    assert contents[1].samples_s == (2e-3,)
     assert filled.workload_module(contents[1].workload_id) == '{"module": "a"}'
 
 

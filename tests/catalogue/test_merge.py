@@ -34,7 +34,7 @@ def fill(catalogue: Catalogue, new: Examples) -> str:
             new.trial(
                 tasks[1],
                 candidate_digest="bad",
-                run_seconds=None,
+                samples_s=None,
                 failure=Failure(FailureKind.CRASH, "SIGSEGV"),
             ),
         ],
@@ -77,10 +77,10 @@ def test_everything_is_taken_in_once(catalogue: Catalogue, other: Catalogue, new
     assert ours == theirs
     assert ours.seconds == {"search": 3.5}
     assert [
-        (trial.position, trial.candidate_digest, trial.failure, trial.run_seconds)
+        (trial.position, trial.candidate_digest, trial.failure, trial.samples_s)
         for trial in catalogue.trials(session_id=session)
     ] == [
-        (trial.position, trial.candidate_digest, trial.failure, trial.run_seconds)
+        (trial.position, trial.candidate_digest, trial.failure, trial.samples_s)
         for trial in other.trials(session_id=session)
     ]
     facts, theirs_facts = catalogue.facts(), other.facts()

@@ -98,7 +98,7 @@ def test_an_account_has_tasks_outcomes_in_order_failures_and_libraries(
     first, second = catalogue.ensure_tasks(session.id, new.tasks(2))
 
     def failed(task: int, kind: FailureKind, words: str) -> object:
-        return replace(new.trial(task), run_seconds=None, failure=Failure(kind, words))
+        return replace(new.trial(task), samples_s=None, failure=Failure(kind, words))
 
     catalogue.add_trials(session.id, [new.trial(first, 4.0), new.trial(second, 1.0)])
     catalogue.add_trials(
@@ -116,7 +116,7 @@ def test_an_account_has_tasks_outcomes_in_order_failures_and_libraries(
     account = catalogue.account(session.id)
     assert account.session == catalogue.session(session.id)
     assert account.tasks == catalogue.task_summaries(session.id)
-    assert [(point.task_id, point.mean_s) for point in account.outcomes] == [
+    assert [(point.task_id, point.score_s) for point in account.outcomes] == [
         (first, 4.0),
         (second, 1.0),
         (first, None),
@@ -175,7 +175,7 @@ def test_trials_measured_before_are_counted_over_all_sessions_under_the_same_con
         session = catalogue.begin_session(new.session(**changes))
         first, second = catalogue.ensure_tasks(session.id, new.tasks(2))
         crashed = replace(
-            new.trial(first), run_seconds=None, failure=Failure(FailureKind.CRASH, "SIGILL")
+            new.trial(first), samples_s=None, failure=Failure(FailureKind.CRASH, "SIGILL")
         )
         catalogue.add_trials(session.id, [new.trial(first), crashed])
     catalogue.add_trials(session.id, [new.trial(second)])
@@ -206,7 +206,7 @@ def test_of_several_algorithms_for_a_convolution_the_fastest_counts(
     )
 
     def measure(task: int, *seconds: float) -> None:
-        catalogue.add_trials(session.id, [new.trial(task, mean_s) for mean_s in seconds])
+        catalogue.add_trials(session.id, [new.trial(task, score_s) for score_s in seconds])
 
     measure(other, 1.0)
     measure(direct, 4.0)

@@ -148,7 +148,7 @@ def test_two_texts_of_one_kernel_become_one_workload_with_the_trials_of_both(old
         (best,) = catalogue.records(
             structural_hashes=[kernel.structural_hash], target_json=target, top_k=1
         )
-        assert best.run_seconds == (1.5e-3, 1.6e-3)  # measured under the other text
+        assert best.samples_s == (1.5e-3, 1.6e-3)  # measured under the other text
         known = catalogue.known_trials(kernel.task_id, ["candidate 2 of lv", "candidate 8 of lv"])
         assert set(known) == {"candidate 2 of lv"}
         # A model that had both runs the one as often as the two together.

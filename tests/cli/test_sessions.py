@@ -53,9 +53,9 @@ def ids(tmp_path: Path) -> tuple[str, str]:
             catalogue.add_trials(
                 session.id,
                 [
-                    NewTrial(task, "a", "[]", run_seconds=(2e-3,)),
+                    NewTrial(task, "a", "[]", samples_s=(2e-3,)),
                     NewTrial(task, "b", "[]", failure=crash),
-                    NewTrial(task, "c", "[]", run_seconds=(1e-3,)),
+                    NewTrial(task, "c", "[]", samples_s=(1e-3,)),
                 ],
             )
             catalogue.close_session(session.id, state)  # type: ignore[arg-type]

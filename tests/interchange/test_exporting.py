@@ -76,7 +76,7 @@ def test_seconds_are_kept_exactly_and_every_record_has_its_target(
     export_records(catalogue, RecordFilter(), tmp_path / "out")
     written = _lines(tmp_path / "out", RECORDS)
     assert sorted(tuple(record[1][1]) for record in written) == sorted(  # type: ignore[index]
-        record.run_seconds for record in catalogue.list_records(RecordFilter(), limit=None)
+        record.samples_s for record in catalogue.list_records(RecordFilter(), limit=None)
     )
     assert all(record[1][2]["kind"] == "llvm" for record in written)  # type: ignore[index]
     hashes = [line[0] for line in _lines(tmp_path / "out", WORKLOADS)]  # type: ignore[index]
@@ -123,7 +123,7 @@ def test_files_that_are_there_are_replaced_by_force_only(
 def test_records_for_several_targets_or_hosts_lie_apart(
     tuned: Tuned, catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    original = next(trial for trial in catalogue.trials() if trial.run_seconds)
+    original = next(trial for trial in catalogue.trials() if trial.samples_s)
     workload = catalogue.list_records(RecordFilter(ids=(original.trial_id,)))[0].workload_id
     module = catalogue.workload_module(workload)
     for target, host in (

@@ -82,7 +82,7 @@ def _records(place: Path | Catalogue, **wanted: Any) -> set[tuple[Any, ...]]:
             return _records(opened, **wanted)
     found = place.list_records(RecordFilter(**wanted), limit=None)
     return {
-        (each.structural_hash, each.candidate_digest, each.run_seconds, each.target_json)
+        (each.structural_hash, each.candidate_digest, each.samples_s, each.target_json)
         for each in found
     }
 

@@ -196,7 +196,7 @@ def test_a_record_is_in_the_catalogue_as_soon_as_it_is_committed(
 
     with Catalogue.open(catalogue.place) as elsewhere:
         (trial,) = elsewhere.trials()
-        assert trial.run_seconds == (2e-3, 4e-3)
+        assert trial.samples_s == (2e-3, 4e-3)
         assert trial.candidate_digest == str(
             tvm_ffi.structural_hash(made.as_measure_candidate().sch.mod)
         )
@@ -273,9 +273,7 @@ def test_a_lookup_never_crosses_targets_hosts_or_toolchains(
         )
         (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
         trace = tvm.ir.save_json(record(database, module, 8, None).trace)
-        catalogue.add_trials(
-            session.id, [NewTrial(task_id, "candidate", trace, run_seconds=(1e-6,))]
-        )
+        catalogue.add_trials(session.id, [NewTrial(task_id, "candidate", trace, samples_s=(1e-6,))])
 
     def seconds(target: tvm.target.Target) -> list[float]:
         return seconds_of(database.query_tuning_record(module, target, "main"))

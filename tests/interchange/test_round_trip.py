@@ -46,8 +46,8 @@ def _measured(catalogue: Catalogue) -> set[tuple[object, ...]]:
         (
             each.structural_hash,
             each.candidate_digest,
-            each.run_seconds,
-            each.mean_s,
+            each.samples_s,
+            each.score_s,
             each.target_json,
         )
         for each in catalogue.list_records(RecordFilter(), limit=None)
@@ -84,7 +84,7 @@ def _write(catalogue: Catalogue, trials: list[tuple[object, ...]], target: str) 
                     task_id=tasks[sizes.index(size)],  # type: ignore[arg-type]
                     candidate_digest=str(tvm_ffi.structural_hash(schedule.mod)),
                     trace_json=tvm.ir.save_json(schedule.trace),
-                    run_seconds=None if failed else result,  # type: ignore[arg-type]
+                    samples_s=None if failed else result,  # type: ignore[arg-type]
                     failure=Failure(result, "why") if failed else None,  # type: ignore[arg-type]
                 )
             ],

@@ -21,14 +21,14 @@ def _task(name: str, weight: int = 1, flops: float = 2e9) -> Task:
     return Task(name, module, f"hash of {name}", weight, flops, bytes=1000)
 
 
-def _record(task: Task, mean_s: float) -> Record:
+def _record(task: Task, score_s: float) -> Record:
     return Record(
         trial_id=1,
         structural_hash=task.structural_hash,
         module_json="",
         trace_json="",
-        run_seconds=(mean_s,),
-        mean_s=mean_s,
+        samples_s=(score_s,),
+        score_s=score_s,
         target_json="{}",
         host_fingerprint="host",
         measured_at=datetime.now(timezone.utc),
@@ -84,7 +84,7 @@ def test_what_was_tuned_is_known_with_the_seconds_that_the_library_has(tuned: An
         trials = sum(1 for _ in catalogue.trials())
     assert known.coverage == tuned.library.manifest.coverage == 1.0
     assert known.latency_s == tuned.library.manifest.estimated_latency_s
-    assert [entry.record.mean_s for entry in known.tasks if entry.record] == [
+    assert [entry.record.score_s for entry in known.tasks if entry.record] == [
         entry.latency_s for entry in tuned.library.manifest.tasks
     ]
     assert sum(entry.trials for entry in known.tasks) == trials

@@ -86,7 +86,7 @@ def _praise_naive_loops(staged: Staged, catalogue: Catalogue) -> None:
             task_id=task_id,
             candidate_digest=f"naive {task.structural_hash}",
             trace_json=tvm.ir.save_json(_naive(task.module)),
-            run_seconds=(2e-9,) if direct else (1e-10,),
+            samples_s=(2e-9,) if direct else (1e-10,),
             failure=None,
             measure_options={},
         )
@@ -193,8 +193,10 @@ def test_without_a_contest_the_records_decide(sabotaged: Sabotaged, tmp_path: Pa
     assert all(1e-6 < error < 1e-4 for error in manifest.rounding_errors.values())
 
 
-def _record(structural_hash: str, mean_s: float) -> Any:
-    return SimpleNamespace(structural_hash=structural_hash, mean_s=mean_s, trial_id=structural_hash)
+def _record(structural_hash: str, score_s: float) -> Any:
+    return SimpleNamespace(
+        structural_hash=structural_hash, score_s=score_s, trial_id=structural_hash
+    )
 
 
 def _names(seconds: dict[str, float]) -> list[str]:
@@ -211,7 +213,7 @@ def _names(seconds: dict[str, float]) -> list[str]:
         }.items()
     ]
     staged: Any = SimpleNamespace(tasks=tasks)
-    records = [_record(structural_hash, mean_s) for structural_hash, mean_s in seconds.items()]
+    records = [_record(structural_hash, score_s) for structural_hash, score_s in seconds.items()]
     return [candidate.name for candidate in candidates_of(staged, records)]
 
 

@@ -131,7 +131,7 @@ def test_wrong_outputs_of_the_fastest_are_a_failure_of_that_kind(
     text: str,
 ) -> None:
     (outcome,) = engine.measure(_candidates(workload(), arguments, wrong()))
-    assert (outcome.failure, outcome.run_seconds) == (FailureKind.WRONG_OUTPUT, None)
+    assert (outcome.failure, outcome.samples_s) == (FailureKind.WRONG_OUTPUT, None)
     assert text in outcome.text
 
 

@@ -148,7 +148,7 @@ def test_a_candidate_that_fails_has_a_kind_and_a_reason(
 ) -> None:
     (outcome,) = [outcome for name, outcome in outcomes if name == fate]
     kind, text = FATES[fate]
-    assert (outcome.failure, outcome.run_seconds) == (kind, None)
+    assert (outcome.failure, outcome.samples_s) == (kind, None)
     assert text in outcome.text
     assert "Traceback" not in outcome.text
     assert "/site-packages/" not in outcome.text
@@ -165,12 +165,12 @@ def test_good_candidates_among_bad_ones_are_measured(outcomes: list[tuple[str, O
     for outcome in good:
         assert outcome.failure is None
         assert outcome.text == ""
-        assert outcome.run_seconds is not None
+        assert outcome.samples_s is not None
         # More where the host was slow meanwhile.
-        assert len(outcome.run_seconds) % _REPEAT == 0
-        assert all(0 < seconds < 1 for seconds in outcome.run_seconds)
+        assert len(outcome.samples_s) % _REPEAT == 0
+        assert all(0 < seconds < 1 for seconds in outcome.samples_s)
         assert outcome.build_s > 0
-        assert outcome.run_s > 0
+        assert outcome.measure_s > 0
 
 
 def test_a_batch_after_a_wild_one_is_as_good_as_any(
@@ -197,8 +197,8 @@ def test_a_candidate_much_slower_than_the_best_is_run_a_few_times_only(
     engine: TrialEngine,
 ) -> None:
     (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
-    assert outcome.run_seconds is not None
-    assert (outcome.key, len(outcome.run_seconds)) == (7, 5)
+    assert outcome.samples_s is not None
+    assert (outcome.key, len(outcome.samples_s)) == (7, 5)
 
 
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(

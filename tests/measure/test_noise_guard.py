@@ -96,17 +96,17 @@ def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
     engine: TrialEngine,
 ) -> None:
     for outcome in _measure(engine, 1, 2):
-        assert outcome.run_seconds is not None
-        assert len(outcome.run_seconds) >= engine.options.repeat
+        assert outcome.samples_s is not None
+        assert len(outcome.samples_s) >= engine.options.repeat
         assert outcome.calibration_s is not None
         assert outcome.slowdown is not None
         assert outcome.seconds is not None
-        mean_s = math.fsum(outcome.run_seconds) / len(outcome.run_seconds)
-        assert math.isclose(outcome.seconds * outcome.slowdown, mean_s)
+        score_s = math.fsum(outcome.samples_s) / len(outcome.samples_s)
+        assert math.isclose(outcome.seconds * outcome.slowdown, score_s)
 
 
 def test_equal_candidates_of_a_batch_are_measured_once(engine: TrialEngine) -> None:
     one, other, same = _measure(engine, 1, 2, 1)
     assert [outcome.key for outcome in (one, other, same)] == [0, 1, 2]
-    assert one.run_seconds == same.run_seconds
-    assert one.run_seconds != other.run_seconds
+    assert one.samples_s == same.samples_s
+    assert one.samples_s != other.samples_s

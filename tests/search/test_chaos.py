@@ -135,7 +135,7 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
         assert Counter(trial.failure.kind for trial in trials if trial.failure) == told
         good = [trial for trial in trials if trial.failure is None]
         # What is much slower than the best is run twice and no more, without calibration.
-        assert any(trial.calibration_seconds and trial.slowdown for trial in good)
+        assert any(trial.calibration_s and trial.slowdown for trial in good)
 
 
 def test_what_a_candidate_leaves_running_ends_with_it(

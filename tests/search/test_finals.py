@@ -83,7 +83,7 @@ def _trial(task_id: int, schedule: Callable[[Schedule], None], seconds: float) -
         task_id=task_id,
         candidate_digest=schedule.__name__,
         trace_json=tvm.ir.save_json(traced.trace),
-        run_seconds=(seconds,),
+        samples_s=(seconds,),
     )
 
 
@@ -92,9 +92,9 @@ def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: Trial
     outcomes = list(engine.measure(candidates, rounds=4))
     assert sorted(outcome.key for outcome in outcomes) == [0, 1, 2]
     for outcome in outcomes:
-        assert outcome.run_seconds is not None
+        assert outcome.samples_s is not None
         # More, if the host was slow in all four.
-        assert len(outcome.run_seconds) >= 4 * engine.options.repeat
+        assert len(outcome.samples_s) >= 4 * engine.options.repeat
 
 
 def test_those_that_wait_for_their_turn_are_stopped(engine: TrialEngine) -> None:
@@ -140,7 +140,7 @@ def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> No
         outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=8)}
     finally:
         engine.options = dataclasses.replace(engine.options, noise_guard=True)
-    turns = [len(outcomes[key].run_seconds or ()) for key in range(3)]
+    turns = [len(outcomes[key].samples_s or ()) for key in range(3)]
     assert turns[1] == 8 * engine.options.repeat
     assert max(turns[0], turns[2]) < turns[1]
 

@@ -118,8 +118,8 @@ def test_the_default_takes_part_in_the_final_and_nothing_slower_is_compiled(
     for task, record in zip(tasks, best_records(catalogue, tasks, native, host), strict=True):
         trials = catalogue.trials(session_id=session.id, structural_hash=task.structural_hash)
         default = next(iter(trials))
-        assert default.mean_s is not None
-        assert record.mean_s <= default.mean_s
+        assert default.score_s is not None
+        assert record.score_s <= default.score_s
         assert default.candidate_digest in measurer.finalists
 
 
@@ -200,7 +200,7 @@ def test_results_of_other_measuring_options_are_not_taken(
     tuning = Tuning(trials=24, min_trials_per_task=4)
     result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)), tuning)
     assert result.reused == failed
-    good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.mean_s}
+    good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.score_s}
     assert good
 
 
@@ -224,7 +224,7 @@ def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compile
     def compiled(cache: CacheState) -> float:
         host = session.host_fingerprint
         [record] = best_records(catalogue, [matmul], native, host, cache=cache)
-        return record.mean_s
+        return record.score_s
 
     assert compiled("warm") < 1e-5 < 1e-4 <= compiled("weights")
     # What was measured warm is measured again.
@@ -312,5 +312,5 @@ def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
         records = catalogue.records(
             structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
         )
-        alike = [replace(record, mean_s=1.0) for record in records]
+        alike = [replace(record, score_s=1.0) for record in records]
         assert hold_final([Field(alike)], engine, catalogue) != [None]

@@ -257,12 +257,12 @@ def test_the_budget_is_spent_exactly_once_however_often_it_was_interrupted(story
 
 def test_every_trial_has_seconds_or_a_failure_and_its_trace(story: Story) -> None:
     for trial in story.trials():
-        assert (trial.run_seconds is None) == (trial.failure is not None)
+        assert (trial.samples_s is None) == (trial.failure is not None)
         assert json.loads(trial.trace_json)
-        if trial.run_seconds is not None:
-            assert trial.mean_s
-            assert min(trial.run_seconds) > 0
-    assert any(trial.run_seconds for trial in story.trials())
+        if trial.samples_s is not None:
+            assert trial.score_s
+            assert min(trial.samples_s) > 0
+    assert any(trial.samples_s for trial in story.trials())
 
 
 def test_the_library_lies_where_standard_output_says(story: Story) -> None:
@@ -294,7 +294,7 @@ def test_the_manifest_describes_the_library(story: Story) -> None:
     assert manifest["versions"]["apache-tvm"]
     assert manifest["target"]["kind"] == "llvm"
     assert manifest["host"]["cores"] >= 1
-    good = {trial.trial_id: trial for trial in story.trials() if trial.run_seconds}
+    good = {trial.trial_id: trial for trial in story.trials() if trial.samples_s}
     for task in manifest["tasks"]:
         # Which of a task's good trials it is was settled in a final, with seconds of its own.
         assert good[task["trial_id"]].structural_hash == task["structural_hash"]

@@ -270,7 +270,7 @@ class Place:
         return found + self._library_problems(name, trials)
 
     def _library_problems(self, name: str, trials: Iterable[Trial]) -> list[str]:
-        good = {trial.trial_id: trial.structural_hash for trial in trials if trial.run_seconds}
+        good = {trial.trial_id: trial.structural_hash for trial in trials if trial.samples_s}
         manifest = self.manifest(name)
         library = self.folder / "artifacts" / name / manifest["library"]
         bare = manifest["contest"]["shipped"] == "default"

@@ -41,7 +41,7 @@ def main(url: str, recipe_digest: str, calls: int, trials_per_call: int) -> None
                         tasks[n % 3],
                         f"{recipe_digest} {call} {n}",
                         f"trace {call} {n} " * 200,
-                        run_seconds=(1e-3 + call * 1e-6,),
+                        samples_s=(1e-3 + call * 1e-6,),
                     )
                     for n in range(trials_per_call)
                 ],

@@ -331,11 +331,11 @@ class Catalogue:
                 top_k=top_k,
             )
 
-    def add_winner(self, trial_id: int, run_seconds: Sequence[float]) -> None:
+    def add_winner(self, trial_id: int, samples_s: Sequence[float]) -> None:
         """Notes the trial that won when the best of its workload were measured again in turns,
         with its seconds in that comparison."""
         with self._transaction(self._writer) as connection:
-            _records.add_winner(connection, trial_id, run_seconds)
+            _records.add_winner(connection, trial_id, samples_s)
 
     def winners(
         self,
@@ -346,8 +346,8 @@ class Catalogue:
         toolchain_key: str,
         measured_with: Mapping[str, Any] | None = None,
     ) -> list[Record]:
-        """The latest winner of each workload that has one; its `run_seconds` are those of the
-        comparison, `mean_s` the shortest of them, `measured_at` when it was decided."""
+        """The latest winner of each workload that has one; its `samples_s` are those of the
+        comparison, `score_s` the shortest of them, `measured_at` when it was decided."""
         with self._transaction(self._engine) as connection:
             return _records.winners(
                 connection,

@@ -169,10 +169,10 @@ class NewTask:
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A candidate that was measured: raw `run_seconds` of every repeat, or `failure`, never both.
+    """A candidate that was measured: raw `samples_s` of every repeat, or `failure`, never both.
 
-    `run_seconds_total` is the wall clock of the measurement, `build_seconds` of the build,
-    `calibration_seconds` of the calibration kernel timed next to it. `slowdown` says how many
+    `measure_s` is the wall clock of the measurement, `build_s` of the build,
+    `calibration_s` of the calibration kernel timed next to it. `slowdown` says how many
     times slower than its usual self the host was meanwhile (1.0: not at all; None: not known), and
     `device` which remote device measured. ValueError where the seconds are not finite, positive and
     below 1e9 (MetaSchedule's 1e10 for "failed" is refused).
@@ -181,30 +181,30 @@ class NewTrial:
     task_id: int
     candidate_digest: str
     trace_json: str
-    run_seconds: tuple[float, ...] | None = None
+    samples_s: tuple[float, ...] | None = None
     failure: Failure | None = None
     measure_options: Mapping[str, Any] = field(default_factory=dict)
-    build_seconds: float | None = None
-    run_seconds_total: float | None = None
+    build_s: float | None = None
+    measure_s: float | None = None
     measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    calibration_seconds: float | None = None
+    calibration_s: float | None = None
     slowdown: float | None = None
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.run_seconds is None) == (self.failure is None):
-            raise ValueError("a trial has either run_seconds or a failure, exactly one of them")
-        if self.run_seconds is not None:
-            object.__setattr__(self, "run_seconds", tuple(float(s) for s in self.run_seconds))
-            if not self.run_seconds:
-                raise ValueError("run_seconds is empty: a trial without seconds needs a failure")
-            for seconds in self.run_seconds:
+        if (self.samples_s is None) == (self.failure is None):
+            raise ValueError("a trial has either samples_s or a failure, exactly one of them")
+        if self.samples_s is not None:
+            object.__setattr__(self, "samples_s", tuple(float(s) for s in self.samples_s))
+            if not self.samples_s:
+                raise ValueError("samples_s is empty: a trial without seconds needs a failure")
+            for seconds in self.samples_s:
                 if not 0 < seconds < _LONGEST_RUN_S:  # false for NaN too
                     raise ValueError(
-                        f"run_seconds holds {seconds}: not a measurement (finite, positive, below "
+                        f"samples_s holds {seconds}: not a measurement (finite, positive, below "
                         f"{_LONGEST_RUN_S:g} s); a candidate that failed has a failure instead"
                     )
-        for name in ("build_seconds", "run_seconds_total", "calibration_seconds"):
+        for name in ("build_s", "measure_s", "calibration_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}, not a finite number of seconds")
@@ -219,16 +219,16 @@ class NewTrial:
             raise ValueError("measured_at has no time zone")
 
     @property
-    def mean_s(self) -> float | None:
+    def score_s(self) -> float | None:
         """What ranks the trial: the mean of its run seconds, as the host usually is."""
-        return None if self.run_seconds is None else corrected_mean(self.run_seconds, self.slowdown)
+        return None if self.samples_s is None else corrected_mean(self.samples_s, self.slowdown)
 
 
 @dataclass(frozen=True)
 class Trial:
     """A trial as stored; `position` counts from 0 within its session in the order of arrival.
 
-    `run_seconds` are as measured, `mean_s` is corrected by `slowdown`.
+    `samples_s` are as measured, `score_s` is corrected by `slowdown`.
     """
 
     trial_id: int
@@ -241,28 +241,28 @@ class Trial:
     host_fingerprint: str
     candidate_digest: str
     trace_json: str
-    run_seconds: tuple[float, ...] | None
-    mean_s: float | None
+    samples_s: tuple[float, ...] | None
+    score_s: float | None
     failure: Failure | None
     measure_options: dict[str, Any]
-    build_seconds: float | None
-    run_seconds_total: float | None
-    calibration_seconds: float | None
+    build_s: float | None
+    measure_s: float | None
+    calibration_s: float | None
     measured_at: datetime
     slowdown: float | None = None
     device: str | None = None
 
     def as_record(self, module_json: str) -> Record | None:
         """The same as a record of the workload with this module; None for a failure."""
-        if self.run_seconds is None or self.mean_s is None:
+        if self.samples_s is None or self.score_s is None:
             return None
         return Record(
             trial_id=self.trial_id,
             structural_hash=self.structural_hash,
             module_json=module_json,
             trace_json=self.trace_json,
-            run_seconds=self.run_seconds,
-            mean_s=self.mean_s,
+            samples_s=self.samples_s,
+            score_s=self.score_s,
             target_json=self.target_json,
             host_fingerprint=self.host_fingerprint,
             measured_at=self.measured_at,
@@ -277,8 +277,8 @@ class Record:
     structural_hash: str
     module_json: str
     trace_json: str
-    run_seconds: tuple[float, ...]
-    mean_s: float
+    samples_s: tuple[float, ...]
+    score_s: float
     target_json: str
     host_fingerprint: str
     measured_at: datetime

@@ -166,7 +166,7 @@ class _Writer:
             TuningRecord(
                 portable(load_trace(content.trace_json)),
                 workload,
-                list(content.run_seconds),
+                list(content.samples_s),
                 self._target,
                 arguments,
             )

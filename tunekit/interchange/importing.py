@@ -197,7 +197,7 @@ def _replay(
                 flops=workload.flops or None,
                 candidate_digest=record.candidate_digest,
                 trace_json=record.trace_json,
-                run_seconds=line.run_seconds,
+                samples_s=line.samples_s,
                 measured_at=measured_at,
             )
         )

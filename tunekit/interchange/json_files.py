@@ -48,7 +48,7 @@ class RecordLine:
     text: str
     workload: int
     trace: list[Any]
-    run_seconds: tuple[float, ...]
+    samples_s: tuple[float, ...]
     target: dict[str, Any]
 
 
@@ -109,10 +109,10 @@ def record_line(line: Line, workloads: int) -> RecordLine:
     if type(index) is not int or not 0 <= index < workloads:
         raise ValueError(f"workload index {index!r} is out of range: {WORKLOADS} has {workloads}")
     _require_trace(trace)
-    run_seconds = _run_seconds(seconds)
+    samples_s = _run_seconds(seconds)
     if not isinstance(target, dict):
         raise ValueError("it has no target, so nobody can tell what it is for")
-    return RecordLine(line.number, line.text, index, trace, run_seconds, target)
+    return RecordLine(line.number, line.text, index, trace, samples_s, target)
 
 
 def _run_seconds(value: Any) -> tuple[float, ...]:

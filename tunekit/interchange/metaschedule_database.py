@@ -132,7 +132,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
                     task_id=task_id,
                     candidate_digest=_structural_hash(record.as_measure_candidate().sch.mod),
                     trace_json=tvm.ir.save_json(record.trace),
-                    run_seconds=None if failure else seconds,
+                    samples_s=None if failure else seconds,
                     failure=failure,
                     measure_options={"measured_by": _NAME, "cache": self._cache},
                 )
@@ -231,17 +231,17 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         )
 
     def _tuning_record(self, record: Record, target: Target) -> TuningRecord:
-        key = (record.trial_id, record.mean_s)
+        key = (record.trial_id, record.score_s)
         kept = self._records.get(key)
         if kept is not None:
             return kept
         module = tvm.ir.load_json(record.module_json)
         # Their mean is what MetaSchedule ranks by: as the host usually is, or as the final was.
-        correction = record.mean_s / mean(record.run_seconds)
+        correction = record.score_s / mean(record.samples_s)
         made = TuningRecord(
             load_trace(record.trace_json),
             self._workload(module),
-            [second * correction for second in record.run_seconds],
+            [second * correction for second in record.samples_s],
             target,
             ArgInfo.from_entry_func(module, False),
         )

@@ -226,7 +226,7 @@ def _manifest(
                 structural_hash=task.structural_hash,
                 weight=task.weight,
                 flops=task.flops,
-                latency_s=record.mean_s if record else None,
+                latency_s=record.score_s if record else None,
                 trial_id=record.trial_id if record else None,
                 space=space_used(task, applied, staged.target),
                 operation=operation_of(task.module),

@@ -44,7 +44,7 @@ class KnownTask:
         0 where it is not in the library."""
         if not self.chosen:
             return 0.0
-        return self.task.weight * (self.record.mean_s if self.record else naive_seconds(self.task))
+        return self.task.weight * (self.record.score_s if self.record else naive_seconds(self.task))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Known:
     def running(self) -> Sequence[KnownTask]:
         """Those that would run: of the algorithms of a convolution only the fastest known."""
         best_s = {
-            entry.task.structural_hash: entry.record.mean_s for entry in self.tasks if entry.record
+            entry.task.structural_hash: entry.record.score_s for entry in self.tasks if entry.record
         }
         choice = choose([entry.task for entry in self.tasks], best_s.get)
         return [
@@ -124,7 +124,7 @@ def reckon(
     tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
 ) -> Known:
     """What these records (by structural hash) are to these tasks."""
-    choice = choose(tasks, lambda digest: records[digest].mean_s if digest in records else None)
+    choice = choose(tasks, lambda digest: records[digest].score_s if digest in records else None)
     return Known(
         [
             KnownTask(

@@ -50,7 +50,7 @@ class Assembled:
 
 def candidates_of(staged: Staged, records: Sequence[Record]) -> list[Candidate]:
     """The candidates, each of them another library, "tuned" first."""
-    seconds = {record.structural_hash: record.mean_s for record in records}.get
+    seconds = {record.structural_hash: record.score_s for record in records}.get
     no_winograd = choose(staged.tasks, lambda _: None)
     clear = choose(staged.tasks, seconds, least_gain=_CLEAR_GAIN)
     tuned = _candidate("tuned", choose(staged.tasks, seconds), staged, records)

@@ -116,11 +116,11 @@ class Outcome:
 
     Attributes:
         key: the candidate's.
-        run_seconds: raw seconds of each sample, None for a failure.
+        samples_s: raw seconds of each sample, None for a failure.
         failure: why there are no seconds.
         text: of the failure; of a good outcome "", or why its outputs could not be compared.
         build_s: wall seconds of the build.
-        run_s: wall seconds of the measurement, its repeats and warm-up included.
+        measure_s: wall seconds of the measurement, its repeats and warm-up included.
         calibration_s: seconds of the calibration kernel timed beside the samples, None where none
             was.
         slowdown: how many times slower than its usual self the host was meanwhile (1.0 = not at
@@ -130,11 +130,11 @@ class Outcome:
     """
 
     key: int
-    run_seconds: tuple[float, ...] | None
+    samples_s: tuple[float, ...] | None
     failure: FailureKind | None
     text: str
     build_s: float
-    run_s: float
+    measure_s: float
     calibration_s: float | None = None
     slowdown: float | None = None
     device: str | None = None
@@ -142,9 +142,9 @@ class Outcome:
     @property
     def seconds(self) -> float | None:
         """Seconds of one run on the undisturbed host, as well as they are known; what ranks."""
-        if not self.run_seconds:
+        if not self.samples_s:
             return None
-        return corrected_mean(self.run_seconds, self.slowdown)
+        return corrected_mean(self.samples_s, self.slowdown)
 
 
 class Measurer(Protocol):

@@ -38,7 +38,7 @@ def known_rows(known: Known) -> list[dict[str, Any]]:
             "weight": entry.task.weight,
             "flops": entry.task.flops,
             "known": entry.record is not None,
-            "latency_s": entry.record.mean_s if entry.record else None,
+            "latency_s": entry.record.score_s if entry.record else None,
             "estimated_s": entry.seconds,
             "share": entry.seconds / total if total else None,
             "trials": entry.trials,
@@ -65,12 +65,12 @@ def known_table(known: Known, width: int) -> Text:
     total = sum(entry.seconds for entry in known.tasks)
 
     def best(entry: KnownTask) -> str:
-        return numbers.milliseconds(1e3 * entry.record.mean_s) if entry.record else "new"
+        return numbers.milliseconds(1e3 * entry.record.score_s) if entry.record else "new"
 
     def rate(entry: KnownTask) -> str:
         if entry.record is None or not entry.task.flops:
             return ""
-        return f"{entry.task.flops / entry.record.mean_s / 1e9:.1f}"
+        return f"{entry.task.flops / entry.record.score_s / 1e9:.1f}"
 
     def measured(entry: KnownTask) -> str:
         return entry.record.measured_at.astimezone().strftime("%Y-%m-%d") if entry.record else ""

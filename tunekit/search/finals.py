@@ -46,8 +46,8 @@ class Field:
         """Those that may be the fastest, and the default."""
         if not self.records:
             return []
-        limit_s = _SLOWEST_RATIO * self.records[0].mean_s
-        near = [record for record in self.records if record.mean_s <= limit_s]
+        limit_s = _SLOWEST_RATIO * self.records[0].score_s
+        near = [record for record in self.records if record.score_s <= limit_s]
         return _distinct(near if self.default is None else [*near, self.default])
 
 
@@ -84,9 +84,9 @@ def hold_final(
         ):
             winners[at] = outcome
     for outcome in winners.values():
-        assert outcome.run_seconds is not None
-        catalogue.add_winner(finalists[outcome.key][1].trial_id, outcome.run_seconds)
-    return [winners[at].run_seconds if at in winners else None for at in range(len(fields))]
+        assert outcome.samples_s is not None
+        catalogue.add_winner(finalists[outcome.key][1].trial_id, outcome.samples_s)
+    return [winners[at].samples_s if at in winners else None for at in range(len(fields))]
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:

@@ -85,11 +85,11 @@ class TaskState:
                 since, seconds = trials, best_s
         return self.trials - since
 
-    def count(self, mean_s: float | None) -> None:
+    def count(self, score_s: float | None) -> None:
         """Counts a trial; None for one that failed."""
         self.trials += 1
-        if mean_s is not None:
-            self.best_s = mean_s if self.best_s is None else min(self.best_s, mean_s)
+        if score_s is not None:
+            self.best_s = score_s if self.best_s is None else min(self.best_s, score_s)
 
     def note(self) -> None:
         """Remembers where the task stands after a batch."""

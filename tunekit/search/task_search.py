@@ -88,7 +88,7 @@ class History:
 class _Sample:
     digest: str
     features: Any
-    mean_s: float | None
+    score_s: float | None
     point: Point | None
 
 
@@ -163,18 +163,18 @@ class TaskSearch:
                 for digest, item in fresh.items():
                     trial = results.get(digest)
                     if trial is not None and trial.task_id != self.task_id:
-                        self._learn(item, trial.mean_s)
+                        self._learn(item, trial.score_s)
                     elif len(found) < count:
                         found[digest] = (item, trial)
                 if len(found) == count:
                     break
             return [self._proposal(key, *item) for key, item in enumerate(found.values())]
 
-    def learn(self, proposal: Proposal, mean_s: float | None, failure: FailureKind | None) -> None:
-        """Tells the search what became of a proposal; `mean_s` is None for a failure."""
+    def learn(self, proposal: Proposal, score_s: float | None, failure: FailureKind | None) -> None:
+        """Tells the search what became of a proposal; `score_s` is None for a failure."""
         if failure is FailureKind.LOST_DEVICE:
             return  # says nothing about the candidate, which may be tried again
-        self._learn(proposal.scheduled, mean_s)
+        self._learn(proposal.scheduled, score_s)
 
     def default_digest(self) -> str | None:
         """The candidate that the kernel would be compiled with had nothing been measured; None
@@ -253,9 +253,9 @@ class TaskSearch:
     ) -> Iterable[list[Scheduled]]:
         """Drawn and mutated candidates, ranked by the model, and drawn ones when all are known."""
         good = [
-            (sample.mean_s, sample.digest, sample.point)
+            (sample.score_s, sample.digest, sample.point)
             for sample in self._sorted()
-            if sample.mean_s is not None and sample.point is not None
+            if sample.score_s is not None and sample.point is not None
         ]
         parents = [point for _, _, point in sorted(good, key=lambda one: one[:2])[:_PARENTS]]
 
@@ -298,11 +298,11 @@ class TaskSearch:
 
     def _model(self) -> CostModel | None:
         samples = self._sorted()
-        if sum(sample.mean_s is not None for sample in samples) < WARM_UP_TRIALS:
+        if sum(sample.score_s is not None for sample in samples) < WARM_UP_TRIALS:
             return None
         with self._clock.phase("model"):
             return CostModel(
-                [sample.features for sample in samples], [sample.mean_s for sample in samples]
+                [sample.features for sample in samples], [sample.score_s for sample in samples]
             )
 
     def _sorted(self) -> list[_Sample]:
@@ -311,8 +311,8 @@ class TaskSearch:
 
     # -- knowledge ------------------------------------------------------------------------------
 
-    def _learn(self, item: Scheduled, mean_s: float | None) -> None:
-        self._keep_all(self._opened(), [(item, mean_s)])
+    def _learn(self, item: Scheduled, score_s: float | None) -> None:
+        self._keep_all(self._opened(), [(item, score_s)])
         self._done.add(item.digest)
         if item.point is not None:
             self._spent_points.add(item.point)
@@ -323,13 +323,13 @@ class TaskSearch:
         """Has the model know these results, as far as it can."""
         if space.weights is not None:
             # It knows decisions; a default that is not of the space has none.
-            for item, mean_s in results:
+            for item, score_s in results:
                 if item.point is not None:
-                    self._keep(item.digest, decision_features(item.point), mean_s, item.point)
+                    self._keep(item.digest, decision_features(item.point), score_s, item.point)
             return
         rows = self._features(space, [item for item, _ in results])
-        for (item, mean_s), features in zip(results, rows, strict=True):
-            self._keep(item.digest, features, mean_s, item.point)
+        for (item, score_s), features in zip(results, rows, strict=True):
+            self._keep(item.digest, features, score_s, item.point)
 
     def _features(self, space: DesignSpace, items: Sequence[Scheduled]) -> list[Any]:
         """What the model sees of code, extracted only where that is not seen already."""
@@ -338,11 +338,11 @@ class TaskSearch:
         self._rows |= {item.digest: row for item, row in zip(missing, rows, strict=True)}
         return [self._rows[item.digest] for item in items]
 
-    def _keep(self, digest: str, features: Any, mean_s: float | None, point: Point | None) -> None:
+    def _keep(self, digest: str, features: Any, score_s: float | None, point: Point | None) -> None:
         """What was measured twice counts with its seconds rather than with its failure."""
         before = self._samples.get(digest)
-        if mean_s is not None or before is None or before.mean_s is None:
-            self._samples[digest] = _Sample(digest, features, mean_s, point)
+        if score_s is not None or before is None or before.score_s is None:
+            self._samples[digest] = _Sample(digest, features, score_s, point)
 
     def _opened(self) -> DesignSpace:
         if self._space is not None:
@@ -385,16 +385,16 @@ class TaskSearch:
                 if point is not None:
                     self._spent_points.add(point)
             if default is not None and trial.candidate_digest == default.digest:
-                results.append((default, trial.mean_s))
+                results.append((default, trial.score_s))
             elif point is not None:
                 usable.append((trial, point))
         if space.weights is not None:
             for trial, point in usable:
-                self._keep(trial.candidate_digest, decision_features(point), trial.mean_s, point)
+                self._keep(trial.candidate_digest, decision_features(point), trial.score_s, point)
         else:
             made = space.make([point for _, point in usable])
             results += [
-                (item, trial.mean_s)
+                (item, trial.score_s)
                 for (trial, _), item in zip(usable, made, strict=True)
                 if item is not None
             ]

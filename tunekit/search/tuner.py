@@ -230,7 +230,7 @@ class Tuner:
         for proposal in proposals:
             if proposal.trial is not None:
                 failure = proposal.trial.failure
-                search.learn(proposal, proposal.trial.mean_s, failure.kind if failure else None)
+                search.learn(proposal, proposal.trial.score_s, failure.kind if failure else None)
         fresh = [proposal for proposal in proposals if proposal.trial is None]
         fresh = fresh[: self._budget - self._done]
         if not proposals:
@@ -254,21 +254,21 @@ class Tuner:
                 with self._clock.phase("record"):
                     trial = self._trial(search, by_key[outcome.key], outcome)
                     self._catalogue.add_trials(self._session.id, [trial])
-                outcomes.append((outcome, trial.mean_s))
+                outcomes.append((outcome, trial.score_s))
                 if outcome.failure is not None:
                     search.failures[outcome.failure] += 1
-                search.state.count(trial.mean_s)
+                search.state.count(trial.score_s)
                 self._done += 1
                 self._spent_now += 1
                 self._show("measuring")
         # Candidates are measured one at a time and built several at a time; what neither explains
         # was spent waiting.
-        self._clock.move("wait", "measure", sum(outcome.run_s for outcome, _ in outcomes))
+        self._clock.move("wait", "measure", sum(outcome.measure_s for outcome, _ in outcomes))
         built_s = sum(outcome.build_s for outcome, _ in outcomes)
         self._clock.move("wait", "build", built_s / max(self._options.jobs, 1))
         # Not before: what this takes would disturb the measurements.
-        for outcome, mean_s in outcomes:
-            search.learn(by_key[outcome.key], mean_s, outcome.failure)
+        for outcome, score_s in outcomes:
+            search.learn(by_key[outcome.key], score_s, outcome.failure)
         if outcomes and all(outcome.failure is FailureKind.LOST_DEVICE for outcome, _ in outcomes):
             raise SandboxError(
                 f"the measuring server died with every candidate of a batch: {outcomes[0][0].text}",
@@ -280,12 +280,12 @@ class Tuner:
             task_id=search.task_id,
             candidate_digest=proposal.digest,
             trace_json=proposal.trace_json,
-            run_seconds=outcome.run_seconds,
+            samples_s=outcome.samples_s,
             failure=None if outcome.failure is None else Failure(outcome.failure, outcome.text),
             measure_options=self._kept_options,
-            build_seconds=outcome.build_s,
-            run_seconds_total=outcome.run_s,
-            calibration_seconds=outcome.calibration_s,
+            build_s=outcome.build_s,
+            measure_s=outcome.measure_s,
+            calibration_s=outcome.calibration_s,
             slowdown=outcome.slowdown,
             device=outcome.device,
         )
@@ -300,8 +300,8 @@ class Tuner:
             self._catalogue.reuse_trials(search.task_id, others)
             self._reused += len(others)
             for trial in trials.values():
-                if trial.mean_s is not None and trial.task_id != search.task_id:
-                    search.state.best_s = min(search.state.best_s or trial.mean_s, trial.mean_s)
+                if trial.score_s is not None and trial.task_id != search.task_id:
+                    search.state.best_s = min(search.state.best_s or trial.score_s, trial.score_s)
         return trials
 
     # -- the end ------------------------------------------------------------------------------
@@ -318,9 +318,9 @@ class Tuner:
             self._show("deciding")
             with self._clock.phase("decide"):
                 seconds = hold_final(fields, engine, self._catalogue)
-            for competitor, run_seconds in zip(group, seconds, strict=True):
-                if run_seconds is not None:
-                    competitor.search.state.best_s = min(run_seconds)
+            for competitor, samples_s in zip(group, seconds, strict=True):
+                if samples_s is not None:
+                    competitor.search.state.best_s = min(samples_s)
         return True
 
     # -- before and around --------------------------------------------------------------------

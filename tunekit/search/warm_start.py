@@ -52,7 +52,7 @@ def replay(
         state = states.get(outcome.task_id)
         if state is None:
             continue
-        state.count(outcome.mean_s)
+        state.count(outcome.score_s)
         unfinished = outcome.task_id
         if state.trials % batch == 0 or not state.open:
             unfinished = None

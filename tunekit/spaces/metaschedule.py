@@ -146,7 +146,7 @@ def add_record(database: Database, record: Record, target: ResolvedTarget) -> An
     tuning_record = TuningRecord(
         load_trace(record.trace_json),
         database.commit_workload(module),
-        list(record.run_seconds),
+        list(record.samples_s),
         target.tvm,
         ArgInfo.from_entry_func(module, False),
     )

@@ -65,8 +65,8 @@ def _contents(connection: Connection) -> Iterator[str]:
             yield f"workload {workload.id} has another module than its digest says"
     query = select(
         _trials.id,
-        _trials.mean_s,
-        _trials.run_seconds,
+        _trials.score_s,
+        _trials.samples_s,
         _trials.slowdown,
         type_coerce(_trials.trace_json, LargeBinary).label("packed"),
     )
@@ -75,10 +75,10 @@ def _contents(connection: Connection) -> Iterator[str]:
             if not _sound(row.packed):
                 yield f"trial {row.id} has a damaged trace"
             derived = None
-            if row.run_seconds is not None:
-                derived = corrected_mean(tuple(row.run_seconds), row.slowdown)
-            if derived != row.mean_s:
-                yield f"trial {row.id} has mean_s {row.mean_s}, its run seconds give {derived}"
+            if row.samples_s is not None:
+                derived = corrected_mean(tuple(row.samples_s), row.slowdown)
+            if derived != row.score_s:
+                yield f"trial {row.id} has score_s {row.score_s}, its run seconds give {derived}"
 
 
 def _sound(packed: bytes) -> bool:

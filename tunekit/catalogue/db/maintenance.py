@@ -60,7 +60,7 @@ class Facts:
 def facts(connection: Connection, place: str, revision: str) -> Facts:
     trials = schema.Trial
     records, failures = connection.execute(
-        select(func.count(trials.mean_s), func.count(trials.failure_kind))
+        select(func.count(trials.score_s), func.count(trials.failure_kind))
     ).one()
     size, free = _size(connection, place)
     return Facts(

@@ -226,13 +226,13 @@ class Trial(Base):
             _BEST,
             "workload_id",
             "target_id",
-            "mean_s",
+            "score_s",
             "host_id",
             "toolchain_id",
             sqlite_where=text(_HAS_TIME),
         ),
         # What `task_summaries` and `sessions` count from, without touching the rows.
-        Index("ix_trials_task", "task_id", "failure_kind", "mean_s"),
+        Index("ix_trials_task", "task_id", "failure_kind", "score_s"),
         # What `known_trials` asks: has this candidate a result?
         Index("ix_trials_candidate", "workload_id", "candidate_digest"),
     )
@@ -247,14 +247,16 @@ class Trial(Base):
     measure_options_id: Mapped[int] = mapped_column(ForeignKey("measure_options.id"))
     candidate_digest: Mapped[str] = mapped_column(String(128))
     measured_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: Derived from run_seconds and slowdown, for the index; seconds.
-    mean_s: Mapped[float | None] = mapped_column(Double)
+    #: Derived from samples_s and slowdown, for the index; seconds.
+    score_s: Mapped[float | None] = mapped_column("mean_s", Double, key="score_s")
     failure_kind: Mapped[str | None] = mapped_column(String(32))
     build_s: Mapped[float | None] = mapped_column(Double)
     #: Wall clock of the whole measurement, not of one run of the candidate.
-    run_s: Mapped[float | None] = mapped_column(Double)
+    measure_s: Mapped[float | None] = mapped_column("run_s", Double, key="measure_s")
     calibration_s: Mapped[float | None] = mapped_column(Double)
-    run_seconds: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    samples_s: Mapped[list[float] | None] = mapped_column(
+        "run_seconds", JSON(none_as_null=True), key="samples_s"
+    )
     failure_text: Mapped[str | None] = mapped_column(Text)
     trace_json: Mapped[str] = mapped_column(CompressedText)
     #: How many times slower than usual the host was meanwhile.
@@ -295,7 +297,7 @@ class Winner(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), index=True)
     #: All runs of the comparison, and the shortest of them; seconds.
-    run_seconds: Mapped[list[float]] = mapped_column(JSON)
+    samples_s: Mapped[list[float]] = mapped_column("run_seconds", JSON, key="samples_s")
     best_s: Mapped[float] = mapped_column(Double)
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

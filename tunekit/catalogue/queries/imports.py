@@ -26,13 +26,13 @@ class ImportedRecord:
     flops: float | None
     candidate_digest: str
     trace_json: str
-    run_seconds: tuple[float, ...]
+    samples_s: tuple[float, ...]
     measured_at: datetime
 
     @property
     def key(self) -> _Key:
         """Equal for the same measurement, however often it comes."""
-        return self.workload.structural_hash, self.candidate_digest, self.run_seconds
+        return self.workload.structural_hash, self.candidate_digest, self.samples_s
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def add(
                 task_id=task_ids[record.workload.module_json],
                 candidate_digest=record.candidate_digest,
                 trace_json=record.trace_json,
-                run_seconds=record.run_seconds,
+                samples_s=record.samples_s,
                 measured_at=record.measured_at,
             )
             for record in fresh
@@ -101,9 +101,9 @@ def _there(
     if target_id is None:
         return set()
     query = (
-        select(schema.Workload.structural_hash, _trials.candidate_digest, _trials.run_seconds)
+        select(schema.Workload.structural_hash, _trials.candidate_digest, _trials.samples_s)
         .join(schema.Workload, schema.Workload.id == _trials.workload_id)
-        .where(_trials.target_id == target_id, _trials.mean_s.is_not(None))
+        .where(_trials.target_id == target_id, _trials.score_s.is_not(None))
     )
     if session.host_fingerprint != UNKNOWN_HOST:
         host_id = keys.host_id(connection, session.host_fingerprint)
@@ -120,6 +120,6 @@ def _there(
             sorted(set(digests)),
         )
         there.update(
-            (row.structural_hash, row.candidate_digest, tuple(row.run_seconds)) for row in rows
+            (row.structural_hash, row.candidate_digest, tuple(row.samples_s)) for row in rows
         )
     return there

@@ -77,7 +77,7 @@ class ListedRecord:
     """A record as lists show it: a good trial, without its trace.
 
     Attributes:
-        mean_s: what ranks it, seconds; `run_seconds` are as measured.
+        score_s: what ranks it, seconds; `samples_s` are as measured.
         flops: floating-point operations of one run, where known.
         winner_s: seconds in the latest final of its workload, where it won that.
     """
@@ -94,8 +94,8 @@ class ListedRecord:
     host_fingerprint: str
     cpu_name: str
     toolchain_key: str
-    mean_s: float
-    run_seconds: tuple[float, ...]
+    score_s: float
+    samples_s: tuple[float, ...]
     flops: float | None
     measured_at: datetime
     candidate_digest: str
@@ -105,7 +105,7 @@ class ListedRecord:
     @property
     def gflops(self) -> float | None:
         """Thousand million floating-point operations a second."""
-        return self.flops / self.mean_s / 1e9 if self.flops else None
+        return self.flops / self.score_s / 1e9 if self.flops else None
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class RecordContent:
     trial_id: int
     workload_id: int
     trace_json: str
-    run_seconds: tuple[float, ...]
+    samples_s: tuple[float, ...]
     target_json: str
     host_fingerprint: str
     toolchain_key: str
@@ -151,7 +151,7 @@ def records(
     connection: Connection, wanted: RecordFilter, *, order: Order, limit: int | None, offset: int
 ) -> list[ListedRecord]:
     ordering = (
-        (_trials.id.desc(),) if order == "newest" else (_trials.mean_s.asc(), _trials.id.asc())
+        (_trials.id.desc(),) if order == "newest" else (_trials.score_s.asc(), _trials.id.asc())
     )
     query = _listed().where(_condition(connection, wanted)).order_by(*ordering)
     rows = connection.execute(query.limit(limit).offset(offset)).all()
@@ -160,7 +160,7 @@ def records(
 
 def one(connection: Connection, trial_id: int) -> ListedRecord:
     row = connection.execute(
-        _listed().where(_trials.id == trial_id, _trials.mean_s.is_not(None))
+        _listed().where(_trials.id == trial_id, _trials.score_s.is_not(None))
     ).one_or_none()
     if row is None:
         failed = connection.scalar(select(_trials.failure_kind).where(_trials.id == trial_id))
@@ -178,9 +178,9 @@ def best(
 ) -> list[BestRecord]:
     """Per workload, target and host, the slowest workloads first: there is most to gain."""
     group = (_trials.workload_id, _trials.target_id, _trials.host_id)
-    shortest = func.min(_trials.mean_s)
+    shortest = func.min(_trials.score_s)
     groups = connection.execute(
-        select(*group, shortest.label("mean_s"), func.count().label("records"))
+        select(*group, shortest.label("score_s"), func.count().label("records"))
         .where(_condition(connection, wanted))
         .group_by(*group)
         .order_by(shortest.desc(), *group)
@@ -197,7 +197,7 @@ def best(
                 _trials.workload_id == row.workload_id,
                 _trials.target_id == row.target_id,
                 _trials.host_id == row.host_id,
-                _trials.mean_s == row.mean_s,
+                _trials.score_s == row.score_s,
             )
             .order_by(_trials.id)
             .limit(1)
@@ -211,7 +211,7 @@ def counts(connection: Connection, wanted: RecordFilter) -> tuple[int, int]:
     any_outcome = _condition(connection, wanted, failed=None)
     good, failed = connection.execute(
         select(
-            func.count(_trials.mean_s),
+            func.count(_trials.score_s),
             func.count(_trials.failure_kind),
         ).where(any_outcome)
     ).one()
@@ -227,7 +227,7 @@ def contents(
             _trials.id,
             _trials.workload_id,
             _trials.trace_json,
-            _trials.run_seconds,
+            _trials.samples_s,
             schema.Target.canonical_json,
             schema.Host.fingerprint,
             schema.Toolchain.key,
@@ -244,7 +244,7 @@ def contents(
             trial_id=row.id,
             workload_id=row.workload_id,
             trace_json=row.trace_json,
-            run_seconds=tuple(row.run_seconds),
+            samples_s=tuple(row.samples_s),
             target_json=row.canonical_json,
             host_fingerprint=row.fingerprint,
             toolchain_key=row.key,
@@ -267,7 +267,7 @@ def best_ids(connection: Connection, wanted: RecordFilter, top: int) -> list[int
         order_by=(
             # NULLs last on every backend: what never won comes after what won last.
             func.coalesce(won.c.final, 0).desc(),
-            _trials.mean_s,
+            _trials.score_s,
             _trials.id,
         ),
     )
@@ -311,8 +311,8 @@ def _listed() -> Any:
         select(
             _trials.id,
             _trials.workload_id,
-            _trials.mean_s,
-            _trials.run_seconds,
+            _trials.score_s,
+            _trials.samples_s,
             _trials.measured_at,
             _trials.candidate_digest,
             _tasks.name.label("operator"),
@@ -365,8 +365,8 @@ def _with_winners(connection: Connection, rows: Sequence[Row[Any]]) -> list[List
             host_fingerprint=row.fingerprint,
             cpu_name=row.cpu_name,
             toolchain_key=row.key,
-            mean_s=row.mean_s,
-            run_seconds=tuple(row.run_seconds),
+            score_s=row.score_s,
+            samples_s=tuple(row.samples_s),
             flops=row.flops,
             measured_at=row.measured_at,
             candidate_digest=row.candidate_digest,
@@ -383,7 +383,7 @@ def _condition(
     """What the filter asks of a row of trials; with `failed` None whatever their outcome was."""
     conditions: list[ColumnElement[bool]] = [true()]
     if failed is not None:
-        conditions.append(_trials.failure_kind.is_not(None) if failed else _trials.mean_s > 0)
+        conditions.append(_trials.failure_kind.is_not(None) if failed else _trials.score_s > 0)
     if wanted.model is not None:
         conditions.append(
             _trials.session_id.in_(

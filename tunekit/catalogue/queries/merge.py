@@ -91,7 +91,7 @@ _REFERENCES = {
     "measure_options_id": _options.name,
 }
 # What makes a trial that trial, within its session.
-_TRIAL_KEY = ("workload_id", "candidate_digest", "measured_at", "mean_s", "failure_kind")
+_TRIAL_KEY = ("workload_id", "candidate_digest", "measured_at", "score_s", "failure_kind")
 _PAGE = 500
 
 
@@ -161,7 +161,7 @@ class _Merge:
                 self._ids[table.name][theirs_id] = here[natural]
 
     def session(self, ours: Connection, row: Row[Any]) -> None:
-        values = self._translated(row)
+        values = self._translated(_sessions, row)
         same = [_sessions.c[name] == values[name] for name in ("created_at", "recipe_digest")]
         same += [_sessions.c[name] == values[name] for name in ("target_id", "host_id", "seed")]
         found = ours.execute(select(_sessions).where(*same).with_for_update()).one_or_none()
@@ -201,7 +201,7 @@ class _Merge:
         for row in self._theirs.execute(
             select(_tasks).where(_tasks.c.session_id == theirs_id).order_by(_tasks.c.position)
         ):
-            values = {**self._translated(row), "session_id": here_id}
+            values = {**self._translated(_tasks, row), "session_id": here_id}
             if values["workload_id"] not in here:
                 values["position"] = position
                 position += 1
@@ -225,7 +225,7 @@ class _Merge:
         for page in self._pages(_trials, _trials.c.session_id == theirs_id, _trials.c.position):
             fresh: list[tuple[int, dict[str, Any]]] = []
             for row in page:
-                values = self._translated(row)
+                values = self._translated(_trials, row)
                 key = tuple(values[name] for name in _TRIAL_KEY)
                 if key in here:
                     self._ids[_trials.name][row.id] = here[key]
@@ -262,7 +262,7 @@ class _Merge:
                 )
             )
             if known is None:
-                _insert(ours, _winners, {**_values(row), "trial_id": trial_id})
+                _insert(ours, _winners, {**_values(_winners, row), "trial_id": trial_id})
                 self._merged.winners += 1
 
     def reuses(self, ours: Connection) -> None:
@@ -272,7 +272,7 @@ class _Merge:
         for row in self._theirs.execute(select(_reuses).order_by(_reuses.c.id)):
             key = (task_ids[row.task_id], trial_ids[row.trial_id])
             if key not in here:
-                fresh.append({**_values(row), "task_id": key[0], "trial_id": key[1]})
+                fresh.append({**_values(_reuses, row), "task_id": key[0], "trial_id": key[1]})
         _insert_all(ours, _reuses, fresh)
         self._merged.reuses += len(fresh)
 
@@ -282,7 +282,9 @@ class _Merge:
             here = _find(ours, _libraries, row, same)
             if here is None:
                 session = row.session_id and self._ids[_sessions.name][row.session_id]
-                here = _insert(ours, _libraries, {**_values(row), "session_id": session})
+                here = _insert(
+                    ours, _libraries, {**_values(_libraries, row), "session_id": session}
+                )
                 self._merged.libraries += 1
             self._ids[_libraries.name][row.id] = here
 
@@ -291,15 +293,17 @@ class _Merge:
         for row in self._theirs.execute(select(_bench_runs).order_by(_bench_runs.c.id)).all():
             if _find(ours, _bench_runs, row, same) is None:
                 library = row.library_id and self._ids[_libraries.name][row.library_id]
-                _insert(ours, _bench_runs, {**self._translated(row), "library_id": library})
+                _insert(
+                    ours, _bench_runs, {**self._translated(_bench_runs, row), "library_id": library}
+                )
                 self._merged.bench_runs += 1
 
-    def _translated(self, row: Row[Any]) -> dict[str, Any]:
+    def _translated(self, table: Table, row: Row[Any]) -> dict[str, Any]:
         """The row's values with the numbers that what it refers to has here."""
-        values = _values(row)
-        for column, table in _REFERENCES.items():
+        values = _values(table, row)
+        for column, referred in _REFERENCES.items():
             if values.get(column) is not None:
-                values[column] = self._ids[table][values[column]]
+                values[column] = self._ids[referred][values[column]]
         return values
 
     def _pages(self, table: Table, condition: Any, order: Any) -> Iterator[Sequence[Row[Any]]]:
@@ -315,8 +319,8 @@ class _Merge:
             after = getattr(rows[-1], order.name)
 
 
-def _values(row: Row[Any]) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if name != "id"}
+def _values(table: Table, row: Row[Any]) -> dict[str, Any]:
+    return {column.key: row._mapping[column] for column in table.c if column.key != "id"}
 
 
 def _insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

@@ -31,7 +31,7 @@ def known_before(
     query = trials.comparable(task).where(
         *_earlier(task),
         *(
-            or_(_trials.mean_s.is_(None), condition)
+            or_(_trials.score_s.is_(None), condition)
             for condition in _measured_with(connection, measured_with)
         ),
         _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value),
@@ -40,7 +40,7 @@ def known_before(
         row.id: trials.from_row(row)
         for selection in (
             query.order_by(_trials.id.desc()).limit(latest),
-            query.where(_trials.mean_s.is_not(None)).order_by(_trials.mean_s).limit(best),
+            query.where(_trials.score_s.is_not(None)).order_by(_trials.score_s).limit(best),
         )
         for row in connection.execute(selection)
     }
@@ -58,7 +58,7 @@ def known_counts(
         task = trials.circumstances(connection, task_id)
         query = trials.comparable(task, func.count(_trials.id)).where(
             *_earlier(task),
-            _trials.mean_s.is_not(None),
+            _trials.score_s.is_not(None),
             *_measured_with(connection, measured_with),
         )
         counts[task_id] = int(connection.scalar(query) or 0)

@@ -31,8 +31,8 @@ def _best(host: bool, toolchain: bool, options: bool, limited: bool) -> Any:
         select(
             _trials.id,
             _trials.trace_json,
-            _trials.run_seconds,
-            _trials.mean_s,
+            _trials.samples_s,
+            _trials.score_s,
             _trials.measured_at,
             schema.Host.fingerprint,
         )
@@ -43,9 +43,9 @@ def _best(host: bool, toolchain: bool, options: bool, limited: bool) -> Any:
             == select(schema.Target.id)
             .where(schema.Target.digest == bindparam("target"))
             .scalar_subquery(),
-            _trials.mean_s.is_not(None),
+            _trials.score_s.is_not(None),
         )
-        .order_by(_trials.mean_s)
+        .order_by(_trials.score_s)
     )
     if host:
         host_id = select(schema.Host.id).where(schema.Host.fingerprint == bindparam("host"))
@@ -102,8 +102,8 @@ def best(
                 structural_hash=structural_hash,
                 module_json=module_json,
                 trace_json=row.trace_json,
-                run_seconds=tuple(row.run_seconds),
-                mean_s=row.mean_s,
+                samples_s=tuple(row.samples_s),
+                score_s=row.score_s,
                 target_json=target_json,
                 host_fingerprint=row.fingerprint,
                 measured_at=row.measured_at,
@@ -113,12 +113,12 @@ def best(
     return records
 
 
-def add_winner(connection: Connection, trial_id: int, run_seconds: Sequence[float]) -> None:
+def add_winner(connection: Connection, trial_id: int, samples_s: Sequence[float]) -> None:
     connection.execute(
         insert(schema.Winner).values(
             trial_id=trial_id,
-            run_seconds=list(run_seconds),
-            best_s=min(run_seconds),
+            samples_s=list(samples_s),
+            best_s=min(samples_s),
             decided_at=datetime.now(timezone.utc),
         )
     )
@@ -138,7 +138,7 @@ def winners(
         select(
             _trials.id,
             _trials.trace_json,
-            winner.run_seconds,
+            winner.samples_s,
             winner.best_s,
             winner.decided_at,
         )
@@ -166,8 +166,8 @@ def winners(
                         structural_hash=structural_hash,
                         module_json=module_json,
                         trace_json=row.trace_json,
-                        run_seconds=tuple(row.run_seconds),
-                        mean_s=row.best_s,
+                        samples_s=tuple(row.samples_s),
+                        score_s=row.best_s,
                         target_json=target_json,
                         host_fingerprint=host_fingerprint,
                         measured_at=row.decided_at,
@@ -210,7 +210,7 @@ def _settled(connection: Connection, **where: Any) -> dict[str, Record]:
         winner = decided.get(record.structural_hash)
         # What was measured before the final has had its chance there.
         challenges = winner is None or (
-            record.measured_at > winner.measured_at and record.mean_s < winner.mean_s
+            record.measured_at > winner.measured_at and record.score_s < winner.score_s
         )
         if challenges:
             chosen.setdefault(record.structural_hash, record)
@@ -228,13 +228,13 @@ def count(
             _trials.target_id == keys.target_id(connection, target_json),
             _trials.host_id == keys.host_id(connection, host_fingerprint),
             schema.Toolchain.key == toolchain_key,
-            _trials.mean_s.is_not(None),
+            _trials.score_s.is_not(None),
         )
     ).scalar_one()
 
 
 def _mean(found: tuple[Row[Any], str]) -> float:
-    return float(found[0].mean_s)
+    return float(found[0].score_s)
 
 
 def _workloads(

@@ -22,10 +22,10 @@ _trials = schema.Trial
 
 @dataclass(frozen=True)
 class OutcomePoint:
-    """What one trial of a session came to: `mean_s` seconds of one call, or None for a failure."""
+    """What one trial of a session came to: `score_s` seconds of one call, or None for a failure."""
 
     task_id: int
-    mean_s: float | None
+    score_s: float | None
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class SessionAccount:
         note(0)
         for done, outcome in enumerate(self.outcomes, start=1):
             before = best.get(outcome.task_id)
-            if outcome.mean_s is not None and (before is None or outcome.mean_s < before):
-                best[outcome.task_id] = outcome.mean_s
+            if outcome.score_s is not None and (before is None or outcome.score_s < before):
+                best[outcome.task_id] = outcome.score_s
                 note(done)
         return points
 
@@ -176,16 +176,16 @@ def account(
         .where(_sessions.id == session_id)
     ).one()
     best = (
-        select(_trials.mean_s)
+        select(_trials.score_s)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
         .where(
             _trials.target_id == row.target_id,
             _trials.host_id == row.host_id,
             schema.Toolchain.key == row.key,
-            _trials.mean_s.is_not(None),
+            _trials.score_s.is_not(None),
             _trials.measured_at < row.created_at,
         )
-        .order_by(_trials.mean_s)
+        .order_by(_trials.score_s)
         .limit(1)
     )
     if measured_with:
@@ -199,7 +199,7 @@ def account(
         for task in tasks
     }
     outcomes = connection.execute(
-        select(_trials.task_id, _trials.mean_s)
+        select(_trials.task_id, _trials.score_s)
         .where(_trials.session_id == session_id)
         .order_by(_trials.position)
     )
@@ -211,7 +211,7 @@ def account(
     return SessionAccount(
         session=sessions.info(connection, public_id),
         tasks=trials.summaries(connection, session_id),
-        outcomes=[OutcomePoint(task_id, mean_s) for task_id, mean_s in outcomes],
+        outcomes=[OutcomePoint(task_id, score_s) for task_id, score_s in outcomes],
         failures=failures.by_kind(failures.by_task(connection, session_id)),
         known_s={task_id: seconds for task_id, seconds in known.items() if seconds is not None},
         host=row.description,

@@ -126,12 +126,12 @@ def add(connection: Connection, public_id: str, new: Sequence[NewTrial]) -> list
                 "measure_options_id": options_id,
                 "candidate_digest": trial.candidate_digest,
                 "measured_at": trial.measured_at,
-                "mean_s": trial.mean_s,
+                "score_s": trial.score_s,
                 "failure_kind": trial.failure and trial.failure.kind.value,
-                "build_s": trial.build_seconds,
-                "run_s": trial.run_seconds_total,
-                "calibration_s": trial.calibration_seconds,
-                "run_seconds": trial.run_seconds and list(trial.run_seconds),
+                "build_s": trial.build_s,
+                "measure_s": trial.measure_s,
+                "calibration_s": trial.calibration_s,
+                "samples_s": trial.samples_s and list(trial.samples_s),
                 "failure_text": trial.failure and trial.failure.text,
                 "trace_json": trial.trace_json,
                 "slowdown": trial.slowdown,
@@ -247,8 +247,8 @@ def mark_wrong(connection: Connection, trial_id: int, text: str) -> None:
         update(_trials)
         .where(_trials.id == trial_id)
         .values(
-            mean_s=None,
-            run_seconds=None,
+            score_s=None,
+            samples_s=None,
             failure_kind=failure.kind.value,
             failure_text=failure.text,
         )
@@ -280,7 +280,7 @@ def summaries(connection: Connection, session_id: int) -> list[TaskSummary]:
             _trials.task_id,
             _trials.failure_kind,
             func.count().label("trials"),
-            func.min(_trials.mean_s).label("best_s"),
+            func.min(_trials.score_s).label("best_s"),
         )
         .join(_tasks, _tasks.id == _trials.task_id)
         .where(_tasks.session_id == session_id)
@@ -349,15 +349,15 @@ def from_row(row: Row[Any]) -> Trial:
         host_fingerprint=row.fingerprint,
         candidate_digest=row.candidate_digest,
         trace_json=row.trace_json,
-        run_seconds=None if row.run_seconds is None else tuple(row.run_seconds),
-        mean_s=row.mean_s,
+        samples_s=None if row.samples_s is None else tuple(row.samples_s),
+        score_s=row.score_s,
         failure=None
         if row.failure_kind is None
         else Failure(FailureKind(row.failure_kind), row.failure_text),
         measure_options=row.options,
-        build_seconds=row.build_s,
-        run_seconds_total=row.run_s,
-        calibration_seconds=row.calibration_s,
+        build_s=row.build_s,
+        measure_s=row.measure_s,
+        calibration_s=row.calibration_s,
         measured_at=row.measured_at,
         slowdown=row.slowdown,
         device=row.device,

@@ -74,7 +74,7 @@ class _Job:
     stage: str = "building"
     stage_began: float = field(default_factory=time.monotonic)
     build_s: float = 0.0
-    run_s: float = 0.0
+    measure_s: float = 0.0
     rounds: int = 0
     remark: str = ""
 
@@ -84,7 +84,7 @@ class _Job:
         if self.stage == "building":
             self.build_s = now - self.stage_began
         elif self.stage != "parked":
-            self.run_s += now - self.stage_began
+            self.measure_s += now - self.stage_began
         self.stage, self.stage_began, self.deadline = stage, now, now + limit_s
 
 
@@ -308,11 +308,11 @@ class _Server:
         self._control.send(
             Outcome(
                 key=job.candidate.key,
-                run_seconds=job.measured.samples if good else None,
+                samples_s=job.measured.samples if good else None,
                 failure=kind,
                 text=text[:_TEXT_LIMIT],
                 build_s=job.build_s,
-                run_s=job.run_s,
+                measure_s=job.measure_s,
                 calibration_s=job.measured.calibration_s if good else None,
                 slowdown=job.measured.slowdown if good else None,
             )

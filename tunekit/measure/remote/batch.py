@@ -53,7 +53,7 @@ class _Item:
     path: Path
     measured: Measurement
     build_s: float = 0.0
-    run_s: float = 0.0
+    measure_s: float = 0.0
     remark: str = ""
 
 
@@ -388,7 +388,7 @@ class Batch:
                 item = visit.job.item(key)
                 self._pool.fine(visit.device)
                 item.measured.add(readings, self._pool.usual[visit.device])
-                item.run_s += seconds
+                item.measure_s += seconds
                 visit.running = item if then == "check" else None
                 if then == "check":
                     visit.deadline += self._options.run_timeout_s
@@ -436,11 +436,11 @@ class Batch:
         self._control.send(
             Outcome(
                 key=item.candidate.key,
-                run_seconds=item.measured.samples,
+                samples_s=item.measured.samples,
                 failure=None,
                 text=item.remark,
                 build_s=item.build_s,
-                run_s=item.run_s,
+                measure_s=item.measure_s,
                 calibration_s=item.measured.calibration_s,
                 slowdown=item.measured.slowdown,
                 device=visit.device,
@@ -609,11 +609,11 @@ class Batch:
         self._control.send(
             Outcome(
                 key=item.candidate.key,
-                run_seconds=None,
+                samples_s=None,
                 failure=kind,
                 text=text[:_TEXT_LIMIT],
                 build_s=item.build_s,
-                run_s=item.run_s,
+                measure_s=item.measure_s,
                 device=device,
             )
         )
