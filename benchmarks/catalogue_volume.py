@@ -135,7 +135,7 @@ def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Nam
     for number in range(sessions):
         session_id, tasks = begin(catalogue, number)
         share = arguments.trials * (number + 1) // sessions - done
-        by_hand = share if "://" in catalogue.place else min(BATCH, share)
+        by_hand = share if "://" in catalogue.location else min(BATCH, share)
         for first in range(0, by_hand, BATCH):
             count = min(BATCH, by_hand - first)
             catalogue.add_trials(
@@ -143,7 +143,7 @@ def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Nam
                 [trial(generator, tasks, arguments.trace_bytes) for _ in range(count)],
             )
         if share > by_hand:
-            multiply(catalogue.place, session_id, by_hand, share)
+            multiply(catalogue.location, session_id, by_hand, share)
         done += share
         catalogue.close_session(session_id, "finished")
         if number % max(1, sessions // 10) == 0:
@@ -216,7 +216,7 @@ def measure(
         ),
         "task summaries": (50, lambda: lambda: catalogue.task_summaries(session_id)),
         "newest 20 sessions": (20, lambda: catalogue.sessions),
-        "open": (20, lambda: lambda: Catalogue.open(catalogue.place).close()),
+        "open": (20, lambda: lambda: Catalogue.open(catalogue.location).close()),
     }
     for name, (repeats, prepare) in calls.items():
         samples[name] = [timed(prepare()) for _ in range(repeats)]

@@ -16,7 +16,7 @@ from library_races import ROOT, parse, race, write
 
 from tunekit.cache import ContentCache
 from tunekit.graph.layouts.convert import choose_layout
-from tunekit.graph.pipeline import stage
+from tunekit.graph.pipeline import prepare_model
 from tunekit.library.build import default_of
 from tunekit.recipe import load_recipe
 from tunekit.timing.statistics import median
@@ -47,14 +47,16 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
     cache = ContentCache()
     libraries = {}
     for layout in LAYOUTS:
-        staged = stage(recipe.model_copy(update={"layout": layout}), cache, lambda line: None)
-        libraries[layout] = default_of(staged, cache=cache, say=lambda line: None)
+        prepared = prepare_model(
+            recipe.model_copy(update={"layout": layout}), cache, lambda line: None
+        )
+        libraries[layout] = default_of(prepared, cache=cache, say=lambda line: None)
         print(f"{name}: {layout} is compiled", file=sys.stderr)
-    samples = race(libraries, staged.source, recipe.model.seed, staged.target, rounds=rounds)
+    samples = race(libraries, prepared.source, recipe.model.seed, prepared.target, rounds=rounds)
     ms = {layout: round(1e3 * median(values), 3) for layout, values in samples.items()}
     return {
         "recipe": name,
-        "auto": choose_layout(staged.imported.module, staged.target.kind),
+        "auto": choose_layout(prepared.imported.module, prepared.target.kind),
         "fastest": min(ms, key=lambda layout: ms[layout]),
         "ms": ms,
         "turns_s": samples,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
-from tunekit.runtimes.process import ContestantFailed
-from tunekit.timing.interleaved import alternate
+from tunekit.runtimes.process import RunnerFailed
+from tunekit.timing.interleaved import interleave
 from tunekit.timing.statistics import median, paired_ratio
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def race(
     sample = source.sample_inputs(seed)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            turns = alternate(
+            turns = interleave(
                 list(libraries.values()),
                 {spec.name: sample[spec.name] for spec in source.inputs},
                 device=target.device,
@@ -106,6 +106,6 @@ def race(
                 rounds=rounds,
                 folder=Path(folder),
             )
-        except ContestantFailed as failure:
+        except RunnerFailed as failure:
             sys.exit(f"{', '.join(libraries)}: {failure.reason}")
     return dict(zip(libraries, map(list, turns.rounds_s), strict=True))

@@ -18,7 +18,7 @@ from library_races import ROOT, parse, print_pairs, race_pair, write
 
 from tunekit.cache import ContentCache
 from tunekit.graph.lowering.narrow_indices import narrow_indices
-from tunekit.graph.pipeline import stage
+from tunekit.graph.pipeline import prepare_model
 from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 
@@ -37,9 +37,9 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
     import tvm
 
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
-    staged = stage(recipe, ContentCache(), lambda line: None)
-    scheduled = default_module(staged)
-    target = staged.target.tvm
+    prepared = prepare_model(recipe, ContentCache(), lambda line: None)
+    scheduled = default_module(prepared)
+    target = prepared.target.tvm
     with tempfile.TemporaryDirectory() as folder:
         libraries = {}
         for label, module in (("int64", scheduled), ("int32", narrow_indices(scheduled, target))):
@@ -47,7 +47,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
             with target:
                 tvm.compile(module, target=target).export_library(str(libraries[label]))
             print(f"{name}: compiled {label}", file=sys.stderr)
-        return race_pair(name, libraries, staged.source, recipe, rounds=rounds)
+        return race_pair(name, libraries, prepared.source, recipe, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ from typing import Any
 
 from tunekit.benchmark.environment import describe
 from tunekit.cache import ContentCache
-from tunekit.graph.pipeline import stage
+from tunekit.graph.pipeline import prepare_model
 from tunekit.machine.host import detect_host
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome, TensorArgument
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import MeasureOptions, MeasureResult, TensorArgument, Variant
 from tunekit.recipe import load_recipe
 from tunekit.search.tuner import measure_options
 from tunekit.spaces import space_for
@@ -69,21 +69,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
-    staged = stage(load_recipe(arguments.recipe), ContentCache(), lambda line: None)
+    prepared = prepare_model(load_recipe(arguments.recipe), ContentCache(), lambda line: None)
     guarded = measure_options(
-        staged.recipe.tuning, staged.target, detect_host().memory_bytes, "warm"
+        prepared.recipe.tuning, prepared.target, detect_host().memory_bytes, "warm"
     )
     plain = dataclasses.replace(guarded, noise_guard=False, repeat=3, min_repeat_ms=20)
     before = now()
     tasks = []
-    with TrialEngine(guarded) as engine:
-        for task in staged.tasks[: arguments.tasks]:
-            candidates = draw(task, staged.target, arguments.candidates)
+    with LocalMeasurer(guarded) as measurer:
+        for task in prepared.tasks[: arguments.tasks]:
+            candidates = draw(task, prepared.target, arguments.candidates)
             print(f"{task.name}: {len(candidates)} candidates", file=sys.stderr)
             tasks.append(
                 {
                     "name": task.name,
-                    **compare(engine, plain, guarded, candidates, arguments.repeats),
+                    **compare(measurer, plain, guarded, candidates, arguments.repeats),
                 }
             )
     result = {
@@ -101,7 +101,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
 
 
-def draw(task: Any, target: Any, count: int) -> list[Candidate]:
+def draw(task: Any, target: Any, count: int) -> list[Variant]:
     """Random candidates of a task's search space, no two of them alike."""
     import tvm
     from tvm.s_tir import meta_schedule as ms
@@ -115,7 +115,7 @@ def draw(task: Any, target: Any, count: int) -> list[Candidate]:
         Trace(list(made.trace.insts), {}) for made in space.generate_design_space(task.module)
     ]
     generator = random.Random(1)
-    found: dict[str, Candidate] = {}
+    found: dict[str, Variant] = {}
     for _ in range(count * 20):
         if len(found) == count:
             break
@@ -127,7 +127,7 @@ def draw(task: Any, target: Any, count: int) -> list[Candidate]:
         except (RuntimeError, ValueError):
             continue
         text = tvm.ir.save_json(schedule.mod)
-        found.setdefault(text, Candidate(len(found), text, task_arguments(task), math.inf))
+        found.setdefault(text, Variant(len(found), text, task_arguments(task), math.inf))
     del context
     return list(found.values())
 
@@ -142,17 +142,17 @@ def task_arguments(task: Any) -> tuple[TensorArgument, ...]:
 
 
 def compare(
-    engine: TrialEngine,
+    measurer: LocalMeasurer,
     plain: MeasureOptions,
     guarded: MeasureOptions,
-    candidates: list[Candidate],
+    candidates: list[Variant],
     repeats: int,
 ) -> dict[str, Any]:
     """Every way of measuring the candidates, and what each makes of them."""
-    engine.options = guarded
+    measurer.options = guarded
     reference = {
         outcome.key: min(outcome.samples_s)
-        for outcome in engine.measure(candidates, REFERENCE_ROUNDS)
+        for outcome in measurer.measure(candidates, REFERENCE_ROUNDS)
         if outcome.samples_s
     }
     candidates = [candidate for candidate in candidates if candidate.key in reference]
@@ -160,14 +160,14 @@ def compare(
     for repeat in range(repeats):
         for loaded in (True, False):
             for name, options in (("plain", plain), ("guarded", guarded)):
-                engine.options = options
+                measurer.options = options
                 with bursts(repeat) if loaded else nullcontext():
                     runs.append(
                         {
                             "way": name,
                             "loaded": loaded,
                             "load_average": os.getloadavg()[0],
-                            **one_run(engine, candidates, reference),
+                            **one_run(measurer, candidates, reference),
                         }
                     )
                 print(
@@ -179,17 +179,17 @@ def compare(
 
 
 def one_run(
-    engine: TrialEngine, candidates: Sequence[Candidate], reference: dict[int, float]
+    measurer: LocalMeasurer, candidates: Sequence[Variant], reference: dict[int, float]
 ) -> dict[str, Any]:
     """The candidates measured as tuning measures them, and a final between the best of them."""
     started = time.monotonic()
-    outcomes = batch(engine, candidates)
+    outcomes = batch(measurer, candidates)
     seconds = time.monotonic() - started
     ranked = sorted(outcomes, key=lambda key: outcomes[key].seconds or math.inf)
     finalists = [candidate for candidate in candidates if candidate.key in ranked[:FINALISTS]]
     final = {
         outcome.key: outcome.seconds
-        for outcome in engine.measure(finalists, FINAL_ROUNDS)
+        for outcome in measurer.measure(finalists, FINAL_ROUNDS)
         if outcome.seconds
     }
     best = min(reference.values())
@@ -208,9 +208,9 @@ def one_run(
     }
 
 
-def batch(engine: TrialEngine, candidates: Sequence[Candidate]) -> dict[int, Outcome]:
+def batch(measurer: LocalMeasurer, candidates: Sequence[Variant]) -> dict[int, MeasureResult]:
     """Outcomes by key; each batch of 8 knows the best of those before, as in tuning."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, MeasureResult] = {}
     for start in range(0, len(candidates), 8):
         known = [outcome.seconds for outcome in outcomes.values() if outcome.seconds]
         best_s = min(known, default=None)
@@ -220,7 +220,7 @@ def batch(engine: TrialEngine, candidates: Sequence[Candidate]) -> dict[int, Out
             )
             for candidate in candidates[start : start + 8]
         ]
-        outcomes.update({o.key: o for o in engine.measure(part) if o.samples_s})
+        outcomes.update({o.key: o for o in measurer.measure(part) if o.samples_s})
     return outcomes
 
 

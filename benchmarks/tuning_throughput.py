@@ -35,12 +35,12 @@ from typing import Any
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession
 from tunekit.graph.algorithms import is_direct
-from tunekit.graph.pipeline import stage
+from tunekit.graph.pipeline import prepare_model
 from tunekit.graph.tasks import Task
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
-from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import Candidate, MeasureOptions, TensorArgument
 from tunekit.recipe import Tuning, load_recipe
 from tunekit.search.progress import Progress
@@ -91,12 +91,16 @@ def compare(arguments: argparse.Namespace) -> None:
     if unknown:
         sys.exit(f"--engines: {', '.join(sorted(unknown))}; there are {', '.join(ENGINES)}")
     recipe = load_recipe(ROOT / "recipes" / f"{arguments.recipe}.yaml")
-    staged = stage(recipe, ContentCache(), lambda line: print(line, file=sys.stderr))
+    prepared = prepare_model(recipe, ContentCache(), lambda line: print(line, file=sys.stderr))
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         tasks = Path(scratch, "tasks.json")
         # One algorithm of each convolution, so that the tasks add up to a model.
-        direct = [task for task in staged.tasks if task.place is None or is_direct(task.place)]
+        direct = [
+            task
+            for task in prepared.tasks
+            if task.implementation is None or is_direct(task.implementation)
+        ]
         chosen = direct[: arguments.layers or None]
         write_tasks(chosen, tasks)
         for number in range(arguments.rounds):
@@ -165,7 +169,7 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
             )
         )
         options = measure_options(tuning, target, host.memory_bytes, "warm")
-        with TrialEngine(options) as engine:
+        with LocalMeasurer(options) as engine:
             engine.start()
             tuner = Tuner(
                 tasks,
@@ -319,7 +323,7 @@ def judge(runs: list[dict[str, Any]], tasks: list[Task], target: ResolvedTarget)
     """Measures the best candidates of all runs in turns, task by task; adds `final_ms`."""
     options: MeasureOptions = measure_options(Tuning(), target, detect_host().memory_bytes, "warm")
     totals = [0.0] * len(runs)
-    with TrialEngine(options) as engine:
+    with LocalMeasurer(options) as engine:
         for index, task in enumerate(tasks):
             candidates = [
                 candidate(key, task, run["best"][index])

@@ -24,12 +24,12 @@ from library_races import ROOT, parse, print_pairs, race_pair, write
 from tunekit.cache import ContentCache
 from tunekit.graph.lowering.build import compile_model
 from tunekit.graph.lowering.narrow_indices import narrow_indices
-from tunekit.graph.pipeline import stage
+from tunekit.graph.pipeline import prepare_model
 from tunekit.library.build import default_module
 from tunekit.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from tunekit.graph.pipeline import Staged
+    from tunekit.graph.pipeline import PreparedModel
 
 RECIPES = ("resnet50_x86", "mobilenet_v2_x86", "efficientnet_b4_x86")
 _BUSY_S = 0.01
@@ -45,24 +45,24 @@ def main() -> None:
 def compare(name: str, rounds: int) -> list[dict[str, Any]]:
     """One model in both, undisturbed and not."""
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml")
-    staged = stage(recipe, ContentCache(), lambda line: None)
+    prepared = prepare_model(recipe, ContentCache(), lambda line: None)
     with tempfile.TemporaryDirectory() as folder:
-        libraries = _compile(staged, Path(folder))
+        libraries = _compile(prepared, Path(folder))
         print(f"{name}: compiled both", file=sys.stderr)
         return [
             {
-                **_race(name, libraries, staged, rounds, disturbed=disturbed),
+                **_race(name, libraries, prepared, rounds, disturbed=disturbed),
                 "beside": "half a core" if disturbed else "nothing",
             }
             for disturbed in (False, True)
         ]
 
 
-def _compile(staged: Staged, folder: Path) -> Mapping[str, Path]:
+def _compile(prepared: PreparedModel, folder: Path) -> Mapping[str, Path]:
     import tvm
 
-    scheduled = default_module(staged)
-    target = staged.target.tvm
+    scheduled = default_module(prepared)
+    target = prepared.target.tvm
     libraries = {label: folder / f"{label}.so" for label in ("equal parts", "stealing")}
     with target:
         equal_parts = tvm.compile(narrow_indices(scheduled, target), target=target)
@@ -72,10 +72,15 @@ def _compile(staged: Staged, folder: Path) -> Mapping[str, Path]:
 
 
 def _race(
-    name: str, libraries: Mapping[str, Path], staged: Staged, rounds: int, *, disturbed: bool
+    name: str,
+    libraries: Mapping[str, Path],
+    prepared: PreparedModel,
+    rounds: int,
+    *,
+    disturbed: bool,
 ) -> dict[str, Any]:
     with _half_a_core() if disturbed else nullcontext():
-        return race_pair(name, libraries, staged.source, staged.wanted, rounds=rounds)
+        return race_pair(name, libraries, prepared.source, prepared.recipe_as_given, rounds=rounds)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def test_a_new_catalogue_is_made_with_its_folders_and_opened_again(
         session = catalogue.begin_session(new.session())
     with Catalogue.open(f"{path}", create=False) as catalogue:
         assert catalogue.session(session.id).name == "small"
-        assert catalogue.place == str(path)
+        assert catalogue.location == str(path)
 
 
 def test_an_sqlalchemy_url_names_the_same_file_as_its_path(tmp_path: Path, new: Examples) -> None:

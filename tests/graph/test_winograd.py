@@ -15,13 +15,13 @@ from torch import nn
 
 from tunekit.graph.algorithms import (
     Choice,
-    Place,
-    Site,
+    ConvProblem,
+    Implementation,
     accurate,
     alternatives,
     annotate,
     choose,
-    place_of,
+    implementation_of,
 )
 from tunekit.graph.kernels.winograd import TILES, rounding_error, tiling, transform_weights
 from tunekit.graph.layouts.convert import convert_layout
@@ -30,13 +30,13 @@ Array = npt.NDArray[Any]
 
 # F(4x4, 3x3) errs about five times as much as the direct computation.
 TOLERANCE = 2e-5
-SITE = Site(1, 64, 64, 56, 56)
+SITE = ConvProblem(1, 64, 64, 56, 56)
 
 
 class Task:
     """What a choice knows of a task."""
 
-    def __init__(self, structural_hash: str, weight: int, place: Place | None) -> None:
+    def __init__(self, structural_hash: str, weight: int, place: Implementation | None) -> None:
         self.structural_hash = structural_hash
         self.weight = weight
         self.place = place
@@ -70,14 +70,14 @@ def test_any_tile_size_gives_what_torch_gives(
     data = torch.randn(batch, channels[0], *size)
     with torch.no_grad():
         expected = layer(data).numpy()
-    site = Site(batch, *channels, *expected.shape[2:])
+    problem = ConvProblem(batch, *channels, *expected.shape[2:])
     module = imported(layer, [data])
     for m in TILES:
-        choice: Choice = {site: "winograd2" if m == 2 else "winograd4"}
+        choice: Choice = {problem: "winograd2" if m == 2 else "winograd4"}
         converted = convert_layout(module, "NCHWc", lanes, choice)
         # Sizes whose tiles stick out too far have no alternative and stay direct.
         [actual] = execute(converted.module, [data.numpy()])
-        assert relative_error(expected, actual) < TOLERANCE, (m, site)
+        assert relative_error(expected, actual) < TOLERANCE, (m, problem)
 
 
 @pytest.mark.parametrize("m", TILES)
@@ -91,7 +91,7 @@ def test_the_error_that_is_told_is_the_one_that_the_kernel_has(
     data = torch.randn(1, channels, 16, 16)
     with torch.no_grad():
         expected = layer.double()(data.double()).numpy()
-    choice: Choice = {Site(1, channels, 16, 16, 16): "winograd2" if m == 2 else "winograd4"}
+    choice: Choice = {ConvProblem(1, channels, 16, 16, 16): "winograd2" if m == 2 else "winograd4"}
     converted = convert_layout(imported(layer.float(), [data]), "NCHWc", 8, choice)
     [actual] = execute(converted.module, [data.numpy()])
     measured = np.abs(actual - expected).max() / np.abs(expected).max()
@@ -101,8 +101,8 @@ def test_the_error_that_is_told_is_the_one_that_the_kernel_has(
 def test_an_algorithm_that_rounds_worse_than_allowed_is_no_alternative() -> None:
     assert accurate(SITE, 1e-4) == ["direct", "winograd4"]
     assert accurate(SITE, 1e-6) == ["direct"]
-    # A site where both are worth measuring: the smaller tile rounds better.
-    both = Site(1, 256, 256, 14, 14)
+    # A problem where both are worth measuring: the smaller tile rounds better.
+    both = ConvProblem(1, 256, 256, 14, 14)
     assert accurate(both, 1e-4) == ["direct", "winograd2", "winograd4"]
     assert accurate(both, 2e-6) == ["direct", "winograd2"]
 
@@ -112,11 +112,11 @@ def test_a_choice_is_what_is_built_and_only_at_its_site(imported: Callable[..., 
         nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)),
         [torch.zeros(1, 16, 16, 16)],
     )
-    first, second = Site(1, 16, 16, 16, 16), Site(1, 16, 32, 16, 16)
+    first, second = ConvProblem(1, 16, 16, 16, 16), ConvProblem(1, 16, 32, 16, 16)
     direct = convert_layout(module, "NCHWc", 8)
-    assert direct.sites == {first, second}
+    assert direct.problems == {first, second}
     chosen = convert_layout(module, "NCHWc", 8, {second: "winograd4"})
-    assert chosen.sites == {first, second}
+    assert chosen.problems == {first, second}
     assert _names(direct.module) == {"blocked_convolution", "blocked_convolution1"}
     assert _names(chosen.module) == {"blocked_convolution", "winograd4_conv2d_blocked"}
 
@@ -137,7 +137,7 @@ def test_what_winograd_cannot_do_or_does_not_pay_has_no_site(
     layer: nn.Conv2d, imported: Callable[..., Any]
 ) -> None:
     module = imported(layer, [torch.zeros(1, layer.in_channels, 16, 16)])
-    assert convert_layout(module, "NCHWc", 8).sites == frozenset()
+    assert convert_layout(module, "NCHWc", 8).problems == frozenset()
 
 
 def _names(module: Any) -> set[str]:
@@ -164,13 +164,13 @@ def test_the_epilogue_is_fused_into_the_kernel(imported: Callable[..., Any]) -> 
 
     target = resolve_target("native")
     module = imported(Residual(), [torch.zeros(1, 16, 16, 16)])
-    site = Site(1, 16, 16, 16, 16)
-    graph = prepare(module, target, "NCHWc", choice={site: "winograd4"})
+    problem = ConvProblem(1, 16, 16, 16, 16)
+    graph = prepare(module, target, "NCHWc", choice={problem: "winograd4"})
     tasks = {task.name: task for task in extract_tasks(graph, target)}
     [fused] = [name for name in tasks if "winograd" in name]
     assert fused.count("add") == 2
     assert "relu" in fused
-    assert tasks[fused].place == Place(site, "winograd4")
+    assert tasks[fused].place == Implementation(problem, "winograd4")
 
 
 def test_weights_are_transformed_in_double_precision() -> None:
@@ -191,10 +191,10 @@ def test_tiles_cover_the_output() -> None:
 def test_alternatives_leave_out_what_cannot_win() -> None:
     assert alternatives(SITE) == ("direct", "winograd4")
     # Four multiplications in ten are for places outside of a 7x7 image.
-    assert "winograd4" not in alternatives(Site(1, 64, 64, 9, 9))
+    assert "winograd4" not in alternatives(ConvProblem(1, 64, 64, 9, 9))
     # More weights than a cache holds.
-    assert alternatives(Site(1, 1024, 1024, 56, 56)) == ("direct",)
-    assert alternatives(Site(1, 8, 64, 56, 56)) == ("direct",)
+    assert alternatives(ConvProblem(1, 1024, 1024, 56, 56)) == ("direct",)
+    assert alternatives(ConvProblem(1, 8, 64, 56, 56)) == ("direct",)
 
 
 def test_a_place_survives_in_the_workload_that_computes_it(imported: Callable[..., Any]) -> None:
@@ -206,19 +206,19 @@ def test_a_place_survives_in_the_workload_that_computes_it(imported: Callable[..
     data = te.placeholder((1, 8, 56, 56, 8), name="data")
     weights = te.placeholder((8, 8, 3, 3, 8, 8), name="weights")
     shape = ConvolutionShape((1, 1), (1, 1, 1, 1), (1, 1), 1)
-    place = Place(SITE, "direct")
+    place = Implementation(SITE, "direct")
     for note, expected in ((annotate(place), place), (None, None)):
         result = blocked_convolution(data, weights, shape, "float32", note)
         function = te.create_prim_func([data, weights, result])
-        assert place_of(tvm.IRModule({"main": function})) == expected
+        assert implementation_of(tvm.IRModule({"main": function})) == expected
 
 
 def test_the_faster_algorithm_of_a_site_is_chosen_by_all_of_its_kernels() -> None:
     tasks = [
-        Task("direct a", 2, Place(SITE, "direct")),
-        Task("direct b", 1, Place(SITE, "direct")),
-        Task("winograd a", 2, Place(SITE, "winograd4")),
-        Task("winograd b", 1, Place(SITE, "winograd4")),
+        Task("direct a", 2, Implementation(SITE, "direct")),
+        Task("direct b", 1, Implementation(SITE, "direct")),
+        Task("winograd a", 2, Implementation(SITE, "winograd4")),
+        Task("winograd b", 1, Implementation(SITE, "winograd4")),
         Task("elsewhere", 1, None),
     ]
     seconds = {"direct a": 2.0, "direct b": 3.0, "winograd a": 1.0, "winograd b": 4.0}

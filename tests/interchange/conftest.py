@@ -12,7 +12,7 @@ import tvm
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue
-from tunekit.graph.pipeline import Staged, stage
+from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.interchange.replay import Replayer
 from tunekit.recipe import load_recipe, override
 from tunekit.search.tuner import Progress
@@ -57,12 +57,12 @@ class Tuned:
     recipe: Path
     catalogue: Path
     session: str
-    staged: Staged
+    prepared: PreparedModel
 
     @property
     def graph(self) -> str:
         """The model as kernels without schedules, saved."""
-        return str(tvm.ir.save_json(self.staged.graph.module))
+        return str(tvm.ir.save_json(self.prepared.graph.module))
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +78,10 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         tune_recipe(recipe, _Silent())
-        staged = stage(recipe, ContentCache(), lambda _: None)
+        prepared = prepare_model(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(folder / "catalogue.db") as catalogue:
             (session,) = catalogue.sessions()
-        yield Tuned(folder / "exchanged.yaml", folder / "catalogue.db", session.id, staged)
+        yield Tuned(folder / "exchanged.yaml", folder / "catalogue.db", session.id, prepared)
 
 
 @pytest.fixture(scope="session")

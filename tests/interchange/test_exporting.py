@@ -50,7 +50,7 @@ def test_stock_tvm_loads_applies_and_runs_what_was_exported(
 ) -> None:
     report = export_records(catalogue, RecordFilter(session=tuned.session), tmp_path / "out")
     (tmp_path / "graph.json").write_text(tuned.graph)
-    target = tuned.staged.target.spec
+    target = tuned.prepared.target.spec
     done = subprocess.run(
         [sys.executable, str(_STOCK), str(tmp_path / "graph.json"), str(tmp_path / "out"), target],
         cwd=tmp_path,

@@ -106,10 +106,10 @@ def test_imported_records_are_found_by_lookups(
     tuned: Tuned, take: Callable[..., ImportReport], catalogue: Catalogue
 ) -> None:
     take()
-    hashes = [task.structural_hash for task in tuned.staged.tasks]
+    hashes = [task.structural_hash for task in tuned.prepared.tasks]
     found = catalogue.records(
         structural_hashes=hashes,
-        target_json=tuned.staged.target.spec,
+        target_json=tuned.prepared.target.spec,
         host_fingerprint=detect_host().fingerprint,
         toolchain_key=toolchain_key(versions()),
     )
@@ -123,7 +123,7 @@ def test_records_of_an_unknown_host_are_kept_and_apply_nowhere(
     assert len(_records(catalogue, host="unknown")) == report.added
     assert not catalogue.records(
         structural_hashes=None,
-        target_json=tuned.staged.target.spec,
+        target_json=tuned.prepared.target.spec,
         host_fingerprint=detect_host().fingerprint,
         top_k=None,
     )

@@ -194,7 +194,7 @@ def test_a_record_is_in_the_catalogue_as_soon_as_it_is_committed(
     assert len(database) == 0
     database.commit_tuning_record(made)
 
-    with Catalogue.open(catalogue.place) as elsewhere:
+    with Catalogue.open(catalogue.location) as elsewhere:
         (trial,) = elsewhere.trials()
         assert trial.samples_s == (2e-3, 4e-3)
         assert trial.candidate_digest == str(

@@ -10,7 +10,7 @@ import pytest
 from tunekit.catalogue import Catalogue, Record
 from tunekit.graph.tasks import Task
 from tunekit.library import Library
-from tunekit.library.coverage import Known, look_up, naive_seconds, reckon
+from tunekit.library.coverage import Known, assess, look_up, naive_seconds
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
 from tunekit.recipe import Recipe
@@ -37,7 +37,7 @@ def _record(task: Task, score_s: float) -> Record:
 
 def _known(tasks: list[Task], seconds: dict[str, float]) -> Known:
     records = [_record(task, seconds[task.name]) for task in tasks if task.name in seconds]
-    return reckon(tasks, {record.structural_hash: record for record in records})
+    return assess(tasks, {record.structural_hash: record for record in records})
 
 
 def test_the_share_is_of_the_latency_and_counts_each_call() -> None:

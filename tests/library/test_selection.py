@@ -14,13 +14,13 @@ import pytest
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, NewTrial
 from tunekit.errors import CompileError
-from tunekit.graph.algorithms import Place, Site
-from tunekit.graph.pipeline import Staged, stage
+from tunekit.graph.algorithms import ConvProblem, Implementation
+from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library import Library, build_default, compile_recipe, load_manifest
-from tunekit.library.built_variant import Entrant
-from tunekit.library.manifest import CandidateEntry, Contest, RatioEntry
+from tunekit.library.built_variant import BuiltVariant
+from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
 from tunekit.library.selection import decide, take_turns, verdict
-from tunekit.library.variants import candidates_of
+from tunekit.library.variants import variants_of
 from tunekit.library.verify import reference_of
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe, load_recipe, override
@@ -50,17 +50,17 @@ class Sabotaged:
     """A recipe whose catalogue praises naive loops, and the library that came of it."""
 
     recipe: Recipe
-    staged: Staged
+    prepared: PreparedModel
     library: Library
     said: Sequence[str]
 
-    def candidate(self, name: str) -> CandidateEntry:
+    def candidate(self, name: str) -> VariantEntry:
         contest = self.library.manifest.contest
         assert contest is not None
         return next(one for one in contest.candidates if one.name == name)
 
 
-def _praise_naive_loops(staged: Staged, catalogue: Catalogue) -> None:
+def _praise_naive_loops(prepared: PreparedModel, catalogue: Catalogue) -> None:
     """Records of all kernels in naive loops, as fast as nothing is; Winograd's the most."""
     import tvm
 
@@ -71,17 +71,19 @@ def _praise_naive_loops(staged: Staged, catalogue: Catalogue) -> None:
             recipe_digest="sabotage",
             model_digest=None,
             model_name="conv",
-            target_json=staged.target.spec,
-            host=staged.host.as_dict(),
-            host_fingerprint=staged.host.fingerprint,
+            target_json=prepared.target.spec,
+            host=prepared.host.as_dict(),
+            host_fingerprint=prepared.host.fingerprint,
             toolchain=versions(),
-            budget_trials=len(staged.tasks),
+            budget_trials=len(prepared.tasks),
             seed=0,
         )
     )
-    tasks = [new_task(task, staged.graph.preparation) for task in staged.tasks]
-    for task, task_id in zip(staged.tasks, catalogue.ensure_tasks(session.id, tasks), strict=True):
-        direct = task.place is None or task.place.algorithm == "direct"
+    tasks = [new_task(task, prepared.graph.preparation) for task in prepared.tasks]
+    for task, task_id in zip(
+        prepared.tasks, catalogue.ensure_tasks(session.id, tasks), strict=True
+    ):
+        direct = task.implementation is None or task.implementation.algorithm == "direct"
         trial = NewTrial(
             task_id=task_id,
             candidate_digest=f"naive {task.structural_hash}",
@@ -116,11 +118,11 @@ def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sabotaged]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        staged = stage(recipe, ContentCache(), lambda _: None)
+        prepared = prepare_model(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(recipe.catalogue) as catalogue:
-            _praise_naive_loops(staged, catalogue)
+            _praise_naive_loops(prepared, catalogue)
         said: list[str] = []
-        yield Sabotaged(recipe, staged, compile_recipe(recipe, say=said.append), said)
+        yield Sabotaged(recipe, prepared, compile_recipe(recipe, say=said.append), said)
 
 
 def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: Sabotaged) -> None:
@@ -132,7 +134,7 @@ def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: S
     assert {task.space for task in manifest.tasks} == {"default"}
     assert set(manifest.algorithms.values()) == {"direct"}
     assert manifest.rounding_errors == {}
-    default = build_default(sabotaged.recipe, model_digest=sabotaged.staged.source.digest)
+    default = build_default(sabotaged.recipe, model_digest=sabotaged.prepared.source.digest)
     assert sabotaged.library.path.read_bytes() == default.read_bytes()
     assert load_manifest(sabotaged.library.path.parent) == manifest
 
@@ -200,21 +202,21 @@ def _record(structural_hash: str, score_s: float) -> Any:
 
 
 def _names(seconds: dict[str, float]) -> list[str]:
-    """The candidates of a model with two sites and one other kernel, by the hashes below."""
-    first, second = Site(1, 64, 64, 56, 56), Site(1, 128, 128, 28, 28)
+    """The candidates of a model with two problems and one other kernel, by the hashes below."""
+    first, second = ConvProblem(1, 64, 64, 56, 56), ConvProblem(1, 128, 128, 28, 28)
     tasks = [
         SimpleNamespace(structural_hash=structural_hash, weight=1, place=place)
         for structural_hash, place in {
-            "first direct": Place(first, "direct"),
-            "first winograd": Place(first, "winograd4"),
-            "second direct": Place(second, "direct"),
-            "second winograd": Place(second, "winograd4"),
+            "first direct": Implementation(first, "direct"),
+            "first winograd": Implementation(first, "winograd4"),
+            "second direct": Implementation(second, "direct"),
+            "second winograd": Implementation(second, "winograd4"),
             "pool": None,
         }.items()
     ]
-    staged: Any = SimpleNamespace(tasks=tasks)
+    prepared: Any = SimpleNamespace(tasks=tasks)
     records = [_record(structural_hash, score_s) for structural_hash, score_s in seconds.items()]
-    return [candidate.name for candidate in candidates_of(staged, records)]
+    return [candidate.name for candidate in variants_of(prepared, records)]
 
 
 def test_every_candidate_is_another_library() -> None:
@@ -247,20 +249,20 @@ def test_the_first_ships_unless_another_is_faster_beyond_doubt() -> None:
 
 
 def test_the_verdict_in_a_line() -> None:
-    def entry(name: str, *ratio: float) -> CandidateEntry:
+    def entry(name: str, *ratio: float) -> VariantEntry:
         value = RatioEntry(**dict(zip(("value", "low", "high"), ratio, strict=True)), confidence=1)
-        return CandidateEntry(name=name, ratio=value)
+        return VariantEntry(name=name, ratio=value)
 
-    shipped = CandidateEntry(name="tuned")
+    shipped = VariantEntry(name="tuned")
     candidates = (shipped, entry("direct", 1.041, 1.012, 1.07), entry("default", 1.31, 1.27, 1.36))
-    assert verdict(Contest(shipped="tuned", threads=2, rounds=24, candidates=candidates)) == (
+    assert verdict(Selection(shipped="tuned", threads=2, rounds=24, candidates=candidates)) == (
         "the tuned library is 1.04x (1.01 to 1.07) as fast as direct, "
         "1.31x (1.27 to 1.36) as default; it ships"
     )
-    skipped = Contest(shipped="tuned", skipped="no room", threads=2, candidates=(shipped,))
+    skipped = Selection(shipped="tuned", skipped="no room", threads=2, candidates=(shipped,))
     assert verdict(skipped) == "warning: the candidates could not be compared, no room; tuned ships"
-    wrong = CandidateEntry(name="tuned", left_out="relative error 1")
-    only = Contest(shipped="default", threads=2, candidates=(wrong, CandidateEntry(name="default")))
+    wrong = VariantEntry(name="tuned", left_out="relative error 1")
+    only = Selection(shipped="default", threads=2, candidates=(wrong, VariantEntry(name="default")))
     assert verdict(only) == "warning: of 2 candidates only default is right; it ships"
 
 
@@ -282,14 +284,16 @@ def test_a_candidate_that_cannot_be_compiled_is_left_out(
 def test_one_that_fails_in_the_contest_is_left_out_and_the_others_go_on(
     sabotaged: Sabotaged, tmp_path: Path
 ) -> None:
-    staged = sabotaged.staged
+    prepared = sabotaged.prepared
     shipped = sabotaged.library.path
     broken = tmp_path / "broken.so"
     broken.write_bytes(shipped.read_bytes()[:1000])
-    candidate = candidates_of(staged, [])[0]
-    good, bad, other = (Entrant(candidate, path) for path in (shipped, broken, shipped))
+    candidate = variants_of(prepared, [])[0]
+    good, bad, other = (BuiltVariant(candidate, path) for path in (shipped, broken, shipped))
     said: list[str] = []
-    skipped = take_turns([good, bad, other], staged, reference_of(staged), tmp_path, said.append)
+    skipped = take_turns(
+        [good, bad, other], prepared, reference_of(prepared), tmp_path, said.append
+    )
     assert skipped is None
     assert bad.failure is not None
     assert "in the contest it failed" in bad.failure.message

@@ -17,9 +17,15 @@ from tvm.script import tirx as T
 from tunekit.catalogue import FailureKind
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure import correctness
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import Candidate, MeasureOptions, Measurer, Outcome, TensorArgument
-from tunekit.measure.remote.measurer import RemoteEngine
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import (
+    Candidate,
+    MeasureOptions,
+    Measurer,
+    MeasureResult,
+    TensorArgument,
+)
+from tunekit.measure.remote.measurer import RpcMeasurer
 from tunekit.measure.remote.protocol import Linking, Remote
 from tunekit.spaces.metaschedule import candidate_of
 
@@ -28,15 +34,15 @@ _MATRICES = (TensorArgument((_N, _N), "float32"),) * 3
 
 
 @pytest.fixture(scope="module", params=["here", "on a device"])
-def engine(request: pytest.FixtureRequest, native: ResolvedTarget) -> Iterator[Measurer]:
+def measurer(request: pytest.FixtureRequest, native: ResolvedTarget) -> Iterator[Measurer]:
     options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 1, "warm", 2 << 30)
     if request.param == "here":
-        with TrialEngine(options) as here:
+        with LocalMeasurer(options) as here:
             yield here
         return
     machines = request.getfixturevalue("machines")
     key, _ = machines.servers(1)
-    with RemoteEngine(options, Remote(str(machines.address), key, 60.0, Linking("g++"))) as remote:
+    with RpcMeasurer(options, Remote(str(machines.address), key, 60.0, Linking("g++"))) as remote:
         yield remote
 
 
@@ -109,8 +115,10 @@ def _candidates(
     ]
 
 
-def _outcomes(engine: Measurer, candidates: list[Candidate], rounds: int = 1) -> dict[int, Outcome]:
-    return {outcome.key: outcome for outcome in engine.measure(candidates, rounds)}
+def _outcomes(
+    measurer: Measurer, candidates: list[Candidate], rounds: int = 1
+) -> dict[int, MeasureResult]:
+    return {outcome.key: outcome for outcome in measurer.measure(candidates, rounds)}
 
 
 @pytest.mark.parametrize(
@@ -124,41 +132,41 @@ def _outcomes(engine: Measurer, candidates: list[Candidate], rounds: int = 1) ->
     ],
 )
 def test_wrong_outputs_of_the_fastest_are_a_failure_of_that_kind(
-    engine: Measurer,
+    measurer: Measurer,
     workload: Callable[[], tvm.ir.IRModule],
     arguments: tuple[TensorArgument, ...],
     wrong: Callable[[], tvm.ir.IRModule],
     text: str,
 ) -> None:
-    (outcome,) = engine.measure(_candidates(workload(), arguments, wrong()))
+    (outcome,) = measurer.measure(_candidates(workload(), arguments, wrong()))
     assert (outcome.failure, outcome.samples_s) == (FailureKind.WRONG_OUTPUT, None)
     assert text in outcome.text
 
 
-def test_schedules_that_add_up_in_another_order_are_right(engine: Measurer) -> None:
-    outcomes = _outcomes(engine, _candidates(_matmul(), _MATRICES, _tiled(), _matmul()), rounds=2)
+def test_schedules_that_add_up_in_another_order_are_right(measurer: Measurer) -> None:
+    outcomes = _outcomes(measurer, _candidates(_matmul(), _MATRICES, _tiled(), _matmul()), rounds=2)
     for outcome in outcomes.values():
         assert outcome.failure is None
         assert outcome.text == ""
         assert outcome.seconds is not None
 
 
-def test_a_candidate_that_does_not_lead_is_not_compared(engine: Measurer) -> None:
+def test_a_candidate_that_does_not_lead_is_not_compared(measurer: Measurer) -> None:
     candidates = _candidates(_matmul(), _MATRICES, _matmul(_N - 1), best_s=1e-12)
-    assert _outcomes(engine, candidates)[0].failure is None
+    assert _outcomes(measurer, candidates)[0].failure is None
 
 
-def test_in_several_rounds_all_are_compared(engine: Measurer) -> None:
+def test_in_several_rounds_all_are_compared(measurer: Measurer) -> None:
     candidates = _candidates(
         _matmul(), _MATRICES, _matmul(_N - 1), _tiled(), _matmul(_N - 2), best_s=1e-12
     )
-    outcomes = _outcomes(engine, candidates, rounds=2)
+    outcomes = _outcomes(measurer, candidates, rounds=2)
     failures = [outcomes[key].failure for key in range(3)]
     assert failures == [FailureKind.WRONG_OUTPUT, None, FailureKind.WRONG_OUTPUT]
 
 
 def test_a_candidate_that_takes_packed_weights_is_compared_with_them_unpacked(
-    engine: Measurer,
+    measurer: Measurer,
 ) -> None:
     """Measured with weights as they are packed at compile time, and compared as they are before."""
 
@@ -172,14 +180,14 @@ def test_a_candidate_that_takes_packed_weights_is_compared_with_them_unpacked(
         module = tvm.IRModule({"main": workload})
         return candidate_of(key, schedule.mod, module, math.inf, workload_json=whole)
 
-    outcomes = _outcomes(engine, [packed(0, _N), packed(1, _N - 16)], rounds=2)
+    outcomes = _outcomes(measurer, [packed(0, _N), packed(1, _N - 16)], rounds=2)
     assert outcomes[0].failure is None
     assert outcomes[0].text == ""
     assert outcomes[1].failure is FailureKind.WRONG_OUTPUT
 
 
-def test_a_workload_that_cannot_be_run_is_said_and_blames_no_candidate(engine: Measurer) -> None:
-    (outcome,) = engine.measure(_candidates(wild.calling("abort"), wild.VECTORS, wild.good()))
+def test_a_workload_that_cannot_be_run_is_said_and_blames_no_candidate(measurer: Measurer) -> None:
+    (outcome,) = measurer.measure(_candidates(wild.calling("abort"), wild.VECTORS, wild.good()))
     assert outcome.failure is None
     assert outcome.text == (
         "the outputs were not compared: SIGABRT while the unscheduled function ran"

@@ -16,7 +16,7 @@ from tunekit.graph.tasks import Task
 from tunekit.machine.host import last_level_cache_bytes
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.cpu_cache import cache_state, eviction
-from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import CacheState, Candidate
 from tunekit.recipe import Tuning
 from tunekit.recipe.schema import Measure, Rpc
@@ -86,17 +86,17 @@ def test_what_has_to_come_from_memory_is_evicted_and_not_changed(
 
 
 @pytest.fixture(scope="module")
-def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
-    with TrialEngine(options(native, repeat=3, noise_guard=False, min_repeat_ms=1)) as engine:
-        yield engine
+def measurer(native: ResolvedTarget) -> Iterator[LocalMeasurer]:
+    with LocalMeasurer(options(native, repeat=3, noise_guard=False, min_repeat_ms=1)) as measurer:
+        yield measurer
 
 
 @pytest.mark.parametrize("cache", ["warm", "weights", "flush"])
 def test_samples_are_as_many_and_outputs_compared_whatever_the_caches_hold(
-    engine: TrialEngine, cache: CacheState
+    measurer: LocalMeasurer, cache: CacheState
 ) -> None:
-    engine.options = replace(engine.options, cache=cache)
-    [outcome] = engine.measure([_candidate(64, [1])])
+    measurer.options = replace(measurer.options, cache=cache)
+    [outcome] = measurer.measure([_candidate(64, [1])])
     assert (outcome.failure, outcome.text) == (None, "")
     assert outcome.samples_s is not None
     assert len(outcome.samples_s) == 3

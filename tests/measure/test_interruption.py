@@ -10,7 +10,7 @@ from types import TracebackType
 import pytest
 
 from tunekit.measure.interruption import Stop
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 
 
 def _interrupt() -> None:
@@ -31,11 +31,11 @@ class _Measurer:
 
     def start(self) -> None: ...
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         for number in range(3):
             if number == self.interrupt_before:
                 _interrupt()
-            yield Outcome(number, (1.0,), None, "", 0.0, 0.0)
+            yield MeasureResult(number, (1.0,), None, "", 0.0, 0.0)
 
     def close(self) -> None:
         self.closed = True

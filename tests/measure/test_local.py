@@ -1,4 +1,4 @@
-"""Candidates get seconds or a reason, whatever they do; the engine lives on and leaves nothing."""
+"""Candidates get seconds or a reason, whatever they do; the measurer lives on, leaving nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import wild_kernels as wild
 from tunekit.catalogue import FailureKind
 from tunekit.errors import SandboxError
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import MeasureOptions, Outcome, TensorArgument
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import MeasureOptions, MeasureResult, TensorArgument
 
 _REPEAT = 2
 
@@ -97,13 +97,13 @@ def one_by_one(options: MeasureOptions) -> MeasureOptions:
 
 
 @pytest.fixture(scope="module")
-def engine(options: MeasureOptions) -> Iterator[TrialEngine]:
-    with TrialEngine(options) as engine:
-        yield engine
+def measurer(options: MeasureOptions) -> Iterator[LocalMeasurer]:
+    with LocalMeasurer(options) as measurer:
+        yield measurer
 
 
 @pytest.fixture(scope="module")
-def outcomes(engine: TrialEngine) -> list[tuple[str, Outcome]]:
+def outcomes(measurer: LocalMeasurer) -> list[tuple[str, MeasureResult]]:
     """Outcomes of the wild batch, each with the candidate's fate, "" for a good one."""
     names: list[str] = [""]
     candidates = [wild.candidate(0, wild.good(10))]
@@ -115,21 +115,21 @@ def outcomes(engine: TrialEngine) -> list[tuple[str, Outcome]]:
         if len(candidates) % 5 == 0 or len(names) > len(FATES):
             names.append("")
             candidates.append(wild.candidate(len(candidates), wild.good(len(candidates))))
-    return [(names[outcome.key], outcome) for outcome in engine.measure(candidates)]
+    return [(names[outcome.key], outcome) for outcome in measurer.measure(candidates)]
 
 
 @contextmanager
-def _options(engine: TrialEngine, options: MeasureOptions) -> Iterator[None]:
-    before, engine.options = engine.options, options
+def _options(measurer: LocalMeasurer, options: MeasureOptions) -> Iterator[None]:
+    before, measurer.options = measurer.options, options
     try:
         yield
     finally:
-        engine.options = before
+        measurer.options = before
 
 
-def _measure(engine: TrialEngine, *modules: object) -> dict[int, Outcome]:
+def _measure(measurer: LocalMeasurer, *modules: object) -> dict[int, MeasureResult]:
     candidates = [wild.candidate(key, module) for key, module in enumerate(modules)]
-    return {outcome.key: outcome for outcome in engine.measure(candidates)}
+    return {outcome.key: outcome for outcome in measurer.measure(candidates)}
 
 
 def _servers(process: psutil.Process | None = None) -> list[psutil.Process]:
@@ -144,7 +144,7 @@ def _servers(process: psutil.Process | None = None) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("fate", FATES)
 def test_a_candidate_that_fails_has_a_kind_and_a_reason(
-    fate: str, outcomes: list[tuple[str, Outcome]]
+    fate: str, outcomes: list[tuple[str, MeasureResult]]
 ) -> None:
     (outcome,) = [outcome for name, outcome in outcomes if name == fate]
     kind, text = FATES[fate]
@@ -154,12 +154,14 @@ def test_a_candidate_that_fails_has_a_kind_and_a_reason(
     assert "/site-packages/" not in outcome.text
 
 
-def test_every_candidate_has_exactly_one_outcome(outcomes: list[tuple[str, Outcome]]) -> None:
+def test_every_candidate_has_exactly_one_outcome(outcomes: list[tuple[str, MeasureResult]]) -> None:
     assert sorted(outcome.key for _, outcome in outcomes) == list(range(len(outcomes)))
     assert {name for name, _ in outcomes} == {"", *FATES}
 
 
-def test_good_candidates_among_bad_ones_are_measured(outcomes: list[tuple[str, Outcome]]) -> None:
+def test_good_candidates_among_bad_ones_are_measured(
+    outcomes: list[tuple[str, MeasureResult]],
+) -> None:
     good = [outcome for name, outcome in outcomes if name == ""]
     assert len(good) >= 4
     for outcome in good:
@@ -174,38 +176,40 @@ def test_good_candidates_among_bad_ones_are_measured(outcomes: list[tuple[str, O
 
 
 def test_a_batch_after_a_wild_one_is_as_good_as_any(
-    engine: TrialEngine, outcomes: list[tuple[str, Outcome]]
+    measurer: LocalMeasurer, outcomes: list[tuple[str, MeasureResult]]
 ) -> None:
-    again = _measure(engine, wild.good(1), wild.good(2))
+    again = _measure(measurer, wild.good(1), wild.good(2))
     assert [again[key].failure for key in (0, 1)] == [None, None]
 
 
-def test_the_server_that_candidates_are_forked_from_does_without_torch(engine: TrialEngine) -> None:
+def test_the_server_that_candidates_are_forked_from_does_without_torch(
+    measurer: LocalMeasurer,
+) -> None:
     """It would make them, and the start of each session, slower."""
-    assert _measure(engine, wild.good())[0].failure is None
+    assert _measure(measurer, wild.good())[0].failure is None
     (server,) = _servers()
     files = [Path(mapped.path).name for mapped in server.memory_maps()]
     assert any(name.startswith("libtvm_compiler") for name in files)
     assert not [name for name in files if "torch" in name]
 
 
-def test_an_empty_batch_has_no_outcomes(engine: TrialEngine) -> None:
-    assert _measure(engine) == {}
+def test_an_empty_batch_has_no_outcomes(measurer: LocalMeasurer) -> None:
+    assert _measure(measurer) == {}
 
 
 def test_a_candidate_much_slower_than_the_best_is_run_a_few_times_only(
-    engine: TrialEngine,
+    measurer: LocalMeasurer,
 ) -> None:
-    (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
+    (outcome,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
     assert outcome.samples_s is not None
     assert (outcome.key, len(outcome.samples_s)) == (7, 5)
 
 
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
-    engine: TrialEngine, options: MeasureOptions
+    measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
-    with _options(engine, dataclasses.replace(options, build_timeout_s=8)):
-        outcomes = _measure(engine, wild.good(), wild.long_to_build(16000))
+    with _options(measurer, dataclasses.replace(options, build_timeout_s=8)):
+        outcomes = _measure(measurer, wild.good(), wild.long_to_build(16000))
     assert outcomes[0].failure is None
     assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
     assert outcomes[1].text == "not built within 8 s"
@@ -214,29 +218,29 @@ def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
 
 
 def test_candidates_are_measured_beside_builds_where_they_may_overlap(
-    engine: TrialEngine, options: MeasureOptions
+    measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
-    with _options(engine, dataclasses.replace(options, build_timeout_s=5, overlap=True)):
-        outcomes = _measure(engine, wild.good(), wild.long_to_build(16000))
+    with _options(measurer, dataclasses.replace(options, build_timeout_s=5, overlap=True)):
+        outcomes = _measure(measurer, wild.good(), wild.long_to_build(16000))
     assert list(outcomes) == [0, 1]
     assert outcomes[0].failure is None
     assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
 
 
-def test_a_batch_that_is_given_up_leaves_nothing_to_the_next(engine: TrialEngine) -> None:
-    batch = engine.measure([wild.candidate(key, wild.good(key)) for key in (10, 11, 12)])
+def test_a_batch_that_is_given_up_leaves_nothing_to_the_next(measurer: LocalMeasurer) -> None:
+    batch = measurer.measure([wild.candidate(key, wild.good(key)) for key in (10, 11, 12)])
     next(batch)
     batch.close()
-    assert sorted(_measure(engine, wild.good(1), wild.good(2))) == [0, 1]
+    assert sorted(_measure(measurer, wild.good(1), wild.good(2))) == [0, 1]
 
 
 def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
-    engine: TrialEngine, one_by_one: MeasureOptions
+    measurer: LocalMeasurer, one_by_one: MeasureOptions
 ) -> None:
-    engine.start()
+    measurer.start()
     (server,) = _servers()
-    with _options(engine, one_by_one):
-        batch = engine.measure(
+    with _options(measurer, one_by_one):
+        batch = measurer.measure(
             [
                 wild.candidate(0, wild.good(10)),
                 wild.candidate(1, wild.calling("pause")),
@@ -255,13 +259,13 @@ def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
         assert children
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
-        assert _measure(engine, wild.good())[0].failure is None
+        assert _measure(measurer, wild.good())[0].failure is None
 
 
 def test_closing_ends_the_server_and_the_candidate_that_hangs(one_by_one: MeasureOptions) -> None:
     before = _servers()
-    with TrialEngine(one_by_one) as engine:
-        batch = engine.measure(
+    with LocalMeasurer(one_by_one) as measurer:
+        batch = measurer.measure(
             [wild.candidate(0, wild.good(10)), wild.candidate(1, wild.calling("pause"))]
         )
         next(batch)
@@ -287,9 +291,9 @@ def test_nothing_is_left_when_the_tuner_is_killed(
     )
     code = (
         "import pickle, sys\n"
-        "from tunekit.measure.local.measurer import TrialEngine\n"
+        "from tunekit.measure.local.measurer import LocalMeasurer\n"
         "options, candidates = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "for outcome in TrialEngine(options).measure(candidates):\n"
+        "for outcome in LocalMeasurer(options).measure(candidates):\n"
         "    print(outcome.key, flush=True)\n"
     )
     with subprocess.Popen(
@@ -309,7 +313,7 @@ def test_a_server_that_cannot_start_is_an_error_with_its_last_words(
 ) -> None:
     (tmp_path / "tvm.py").write_text("raise ImportError('this TVM is broken')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with TrialEngine(options) as engine, pytest.raises(SandboxError) as caught:
-        list(engine.measure([wild.candidate(0, wild.good(10))]))
+    with LocalMeasurer(options) as measurer, pytest.raises(SandboxError) as caught:
+        list(measurer.measure([wild.candidate(0, wild.good(10))]))
     assert "this TVM is broken" in caught.value.message
     assert "tunekit doctor" in (caught.value.hint or "")

@@ -9,8 +9,8 @@ import pytest
 import wild_kernels as wild
 
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import MeasureOptions, Outcome
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import MeasureOptions, MeasureResult
 from tunekit.measure.noise_guard import (
     Reading,
     UsualSpeed,
@@ -81,23 +81,23 @@ def test_the_usual_speed_is_a_low_quantile_of_what_was_seen() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
+def measurer(native: ResolvedTarget) -> Iterator[LocalMeasurer]:
     options = MeasureOptions(native.spec, "cpu", 4, 1, 60, 30, 2, 2, "warm", 2 << 30)
-    with TrialEngine(options) as engine:
-        yield engine
+    with LocalMeasurer(options) as measurer:
+        yield measurer
 
 
-def _measure(engine: TrialEngine, *numbers: int) -> list[Outcome]:
+def _measure(measurer: LocalMeasurer, *numbers: int) -> list[MeasureResult]:
     candidates = [wild.candidate(key, wild.good(number)) for key, number in enumerate(numbers)]
-    return sorted(engine.measure(candidates), key=lambda outcome: outcome.key)
+    return sorted(measurer.measure(candidates), key=lambda outcome: outcome.key)
 
 
 def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
-    engine: TrialEngine,
+    measurer: LocalMeasurer,
 ) -> None:
-    for outcome in _measure(engine, 1, 2):
+    for outcome in _measure(measurer, 1, 2):
         assert outcome.samples_s is not None
-        assert len(outcome.samples_s) >= engine.options.repeat
+        assert len(outcome.samples_s) >= measurer.options.repeat
         assert outcome.calibration_s is not None
         assert outcome.slowdown is not None
         assert outcome.seconds is not None
@@ -105,8 +105,8 @@ def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
         assert math.isclose(outcome.seconds * outcome.slowdown, score_s)
 
 
-def test_equal_candidates_of_a_batch_are_measured_once(engine: TrialEngine) -> None:
-    one, other, same = _measure(engine, 1, 2, 1)
+def test_equal_candidates_of_a_batch_are_measured_once(measurer: LocalMeasurer) -> None:
+    one, other, same = _measure(measurer, 1, 2, 1)
     assert [outcome.key for outcome in (one, other, same)] == [0, 1, 2]
     assert one.samples_s == same.samples_s
     assert one.samples_s != other.samples_s

@@ -21,8 +21,8 @@ from rpc_farm import PATIENCE_S, Machines, kill, sessions, until
 from tunekit.catalogue import FailureKind
 from tunekit.errors import DeviceError
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.measurer import MeasureOptions, Outcome
-from tunekit.measure.remote.measurer import RemoteEngine
+from tunekit.measure.measurer import MeasureOptions, MeasureResult
+from tunekit.measure.remote.measurer import RpcMeasurer
 from tunekit.measure.remote.protocol import Linking, Remote
 from tunekit.rpc.tracker import (
     tracker_summary,
@@ -48,14 +48,14 @@ def options(native: ResolvedTarget) -> MeasureOptions:
 
 
 @pytest.fixture(scope="module")
-def warm_engine(machines: Machines, options: MeasureOptions) -> Iterator[RemoteEngine]:
+def warm_engine(machines: Machines, options: MeasureOptions) -> Iterator[RpcMeasurer]:
     """One server process for all tests: what they differ in goes along with each request."""
-    with RemoteEngine(options, _remote(machines, "none")) as engine:
-        yield engine
+    with RpcMeasurer(options, _remote(machines, "none")) as measurer:
+        yield measurer
 
 
 @pytest.fixture
-def engine(warm_engine: RemoteEngine, options: MeasureOptions) -> RemoteEngine:
+def measurer(warm_engine: RpcMeasurer, options: MeasureOptions) -> RpcMeasurer:
     warm_engine.options = options
     return warm_engine
 
@@ -66,12 +66,12 @@ def _remote(
     return Remote(str(machines.address), key, wait_s, Linking(compiler))
 
 
-def _measure(engine: RemoteEngine, *modules: object, rounds: int = 1) -> dict[int, Outcome]:
+def _measure(measurer: RpcMeasurer, *modules: object, rounds: int = 1) -> dict[int, MeasureResult]:
     candidates = [wild.candidate(key, module) for key, module in enumerate(modules)]
-    return {outcome.key: outcome for outcome in engine.measure(candidates, rounds=rounds)}
+    return {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=rounds)}
 
 
-def _assert_measured(outcome: Outcome, samples: int = _REPEAT) -> None:
+def _assert_measured(outcome: MeasureResult, samples: int = _REPEAT) -> None:
     assert (outcome.failure, outcome.text) == (None, "")
     assert outcome.samples_s is not None
     # More, if the host was slow meanwhile.
@@ -85,32 +85,32 @@ def _assert_measured(outcome: Outcome, samples: int = _REPEAT) -> None:
 
 
 def test_candidates_are_measured_on_the_devices_of_the_key(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, servers = machines.servers(2)
     machines.servers(1)
-    engine.remote = _remote(machines, key)
-    outcomes = _measure(engine, *[wild.good() for _ in range(6)])
+    measurer.remote = _remote(machines, key)
+    outcomes = _measure(measurer, *[wild.good() for _ in range(6)])
     assert sorted(outcomes) == list(range(6))
     for outcome in outcomes.values():
         _assert_measured(outcome)
         assert outcome.device in servers
 
 
-def test_a_device_says_who_it_is(machines: Machines, engine: RemoteEngine) -> None:
+def test_a_device_says_who_it_is(machines: Machines, measurer: RpcMeasurer) -> None:
     key, servers = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    found = engine.describe()
+    measurer.remote = _remote(machines, key)
+    found = measurer.describe()
     assert found.name in servers
     assert int(found.facts["threads"]) >= 1
     assert str(found.facts["triple"]).partition("-")[0] == os.uname().machine
-    _assert_measured(_measure(engine, wild.good())[0])
+    _assert_measured(_measure(measurer, wild.good())[0])
 
 
-def test_what_takes_turns_meets_the_same_device(machines: Machines, engine: RemoteEngine) -> None:
+def test_what_takes_turns_meets_the_same_device(machines: Machines, measurer: RpcMeasurer) -> None:
     key, servers = machines.servers(2)
-    engine.remote = _remote(machines, key)
-    outcomes = _measure(engine, wild.good(), wild.for_a_gpu(), wild.good(), rounds=3)
+    measurer.remote = _remote(machines, key)
+    outcomes = _measure(measurer, wild.good(), wild.for_a_gpu(), wild.good(), rounds=3)
     _assert_measured(outcomes[0], samples=3 * _REPEAT)
     _assert_measured(outcomes[2], samples=3 * _REPEAT)
     assert outcomes[0].device == outcomes[2].device
@@ -119,43 +119,45 @@ def test_what_takes_turns_meets_the_same_device(machines: Machines, engine: Remo
 
 
 def test_a_candidate_much_slower_than_the_best_is_timed_a_few_times_only(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, _ = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    (outcome,) = engine.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
+    measurer.remote = _remote(machines, key)
+    (outcome,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
     assert outcome.samples_s is not None
     assert (outcome.key, len(outcome.samples_s)) == (7, 5)
     assert outcome.calibration_s is None
 
 
-def test_the_noise_guard_goes_along(machines: Machines, engine: RemoteEngine) -> None:
+def test_the_noise_guard_goes_along(machines: Machines, measurer: RpcMeasurer) -> None:
     key, _ = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    outcome = _measure(engine, wild.good())[0]
+    measurer.remote = _remote(machines, key)
+    outcome = _measure(measurer, wild.good())[0]
     assert outcome.samples_s is not None
     assert outcome.calibration_s is not None
     # About half a millisecond on any CPU.
     assert 1e-5 < outcome.calibration_s < 0.1
     assert outcome.slowdown is not None
     assert outcome.slowdown >= 1
-    engine.options = dataclasses.replace(engine.options, noise_guard=False)
-    outcome = _measure(engine, wild.good())[0]
+    measurer.options = dataclasses.replace(measurer.options, noise_guard=False)
+    outcome = _measure(measurer, wild.good())[0]
     assert (outcome.calibration_s, outcome.slowdown) == (None, None)
 
 
-def test_without_a_compiler_here_the_device_links(machines: Machines, engine: RemoteEngine) -> None:
+def test_without_a_compiler_here_the_device_links(
+    machines: Machines, measurer: RpcMeasurer
+) -> None:
     key, _ = machines.servers(1)
-    engine.remote = _remote(machines, key, compiler=None)
-    _assert_measured(_measure(engine, wild.good())[0])
+    measurer.remote = _remote(machines, key, compiler=None)
+    _assert_measured(_measure(measurer, wild.good())[0])
 
 
 def test_a_build_that_fails_or_takes_too_long_needs_no_device(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
-    engine.remote = _remote(machines, "no-such-key", wait_s=0.1)
-    engine.options = dataclasses.replace(engine.options, build_timeout_s=1.5)
-    outcomes = _measure(engine, wild.long_to_build(4000), wild.for_a_gpu())
+    measurer.remote = _remote(machines, "no-such-key", wait_s=0.1)
+    measurer.options = dataclasses.replace(measurer.options, build_timeout_s=1.5)
+    outcomes = _measure(measurer, wild.long_to_build(4000), wild.for_a_gpu())
     assert outcomes[0].failure is FailureKind.BUILD_TIMEOUT
     assert outcomes[1].failure is FailureKind.BUILD_ERROR
     assert {outcome.device for outcome in outcomes.values()} == {None}
@@ -165,29 +167,29 @@ def test_a_build_that_fails_or_takes_too_long_needs_no_device(
 
 
 def test_a_candidate_that_hangs_on_two_devices_has_timed_out_and_they_measure_on(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, servers = machines.servers(2)
-    engine.remote = _remote(machines, key)
-    engine.options = dataclasses.replace(engine.options, run_timeout_s=2)
-    outcomes = _measure(engine, wild.good(), wild.calling("pause"), wild.good())
+    measurer.remote = _remote(machines, key)
+    measurer.options = dataclasses.replace(measurer.options, run_timeout_s=2)
+    outcomes = _measure(measurer, wild.good(), wild.calling("pause"), wild.good())
     assert outcomes[1].failure is FailureKind.RUN_TIMEOUT
     for name in servers:
         assert name in outcomes[1].text
     _assert_measured(outcomes[0])
     _assert_measured(outcomes[2])
-    again = _measure(engine, wild.good(), wild.good())
+    again = _measure(measurer, wild.good(), wild.good())
     for outcome in again.values():
         _assert_measured(outcome)
 
 
 def test_a_candidate_that_hangs_on_the_only_device_has_timed_out(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, (name, *_) = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    engine.options = dataclasses.replace(engine.options, run_timeout_s=1)
-    outcome = _measure(engine, wild.calling("pause"))[0]
+    measurer.remote = _remote(machines, key)
+    measurer.options = dataclasses.replace(measurer.options, run_timeout_s=1)
+    outcome = _measure(measurer, wild.calling("pause"))[0]
     assert outcome.failure is FailureKind.RUN_TIMEOUT
     assert outcome.text == (
         f"not measured within 1 s on {name}, and there is no other device to try"
@@ -195,11 +197,11 @@ def test_a_candidate_that_hangs_on_the_only_device_has_timed_out(
 
 
 def test_a_candidate_that_kills_two_devices_has_crashed_and_the_third_measures_the_rest(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, servers = machines.servers(3)
-    engine.remote = _remote(machines, key)
-    outcomes = _measure(engine, wild.good(), wild.writing_far_away(), wild.good(), wild.good())
+    measurer.remote = _remote(machines, key)
+    outcomes = _measure(measurer, wild.good(), wild.writing_far_away(), wild.good(), wild.good())
     assert outcomes[1].failure is FailureKind.CRASH
     assert outcomes[1].text.startswith("it took down ")
     assert sum(name in outcomes[1].text for name in servers) == 2
@@ -211,11 +213,11 @@ def test_a_candidate_that_kills_two_devices_has_crashed_and_the_third_measures_t
 
 
 def test_a_device_that_is_killed_loses_no_candidate(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, servers = machines.servers(2)
-    engine.remote = _remote(machines, key)
-    batch = engine.measure([wild.candidate(number, wild.good()) for number in range(16)])
+    measurer.remote = _remote(machines, key)
+    batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(16)])
     first = next(batch)
     assert first.device is not None
     kill(servers[first.device])
@@ -227,11 +229,11 @@ def test_a_device_that_is_killed_loses_no_candidate(
 
 
 def test_a_candidate_whose_last_device_dies_under_it_is_lost(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, servers = machines.servers(1)
     ((name, server),) = servers.items()
-    engine.remote = _remote(machines, key, wait_s=1.0)
+    measurer.remote = _remote(machines, key, wait_s=1.0)
 
     def stopped() -> bool:
         return any(session.status() == psutil.STATUS_STOPPED for session in sessions(server))
@@ -243,13 +245,13 @@ def test_a_candidate_whose_last_device_dies_under_it_is_lost(
     killer = threading.Thread(target=kill_when_it_runs)
     killer.start()
     try:
-        outcome = _measure(engine, wild.calling("raise", signal.SIGSTOP))[0]
+        outcome = _measure(measurer, wild.calling("raise", signal.SIGSTOP))[0]
     finally:
         killer.join()
     assert outcome.failure is FailureKind.LOST_DEVICE
     assert outcome.text == f"{name} died, and no other device came within 1 s"
     with pytest.raises(DeviceError) as caught:
-        _measure(engine, wild.good())
+        _measure(measurer, wild.good())
     assert f"had no device of key '{key}' for 1 s" in caught.value.message
     assert caught.value.hint == (
         f"on the device, run: python -m tvm.exec.rpc_server --tracker {machines.address} "
@@ -257,53 +259,53 @@ def test_a_candidate_whose_last_device_dies_under_it_is_lost(
     )
     # And once there is one again, it goes on.
     machines.servers(1, key)
-    _assert_measured(_measure(engine, wild.good())[0])
+    _assert_measured(_measure(measurer, wild.good())[0])
 
 
 def test_a_device_that_cannot_run_the_targets_code_is_refused_with_its_reason(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     other = "x86_64" if os.uname().machine == "aarch64" else "aarch64"
     key, (name, *_) = machines.servers(1)
-    engine.remote = _remote(machines, key, compiler=None)
+    measurer.remote = _remote(machines, key, compiler=None)
     target = {"kind": "llvm", "mtriple": f"{other}-linux-gnu", "num-cores": 1}
-    engine.options = dataclasses.replace(engine.options, target=json.dumps(target))
+    measurer.options = dataclasses.replace(measurer.options, target=json.dumps(target))
     with pytest.raises(DeviceError) as caught:
-        _measure(engine, wild.good())
+        _measure(measurer, wild.good())
     assert f"no device of key '{key}' can run what is built for it: {name}: " in str(caught.value)
     assert "--target" in (caught.value.hint or "")
 
 
 def test_a_device_with_fewer_threads_than_are_measured_with_is_refused(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, (name, *_) = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    engine.options = dataclasses.replace(engine.options, threads=4096)
+    measurer.remote = _remote(machines, key)
+    measurer.options = dataclasses.replace(measurer.options, threads=4096)
     with pytest.raises(DeviceError) as caught:
-        _measure(engine, wild.good())
+        _measure(measurer, wild.good())
     assert f"{name}: its server has " in caught.value.message
     assert "start it with TVM_NUM_THREADS=4096, or measure with --threads " in str(caught.value)
 
 
 def test_without_a_compiler_for_the_target_nothing_begins(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
-    engine.remote = _remote(machines, "any", compiler="no-such-compiler")
+    measurer.remote = _remote(machines, "any", compiler="no-such-compiler")
     with pytest.raises(DeviceError) as caught:
-        _measure(engine, wild.good())
+        _measure(measurer, wild.good())
     assert "nothing can be built for target" in caught.value.message
     assert "no-such-compiler" in caught.value.message
     assert "--cc" in (caught.value.hint or "")
 
 
-def test_a_tracker_that_does_not_answer_is_an_error(engine: RemoteEngine) -> None:
+def test_a_tracker_that_does_not_answer_is_an_error(measurer: RpcMeasurer) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        engine.remote = Remote(address, "any", 0.1, Linking("g++"))
+        measurer.remote = Remote(address, "any", 0.1, Linking("g++"))
         with pytest.raises(DeviceError) as caught:
-            engine.describe()
+            measurer.describe()
     assert f"no RPC tracker answers at {address}" in caught.value.message
     assert "tvm.exec.rpc_tracker" in (caught.value.hint or "")
 
@@ -312,10 +314,10 @@ def test_a_tracker_that_does_not_answer_is_an_error(engine: RemoteEngine) -> Non
 
 
 def test_the_projects_own_server_survives_the_candidates_that_crash(
-    machines: Machines, engine: RemoteEngine, tmp_path: Path
+    machines: Machines, measurer: RpcMeasurer, tmp_path: Path
 ) -> None:
     key = "sturdy"
-    engine.remote = _remote(machines, key)
+    measurer.remote = _remote(machines, key)
     log = tmp_path / "server.log"
     with (
         log.open("wb") as output,
@@ -330,8 +332,8 @@ def test_the_projects_own_server_survives_the_candidates_that_crash(
         ) as server,
     ):
         try:
-            facts = engine.describe().facts
-            outcomes = _measure(engine, wild.writing_far_away(), wild.good())
+            facts = measurer.describe().facts
+            outcomes = _measure(measurer, wild.writing_far_away(), wild.good())
         finally:
             server.terminate()
     assert facts["threads"] == min(2, os.cpu_count() or 1)
@@ -344,11 +346,11 @@ def test_the_projects_own_server_survives_the_candidates_that_crash(
 
 
 def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
-    machines: Machines, engine: RemoteEngine
+    machines: Machines, measurer: RpcMeasurer
 ) -> None:
     key, _ = machines.servers(1)
-    engine.remote = _remote(machines, key)
-    batch = engine.measure([wild.candidate(number, wild.good()) for number in range(8)])
+    measurer.remote = _remote(machines, key)
+    batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
     outcomes = [next(batch)]
     worker = _worker()
     children = worker.children()
@@ -362,20 +364,20 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
 
 
 def test_closing_ends_all_that_was_started_and_leaves_the_device_alive(
-    machines: Machines, engine: RemoteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machines: Machines, measurer: RpcMeasurer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server process of this test starts with this, not before.
-    engine.close()
+    measurer.close()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     key, servers = machines.servers(1)
     (server,) = servers.values()
-    engine.remote = _remote(machines, key)
-    batch = engine.measure([wild.candidate(number, wild.good()) for number in range(8)])
+    measurer.remote = _remote(machines, key)
+    batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
     next(batch)
     worker = _worker()
     family = [worker, *worker.children(recursive=True)]
     assert list(tmp_path.iterdir()) != []
-    engine.close()
+    measurer.close()
     _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not alive
     assert list(tmp_path.iterdir()) == []

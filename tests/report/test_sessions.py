@@ -15,9 +15,9 @@ from tunekit.catalogue import (
     CompiledLibrary,
     FailureExample,
     FailureKind,
-    OutcomePoint,
-    SessionAccount,
+    ResultPoint,
     SessionInfo,
+    SessionReport,
     TaskSummary,
 )
 from tunekit.report.curve import curve_text
@@ -76,8 +76,8 @@ def _task(task_id: int, name: str, **changes: object) -> TaskSummary:
     return replace(task, **changes)  # type: ignore[arg-type]
 
 
-def _account(**changes: object) -> SessionAccount:
-    account = SessionAccount(
+def _account(**changes: object) -> SessionReport:
+    account = SessionReport(
         session=_session(),
         tasks=[
             _task(1, "fused_add", best_s=1e-3),
@@ -85,12 +85,12 @@ def _account(**changes: object) -> SessionAccount:
             _task(3, "fused_known", trials=0, best_s=None),
         ],
         outcomes=[
-            OutcomePoint(1, 4e-3),
-            OutcomePoint(2, 3e-3),
-            OutcomePoint(2, None),
-            OutcomePoint(2, None),
-            OutcomePoint(1, 1e-3),
-            OutcomePoint(2, 1e-3),
+            ResultPoint(1, 4e-3),
+            ResultPoint(2, 3e-3),
+            ResultPoint(2, None),
+            ResultPoint(2, None),
+            ResultPoint(1, 1e-3),
+            ResultPoint(2, 1e-3),
         ],
         failures=[
             FailureExample(FailureKind.CRASH, 2, "fused_conv2d", "SIGILL: [illegal]\nTraceback")
@@ -109,7 +109,7 @@ def _printed(part: Text, width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def _shown(account: SessionAccount, width: int = 100, *, unicode: bool = True) -> str:
+def _shown(account: SessionReport, width: int = 100, *, unicode: bool = True) -> str:
     parts = account_text(account, width, unicode=unicode)
     return "\n".join(line for part in parts for line in [*_printed(part, width), ""])
 

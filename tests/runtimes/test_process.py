@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tunekit.runtimes.process import Contestant, ContestantFailed, describe_exit
+from tunekit.runtimes.process import RunnerFailed, RunnerProcess, describe_exit
 from tunekit.runtimes.worker import first_line, whole_text
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -23,10 +23,10 @@ PARENT = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     sys.path.insert(0, {support!r})
-    from tunekit.runtimes.process import Contestant
+    from tunekit.runtimes.process import RunnerProcess
     folder = Path({folder!r})
     np.savez(folder / "in.npz", np.ones(2))
-    contestant = Contestant("toy_runtimes:{name}", threads=1, log=folder / "log")
+    contestant = RunnerProcess("toy_runtimes:{name}", threads=1, log=folder / "log")
     contestant.ask("load", timeout_s=60, plan={{}}, inputs=str(folder / "in.npz"), names=["x"],
                    threads=1)
     print(contestant.pid, flush=True)
@@ -51,26 +51,26 @@ def test_a_killed_parent_takes_its_contestants_along(tmp_path, still_running, na
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_contestant(tmp_path):
-    with Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
+    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
         assert os.getpgid(contestant.pid) != os.getpgid(0)
 
 
 def test_every_thread_pool_is_given_its_size_before_a_library_loads(tmp_path):
-    with Contestant("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as contestant:
+    with RunnerProcess("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as contestant:
         environment = psutil.Process(contestant.pid).environ()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
         assert environment[name] == "3"
 
 
 def test_a_command_out_of_place_is_an_answer_and_not_the_end(tmp_path):
-    with Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
+    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
         for _ in range(2):
-            with pytest.raises(ContestantFailed, match="'outputs' before 'load'"):
+            with pytest.raises(RunnerFailed, match="'outputs' before 'load'"):
                 contestant.ask("outputs", timeout_s=60, to="nowhere")
 
 
 def test_a_contestant_can_be_closed_twice_and_is_gone_after_the_first(tmp_path):
-    contestant = Contestant("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
+    contestant = RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
     contestant.close()
     assert not psutil.pid_exists(contestant.pid)
     contestant.close()

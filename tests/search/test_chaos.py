@@ -1,7 +1,7 @@
 """A whole tuning run among candidates that crash, hang, leak and compute nonsense.
 
 The candidates are the search's own, but some of them are exchanged for kernels that misbehave on
-their way to the real engine.
+their way to the real measurer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tunekit.graph.tasks import Task
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
 from tunekit.search.tuner import Tuner
 
@@ -43,7 +43,7 @@ _WILD: list[tuple[FailureKind, object]] = [
 ]
 
 
-class _Chaos(TrialEngine):
+class _Chaos(LocalMeasurer):
     """Exchanges candidates on their way in; keeps what came out, by what had been put in."""
 
     def __init__(self, options: MeasureOptions) -> None:
@@ -52,7 +52,7 @@ class _Chaos(TrialEngine):
         self.said: list[FailureKind | None] = []
         self.wild: list[tuple[FailureKind, FailureKind | None]] = []
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         exchanged: dict[int, FailureKind] = {}
         mixed = []
         for number, candidate in enumerate(candidates):
@@ -112,7 +112,7 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
                 seed=0,
             )
         )
-        with _Chaos(options) as engine:
+        with _Chaos(options) as measurer:
             tuner = Tuner(
                 _tasks(),
                 native,
@@ -124,11 +124,11 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
                 listener=_NobodyWatches(),
                 stop=lambda: False,
             )
-            result = tuner.run(engine)
+            result = tuner.run(measurer)
         assert result.trials == _BUDGET
-        assert [kind for kind, _ in engine.wild] == [said for _, said in engine.wild]
-        assert len(engine.wild) == len(_WILD)
-        told = Counter(kind for kind in engine.said if kind is not None)
+        assert [kind for kind, _ in measurer.wild] == [said for _, said in measurer.wild]
+        assert len(measurer.wild) == len(_WILD)
+        told = Counter(kind for kind in measurer.said if kind is not None)
         assert Counter(result.failures) == told
         trials = list(catalogue.trials())
         assert len(trials) == _BUDGET
@@ -154,11 +154,11 @@ def test_what_a_candidate_leaves_running_ends_with_it(
                 continue
         return found
 
-    with TrialEngine(options) as engine:
-        list(engine.measure([wild.candidate(0, wild.good())]))
+    with LocalMeasurer(options) as measurer:
+        list(measurer.measure([wild.candidate(0, wild.good())]))
         servers = marked()
         assert len(servers) == 1
-        outcomes = list(engine.measure([wild.candidate(0, wild.calling("daemon", 1))]))
+        outcomes = list(measurer.measure([wild.candidate(0, wild.calling("daemon", 1))]))
         assert len(outcomes) == 1
         assert marked() == servers
     assert not marked()

@@ -30,19 +30,19 @@ from tunekit.graph.tasks import Task
 from tunekit.library.coverage import best_records
 from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions
-from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import MeasureOptions
-from tunekit.search.finals import Field, hold_final
+from tunekit.search.finals import Field, run_final
 from tunekit.spaces.metaschedule import candidate_of
 
 _HOST = "host"
 
 
 @pytest.fixture(scope="module")
-def engine(native: ResolvedTarget) -> Iterator[TrialEngine]:
+def measurer(native: ResolvedTarget) -> Iterator[LocalMeasurer]:
     options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 10, 2, 2, "warm", 2 << 30)
-    with TrialEngine(options) as engine:
-        yield engine
+    with LocalMeasurer(options) as measurer:
+        yield measurer
 
 
 @pytest.fixture
@@ -87,17 +87,17 @@ def _trial(task_id: int, schedule: Callable[[Schedule], None], seconds: float) -
     )
 
 
-def test_a_batch_of_several_rounds_measures_each_candidate_in_each(engine: TrialEngine) -> None:
+def test_a_batch_of_several_rounds_measures_each_candidate_in_each(measurer: LocalMeasurer) -> None:
     candidates = [wild.candidate(key, wild.good(key)) for key in range(3)]
-    outcomes = list(engine.measure(candidates, rounds=4))
+    outcomes = list(measurer.measure(candidates, rounds=4))
     assert sorted(outcome.key for outcome in outcomes) == [0, 1, 2]
     for outcome in outcomes:
         assert outcome.samples_s is not None
         # More, if the host was slow in all four.
-        assert len(outcome.samples_s) >= 4 * engine.options.repeat
+        assert len(outcome.samples_s) >= 4 * measurer.options.repeat
 
 
-def test_those_that_wait_for_their_turn_are_stopped(engine: TrialEngine) -> None:
+def test_those_that_wait_for_their_turn_are_stopped(measurer: LocalMeasurer) -> None:
     """Idle threads of TVM's pool look for work for a while, on the cores of whoever is measured."""
     candidates = [wild.candidate(key, wild.good(key)) for key in range(3)]
     stopped: list[int] = []
@@ -114,7 +114,7 @@ def test_those_that_wait_for_their_turn_are_stopped(engine: TrialEngine) -> None
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        outcomes = list(engine.measure(candidates, rounds=40))
+        outcomes = list(measurer.measure(candidates, rounds=40))
     finally:
         measured.set()
         watcher.join()
@@ -122,7 +122,7 @@ def test_those_that_wait_for_their_turn_are_stopped(engine: TrialEngine) -> None
     assert max(stopped) >= 2
 
 
-def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> None:
+def test_what_has_clearly_lost_takes_no_further_turns(measurer: LocalMeasurer) -> None:
     candidates = []
     for key, schedule in enumerate([_slow, _fast, _slow]):
         scheduled = Schedule(_matmul())
@@ -135,18 +135,18 @@ def test_what_has_clearly_lost_takes_no_further_turns(engine: TrialEngine) -> No
             )
         )
     # With it, what met a slow host has another turn; and tests meet slow hosts.
-    engine.options = dataclasses.replace(engine.options, noise_guard=False)
+    measurer.options = dataclasses.replace(measurer.options, noise_guard=False)
     try:
-        outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=8)}
+        outcomes = {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=8)}
     finally:
-        engine.options = dataclasses.replace(engine.options, noise_guard=True)
+        measurer.options = dataclasses.replace(measurer.options, noise_guard=True)
     turns = [len(outcomes[key].samples_s or ()) for key in range(3)]
-    assert turns[1] == 8 * engine.options.repeat
+    assert turns[1] == 8 * measurer.options.repeat
     assert max(turns[0], turns[2]) < turns[1]
 
 
 def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
-    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+    measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     module = _matmul()
     task = Task("matmul", module, str(tvm_ffi.structural_hash(module)), 1, 1.0, 1)
@@ -170,9 +170,9 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
         toolchain_key=toolchain_key(versions()),
         top_k=4,
     )
-    (seconds,) = hold_final([Field(records)], engine, catalogue)
+    (seconds,) = run_final([Field(records)], measurer, catalogue)
     assert seconds is not None
-    assert len(seconds) >= 3 * engine.options.repeat
+    assert len(seconds) >= 3 * measurer.options.repeat
     assert chosen() == [better]
 
     # A trial that is measured later and is faster than the winner was takes its place.
@@ -181,7 +181,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
 
 
 def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
-    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+    measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     session = catalogue.begin_session(
         NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
@@ -199,13 +199,13 @@ def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
     }
     best, last = catalogue.records(**where, top_k=2)
     assert (best.trial_id, last.trial_id) == (lucky, default)
-    assert hold_final([Field([best])], engine, catalogue) == [None]
-    assert hold_final([Field([best], default=last)], engine, catalogue) != [None]
+    assert run_final([Field([best])], measurer, catalogue) == [None]
+    assert run_final([Field([best], default=last)], measurer, catalogue) != [None]
     assert [winner.trial_id for winner in catalogue.winners(**where)] == [default]
 
 
 def test_workloads_that_compete_are_measured_in_the_same_turns(
-    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+    measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     """Whatever their trials promised, each gets a winner whose seconds compare with the others'."""
     session = catalogue.begin_session(
@@ -224,7 +224,7 @@ def test_workloads_that_compete_are_measured_in_the_same_turns(
     }
     fields = [Field(catalogue.records(structural_hashes=[one], **where, top_k=1)) for one in "12"]
     assert [len(field.finalists) for field in fields] == [1, 1]
-    slow, fast = hold_final(fields, engine, catalogue)
+    slow, fast = run_final(fields, measurer, catalogue)
     assert slow is not None
     assert fast is not None
     # The slow one is many times slower; its trial had claimed the opposite.
@@ -233,7 +233,7 @@ def test_workloads_that_compete_are_measured_in_the_same_turns(
 
 
 def test_a_wrong_finalist_is_marked_and_cannot_win(
-    engine: TrialEngine, catalogue: Catalogue, native: ResolvedTarget
+    measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     workload = _matmul()
     session = catalogue.begin_session(
@@ -252,7 +252,7 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
         top_k=4,
     )
     assert [record.trial_id for record in records] == [wrong, right]
-    assert hold_final([Field(records)], engine, catalogue) != [None]
+    assert run_final([Field(records)], measurer, catalogue) != [None]
     failures = {trial.trial_id: trial.failure for trial in catalogue.trials()}
     assert failures[right] is None
     marked = failures[wrong]
@@ -261,6 +261,6 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
     assert "differs from the unscheduled function's" in marked.text
 
 
-def test_a_single_candidate_needs_no_final(engine: TrialEngine, catalogue: Catalogue) -> None:
-    assert hold_final([], engine, catalogue) == []
-    assert hold_final([Field([])], engine, catalogue) == [None]
+def test_a_single_candidate_needs_no_final(measurer: LocalMeasurer, catalogue: Catalogue) -> None:
+    assert run_final([], measurer, catalogue) == []
+    assert run_final([Field([])], measurer, catalogue) == [None]

@@ -18,10 +18,10 @@ from tuning_runs import Quiet, begin, candidates, options, run
 from tunekit.catalogue import Catalogue
 from tunekit.library.coverage import best_records
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.local.measurer import TrialEngine
-from tunekit.measure.measurer import CacheState, Candidate, MeasureOptions, Outcome
+from tunekit.measure.local.measurer import LocalMeasurer
+from tunekit.measure.measurer import CacheState, Candidate, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
-from tunekit.search.finals import Field, hold_final
+from tunekit.search.finals import Field, run_final
 from tunekit.spaces.default_schedule import default_schedule
 
 BUDGET = 44
@@ -100,7 +100,7 @@ class _Finals(Arithmetic):
         super().__init__(options)
         self.finalists: list[str] = []
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         if rounds > 1:
             modules = [tvm.ir.load_json(candidate.module_json) for candidate in candidates]
             self.finalists += [str(tvm_ffi.structural_hash(module)) for module in modules]
@@ -303,14 +303,14 @@ def test_floor_and_ceiling_of_each_task_are_kept(
 def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
     catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
-    """By the real engine: with other arguments each of these would fail, in the final too."""
+    """By the real measurer: with other arguments each of these would fail, in the final too."""
     session = begin(catalogue, native, 6)
-    with TrialEngine(options(native)) as engine:
-        result = run(catalogue, session, native, engine, only=slice(3, 4))
+    with LocalMeasurer(options(native)) as measurer:
+        result = run(catalogue, session, native, measurer, only=slice(3, 4))
         assert (result.trials, result.failures) == (6, {})
         [trial, *_] = catalogue.trials(session_id=session.id)
         records = catalogue.records(
             structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
         )
         alike = [replace(record, score_s=1.0) for record in records]
-        assert hold_final([Field(alike)], engine, catalogue) != [None]
+        assert run_final([Field(alike)], measurer, catalogue) != [None]

@@ -87,8 +87,8 @@ def test_a_concatenation_is_cut_where_its_tensors_meet(
 def test_small_kernels_start_no_threads_unless_that_is_drawn_and_large_ones_always_do() -> None:
     small = chain(4, 16)
     assert "T.parallel" not in default(small, FAMILY).mod.script()
-    shared = ["T.parallel" in v.mod.script() for v in variants(small, NATIVE, 1, FAMILY)]
-    assert set(shared) == {True, False}
+    parallel = ["T.parallel" in v.mod.script() for v in variants(small, NATIVE, 1, FAMILY)]
+    assert set(parallel) == {True, False}
     large = variants(chain(80, 64, 64), NATIVE, 1, FAMILY)
     assert all("T.parallel" in variant.mod.script() for variant in large)
 

@@ -31,23 +31,23 @@ def product(
     rows: int = 13,
     columns: int = 24,
     steps: int = 20,
-    shared: bool = True,
+    parallel: bool = True,
     transposed: bool = False,
     constant: bool = True,
     epilogue: str = "none",
 ) -> Any:
-    """(batch, rows, steps) by (steps, columns), or by a matrix for each batch if not `shared`."""
+    """(batch, rows, steps) by (steps, columns), or by a matrix for each batch if not `parallel`."""
     from tvm import te, topi
 
     left = te.placeholder((*batch, rows, steps), name="left")
     last = (columns, steps) if transposed else (steps, columns)
-    right = te.placeholder(last if shared else (*batch, *last), name="right")
+    right = te.placeholder(last if parallel else (*batch, *last), name="right")
     k = te.reduce_axis((0, steps), name="k")
 
     def multiply(*index: Any) -> Any:
         *outer, m, n = index
         at = (n, k) if transposed else (k, n)
-        return te.sum(left(*outer, m, k) * right(*(() if shared else outer), *at), axis=k)
+        return te.sum(left(*outer, m, k) * right(*(() if parallel else outer), *at), axis=k)
 
     result = te.compute((*batch, rows, columns), multiply, name="product")
     more = []
@@ -69,7 +69,7 @@ def products(draw: st.DrawFn) -> Any:
         rows=draw(st.sampled_from([1, 2, 7, 13, 19, 24])),
         columns=columns,
         steps=draw(st.sampled_from([1, 7, 16, 36])),
-        shared=draw(st.booleans()),
+        parallel=draw(st.booleans()),
         transposed=draw(st.booleans()),
         # Few rows by weights that no vector divides are left to the generic space.
         constant=columns % 4 == 0 and draw(st.booleans()),
@@ -85,19 +85,19 @@ def test_every_variant_computes_the_product(module: Any, seed: int) -> None:
 
 def test_rows_and_columns_that_no_tile_divides_are_right() -> None:
     assert_all_compute_the_same(
-        product(batch=(2,), rows=29, columns=29, steps=8, shared=False, constant=False), 1, FAMILY
+        product(batch=(2,), rows=29, columns=29, steps=8, parallel=False, constant=False), 1, FAMILY
     )
     assert_all_compute_the_same(product(rows=17, columns=13), 1, FAMILY, most=1)
 
 
 def test_operands_are_told_from_each_other() -> None:
-    found = find_product(product(batch=(2,), transposed=True, shared=False, constant=False))
+    found = find_product(product(batch=(2,), transposed=True, parallel=False, constant=False))
     assert found is not None
     assert (found.roles, found.extents) == ("bmnk", (2, 13, 24, 20))
     assert (found.right, found.constant, found.columns_last) == (1, False, False)
-    shared = find_product(product(batch=(1, 5)))
-    assert shared is not None
-    assert (shared.roles, shared.constant, shared.columns_last) == ("bbmnk", True, True)
+    parallel = find_product(product(batch=(1, 5)))
+    assert parallel is not None
+    assert (parallel.roles, parallel.constant, parallel.columns_last) == ("bbmnk", True, True)
 
 
 def test_what_is_no_product_of_two_matrices_is_not_taken_for_one() -> None:
@@ -135,7 +135,7 @@ def test_tiles_stay_within_the_registers(rows: int, columns: int, constant: bool
 def test_every_target_compiles_products(name: str) -> None:
     assert_every_target_compiles(product(epilogue="bias and relu"), name, FAMILY)
     assert_every_target_compiles(
-        product(batch=(2,), columns=13, shared=False, constant=False), name, FAMILY, most=1
+        product(batch=(2,), columns=13, parallel=False, constant=False), name, FAMILY, most=1
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from tunekit.catalogue.entries import FailureKind
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 
 
 class PowerCutError(BaseException):
@@ -31,7 +31,7 @@ class Arithmetic:
     def start(self) -> None:
         """Nothing to get ready."""
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         for candidate in candidates:
             if len(self.measured) == self._cut_after:
                 raise PowerCutError
@@ -39,10 +39,10 @@ class Arithmetic:
             self.measured.append(digest.hex())
             number = int.from_bytes(digest[:4], "big")
             if number % 9 == 0:
-                yield Outcome(candidate.key, None, FailureKind.BUILD_ERROR, "no", 0.01, 0.0)
+                yield MeasureResult(candidate.key, None, FailureKind.BUILD_ERROR, "no", 0.01, 0.0)
                 continue
             seconds = self._scale * 1e-4 * (1 + number / 2**32)
-            yield Outcome(candidate.key, (seconds,) * rounds, None, "", 0.01, 0.02)
+            yield MeasureResult(candidate.key, (seconds,) * rounds, None, "", 0.01, 0.02)
 
     def close(self) -> None:
         """Nothing to end."""

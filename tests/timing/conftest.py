@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tunekit.timing.rounds import Entry, Settings, compete
+from tunekit.timing.rounds import Entry, Settings, run_rounds
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def run_toys(tmp_path, inputs):
             for name in names
         ]
         brief = {"turn_s": 0.01, "warm_up_s": 0.01, **settings}
-        competition = compete(
+        competition = run_rounds(
             entries,
             inputs,
             Settings(rounds=rounds, threads=threads, **brief),

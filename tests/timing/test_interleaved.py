@@ -10,8 +10,8 @@ import pytest
 import tvm
 from tvm import relax
 
-from tunekit.runtimes.process import ContestantFailed
-from tunekit.timing.interleaved import alternate
+from tunekit.runtimes.process import RunnerFailed
+from tunekit.timing.interleaved import interleave
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def _inputs() -> dict[str, np.ndarray]:
 def test_each_has_its_turn_in_each_round(
     libraries: Sequence[Path], tmp_path: Path, seconds: float, most: int, rounds: int
 ) -> None:
-    turns = alternate(
+    turns = interleave(
         libraries,
         _inputs(),
         device="cpu",
@@ -60,7 +60,7 @@ def test_each_has_its_turn_in_each_round(
 
 def test_each_gives_its_own_outputs(libraries: Sequence[Path], tmp_path: Path) -> None:
     given = _inputs()
-    turns = alternate(
+    turns = interleave(
         libraries, given, device="cpu", threads=2, seconds=0, rounds=1, folder=tmp_path
     )
     difference = given["x"] - given["y"]
@@ -74,8 +74,8 @@ def test_one_that_does_not_load_is_the_failure_of_all(
 ) -> None:
     broken = tmp_path / "broken.so"
     broken.write_text("not a library")
-    with pytest.raises(ContestantFailed, match="Failed to load"):
-        alternate(
+    with pytest.raises(RunnerFailed, match="Failed to load"):
+        interleave(
             [*libraries, broken],
             _inputs(),
             device="cpu",

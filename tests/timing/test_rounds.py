@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tunekit.timing.rounds import Entry, Settings, compete
+from tunekit.timing.rounds import Entry, Settings, run_rounds
 
 
 def order_of(outcomes):
@@ -130,7 +130,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
 
     entries = [Entry(name, "toy_runtimes:Doubles", {}) for name in ("one", "two")]
     with pytest.raises(KeyboardInterrupt):
-        compete(
+        run_rounds(
             entries,
             inputs,
             Settings(rounds=3, threads=1, turn_s=0.01, warm_up_s=0.01),
@@ -142,7 +142,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
 
 def test_input_names_may_be_anything_a_model_calls_them(tmp_path):
     inputs = {"file": np.ones(2, np.float32), "a/b.1": np.zeros(3, np.int64)}
-    competition = compete(
+    competition = run_rounds(
         [Entry("doubles", "toy_runtimes:Doubles", {})],
         inputs,
         Settings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01),

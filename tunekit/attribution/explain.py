@@ -15,7 +15,7 @@ from tunekit.attribution.profilers import LIBRARY, PROFILED
 from tunekit.attribution.results import Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
-from tunekit.runtimes.process import Contestant, ContestantFailed
+from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.runtimes.worker import first_line
 
 if TYPE_CHECKING:
@@ -157,18 +157,18 @@ def _measure(
     runs: dict[str, list[float]] = {name: [] for name in plans}
     profiles: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     with ExitStack() as stack:
-        running: dict[str, Contestant] = {}
+        running: dict[str, RunnerProcess] = {}
 
         def ask(name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
             try:
                 return running[name].ask(do, timeout_s=_TIMEOUT_S, **arguments)
-            except ContestantFailed as error:
+            except RunnerFailed as error:
                 failed[name] = error.reason
                 running.pop(name).close()
                 return None
 
         for name, plan in plans.items():
-            contestant = Contestant(
+            contestant = RunnerProcess(
                 PROFILED.get(name, LIBRARY), threads=settings.threads, log=folder / f"{name}.log"
             )
             running[name] = stack.enter_context(contestant)

@@ -20,7 +20,7 @@ from tunekit.benchmark.results import Model, Protocol, Report, RuntimeResult, Te
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
 from tunekit.runtimes.worker import first_line, whole_text
-from tunekit.timing.rounds import Entry, Settings, compete
+from tunekit.timing.rounds import Entry, Settings, run_rounds
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
@@ -79,7 +79,7 @@ def _bench(
     prepared = [_prepare(name, runtime, preparation) for name, runtime in classes.items()]
     entries = [one for one in prepared if isinstance(one, Entry)]
     with tempfile.TemporaryDirectory(prefix="tunekit-bench-") as folder:
-        competition = compete(entries, inputs, settings, folder=Path(folder), say=say)
+        competition = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
     tolerance = recipe.reference.relative_error
     by_name = {one.name: comparison.row(one, reference, tolerance) for one in competition.outcomes}
     rows = comparison.with_ratios(

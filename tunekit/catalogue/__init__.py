@@ -33,8 +33,8 @@ from tunekit.catalogue.entries import (
 from tunekit.catalogue.queries.failures import FailureExample, FailureGroup
 from tunekit.catalogue.queries.session_report import (
     CompiledLibrary,
-    OutcomePoint,
-    SessionAccount,
+    ResultPoint,
+    SessionReport,
 )
 
 __all__ = [
@@ -50,10 +50,10 @@ __all__ = [
     "NewTask",
     "NewTrial",
     "NewWorkload",
-    "OutcomePoint",
     "Record",
-    "SessionAccount",
+    "ResultPoint",
     "SessionInfo",
+    "SessionReport",
     "SessionState",
     "TaskSummary",
     "Trial",

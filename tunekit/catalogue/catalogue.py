@@ -33,7 +33,7 @@ from tunekit.catalogue.queries import records as _records
 from tunekit.catalogue.queries import sessions as _sessions
 from tunekit.catalogue.queries import trials as _trials
 from tunekit.catalogue.queries.failures import FailureGroup
-from tunekit.catalogue.queries.session_report import SessionAccount
+from tunekit.catalogue.queries.session_report import SessionReport
 from tunekit.errors import CatalogueError
 
 _PAGE = 500
@@ -51,12 +51,12 @@ class Catalogue:
     server gone) and for a session id that does not exist.
     """
 
-    def __init__(self, engine: Engine, place: str) -> None:
+    def __init__(self, engine: Engine, location: str) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**{connect.WRITES: True})
         self._pid = os.getpid()
         #: The path, or the URL without its password.
-        self.place = place
+        self.location = location
 
     @classmethod
     def open(cls, url_or_path: str | os.PathLike[str], *, create: bool = True) -> Catalogue:
@@ -170,7 +170,7 @@ class Catalogue:
 
     def account(
         self, session_id: str, *, measured_with: Mapping[str, Any] | None = None
-    ) -> SessionAccount:
+    ) -> SessionReport:
         """How a session went: tasks, outcomes in their order, failures with an example. What was
         known before counts where it was measured with these options; if left out, where its
         seconds are comparable with those of the session's first trial."""
@@ -513,7 +513,9 @@ class Catalogue:
         interrupted, another merge does the rest. CatalogueError when a living process runs a
         session here that the other one has more trials of."""
         if self._is(other):
-            raise CatalogueError(f"{other.place} is this catalogue itself", hint="name another one")
+            raise CatalogueError(
+                f"{other.location} is this catalogue itself", hint="name another one"
+            )
         reader = other._engine
         if reader.dialect.name == "postgresql":
             reader = reader.execution_options(isolation_level="REPEATABLE READ")
@@ -526,25 +528,25 @@ class Catalogue:
     def facts(self) -> maintenance.Facts:
         """Size, revision and counts."""
         with self._transaction(self._engine) as connection:
-            return maintenance.facts(connection, self.place, migrate.CURRENT)
+            return maintenance.facts(connection, self.location, migrate.CURRENT)
 
     def backup(self, destination: Path, *, force: bool = False) -> int:
         """Copies the catalogue as it is at one moment, while others write; the copy's bytes.
         CatalogueError where the file is there already and not `force`, and on PostgreSQL."""
         if self._engine.dialect.name != "sqlite":
             raise CatalogueError(
-                f"{self.place} is kept in a database that has its own tools for copies",
+                f"{self.location} is kept in a database that has its own tools for copies",
                 hint="use pg_dump; or take everything into an SQLite file: "
                 "`tunekit catalogue merge URL --catalogue FILE`",
             )
-        with self._transaction(self._engine), connect.catalogue_errors(self.place):
-            return maintenance.backup(self.place, destination, force=force)
+        with self._transaction(self._engine), connect.catalogue_errors(self.location):
+            return maintenance.backup(self.location, destination, force=force)
 
     def vacuum(self) -> dict[str, int]:
         """Removes what nothing refers to (how many rows, by table) and gives free space back."""
         with self._transaction(self._writer) as connection:
             removed = removal.remove_unused(connection)
-        with connect.catalogue_errors(self.place):
+        with connect.catalogue_errors(self.location):
             maintenance.vacuum(self._engine)
         return removed
 
@@ -559,7 +561,7 @@ class Catalogue:
         """Whether it is the same database."""
         if self._engine.url == other._engine.url:
             return True
-        here, there = Path(self.place), Path(other.place)
+        here, there = Path(self.location), Path(other.location)
         return here.is_file() and there.is_file() and here.samefile(there)
 
     @contextmanager
@@ -568,5 +570,5 @@ class Catalogue:
             raise RuntimeError(
                 f"the catalogue was opened by process {self._pid}; a forked child opens its own"
             )
-        with connect.catalogue_errors(self.place), engine.begin() as connection:
+        with connect.catalogue_errors(self.location), engine.begin() as connection:
             yield connection

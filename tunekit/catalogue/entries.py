@@ -158,13 +158,14 @@ class NewWorkload:
 @dataclass(frozen=True)
 class NewTask:
     """`weight` is how often the workload runs in one inference, `flops` what one run computes,
-    `place` ("ALGORITHM SITE") what it competes for with other tasks of the model, if it does."""
+    `implementation` ("ALGORITHM PROBLEM") what it computes by which algorithm, where tasks of
+    other algorithms compete with it."""
 
     workload: NewWorkload
     name: str
     weight: float
     flops: float | None = None
-    place: str | None = None
+    implementation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ class TaskSummary:
     structural_hash: str
     weight: float
     flops: float | None
-    place: str | None
+    implementation: str | None
     trials: int
     failures: dict[FailureKind, int]
     best_s: float | None

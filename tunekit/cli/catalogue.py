@@ -35,7 +35,7 @@ def check(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbo
 
     with open_catalogue(catalogue) as opened:
         problems = opened.check()
-        place = opened.place
+        place = opened.location
     if form is Format.json:
         typer.echo(as_json({"place": place, "sound": not problems, "problems": problems}), nl=False)
     elif form is Format.csv:
@@ -74,11 +74,11 @@ def backup(
     """
     with open_catalogue(catalogue) as opened:
         if output is None:
-            place = Path(opened.place)
+            place = Path(opened.location)
             now = datetime.now(timezone.utc)
             output = place.with_name(f"{place.stem}-{now:%Y%m%dT%H%M%SZ}{place.suffix}")
         size = opened.backup(output, force=force)
-        progress(quiet=quiet)(f"{size / 2**20:.1f} MiB copied from {opened.place}")
+        progress(quiet=quiet)(f"{size / 2**20:.1f} MiB copied from {opened.location}")
     typer.echo(str(output))
 
 
@@ -99,14 +99,14 @@ def merge(
 
     say = progress(quiet=quiet)
     with open_catalogue(other) as source, open_catalogue(catalogue, create=True) as opened:
-        say(f"checking {source.place}")
+        say(f"checking {source.location}")
         problems = source.check()
         if problems:
             raise CatalogueError(
-                f"{source.place} is not sound ({problems[0]}); nothing of it was taken",
+                f"{source.location} is not sound ({problems[0]}); nothing of it was taken",
                 hint="`tunekit catalogue check` lists all its problems",
             )
-        say(f"merging it into {opened.place}")
+        say(f"merging it into {opened.location}")
         merged = opened.merge(source)
     for old, new in merged.renamed:
         say(f"session {old} became {new}: another session here has that id")
@@ -124,7 +124,7 @@ def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose =
         before = opened.facts().size_bytes
         removed = opened.vacuum()
         after = opened.facts().size_bytes
-        place = opened.place
+        place = opened.location
     for table, count in removed.items():
         say(f"removed {count:,} unused {table.replace('_', ' ')}")
     typer.echo(f"{place}: {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
@@ -152,9 +152,9 @@ def upgrade(
     if done.backup is not None:
         progress(quiet=quiet)(f"the old catalogue is kept as {done.backup}")
     if done.from_revision == done.to_revision:
-        typer.echo(f"{done.place}: up to date (schema revision {done.to_revision})")
+        typer.echo(f"{done.location}: up to date (schema revision {done.to_revision})")
     else:
-        typer.echo(f"{done.place}: schema revision {done.from_revision}, now {done.to_revision}")
+        typer.echo(f"{done.location}: schema revision {done.from_revision}, now {done.to_revision}")
 
 
 def open_catalogue(place: str | None, *, create: bool = False) -> Opened:

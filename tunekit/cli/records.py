@@ -163,7 +163,7 @@ def rm(
         )
     with open_catalogue(catalogue) as opened:
         count, _ = opened.count_records(wanted)
-        what = f"{count:,} record{'' if count == 1 else 's'} of {opened.place}"
+        what = f"{count:,} record{'' if count == 1 else 's'} of {opened.location}"
         if dry_run or not count:
             typer.echo(f"{'would remove' if count else 'nothing to remove:'} {what}")
             return
@@ -315,16 +315,16 @@ def _of_recipe(
 
     from tunekit.cache import ContentCache
     from tunekit.catalogue import toolchain_key
-    from tunekit.graph.pipeline import stage
+    from tunekit.graph.pipeline import prepare_model
     from tunekit.machine.host import detect_host
     from tunekit.machine.toolchain import versions
 
-    staged = stage(recipe, ContentCache(), say)
+    prepared = prepare_model(recipe, ContentCache(), say)
     return (
         replace(
             wanted,
-            structural_hashes=tuple(task.structural_hash for task in staged.tasks),
-            target=wanted.target or staged.target.spec,
+            structural_hashes=tuple(task.structural_hash for task in prepared.tasks),
+            target=wanted.target or prepared.target.spec,
             host=wanted.host or detect_host().fingerprint,
             toolchain_key=toolchain_key(versions()),
         ),

@@ -45,7 +45,8 @@ def show(
             newest = ledger.sessions(limit=1)
             if not newest:
                 raise UsageError(
-                    f"{ledger.place} has no sessions yet", hint="`tunekit tune RECIPE` begins one"
+                    f"{ledger.location} has no sessions yet",
+                    hint="`tunekit tune RECIPE` begins one",
                 )
             found = newest[0]
         account = ledger.account(found.id)

@@ -64,7 +64,7 @@ Compiler = Annotated[
     ),
 ]
 
-Contest = Annotated[
+Selection = Annotated[
     bool,
     typer.Option(
         "--contest/--no-contest",

@@ -10,12 +10,12 @@ from tunekit.cli.style import (
     Artifacts,
     Catalogue,
     Compiler,
-    Contest,
     Layout,
     Quiet,
     RecipeFile,
     RpcKey,
     RpcTracker,
+    Selection,
     Target,
     Verbose,
     resume_command,
@@ -69,7 +69,7 @@ def tune(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a session even where one is unfinished.")
     ] = False,
-    contest: Contest = True,
+    contest: Selection = True,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """Which algorithm computes a convolution: the alternatives of each, and the choice between them.
 
-A choice is made for a site: all convolutions of a model with the same sizes. Which algorithm is
-faster at a site is for measurements to say; which are worth measuring is said here.
+A choice is made for a problem: all convolutions of a model with the same sizes. Which algorithm is
+faster at a problem is for measurements to say; which are worth measuring is said here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FEWEST_CHANNELS = 16
 
 
 @dataclass(frozen=True, order=True)
-class Site:
+class ConvProblem:
     """The convolutions of a model that have these sizes.
 
     Attributes:
@@ -55,19 +55,25 @@ class Site:
         return f"3x3 {self.in_channels} to {self.out_channels}, {size}{images}"
 
 
-Choice = Mapping[Site, Algorithm]
+Choice = Mapping[ConvProblem, Algorithm]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a kernel belongs: the site that it computes, and by which algorithm."""
+class Implementation:
+    """Where a kernel belongs: the problem that it computes, and by which algorithm."""
 
-    site: Site
+    problem: ConvProblem
     algorithm: Algorithm
 
     def __str__(self) -> str:
-        site = self.site
-        numbers = (site.batch, site.in_channels, site.out_channels, site.height, site.width)
+        problem = self.problem
+        numbers = (
+            problem.batch,
+            problem.in_channels,
+            problem.out_channels,
+            problem.height,
+            problem.width,
+        )
         return " ".join([self.algorithm, *map(str, numbers)])
 
 
@@ -81,38 +87,38 @@ class Alternative(Protocol):
     def weight(self) -> int: ...
 
     @property
-    def place(self) -> Place | None: ...
+    def implementation(self) -> Implementation | None: ...
 
 
-def alternatives(site: Site) -> tuple[Algorithm, ...]:
+def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
     """The algorithms worth measuring for a dense 3x3 convolution of stride 1, "direct" first."""
     found: list[Algorithm] = ["direct"]
-    if min(site.in_channels, site.out_channels) >= _FEWEST_CHANNELS:
+    if min(problem.in_channels, problem.out_channels) >= _FEWEST_CHANNELS:
         for m in winograd.TILES:
-            tiles = winograd.tiling(site.height, site.width, m)
-            waste = tiles.rows * tiles.columns * m * m / (site.height * site.width)
-            if waste <= _LARGEST_WASTE and _weights_bytes(site, m) <= _LARGEST_WEIGHTS_BYTES:
+            tiles = winograd.tiling(problem.height, problem.width, m)
+            waste = tiles.rows * tiles.columns * m * m / (problem.height * problem.width)
+            if waste <= _LARGEST_WASTE and _weights_bytes(problem, m) <= _LARGEST_WEIGHTS_BYTES:
                 found.append(cast("Algorithm", f"winograd{m}"))
     if (
         {"winograd2", "winograd4"} <= set(found)
-        and _weights_bytes(site, 4) <= _SMALL_WEIGHTS_BYTES
-        and _multiplications(site, 4) < 0.75 * _multiplications(site, 2)
+        and _weights_bytes(problem, 4) <= _SMALL_WEIGHTS_BYTES
+        and _multiplications(problem, 4) < 0.75 * _multiplications(problem, 2)
     ):
         # A quarter of the multiplications less: the smaller tile cannot catch up.
         found.remove("winograd2")
     return tuple(found)
 
 
-def rounding_error(site: Site, algorithm: Algorithm) -> float:
+def rounding_error(problem: ConvProblem, algorithm: Algorithm) -> float:
     """Max abs error / max abs output that an algorithm other than the direct one is expected to
-    have at a site; 0 for the direct one, whose rounding is the framework's."""
+    have at a problem; 0 for the direct one, whose rounding is the framework's."""
     m = tile_of(algorithm)
-    return 0.0 if m is None else winograd.rounding_error(site.in_channels, m)
+    return 0.0 if m is None else winograd.rounding_error(problem.in_channels, m)
 
 
-def accurate(site: Site, limit: float) -> list[Algorithm]:
+def accurate(problem: ConvProblem, limit: float) -> list[Algorithm]:
     """The alternatives whose rounding error is expected to be within the limit, "direct" first."""
-    return [one for one in alternatives(site) if rounding_error(site, one) <= limit]
+    return [one for one in alternatives(problem) if rounding_error(problem, one) <= limit]
 
 
 def tile_of(algorithm: Algorithm) -> int | None:
@@ -120,17 +126,17 @@ def tile_of(algorithm: Algorithm) -> int | None:
     return None if algorithm == "direct" else int(algorithm.removeprefix("winograd"))
 
 
-def is_direct(place: Place) -> bool:
-    """Whether the place is computed by the direct algorithm."""
-    return place.algorithm == "direct"
+def is_direct(implementation: Implementation) -> bool:
+    """Whether the implementation is computed by the direct algorithm."""
+    return implementation.algorithm == "direct"
 
 
-def annotate(place: Place) -> dict[str, str]:
-    """The annotation of a block that computes `place`."""
-    return {ANNOTATION: str(place)}
+def annotate(implementation: Implementation) -> dict[str, str]:
+    """The annotation of a block that computes `implementation`."""
+    return {ANNOTATION: str(implementation)}
 
 
-def place_of(module: IRModule) -> Place | None:
+def implementation_of(module: IRModule) -> Implementation | None:
     """The place of a workload, None where there is no choice."""
     from tvm.s_tir import Schedule
 
@@ -139,7 +145,7 @@ def place_of(module: IRModule) -> Place | None:
         text = schedule.get(child).annotations.get(ANNOTATION)
         if text is not None:
             algorithm, *numbers = str(text).split()
-            return Place(Site(*map(int, numbers)), cast("Algorithm", algorithm))
+            return Implementation(ConvProblem(*map(int, numbers)), cast("Algorithm", algorithm))
     return None
 
 
@@ -149,7 +155,7 @@ def choose(
     *,
     least_gain: float = 1.0,
 ) -> Choice:
-    """The fastest algorithm of each site.
+    """The fastest algorithm of each problem.
 
     Args:
         tasks: those of all alternatives.
@@ -157,32 +163,34 @@ def choose(
         least_gain: how many times as fast as the direct one another has to be.
 
     Returns:
-        A choice for every site; algorithms of which a kernel was not measured lose against one
+        A choice for every problem; algorithms of which a kernel was not measured lose against one
         that was, and among unknown ones the first in `alternatives` order wins.
     """
-    costs: dict[Site, dict[Algorithm, float]] = {}
+    costs: dict[ConvProblem, dict[Algorithm, float]] = {}
     for task in tasks:
-        if task.place is None:
+        if task.implementation is None:
             continue
-        of_site = costs.setdefault(task.place.site, {})
+        of_problem = costs.setdefault(task.implementation.problem, {})
         known = seconds(task.structural_hash)
         cost = math.inf if known is None else task.weight * known
-        if not is_direct(task.place):
+        if not is_direct(task.implementation):
             cost *= least_gain
-        of_site[task.place.algorithm] = of_site.get(task.place.algorithm, 0.0) + cost
-    return {
-        site: min(
-            (algorithm for algorithm in alternatives(site) if algorithm in of_site),
-            key=lambda algorithm: of_site[algorithm],
+        of_problem[task.implementation.algorithm] = (
+            of_problem.get(task.implementation.algorithm, 0.0) + cost
         )
-        for site, of_site in costs.items()
+    return {
+        problem: min(
+            (algorithm for algorithm in alternatives(problem) if algorithm in of_problem),
+            key=lambda algorithm: of_problem[algorithm],
+        )
+        for problem, of_problem in costs.items()
     }
 
 
-def _multiplications(site: Site, m: int) -> int:
-    tiles = winograd.tiling(site.height, site.width, m)
+def _multiplications(problem: ConvProblem, m: int) -> int:
+    tiles = winograd.tiling(problem.height, problem.width, m)
     return tiles.rows * tiles.columns * tiles.points
 
 
-def _weights_bytes(site: Site, m: int) -> int:
-    return 4 * (m + winograd.KERNEL - 1) ** 2 * site.in_channels * site.out_channels
+def _weights_bytes(problem: ConvProblem, m: int) -> int:
+    return 4 * (m + winograd.KERNEL - 1) ** 2 * problem.in_channels * problem.out_channels

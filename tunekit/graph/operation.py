@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.algorithms import place_of
+from tunekit.graph.algorithms import implementation_of
 from tunekit.graph.kernels.winograd import KERNEL
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def operation_of(module: IRModule) -> Operation | None:
     """
     from tvm.s_tir import Schedule
 
-    place = place_of(module)
-    if place is not None:
-        site = place.site
-        places = _larger_than_one((site.batch, site.height, site.width))
-        return Operation(1, places, site.out_channels, site.in_channels, (KERNEL, KERNEL))
+    implementation = implementation_of(module)
+    if implementation is not None:
+        problem = implementation.problem
+        places = _larger_than_one((problem.batch, problem.height, problem.width))
+        return Operation(1, places, problem.out_channels, problem.in_channels, (KERNEL, KERNEL))
     schedule = Schedule(module)
     found = [
         _contraction(schedule.get(block))

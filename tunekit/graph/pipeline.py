@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Staged:
+class PreparedModel:
     """A recipe's model, ready to be tuned or compiled.
 
     Attributes:
@@ -34,7 +34,7 @@ class Staged:
         tasks: the distinct kernels, heaviest first: those of `graph`, and those that other
             algorithms would put in place of some of them.
         host: where they are measured: this machine, or the devices that the recipe names.
-        wanted: the recipe as it was given.
+        recipe_as_given: the recipe as it was given.
     """
 
     recipe: Recipe
@@ -44,12 +44,16 @@ class Staged:
     graph: PreparedGraph
     tasks: list[Task]
     host: Host
-    wanted: Recipe
+    recipe_as_given: Recipe
 
     def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
         """The graph with these algorithms, and its tasks."""
         if all(algorithm == "direct" for algorithm in choice.values()):
-            tasks = [task for task in self.tasks if not task.place or is_direct(task.place)]
+            tasks = [
+                task
+                for task in self.tasks
+                if not task.implementation or is_direct(task.implementation)
+            ]
             return self.graph, tasks
         graph = prepare(self.imported.module, self.target, self.graph.layout, choice=choice)
         return graph, extract_tasks(graph, self.target)
@@ -71,7 +75,7 @@ def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:
     return remote_host(recipe.tuning.rpc.key, target.spec, target.architecture, target.cores)
 
 
-def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> Staged:
+def prepare_model(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> PreparedModel:
     """Imports and prepares a recipe's model. What is refused is refused before time is spent.
 
     Raises:
@@ -97,7 +101,7 @@ def stage(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> St
         tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
-    return Staged(resolved, source, imported, target, graph, tasks, host, recipe)
+    return PreparedModel(resolved, source, imported, target, graph, tasks, host, recipe)
 
 
 def _with_alternatives(
@@ -106,9 +110,9 @@ def _with_alternatives(
     """The tasks, and those that the other algorithms of the graph's convolutions would bring where
     their error is within the limit."""
     found = {task.structural_hash: task for task in tasks}
-    options = {site: accurate(site, limit) for site in graph.sites}
+    options = {problem: accurate(problem, limit) for problem in graph.problems}
     for algorithm in sorted({a for some in options.values() for a in some} - {"direct"}):
-        choice = {site: algorithm for site, some in options.items() if algorithm in some}
+        choice = {problem: algorithm for problem, some in options.items() if algorithm in some}
         variant = prepare(module, target, graph.layout, choice=choice)
         for task in extract_tasks(variant, target):
             found.setdefault(task.structural_hash, task)

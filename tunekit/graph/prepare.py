@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import Choice, Site
+from tunekit.graph.algorithms import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
 
@@ -36,14 +36,14 @@ class PreparedGraph:
         module: `main` in Relax and one TIR function for each fused operator.
         layout: the layout its activations are in.
         transforms: layout transforms of activations that remain.
-        sites: the convolutions that have another algorithm than the direct one.
+        problems: the convolutions that have another algorithm than the direct one.
         seconds: how long the preparation took.
     """
 
     module: IRModule
     layout: Layout
     transforms: int
-    sites: frozenset[Site]
+    problems: frozenset[ConvProblem]
     seconds: float
 
     @property
@@ -95,4 +95,4 @@ def prepare(
         f"layout {laid_out.layout}: {laid_out.transforms} layout transform"
         f"{'' if laid_out.transforms == 1 else 's'} of activations remain"
     )
-    return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, laid_out.sites, seconds)
+    return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, laid_out.problems, seconds)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Place, is_direct, place_of
+from tunekit.graph.algorithms import Implementation, implementation_of, is_direct
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -27,7 +27,8 @@ class Task:
         weight: calls in one run of the model.
         flops: floating-point operations of one call.
         bytes: size of all tensors that one call reads and writes.
-        place: the convolution that it computes and by which algorithm, where there is a choice.
+        implementation: the convolution that it computes and by which algorithm, where there is a
+            choice.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Task:
     weight: int
     flops: float
     bytes: int
-    place: Place | None = None
+    implementation: Implementation | None = None
 
 
 def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
@@ -63,7 +64,7 @@ def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
                 weight=int(extracted.weight),
                 flops=float(estimate_tir_flops(module)),
                 bytes=_argument_bytes(module),
-                place=place_of(module),
+                implementation=implementation_of(module),
             )
         )
     return heaviest_first(tasks)
@@ -93,7 +94,7 @@ def constant_bytes(tasks: Iterable[Task]) -> int:
     directly."""
     total = 0
     for task in tasks:
-        if task.place is None or is_direct(task.place):
+        if task.implementation is None or is_direct(task.implementation):
             sizes = _argument_sizes(task.module)
             total += task.weight * sum(sizes[at] for at in constant_arguments(task.module))
     return total

@@ -87,7 +87,7 @@ def export_records(
     count, failures = catalogue.count_records(wanted)
     if not count:
         raise UsageError(
-            f"no record of {catalogue.place} is meant"
+            f"no record of {catalogue.location} is meant"
             + (f" ({failures} trials failed, and failures are not records)" if failures else ""),
             hint="`tunekit records ls` with the same filters shows which there are",
         )

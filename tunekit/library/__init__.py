@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunekit.library.build import build_default, build_unscheduled
-from tunekit.library.compile import Library, compile_recipe, compile_staged, tuned_library
+from tunekit.library.compile import Library, compile_prepared, compile_recipe, tuned_library
 from tunekit.library.manifest import Manifest, load_manifest
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "Manifest",
     "build_default",
     "build_unscheduled",
+    "compile_prepared",
     "compile_recipe",
-    "compile_staged",
     "load_manifest",
     "tuned_library",
 ]

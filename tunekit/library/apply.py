@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.library.coverage import reckon
+from tunekit.library.coverage import assess
 from tunekit.spaces import space_name
 from tunekit.spaces.default_schedule import default_schedule
 from tunekit.spaces.metaschedule import add_schedule, memory_database
@@ -76,7 +76,7 @@ def apply_records(
         for task in tasks
         if task.structural_hash in by_hash and task.name in names
     }
-    known = reckon(tasks, applied)
+    known = assess(tasks, applied)
     return Applied(
         module=module,
         records=applied,

@@ -11,7 +11,7 @@ from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.lowering.build import compile_model
-from tunekit.graph.pipeline import Staged, stage
+from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.library import huge_page_pass
 from tunekit.library.apply import apply_records
@@ -105,19 +105,19 @@ def build_default(
     """
 
     def build(cache: ContentCache, path: Path) -> None:
-        _export_default(stage(recipe, cache, say), path, say)
+        _export_default(prepare_model(recipe, cache, say), path, say)
 
     return _built_once(_default_kind(recipe, model_digest), recipe, cache, build)
 
 
-def default_of(staged: Staged, *, cache: ContentCache, say: Say) -> Path:
-    """The same library as `build_default`'s, of a recipe that is already staged."""
+def default_of(prepared: PreparedModel, *, cache: ContentCache, say: Say) -> Path:
+    """The same library as `build_default`'s, of a recipe that is already prepared."""
 
     def build(_: ContentCache, path: Path) -> None:
-        _export_default(staged, path, say)
+        _export_default(prepared, path, say)
 
-    kind = _default_kind(staged.wanted, staged.source.digest)
-    return _built_once(kind, staged.wanted, cache, build)
+    kind = _default_kind(prepared.recipe_as_given, prepared.source.digest)
+    return _built_once(kind, prepared.recipe_as_given, cache, build)
 
 
 def _default_kind(recipe: Recipe, model_digest: str) -> str:
@@ -136,16 +136,16 @@ def _schedules_digest() -> str:
     return content_key(*map(file_digest, [*files, Path(huge_page_pass.__file__)]))
 
 
-def default_module(staged: Staged) -> IRModule:
-    """A staged model in which every kernel has its default schedule, ready to be built."""
-    graph, tasks = staged.with_choice(choose(staged.tasks, lambda _: None))
-    return apply_records(graph, tasks, [], staged.target).module
+def default_module(prepared: PreparedModel) -> IRModule:
+    """A prepared model in which every kernel has its default schedule, ready to be built."""
+    graph, tasks = prepared.with_choice(choose(prepared.tasks, lambda _: None))
+    return apply_records(graph, tasks, [], prepared.target).module
 
 
-def _export_default(staged: Staged, path: Path, say: Say) -> None:
+def _export_default(prepared: PreparedModel, path: Path, say: Say) -> None:
     say("compiling with default schedules")
-    module = default_module(staged)
-    export(module, staged.target, path, in_huge_pages=staged.recipe.huge_pages)
+    module = default_module(prepared)
+    export(module, prepared.target, path, in_huge_pages=prepared.recipe.huge_pages)
 
 
 def _built_once(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from tunekit.errors import CompileError, TunekitError
 from tunekit.library.apply import coverage_line
 from tunekit.library.build import default_of, export
-from tunekit.library.variants import Assembled, Candidate, assemble
+from tunekit.library.variants import Assembled, Variant, assemble
 
 if TYPE_CHECKING:
     from tunekit.cache import ContentCache
-    from tunekit.graph.pipeline import Staged
+    from tunekit.graph.pipeline import PreparedModel
 
 Say = Callable[[str], None]
 Seconds = Mapping[int, float]
@@ -22,7 +22,7 @@ Seconds = Mapping[int, float]
 
 
 @dataclass
-class Entrant:
+class BuiltVariant:
     """A candidate that was built, and what became of it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Entrant:
         rounds_s: what it took in the contest.
     """
 
-    candidate: Candidate
+    candidate: Variant
     path: Path
     assembled: Assembled | None = None
     errors: tuple[float, ...] = ()
@@ -52,42 +52,44 @@ class Entrant:
         say(f"warning: the {self.name} library is left out: {error.message}")
 
 
-def build_first(candidate: Candidate, staged: Staged, folder: Path, say: Say) -> Entrant:
+def build_first(
+    candidate: Variant, prepared: PreparedModel, folder: Path, say: Say
+) -> BuiltVariant:
     """Builds the candidate that ships unless another one is better.
 
     Raises:
         CompileError: it cannot be compiled or linked.
     """
-    entrant = Entrant(candidate, folder / f"{candidate.name}.so")
-    entrant.assembled = assemble(candidate, staged)
-    say(coverage_line(entrant.assembled.applied, len(entrant.assembled.tasks)))
-    _export(entrant.assembled, staged, entrant.path)
-    return entrant
+    built = BuiltVariant(candidate, folder / f"{candidate.name}.so")
+    built.assembled = assemble(candidate, prepared)
+    say(coverage_line(built.assembled.applied, len(built.assembled.tasks)))
+    _export(built.assembled, prepared, built.path)
+    return built
 
 
 def build_other(
-    candidate: Candidate, staged: Staged, folder: Path, cache: ContentCache, say: Say
-) -> Entrant:
+    candidate: Variant, prepared: PreparedModel, folder: Path, cache: ContentCache, say: Say
+) -> BuiltVariant:
     """Builds a candidate that may be better; one that cannot be compiled is left out."""
-    entrant = Entrant(candidate, folder / f"{candidate.name}.so")
+    built = BuiltVariant(candidate, folder / f"{candidate.name}.so")
     try:
         if candidate.name == "default":
-            entrant.path = default_of(staged, cache=cache, say=say)
+            built.path = default_of(prepared, cache=cache, say=say)
         else:
             say(f"compiling the {candidate.name} library to compare it")
-            entrant.assembled = assemble(candidate, staged)
-            _export(entrant.assembled, staged, entrant.path)
+            built.assembled = assemble(candidate, prepared)
+            _export(built.assembled, prepared, built.path)
     except CompileError as error:
-        entrant.leave_out(error, say)
-    return entrant
+        built.leave_out(error, say)
+    return built
 
 
-def _export(assembled: Assembled, staged: Staged, path: Path) -> None:
-    rpc = staged.recipe.tuning.rpc
+def _export(assembled: Assembled, prepared: PreparedModel, path: Path) -> None:
+    rpc = prepared.recipe.tuning.rpc
     export(
         assembled.applied.module,
-        staged.target,
+        prepared.target,
         path,
         compiler=rpc.cc if rpc else None,
-        in_huge_pages=staged.recipe.huge_pages,
+        in_huge_pages=prepared.recipe.huge_pages,
     )

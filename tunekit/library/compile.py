@@ -1,4 +1,4 @@
-"""From a staged model and a catalogue to a library on disk that is right."""
+"""From a prepared model and a catalogue to a library on disk that is right."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.errors import UsageError
 from tunekit.graph.algorithms import rounding_error
 from tunekit.graph.operation import operation_of
-from tunekit.graph.pipeline import Staged, recipe_target, stage
+from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
 from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest
-from tunekit.library.built_variant import Entrant, build_first, build_other
+from tunekit.library.built_variant import BuiltVariant, build_first, build_other
 from tunekit.library.coverage import best_records
 from tunekit.library.manifest import (
     LIBRARY_FILE,
     MANIFEST_FILE,
     RECIPE_FILE,
-    Contest,
     Manifest,
+    Selection,
     TaskEntry,
     TensorEntry,
     load_manifest,
 )
-from tunekit.library.selection import alone, hold
-from tunekit.library.variants import Candidate, assemble, candidates_of
+from tunekit.library.selection import only, select
+from tunekit.library.variants import Variant, assemble, variants_of
 from tunekit.library.verify import reference_of
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
@@ -74,21 +74,21 @@ def compile_recipe(
 
     Raises:
         VerificationFailed: the library's outputs differ from the reference.
-        TunekitError: as for `stage`.
+        TunekitError: as for `prepare_model`.
     """
     folder = output or library_folder(recipe)
     require_writable(folder)
     recipe_target(recipe)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        staged = stage(recipe, cache, say)
-        return compile_staged(
-            staged, catalogue, folder=folder, say=say, cache=cache, contest=contest
+        prepared = prepare_model(recipe, cache, say)
+        return compile_prepared(
+            prepared, catalogue, folder=folder, say=say, cache=cache, contest=contest
         )
 
 
-def compile_staged(
-    staged: Staged,
+def compile_prepared(
+    prepared: PreparedModel,
     catalogue: Catalogue,
     *,
     folder: Path,
@@ -97,38 +97,40 @@ def compile_staged(
     cache: ContentCache | None = None,
     contest: bool = True,
 ) -> Library:
-    """Compiles, verifies and writes a staged model's library into `folder`, all or nothing.
+    """Compiles, verifies and writes a prepared model's library into `folder`, all or nothing.
 
-    What is written is the fastest of the candidates that are right (see `candidates_of`); with
+    What is written is the fastest of the candidates that are right (see `variants_of`); with
     `contest` False, or where they cannot be run here, it is the one with the best records.
     """
     records = best_records(
         catalogue,
-        staged.tasks,
-        staged.target,
-        staged.host.fingerprint,
-        cache=cache_state(staged.recipe.tuning, staged.tasks, staged.target),
+        prepared.tasks,
+        prepared.target,
+        prepared.host.fingerprint,
+        cache=cache_state(prepared.recipe.tuning, prepared.tasks, prepared.target),
     )
-    first, *others = candidates_of(staged, records)
-    skipped = _why_no_contest(staged, others, contest)
-    say(f"compiling {staged.recipe.name} for {_target_name(staged.target)}")
+    first, *others = variants_of(prepared, records)
+    skipped = _why_no_contest(prepared, others, contest)
+    say(f"compiling {prepared.recipe.name} for {_target_name(prepared.target)}")
     with _replacing(folder) as temporary:
         workshop = temporary / "candidates"
         workshop.mkdir()
-        entrant = build_first(first, staged, workshop, say)
-        reference = reference_of(staged)
+        built = build_first(first, prepared, workshop, say)
+        reference = reference_of(prepared)
         if skipped is None:
             cache = cache or ContentCache()
-            rivals = [build_other(other, staged, workshop, cache, say) for other in others]
-            shipped, outcome = hold([entrant, *rivals], staged, reference, folder=workshop, say=say)
+            rivals = [build_other(other, prepared, workshop, cache, say) for other in others]
+            shipped, outcome = select(
+                [built, *rivals], prepared, reference, folder=workshop, say=say
+            )
         else:
-            shipped, outcome = alone(entrant, staged, reference, skipped)
+            shipped, outcome = only(built, prepared, reference, skipped)
         path = temporary / LIBRARY_FILE
         shutil.copy(shipped.path, path)
         shutil.rmtree(workshop)
-        manifest = _manifest(staged, shipped, outcome, catalogue, path)
+        manifest = _manifest(prepared, shipped, outcome, catalogue, path)
         manifest.write(temporary)
-        (temporary / RECIPE_FILE).write_text(dump_recipe(staged.recipe), "utf-8")
+        (temporary / RECIPE_FILE).write_text(dump_recipe(prepared.recipe), "utf-8")
     errors = manifest.relative_errors
     say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
     catalogue.add_library(
@@ -199,11 +201,11 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _why_no_contest(staged: Staged, others: Sequence[Candidate], wanted: bool) -> str | None:
+def _why_no_contest(prepared: PreparedModel, others: Sequence[Variant], wanted: bool) -> str | None:
     """Why the candidates are not compared, None if they are."""
     if not wanted:
         return "it was not wanted"
-    if staged.recipe.tuning.rpc is not None:
+    if prepared.recipe.tuning.rpc is not None:
         return "the library is for other machines"
     if not others:
         return "no records apply: it has default schedules only"
@@ -211,12 +213,16 @@ def _why_no_contest(staged: Staged, others: Sequence[Candidate], wanted: bool) -
 
 
 def _manifest(
-    staged: Staged, shipped: Entrant, contest: Contest, catalogue: Catalogue, path: Path
+    prepared: PreparedModel,
+    shipped: BuiltVariant,
+    contest: Selection,
+    catalogue: Catalogue,
+    path: Path,
 ) -> Manifest:
-    assembled = shipped.assembled or assemble(shipped.candidate, staged)
+    assembled = shipped.assembled or assemble(shipped.candidate, prepared)
     graph, tasks, applied = assembled.graph, assembled.tasks, assembled.applied
     choice = shipped.candidate.choice
-    recipe = staged.recipe
+    recipe = prepared.recipe
     entries = []
     for task in tasks:
         record = applied.records.get(task.structural_hash)
@@ -228,7 +234,7 @@ def _manifest(
                 flops=task.flops,
                 latency_s=record.score_s if record else None,
                 trial_id=record.trial_id if record else None,
-                space=space_used(task, applied, staged.target),
+                space=space_used(task, applied, prepared.target),
                 operation=operation_of(task.module),
             )
         )
@@ -237,16 +243,16 @@ def _manifest(
         sha256=file_digest(path),
         size_bytes=path.stat().st_size,
         created_at=datetime.now(timezone.utc),
-        inputs=tuple(_tensor_entry(spec) for spec in staged.source.inputs),
-        outputs=tuple(_tensor_entry(spec) for spec in staged.source.outputs),
+        inputs=tuple(_tensor_entry(spec) for spec in prepared.source.inputs),
+        outputs=tuple(_tensor_entry(spec) for spec in prepared.source.outputs),
         target=dict(recipe.target) if isinstance(recipe.target, dict) else {"kind": recipe.target},
-        device=staged.target.device,
+        device=prepared.target.device,
         layout=graph.layout,
         layout_transforms=graph.transforms,
-        algorithms={str(site): algorithm for site, algorithm in sorted(choice.items())},
+        algorithms={str(problem): algorithm for problem, algorithm in sorted(choice.items())},
         rounding_errors={
-            str(site): rounding_error(site, algorithm)
-            for site, algorithm in sorted(choice.items())
+            str(problem): rounding_error(problem, algorithm)
+            for problem, algorithm in sorted(choice.items())
             if algorithm != "direct"
         },
         coverage=applied.coverage,
@@ -254,11 +260,11 @@ def _manifest(
         kernels=len(tasks),
         estimated_latency_s=applied.latency_s,
         relative_errors=shipped.errors,
-        model_digest=staged.source.digest,
-        work_digest=work_digest(recipe, staged.target),
+        model_digest=prepared.source.digest,
+        work_digest=work_digest(recipe, prepared.target),
         recipe_digest=recipe_digest(recipe),
         recipe=recipe.model_dump(mode="json"),
-        catalogue=catalogue.place,
+        catalogue=catalogue.location,
         host=detect_host().as_dict(),
         versions={"tunekit": __version__, **versions()},
         tasks=tuple(entries),

@@ -23,7 +23,7 @@ _NAIVE_BYTES_PER_S = 1e9
 
 
 @dataclass(frozen=True)
-class KnownTask:
+class TaskKnowledge:
     """A task and the record it would be compiled with.
 
     Attributes:
@@ -51,15 +51,15 @@ class KnownTask:
 class Known:
     """Which tasks of a model have a record on its target and host."""
 
-    tasks: Sequence[KnownTask]
+    tasks: Sequence[TaskKnowledge]
 
     @property
-    def known(self) -> Sequence[KnownTask]:
+    def known(self) -> Sequence[TaskKnowledge]:
         """Those that have one."""
         return [entry for entry in self.tasks if entry.record is not None]
 
     @property
-    def running(self) -> Sequence[KnownTask]:
+    def running(self) -> Sequence[TaskKnowledge]:
         """Those that would run: of the algorithms of a convolution only the fastest known."""
         best_s = {
             entry.task.structural_hash: entry.record.score_s for entry in self.tasks if entry.record
@@ -68,8 +68,8 @@ class Known:
         return [
             entry
             for entry in self.tasks
-            if entry.task.place is None
-            or choice[entry.task.place.site] == entry.task.place.algorithm
+            if entry.task.implementation is None
+            or choice[entry.task.implementation.problem] == entry.task.implementation.algorithm
         ]
 
     @property
@@ -117,21 +117,22 @@ def look_up(
         host_fingerprint=host_fingerprint,
         toolchain_key=toolchain_key(versions()),
     )
-    return reckon(tasks, records, trials)
+    return assess(tasks, records, trials)
 
 
-def reckon(
+def assess(
     tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
 ) -> Known:
     """What these records (by structural hash) are to these tasks."""
     choice = choose(tasks, lambda digest: records[digest].score_s if digest in records else None)
     return Known(
         [
-            KnownTask(
+            TaskKnowledge(
                 task,
                 records.get(task.structural_hash),
                 (trials or {}).get(task.structural_hash, 0),
-                task.place is None or choice[task.place.site] == task.place.algorithm,
+                task.implementation is None
+                or choice[task.implementation.problem] == task.implementation.algorithm,
             )
             for task in tasks
         ]

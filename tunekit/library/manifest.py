@@ -60,7 +60,7 @@ class RatioEntry(_Frozen):
     confidence: float
 
 
-class CandidateEntry(_Frozen):
+class VariantEntry(_Frozen):
     """A library that might have shipped.
 
     Attributes:
@@ -80,7 +80,7 @@ class CandidateEntry(_Frozen):
     ratio: RatioEntry | None = None
 
 
-class Contest(_Frozen):
+class Selection(_Frozen):
     """How the library that ships came to be the one.
 
     Attributes:
@@ -95,7 +95,7 @@ class Contest(_Frozen):
     skipped: str | None = None
     threads: int
     rounds: int = 0
-    candidates: tuple[CandidateEntry, ...]
+    candidates: tuple[VariantEntry, ...]
 
 
 class Manifest(_Frozen):
@@ -108,7 +108,7 @@ class Manifest(_Frozen):
         relative_errors: max abs error / max abs reference, one for each seeded input.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
             interchangeable.
-        algorithms: of each site of a 3x3 convolution, by its sizes.
+        algorithms: of each problem of a 3x3 convolution, by its sizes.
         rounding_errors: of those that another algorithm than the direct one computes, the max abs
             error / max abs output expected of that algorithm.
         contest: the candidates for this library; None where it is from before there was one.
@@ -141,7 +141,7 @@ class Manifest(_Frozen):
     host: dict[str, Any]
     versions: dict[str, str]
     tasks: tuple[TaskEntry, ...]
-    contest: Contest | None = None
+    contest: Selection | None = None
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""

@@ -1,6 +1,6 @@
 """Which candidate ships: the fastest of those that are right, end to end, by taking turns.
 
-A kernel that was fastest alone need not be fastest in the model: there its weights come from
+A kernel that was fastest only need not be fastest in the model: there its weights come from
 memory, its neighbours use the caches, and its seconds were a sample. The model has the last word.
 """
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from tunekit.accuracy import compare
 from tunekit.errors import CompileError, SandboxError
-from tunekit.library.manifest import CandidateEntry, Contest, RatioEntry
+from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
 from tunekit.library.verify import verify
-from tunekit.runtimes.process import ContestantFailed
-from tunekit.timing.interleaved import alternate
+from tunekit.runtimes.process import RunnerFailed
+from tunekit.timing.interleaved import interleave
 from tunekit.timing.statistics import PairedRatio, median, paired_ratio
 
 if TYPE_CHECKING:
-    from tunekit.graph.pipeline import Staged
-    from tunekit.library.built_variant import Entrant, Seconds
+    from tunekit.graph.pipeline import PreparedModel
+    from tunekit.library.built_variant import BuiltVariant, Seconds
     from tunekit.library.verify import Reference
 
 _ROUNDS = 100
@@ -34,14 +34,19 @@ _CONFIDENCE = 0.95
 Say = Callable[[str], None]
 
 
-def hold(
-    entrants: Sequence[Entrant], staged: Staged, reference: Reference, *, folder: Path, say: Say
-) -> tuple[Entrant, Contest]:
+def select(
+    built_variants: Sequence[BuiltVariant],
+    prepared: PreparedModel,
+    reference: Reference,
+    *,
+    folder: Path,
+    say: Say,
+) -> tuple[BuiltVariant, Selection]:
     """Verifies the candidates, lets those that are right take turns, and says which one ships.
 
     Args:
-        entrants: the candidates; the first ships unless it is wrong or another one is faster.
-        staged: their model.
+        built_variants: the candidates; the first ships unless it is wrong or another one is faster.
+        prepared: their model.
         reference: what it should give.
         folder: takes what the processes write.
         say: told what is done, a line at a time.
@@ -50,35 +55,35 @@ def hold(
         VerificationFailed: none is right.
         SandboxError: none is right, and the first crashed or hung.
     """
-    for entrant in entrants:
-        if entrant.failure is None:
+    for built in built_variants:
+        if built.failure is None:
             try:
-                entrant.errors = verify(entrant.path, staged, reference)
+                built.errors = verify(built.path, prepared, reference)
             except (CompileError, SandboxError) as error:
-                entrant.leave_out(error, say)
-    right = _right(entrants)
+                built.leave_out(error, say)
+    right = _right(built_variants)
     skipped = None
     if len(right) > 1:
         say(f"contest: {', '.join(one.name for one in right)} take turns")
-        skipped = take_turns(right, staged, reference, folder, say)
+        skipped = take_turns(right, prepared, reference, folder, say)
         right = _right(right)
     name = decide({one.name: one.rounds_s for one in right})
     shipped = next(one for one in right if one.name == name)
-    contest = _summary(shipped, entrants, staged, skipped)
+    contest = _summary(shipped, built_variants, prepared, skipped)
     say(verdict(contest))
     return shipped, contest
 
 
-def alone(
-    entrant: Entrant, staged: Staged, reference: Reference, reason: str
-) -> tuple[Entrant, Contest]:
+def only(
+    built: BuiltVariant, prepared: PreparedModel, reference: Reference, reason: str
+) -> tuple[BuiltVariant, Selection]:
     """Verifies the only candidate; `reason` says why there is no other.
 
     Raises:
         TunekitError: as for `verify`.
     """
-    entrant.errors = verify(entrant.path, staged, reference)
-    return entrant, _summary(entrant, [entrant], staged, skipped=reason)
+    built.errors = verify(built.path, prepared, reference)
+    return built, _summary(built, [built], prepared, skipped=reason)
 
 
 def decide(rounds_s: Mapping[str, Seconds]) -> str:
@@ -98,7 +103,7 @@ def decide(rounds_s: Mapping[str, Seconds]) -> str:
     return best
 
 
-def verdict(contest: Contest) -> str:
+def verdict(contest: Selection) -> str:
     """One line: which library ships, and how it compares with each other one."""
     if contest.skipped is not None:
         return (
@@ -120,58 +125,62 @@ def verdict(contest: Contest) -> str:
     return f"the {contest.shipped} library is {text}; it ships"
 
 
-def _right(entrants: Sequence[Entrant]) -> list[Entrant]:
-    right = [one for one in entrants if one.failure is None]
+def _right(built_variants: Sequence[BuiltVariant]) -> list[BuiltVariant]:
+    right = [one for one in built_variants if one.failure is None]
     if not right:
-        raise next(one.failure for one in entrants if one.failure is not None)
+        raise next(one.failure for one in built_variants if one.failure is not None)
     return right
 
 
 def take_turns(
-    entrants: Sequence[Entrant], staged: Staged, reference: Reference, folder: Path, say: Say
+    built_variants: Sequence[BuiltVariant],
+    prepared: PreparedModel,
+    reference: Reference,
+    folder: Path,
+    say: Say,
 ) -> str | None:
     """Lets the candidates run in turns, and notes the seconds of each; leaves out those that fail.
 
     Returns why they could not take turns, None if they could.
     """
     try:
-        _race(entrants, staged, reference, folder, _TOTAL_S, say)
-    except ContestantFailed as together:
-        for one in entrants:
+        _race(built_variants, prepared, reference, folder, _TOTAL_S, say)
+    except RunnerFailed as together:
+        for one in built_variants:
             # They were in one process: which of them it was shows when each has its own.
             try:
-                _race([one], staged, reference, folder, _ALONE_S, say)
-            except ContestantFailed as failure:
+                _race([one], prepared, reference, folder, _ALONE_S, say)
+            except RunnerFailed as failure:
                 one.leave_out(SandboxError(f"in the contest it failed: {failure.reason}"), say)
             one.rounds_s = {}
-        left = [one for one in entrants if one.failure is None]
-        if len(left) == len(entrants):
+        left = [one for one in built_variants if one.failure is None]
+        if len(left) == len(built_variants):
             return f"they fail where they take turns: {together.reason}"
         if len(left) > 1:
-            return take_turns(left, staged, reference, folder, say)
+            return take_turns(left, prepared, reference, folder, say)
     return None
 
 
 def _race(
-    entrants: Sequence[Entrant],
-    staged: Staged,
+    built_variants: Sequence[BuiltVariant],
+    prepared: PreparedModel,
     reference: Reference,
     folder: Path,
     seconds: float,
     say: Say,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="contest-", dir=folder) as place:
-        turns = alternate(
-            [one.path for one in entrants],
-            {spec.name: reference.inputs[0][spec.name] for spec in staged.source.inputs},
-            device=staged.target.device,
-            threads=staged.target.cores,
+        turns = interleave(
+            [one.path for one in built_variants],
+            {spec.name: reference.inputs[0][spec.name] for spec in prepared.source.inputs},
+            device=prepared.target.device,
+            threads=prepared.target.cores,
             seconds=seconds,
             rounds=_ROUNDS,
             folder=Path(place),
         )
-    limit = staged.recipe.reference.relative_error
-    for one, rounds_s, outputs in zip(entrants, turns.rounds_s, turns.outputs, strict=True):
+    limit = prepared.recipe.reference.relative_error
+    for one, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):
         one.rounds_s = dict(enumerate(rounds_s))
         # Once more: a library that is right at first may be wrong after a thousand runs.
         comparison = compare(reference.outputs[0], outputs)
@@ -189,21 +198,24 @@ def _ratio(mine: Seconds, others: Seconds) -> PairedRatio | None:
 
 
 def _summary(
-    shipped: Entrant, entrants: Sequence[Entrant], staged: Staged, skipped: str | None = None
-) -> Contest:
-    return Contest(
+    shipped: BuiltVariant,
+    built_variants: Sequence[BuiltVariant],
+    prepared: PreparedModel,
+    skipped: str | None = None,
+) -> Selection:
+    return Selection(
         shipped=shipped.name,
         skipped=skipped,
-        threads=staged.target.cores,
+        threads=prepared.target.cores,
         rounds=len(shipped.rounds_s),
-        candidates=tuple(_entry(one, shipped) for one in entrants),
+        candidates=tuple(_entry(one, shipped) for one in built_variants),
     )
 
 
-def _entry(one: Entrant, shipped: Entrant) -> CandidateEntry:
+def _entry(one: BuiltVariant, shipped: BuiltVariant) -> VariantEntry:
     comparable = one is not shipped and one.failure is None
     rounds_ms = tuple(1e3 * seconds for seconds in one.rounds_s.values())
-    return CandidateEntry(
+    return VariantEntry(
         name=one.name,
         left_out=one.failure.message if one.failure is not None else None,
         relative_error=max(one.errors, default=None),
@@ -213,7 +225,7 @@ def _entry(one: Entrant, shipped: Entrant) -> CandidateEntry:
     )
 
 
-def _ratio_entry(shipped: Entrant, other: Entrant) -> RatioEntry | None:
+def _ratio_entry(shipped: BuiltVariant, other: BuiltVariant) -> RatioEntry | None:
     found = _ratio(shipped.rounds_s, other.rounds_s)
     if found is None:
         return None

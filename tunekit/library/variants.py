@@ -11,19 +11,19 @@ from tunekit.library.apply import Applied, apply_records
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Record
-    from tunekit.graph.pipeline import Staged
+    from tunekit.graph.pipeline import PreparedModel
     from tunekit.graph.prepare import PreparedGraph
     from tunekit.graph.tasks import Task
 
 Name = Literal["tuned", "cautious", "direct", "default"]
 
 # So many times as fast as the direct kernel is Winograd where "cautious" has it. A kernel is
-# measured alone, with its weights in the cache, and Winograd has up to four times as many.
+# measured only, with its weights in the cache, and Winograd has up to four times as many.
 _CLEAR_GAIN = 1.15
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Variant:
     """One way to compile a model.
 
     Attributes:
@@ -42,21 +42,21 @@ class Candidate:
 class Assembled:
     """A candidate's kernels with their schedules."""
 
-    candidate: Candidate
+    candidate: Variant
     graph: PreparedGraph
     tasks: Sequence[Task]
     applied: Applied
 
 
-def candidates_of(staged: Staged, records: Sequence[Record]) -> list[Candidate]:
+def variants_of(prepared: PreparedModel, records: Sequence[Record]) -> list[Variant]:
     """The candidates, each of them another library, "tuned" first."""
     seconds = {record.structural_hash: record.score_s for record in records}.get
-    no_winograd = choose(staged.tasks, lambda _: None)
-    clear = choose(staged.tasks, seconds, least_gain=_CLEAR_GAIN)
-    tuned = _candidate("tuned", choose(staged.tasks, seconds), staged, records)
-    cautious = _candidate("cautious", clear, staged, records)
-    direct = _candidate("direct", no_winograd, staged, records)
-    default = _candidate("default", no_winograd, staged, [])
+    no_winograd = choose(prepared.tasks, lambda _: None)
+    clear = choose(prepared.tasks, seconds, least_gain=_CLEAR_GAIN)
+    tuned = _candidate("tuned", choose(prepared.tasks, seconds), prepared, records)
+    cautious = _candidate("cautious", clear, prepared, records)
+    direct = _candidate("direct", no_winograd, prepared, records)
+    default = _candidate("default", no_winograd, prepared, [])
     found = [tuned]
     for candidate in (cautious, direct):
         if not any(_same(candidate, other) for other in (*found, default)):
@@ -64,24 +64,27 @@ def candidates_of(staged: Staged, records: Sequence[Record]) -> list[Candidate]:
     return found if _same(tuned, default) else [*found, default]
 
 
-def assemble(candidate: Candidate, staged: Staged) -> Assembled:
+def assemble(candidate: Variant, prepared: PreparedModel) -> Assembled:
     """Prepares the model with the candidate's algorithms and applies its records."""
-    graph, tasks = staged.with_choice(candidate.choice)
-    applied = apply_records(graph, tasks, candidate.records, staged.target)
+    graph, tasks = prepared.with_choice(candidate.choice)
+    applied = apply_records(graph, tasks, candidate.records, prepared.target)
     return Assembled(candidate, graph, tasks, applied)
 
 
-def _candidate(name: Name, choice: Choice, staged: Staged, records: Sequence[Record]) -> Candidate:
+def _candidate(
+    name: Name, choice: Choice, prepared: PreparedModel, records: Sequence[Record]
+) -> Variant:
     used = {
         task.structural_hash
-        for task in staged.tasks
-        if task.place is None or choice[task.place.site] == task.place.algorithm
+        for task in prepared.tasks
+        if task.implementation is None
+        or choice[task.implementation.problem] == task.implementation.algorithm
     }
-    return Candidate(name, choice, [record for record in records if record.structural_hash in used])
+    return Variant(name, choice, [record for record in records if record.structural_hash in used])
 
 
-def _same(one: Candidate, other: Candidate) -> bool:
-    def trials(candidate: Candidate) -> set[int]:
+def _same(one: Variant, other: Variant) -> bool:
+    def trials(candidate: Variant) -> set[int]:
         return {record.trial_id for record in candidate.records}
 
     return one.choice == other.choice and trials(one) == trials(other)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tunekit.graph.pipeline import Staged
+    from tunekit.graph.pipeline import PreparedModel
 
     Array = npt.NDArray[np.generic]
 
@@ -32,14 +32,14 @@ class Reference:
     outputs: Sequence[Sequence[Array]]
 
 
-def reference_of(staged: Staged) -> Reference:
+def reference_of(prepared: PreparedModel) -> Reference:
     """The model's own outputs on seeded inputs."""
-    source = staged.source
-    inputs = [source.sample_inputs(staged.recipe.model.seed + seed) for seed in _SEEDS]
+    source = prepared.source
+    inputs = [source.sample_inputs(prepared.recipe.model.seed + seed) for seed in _SEEDS]
     return Reference(inputs, [source.reference(values) for values in inputs])
 
 
-def verify(path: Path, staged: Staged, reference: Reference) -> tuple[float, ...]:
+def verify(path: Path, prepared: PreparedModel, reference: Reference) -> tuple[float, ...]:
     """Runs a library on the reference's inputs; the relative error of each set.
 
     It runs on a device of the recipe's where this machine cannot run its code.
@@ -51,19 +51,19 @@ def verify(path: Path, staged: Staged, reference: Reference) -> tuple[float, ...
     actual = run_library(
         path,
         reference.inputs,
-        input_names=[spec.name for spec in staged.source.inputs],
-        device=staged.target.device,
-        threads=staged.target.cores,
+        input_names=[spec.name for spec in prepared.source.inputs],
+        device=prepared.target.device,
+        threads=prepared.target.cores,
         timeout_s=_TIMEOUT_S,
-        elsewhere=_elsewhere(staged),
+        elsewhere=_elsewhere(prepared),
     )
-    limit = staged.recipe.reference.relative_error
+    limit = prepared.recipe.reference.relative_error
     errors = []
     for expected, outputs in zip(reference.outputs, actual, strict=True):
         comparison = compare(expected, outputs)
         if not comparison.within(limit):
             raise VerificationFailed(
-                f"the library's outputs differ from {staged.source.framework}'s: relative error "
+                f"the library's outputs differ from {prepared.source.framework}'s: relative error "
                 f"{comparison.relative_error:.2e}, allowed {limit:.0e}",
                 hint="nothing was written; reference.relative_error in the recipe is the limit",
             )
@@ -71,13 +71,13 @@ def verify(path: Path, staged: Staged, reference: Reference) -> tuple[float, ...
     return tuple(errors)
 
 
-def _elsewhere(staged: Staged) -> Elsewhere | None:
+def _elsewhere(prepared: PreparedModel) -> Elsewhere | None:
     """Where to verify, if this machine cannot run the target's code."""
-    rpc = staged.recipe.tuning.rpc
+    rpc = prepared.recipe.tuning.rpc
     if rpc is None:
         return None
     try:
-        resolve_target(staged.target.spec)
+        resolve_target(prepared.target.spec)
     except TargetError:
         return Elsewhere(rpc.tracker, rpc.key, rpc.wait_s)
     return None

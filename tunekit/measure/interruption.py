@@ -13,7 +13,7 @@ from tunekit.processes.interrupts import interrupt
 if TYPE_CHECKING:
     from types import FrameType
 
-    from tunekit.measure.measurer import Candidate, MeasureOptions, Measurer, Outcome
+    from tunekit.measure.measurer import Candidate, MeasureOptions, Measurer, MeasureResult
 
 
 class Stop:
@@ -80,7 +80,7 @@ class _Guarded:
     def start(self) -> None:
         self._measurer.start()
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         for outcome in self._measurer.measure(candidates, rounds):
             with self._stop.recording():
                 yield outcome

@@ -111,7 +111,7 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MeasureResult:
     """What became of a candidate: seconds of each run, or a failure with its text.
 
     Attributes:
@@ -160,7 +160,7 @@ class Measurer(Protocol):
     def start(self) -> None:
         """Begins to get ready and does not wait for it: the tuner searches meanwhile."""
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         """Exactly one outcome for each candidate, as soon as it is known, in no promised order.
 
         With several `rounds` the candidates are measured in turns, and an outcome has the seconds

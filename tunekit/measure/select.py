@@ -1,4 +1,4 @@
-"""Which engine measures a recipe's candidates: this machine's, or one on other machines."""
+"""Which measurer measures a recipe's candidates: this machine's, or one on other machines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import UsageError
 from tunekit.machine.host import detect_host
-from tunekit.measure.local.measurer import TrialEngine
+from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import MeasureOptions, Measurer
-from tunekit.measure.remote.measurer import RemoteEngine
+from tunekit.measure.remote.measurer import RpcMeasurer
 from tunekit.measure.remote.protocol import Linking, Remote
 from tunekit.rpc.tracker import parse_tracker, server_command, tracker_summary
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tunekit.recipe.schema import Rpc
 
 
-def make_engine(tuning: Tuning, target: ResolvedTarget, options: MeasureOptions) -> Measurer:
-    """The engine that the recipe's `tuning` asks for.
+def make_measurer(tuning: Tuning, target: ResolvedTarget, options: MeasureOptions) -> Measurer:
+    """The measurer that the recipe's `tuning` asks for.
 
     Args:
         tuning: says where to measure.
@@ -30,9 +30,9 @@ def make_engine(tuning: Tuning, target: ResolvedTarget, options: MeasureOptions)
         options: how to measure; for other machines the limits of building become this one's.
     """
     if tuning.rpc is None:
-        return TrialEngine(options)
+        return LocalMeasurer(options)
     here = detect_host()
-    return RemoteEngine(
+    return RpcMeasurer(
         dataclasses.replace(
             options,
             jobs=tuning.measure.jobs or here.cores,
@@ -93,15 +93,15 @@ def require_linker(rpc: Rpc, target: ResolvedTarget) -> None:
         )
 
 
-def introduce(engine: Measurer, say: Callable[[str], None]) -> None:
+def describe_device(measurer: Measurer, say: Callable[[str], None]) -> None:
     """Has a remote device run something small and says who it is; nothing for this machine.
 
     Raises:
         DeviceError: there is no device that can run the target's code.
     """
-    if not isinstance(engine, RemoteEngine):
+    if not isinstance(measurer, RpcMeasurer):
         return
-    found = engine.describe()
+    found = measurer.describe()
     facts = dict(found.facts)
     threads = facts.pop("threads", None)
     texts = [str(fact) for fact in facts.values()]

@@ -10,7 +10,7 @@ from tunekit.report.fitting_table import Column, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunekit.library.coverage import Known, KnownTask
+    from tunekit.library.coverage import Known, TaskKnowledge
 
 TASK_FIELDS = (
     "task",
@@ -64,18 +64,18 @@ def known_table(known: Known, width: int) -> Text:
     """The tasks for people, those that take longest first; what is new has no time."""
     total = sum(entry.seconds for entry in known.tasks)
 
-    def best(entry: KnownTask) -> str:
+    def best(entry: TaskKnowledge) -> str:
         return numbers.milliseconds(1e3 * entry.record.score_s) if entry.record else "new"
 
-    def rate(entry: KnownTask) -> str:
+    def rate(entry: TaskKnowledge) -> str:
         if entry.record is None or not entry.task.flops:
             return ""
         return f"{entry.task.flops / entry.record.score_s / 1e9:.1f}"
 
-    def measured(entry: KnownTask) -> str:
+    def measured(entry: TaskKnowledge) -> str:
         return entry.record.measured_at.astimezone().strftime("%Y-%m-%d") if entry.record else ""
 
-    columns: list[Column[KnownTask]] = [
+    columns: list[Column[TaskKnowledge]] = [
         Column("task", lambda entry: entry.task.name, shrinks=True),
         Column("weight", lambda entry: f"{entry.task.weight:g}", right=True),
         Column("trials", lambda entry: str(entry.trials or ""), right=True),

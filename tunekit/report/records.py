@@ -125,7 +125,7 @@ def record_text(record: ListedRecord, form: str, *, module: str, trace: str | No
 def facts_text(facts: Facts, form: str) -> str:
     """What a catalogue holds."""
     row: dict[str, Any] = {
-        "place": facts.place,
+        "place": facts.location,
         "backend": facts.backend,
         "revision": facts.revision,
         "size_bytes": facts.size_bytes,
@@ -140,7 +140,7 @@ def facts_text(facts: Facts, form: str) -> str:
         return as_csv(list(row), [row])
     free = f", {_size(facts.free_bytes)} of it free" if facts.free_bytes else ""
     lines = [
-        ("catalogue", facts.place),
+        ("catalogue", facts.location),
         ("schema", f"revision {facts.revision}, {facts.backend}"),
         ("size", f"{_size(facts.size_bytes)}{free}"),
         ("trials", f"{facts.records + facts.failures:,}: {facts.records:,} records, "

@@ -17,7 +17,7 @@ from tunekit.wording import time_shares
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunekit.catalogue import SessionAccount, SessionInfo, TaskSummary
+    from tunekit.catalogue import SessionInfo, SessionReport, TaskSummary
 
 # Of a failure's text, what fits beside its kind.
 _LONGEST_EXAMPLE = 160
@@ -87,7 +87,7 @@ def sessions_table(
     return table(columns, sessions, width, lambda s: _STYLES.get(s.state, ""))
 
 
-def account_value(account: SessionAccount) -> dict[str, Any]:
+def account_value(account: SessionReport) -> dict[str, Any]:
     """How a session went, for programs; all times in seconds."""
     session = account.session
     curve = account.curve()
@@ -126,7 +126,7 @@ def account_value(account: SessionAccount) -> dict[str, Any]:
     }
 
 
-def account_text(account: SessionAccount, width: int, *, unicode: bool) -> list[Text]:
+def account_text(account: SessionReport, width: int, *, unicode: bool) -> list[Text]:
     """How a session went, for people: each part that there is, an empty line between two."""
     from rich.text import Text
 
@@ -180,7 +180,7 @@ def _state(session: SessionInfo) -> str:
     return f"running (process {session.pid})" if session.state == "running" else session.state
 
 
-def _facts(account: SessionAccount, curve: Sequence[tuple[int, float]], width: int) -> list[Any]:
+def _facts(account: SessionReport, curve: Sequence[tuple[int, float]], width: int) -> list[Any]:
     from rich.text import Text
 
     session = account.session
@@ -204,13 +204,15 @@ def _facts(account: SessionAccount, curve: Sequence[tuple[int, float]], width: i
     return [Text.assemble((f"{name:<9}", "dim"), value) for name, value in facts.items() if value]
 
 
-def _tasks(account: SessionAccount, width: int) -> Text:
+def _tasks(account: SessionReport, width: int) -> Text:
     best = {task.task_id: _best_s(account, task) for task in account.tasks}
     costs = {
         task.task_id: None if (one := best[task.task_id]) is None else task.weight * one
         for task in account.tasks
     }
-    runs = implementations.running((task.place, costs[task.task_id]) for task in account.tasks)
+    runs = implementations.running(
+        (task.implementation, costs[task.task_id]) for task in account.tasks
+    )
     # Algorithms that lost are not in the library.
     shares = {
         task.task_id: (costs[task.task_id] or 0.0) if one else 0.0
@@ -238,7 +240,7 @@ def _tasks(account: SessionAccount, width: int) -> Text:
     return table(columns, sorted(account.tasks, key=lambda t: -shares[t.task_id]), width)
 
 
-def _best_s(account: SessionAccount, task: TaskSummary) -> float | None:
+def _best_s(account: SessionReport, task: TaskSummary) -> float | None:
     """Of this session, or what was known when it began."""
     times = (task.best_s, account.known_s.get(task.task_id))
     return min((seconds for seconds in times if seconds is not None), default=None)

@@ -35,7 +35,7 @@ _READ_BYTES = 1 << 16
 _CLOSE_S = 5.0
 
 
-class ContestantFailed(Exception):  # noqa: N818 - reads as what happened
+class RunnerFailed(Exception):  # noqa: N818 - reads as what happened
     """A contestant did not answer as it should: `reason` in one line, `detail` all there is."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -44,7 +44,7 @@ class ContestantFailed(Exception):  # noqa: N818 - reads as what happened
         self.detail = detail
 
 
-class Contestant:
+class RunnerProcess:
     """A runner in a child process, which lives as long as this object is open.
 
     Args:
@@ -97,7 +97,7 @@ class Contestant:
     def ask(self, do: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """Sends one command and waits for its reply.
 
-        Raises ContestantFailed when the child raises, dies, or takes longer than `timeout_s`;
+        Raises RunnerFailed when the child raises, dies, or takes longer than `timeout_s`;
         after the last two it is gone.
         """
         line = json.dumps({"do": do, **arguments}) + "\n"
@@ -107,7 +107,7 @@ class Contestant:
             raise self._died() from None
         reply: dict[str, Any] = json.loads(self._read_line(timeout_s))
         if not reply.pop("ok"):
-            raise ContestantFailed(str(reply["error"]), str(reply["trace"]))
+            raise RunnerFailed(str(reply["error"]), str(reply["trace"]))
         return reply
 
     def cpu_s(self) -> float:
@@ -127,7 +127,7 @@ class Contestant:
         try:
             if self._process.poll() is None:
                 self.ask("close", timeout_s=_CLOSE_S)
-        except ContestantFailed:
+        except RunnerFailed:
             pass  # closing is the child's last duty; its row is already written
         finally:
             self.kill()
@@ -142,7 +142,7 @@ class Contestant:
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> Contestant:
+    def __enter__(self) -> RunnerProcess:
         return self
 
     def __exit__(
@@ -171,7 +171,7 @@ class Contestant:
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _hung(self, timeout_s: float) -> ContestantFailed:
+    def _hung(self, timeout_s: float) -> RunnerFailed:
         # SIGABRT makes the child's fault handler write where it hangs before it ends.
         self._process.send_signal(signal.SIGABRT)
         try:
@@ -179,20 +179,20 @@ class Contestant:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        return ContestantFailed(f"timeout: no answer within {timeout_s:g} s", self.log_tail())
+        return RunnerFailed(f"timeout: no answer within {timeout_s:g} s", self.log_tail())
 
-    def _died(self) -> ContestantFailed:
+    def _died(self) -> RunnerFailed:
         try:
             code = self._process.wait(timeout=_CLOSE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            return ContestantFailed("closed its pipe without answering", self.log_tail())
+            return RunnerFailed("closed its pipe without answering", self.log_tail())
         reason = describe_exit(code)
         # Of the whole log: the fault handler's stack may be longer than the tail.
         if last := _last_words(self._printed()):
             reason += f', after printing "{last}"'
-        return ContestantFailed(reason, self.log_tail())
+        return RunnerFailed(reason, self.log_tail())
 
     def log_tail(self) -> str:
         """The last lines that the child printed, with the fault handler's if it left any."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.s_tir.meta_schedule import TuneContext
 
-    from tunekit.spaces.design_space import Point, Scheduled
+    from tunekit.spaces.design_space import Point, ScheduledCandidate
 
     Features = NDArray[np.float32]
 
@@ -80,7 +80,7 @@ def decision_features(point: Point) -> Features:
     return np.array(values, dtype=np.float32)
 
 
-def code_features(context: TuneContext, candidates: Sequence[Scheduled]) -> list[Features]:
+def code_features(context: TuneContext, candidates: Sequence[ScheduledCandidate]) -> list[Features]:
     """What each candidate decided and what its code does, summed and at its largest store."""
     import numpy as np
     from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature

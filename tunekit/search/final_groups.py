@@ -24,14 +24,14 @@ _FINALISTS_TOGETHER = 12
 
 
 @dataclass(frozen=True)
-class Competitor:
+class FinalMember:
     """A task in a final, and its chance (0 to 1) that the library will have its kernels."""
 
     search: TaskSearch
     chance: float
 
 
-class Competitions:
+class FinalGroups:
     """The finals of one session, by what its catalogue holds."""
 
     def __init__(
@@ -41,15 +41,17 @@ class Competitions:
         self._session = session
         self._measure_options = measure_options
 
-    def groups(self, searches: Sequence[TaskSearch]) -> list[list[Competitor]]:
+    def groups(self, searches: Sequence[TaskSearch]) -> list[list[FinalMember]]:
         """The tasks that have a time and are worth a final, those together that compete."""
-        groups: dict[str, list[Competitor]] = {}
+        groups: dict[str, list[FinalMember]] = {}
         chance = chances([search.state for search in searches])
         for search, hope in zip(searches, chance, strict=True):
             if search.state.best_s is not None:
-                place = search.state.place
-                key = f"task {search.task_id}" if place is None else split(place)[0]
-                groups.setdefault(key, []).append(Competitor(search, hope))
+                implementation = search.state.implementation
+                key = (
+                    f"task {search.task_id}" if implementation is None else split(implementation)[0]
+                )
+                groups.setdefault(key, []).append(FinalMember(search, hope))
         least_s = _FINAL_SHARE * sum(search.state.latency_s for search in searches)
         return [
             group
@@ -57,7 +59,7 @@ class Competitions:
             if max(one.search.state.latency_s for one in group) >= least_s
         ]
 
-    def fields(self, group: Sequence[Competitor]) -> list[Field]:
+    def fields(self, group: Sequence[FinalMember]) -> list[Field]:
         """What a group's final is held with, in its order; empty where it has been held."""
         # An algorithm without a chance still has to show its best beside the others'.
         share = max(1, _FINALISTS_TOGETHER // len(group))

@@ -20,7 +20,7 @@ from tunekit.spaces.metaschedule import candidate_of, load_trace
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
-    from tunekit.measure.measurer import Outcome
+    from tunekit.measure.measurer import MeasureResult
 
 FINALISTS = 3
 # Slower than the best by more than this, a candidate can hardly have been the victim of noise.
@@ -51,18 +51,18 @@ class Field:
         return _distinct(near if self.default is None else [*near, self.default])
 
 
-def hold_final(
-    fields: Sequence[Field], engine: Measurer, catalogue: Catalogue
+def run_final(
+    fields: Sequence[Field], measurer: Measurer, catalogue: Catalogue
 ) -> list[tuple[float, ...] | None]:
     """Decides which of each workload's records is the fastest, and notes it in the catalogue.
 
-    Workloads that compete, as algorithms of one convolution do, have their final together: only
+    Workloads that run_rounds, as algorithms of one convolution do, have their final together: only
     seconds of the same turns say which of them is faster. Records whose outputs turn out to be
     wrong are marked as such.
 
     Args:
         fields: the workloads.
-        engine: builds and measures their records.
+        measurer: builds and measures their records.
         catalogue: gets the winners.
 
     Returns:
@@ -73,8 +73,8 @@ def hold_final(
     if len(finalists) < 2:
         return [None] * len(fields)
     candidates = [_candidate(key, record) for key, (_, record) in enumerate(finalists)]
-    outcomes = {outcome.key: outcome for outcome in engine.measure(candidates, rounds=_ROUNDS)}
-    winners: dict[int, Outcome] = {}
+    outcomes = {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=_ROUNDS)}
+    winners: dict[int, MeasureResult] = {}
     for key, (at, record) in enumerate(finalists):
         outcome = outcomes[key]
         if outcome.failure is FailureKind.WRONG_OUTPUT:

@@ -20,8 +20,8 @@ Ending = Literal["budget", "seconds", "plateau", "exhausted", "interrupted"]
 
 @dataclass(frozen=True)
 class TaskProgress:
-    """A task as the progress display shows it; `best_s` is seconds of one call, `place` the
-    convolution that it competes for, if it does."""
+    """A task as the progress display shows it; `best_s` is seconds of one call, `implementation`
+    the convolution that it computes and how, where other algorithms compete with it."""
 
     name: str
     weight: float
@@ -30,7 +30,7 @@ class TaskProgress:
     best_s: float | None
     failures: Mapping[FailureKind, int]
     active: bool
-    place: str | None = None
+    implementation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Progress:
     def latency_s(self) -> float | None:
         """Estimated seconds of one run of the model, None until all that must run has a time."""
         return implementations.latency_s(
-            (task.place, None if task.best_s is None else task.weight * task.best_s)
+            (task.implementation, None if task.best_s is None else task.weight * task.best_s)
             for task in self.tasks
         )
 

@@ -34,7 +34,8 @@ class TaskState:
         weight: calls in one run of the model.
         flops: floating-point operations of one call.
         bytes: size of the tensors that one call reads and writes.
-        place: the convolution that it computes and how, where other algorithms compete with it.
+        implementation: the convolution that it computes and how, where other algorithms compete
+            with it.
         ceiling: the most trials it may have.
         trials: trials spent on it.
         known: trials of other sessions whose results it started with.
@@ -47,7 +48,7 @@ class TaskState:
     flops: float
     ceiling: int
     bytes: float = 0.0
-    place: str | None = None
+    implementation: str | None = None
     trials: int = 0
     known: int = 0
     best_s: float | None = None

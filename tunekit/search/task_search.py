@@ -27,7 +27,7 @@ from tunekit.search.cost_model import (
 from tunekit.search.phase_clock import PhaseClock
 from tunekit.search.task_scheduler import TaskState
 from tunekit.spaces import space_for
-from tunekit.spaces.design_space import DesignSpace, Point, Scheduled, seeds
+from tunekit.spaces.design_space import DesignSpace, Point, ScheduledCandidate, seeds
 from tunekit.spaces.metaschedule import candidate_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Proposal:
         trial: its result where this session has measured it already, before it was interrupted.
     """
 
-    scheduled: Scheduled
+    scheduled: ScheduledCandidate
     candidate: Candidate
     trace_json: str
     trial: Trial | None
@@ -121,7 +121,7 @@ class TaskSearch:
             flops=task.flops,
             bytes=task.bytes,
             ceiling=ceiling,
-            place=None if task.place is None else str(task.place),
+            implementation=None if task.implementation is None else str(task.implementation),
         )
         self.failures: Counter[FailureKind] = Counter()
         self._clock = clock
@@ -131,7 +131,7 @@ class TaskSearch:
         self._history = history
         self._saved: str | None = None
         self._space: DesignSpace | None = None
-        self._default: Scheduled | None = None
+        self._default: ScheduledCandidate | None = None
         self._samples: dict[str, _Sample] = {}
         self._done: set[str] = set()
         self._spent_points: set[Point] = set()
@@ -151,7 +151,7 @@ class TaskSearch:
         with self._clock.phase("sample"):
             space = self._opened()
             generator = random.Random(f"{self._seed} {self.task.structural_hash} {batch}")
-            found: dict[str, tuple[Scheduled, Trial | None]] = {}
+            found: dict[str, tuple[ScheduledCandidate, Trial | None]] = {}
             start = [[self._default]] if batch == 0 and self._default is not None else []
             for group in itertools.chain(start, self._ranked(space, generator, count)):
                 fresh = {
@@ -198,7 +198,7 @@ class TaskSearch:
 
     def _ranked(
         self, space: DesignSpace, generator: random.Random, count: int
-    ) -> Iterable[list[Scheduled]]:
+    ) -> Iterable[list[ScheduledCandidate]]:
         """Candidates, best expected first, in groups of about `count`."""
         model = self._model()
         if space.weights is not None:
@@ -214,7 +214,7 @@ class TaskSearch:
         model: CostModel | None,
         generator: random.Random,
         count: int,
-    ) -> Iterable[list[Scheduled]]:
+    ) -> Iterable[list[ScheduledCandidate]]:
         """All points of a small space, ranked by the model or drawn by their weights."""
         # A weighted order without replacement (Efraimidis and Spirakis, 2006).
         keys = {point: generator.random() ** (1 / share) for point, share in weights.items()}
@@ -243,14 +243,14 @@ class TaskSearch:
 
     def _drawn(
         self, space: DesignSpace, generator: random.Random, count: int
-    ) -> Iterable[list[Scheduled]]:
+    ) -> Iterable[list[ScheduledCandidate]]:
         for _ in range(_DRAWS):
             drawn = space.draw(seeds(generator.random() for _ in range(count)))
             yield [item for item in drawn if item is not None]
 
     def _evolved(
         self, space: DesignSpace, model: CostModel, generator: random.Random, count: int
-    ) -> Iterable[list[Scheduled]]:
+    ) -> Iterable[list[ScheduledCandidate]]:
         """Drawn and mutated candidates, ranked by the model, and drawn ones when all are known."""
         good = [
             (sample.score_s, sample.digest, sample.point)
@@ -259,7 +259,7 @@ class TaskSearch:
         ]
         parents = [point for _, _, point in sorted(good, key=lambda one: one[:2])[:_PARENTS]]
 
-        def mutations(of: Sequence[Point], number: int) -> list[Scheduled | None]:
+        def mutations(of: Sequence[Point], number: int) -> list[ScheduledCandidate | None]:
             numbers = seeds(generator.random() for _ in range(number))
             return space.mutate([(of[i % len(of)], seed) for i, seed in enumerate(numbers) if of])
 
@@ -283,7 +283,7 @@ class TaskSearch:
         yield from self._drawn(space, generator, count)
 
     def _score(
-        self, space: DesignSpace, model: CostModel, items: Iterable[Scheduled]
+        self, space: DesignSpace, model: CostModel, items: Iterable[ScheduledCandidate]
     ) -> dict[str, float]:
         candidates = list(items)
         if not candidates:
@@ -292,7 +292,7 @@ class TaskSearch:
             scores = model.score(self._features(space, candidates))
         return {item.digest: score for item, score in zip(candidates, scores, strict=True)}
 
-    def _new(self, items: Iterable[Scheduled | None]) -> list[Scheduled]:
+    def _new(self, items: Iterable[ScheduledCandidate | None]) -> list[ScheduledCandidate]:
         unique = {item.digest: item for item in items if item is not None}
         return [item for digest, item in unique.items() if digest not in self._done]
 
@@ -311,14 +311,14 @@ class TaskSearch:
 
     # -- knowledge ------------------------------------------------------------------------------
 
-    def _learn(self, item: Scheduled, score_s: float | None) -> None:
+    def _learn(self, item: ScheduledCandidate, score_s: float | None) -> None:
         self._keep_all(self._opened(), [(item, score_s)])
         self._done.add(item.digest)
         if item.point is not None:
             self._spent_points.add(item.point)
 
     def _keep_all(
-        self, space: DesignSpace, results: Sequence[tuple[Scheduled, float | None]]
+        self, space: DesignSpace, results: Sequence[tuple[ScheduledCandidate, float | None]]
     ) -> None:
         """Has the model know these results, as far as it can."""
         if space.weights is not None:
@@ -331,7 +331,7 @@ class TaskSearch:
         for (item, score_s), features in zip(results, rows, strict=True):
             self._keep(item.digest, features, score_s, item.point)
 
-    def _features(self, space: DesignSpace, items: Sequence[Scheduled]) -> list[Any]:
+    def _features(self, space: DesignSpace, items: Sequence[ScheduledCandidate]) -> list[Any]:
         """What the model sees of code, extracted only where that is not seen already."""
         missing = [item for item in items if item.digest not in self._rows]
         rows = code_features(space.context, missing)
@@ -373,7 +373,7 @@ class TaskSearch:
             others: of those that are another task's, the ids whose results hold here too.
         """
         usable: list[tuple[Trial, Point]] = []
-        results: list[tuple[Scheduled, float | None]] = []
+        results: list[tuple[ScheduledCandidate, float | None]] = []
         default = self._default
         for trial in trials:
             if trial.failure is not None and trial.failure.kind is FailureKind.LOST_DEVICE:
@@ -400,7 +400,7 @@ class TaskSearch:
             ]
         self._keep_all(space, results)
 
-    def _proposal(self, key: int, item: Scheduled, trial: Trial | None) -> Proposal:
+    def _proposal(self, key: int, item: ScheduledCandidate, trial: Trial | None) -> Proposal:
         import tvm
 
         slow_s = _SLOW_FACTOR * self.state.best_s if self.state.best_s else math.inf

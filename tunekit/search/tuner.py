@@ -20,10 +20,10 @@ from tunekit.catalogue import (
     comparable,
 )
 from tunekit.errors import SandboxError
-from tunekit.measure.measurer import CacheState, MeasureOptions, Measurer, Outcome
+from tunekit.measure.measurer import CacheState, MeasureOptions, Measurer, MeasureResult
 from tunekit.search import warm_start
-from tunekit.search.final_groups import Competitions
-from tunekit.search.finals import hold_final
+from tunekit.search.final_groups import FinalGroups
+from tunekit.search.finals import run_final
 from tunekit.search.phase_clock import PhaseClock
 from tunekit.search.progress import (
     Ending,
@@ -99,8 +99,8 @@ def new_task(task: Task, preparation: str) -> NewTask:
         preparation=preparation,
         name=task.name,
     )
-    place = None if task.place is None else str(task.place)
-    return NewTask(workload, task.name, float(task.weight), task.flops, place)
+    implementation = None if task.implementation is None else str(task.implementation)
+    return NewTask(workload, task.name, float(task.weight), task.flops, implementation)
 
 
 class Tuner:
@@ -145,30 +145,30 @@ class Tuner:
             "huge_pages": options.huge_pages,
         }
         self._comparable = comparable(self._kept_options)
-        self._competitions = Competitions(catalogue, session, self._kept_options)
+        self._competitions = FinalGroups(catalogue, session, self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
         ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
-        self._recollection = warm_start.Recollection(
+        self._recollection = warm_start.WarmStart(
             catalogue, session, self._kept_options, self._comparable
         )
         self._searches = [self._search(*pair, target) for pair in zip(tasks, ids, strict=True)]
         self._curve, self._unfinished = self._go_on()
 
-    def run(self, engine: Measurer) -> TuningResult:
+    def run(self, measurer: Measurer) -> TuningResult:
         """Searches and measures; returns when the budget is spent or `stop` says so."""
-        engine.start()
+        measurer.start()
         if self._unfinished is not None and not self._stop():
-            self._batch(self._unfinished, engine)
+            self._batch(self._unfinished, measurer)
         ending = self._ending()
         while ending is None:
             search = self._next()
             if search is None:
                 ending = "exhausted"
                 break
-            self._batch(search, engine)
+            self._batch(search, measurer)
             ending = self._ending()
         self._ended = time.monotonic()
-        if ending != "interrupted" and not self._finals(engine):
+        if ending != "interrupted" and not self._finals(measurer):
             ending = "interrupted"
         self._book()
         self._active = None
@@ -212,7 +212,7 @@ class Tuner:
 
     # -- one batch ----------------------------------------------------------------------------
 
-    def _batch(self, search: TaskSearch, engine: Measurer) -> None:
+    def _batch(self, search: TaskSearch, measurer: Measurer) -> None:
         state = search.state
         self._active = search
         self._show("searching")
@@ -237,7 +237,7 @@ class Tuner:
             state.exhausted = True
         if fresh:
             self._show("measuring")
-            self._measure(search, fresh, engine)
+            self._measure(search, fresh, measurer)
         state.note()
         warm_start.note(self._curve, self._done, [one.state for one in self._searches])
         self._book()
@@ -246,11 +246,13 @@ class Tuner:
         """Trials that an interrupted batch of a task has had."""
         return search.state.trials % self._batch_trials if search is self._unfinished else 0
 
-    def _measure(self, search: TaskSearch, proposals: Sequence[Proposal], engine: Measurer) -> None:
+    def _measure(
+        self, search: TaskSearch, proposals: Sequence[Proposal], measurer: Measurer
+    ) -> None:
         by_key = {proposal.candidate.key: proposal for proposal in proposals}
-        outcomes: list[tuple[Outcome, float | None]] = []
+        outcomes: list[tuple[MeasureResult, float | None]] = []
         with self._clock.phase("wait"):
-            for outcome in engine.measure([proposal.candidate for proposal in proposals]):
+            for outcome in measurer.measure([proposal.candidate for proposal in proposals]):
                 with self._clock.phase("record"):
                     trial = self._trial(search, by_key[outcome.key], outcome)
                     self._catalogue.add_trials(self._session.id, [trial])
@@ -275,7 +277,7 @@ class Tuner:
                 hint="run `tunekit doctor`; what was measured is kept",
             )
 
-    def _trial(self, search: TaskSearch, proposal: Proposal, outcome: Outcome) -> NewTrial:
+    def _trial(self, search: TaskSearch, proposal: Proposal, outcome: MeasureResult) -> NewTrial:
         return NewTrial(
             task_id=search.task_id,
             candidate_digest=proposal.digest,
@@ -306,7 +308,7 @@ class Tuner:
 
     # -- the end ------------------------------------------------------------------------------
 
-    def _finals(self, engine: Measurer) -> bool:
+    def _finals(self, measurer: Measurer) -> bool:
         """Settles which record of each task is the best; False when asked to stop meanwhile."""
         for group in self._competitions.groups(self._searches):
             if self._stop():
@@ -317,7 +319,7 @@ class Tuner:
             self._active = group[0].search
             self._show("deciding")
             with self._clock.phase("decide"):
-                seconds = hold_final(fields, engine, self._catalogue)
+                seconds = run_final(fields, measurer, self._catalogue)
             for competitor, samples_s in zip(group, seconds, strict=True):
                 if samples_s is not None:
                     competitor.search.state.best_s = min(samples_s)
@@ -383,7 +385,7 @@ class Tuner:
                     best_s=search.state.best_s,
                     failures=dict(search.failures),
                     active=search is self._active,
-                    place=search.state.place,
+                    implementation=search.state.implementation,
                 )
                 for search in self._searches
             ],

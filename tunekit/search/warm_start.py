@@ -13,7 +13,7 @@ from tunekit.search.task_search import History
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, SessionInfo, Trial
-    from tunekit.catalogue.queries.session_report import OutcomePoint
+    from tunekit.catalogue.queries.session_report import ResultPoint
 
 # Of the trials that other sessions have of a workload: enough for the model, and quickly read.
 LATEST_KNOWN = 256
@@ -34,7 +34,7 @@ class Standing:
 
 
 def replay(
-    states: Mapping[int, TaskState], outcomes: Sequence[OutcomePoint], batch: int
+    states: Mapping[int, TaskState], outcomes: Sequence[ResultPoint], batch: int
 ) -> Standing:
     """Takes the tasks' states, as they were when the session began, through its trials.
 
@@ -63,12 +63,12 @@ def replay(
 
 def note(curve: list[tuple[int, float]], done: int, states: Iterable[TaskState]) -> None:
     """Adds the estimated latency to the curve once all that must run has a time."""
-    latency_s = implementations.latency_s((state.place, state.seconds) for state in states)
+    latency_s = implementations.latency_s((state.implementation, state.seconds) for state in states)
     if latency_s is not None:
         curve.append((done, latency_s))
 
 
-class Recollection:
+class WarmStart:
     """What the catalogue knows of each task of a session, read when a task's search is opened."""
 
     def __init__(

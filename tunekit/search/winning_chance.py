@@ -24,13 +24,17 @@ _HOPE = 1.0
 
 def chances(states: Sequence[TaskState]) -> list[float]:
     """For each task, from 1 (it runs, or may well come to run) to 0 (another algorithm won)."""
-    stand = standings((state.place, state.seconds) for state in states)
+    stand = standings((state.implementation, state.seconds) for state in states)
     tried: dict[str, int] = {}
     for state in states:
-        if state.place is not None:
-            tried[state.place] = min(tried.get(state.place, state.evidence), state.evidence)
+        if state.implementation is not None:
+            tried[state.implementation] = min(
+                tried.get(state.implementation, state.evidence), state.evidence
+            )
     return [
-        1.0 if state.place is None else _chance(standing.behind, tried[state.place])
+        1.0
+        if state.implementation is None
+        else _chance(standing.behind, tried[state.implementation])
         for state, standing in zip(states, stand, strict=True)
     ]
 

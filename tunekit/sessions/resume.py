@@ -90,7 +90,7 @@ def _newest_unfinished(catalogue: Catalogue, host: Host) -> SessionInfo:
     if running:
         raise _is_run(running[0])
     raise UsageError(
-        f"{catalogue.place} has no unfinished session of this machine",
+        f"{catalogue.location} has no unfinished session of this machine",
         hint="`tunekit sessions` lists all there are, `tunekit tune RECIPE` begins one",
     )
 

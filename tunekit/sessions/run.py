@@ -12,15 +12,15 @@ from typing import Literal, Protocol
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import CatalogueError, Interrupted, UsageError
-from tunekit.graph.pipeline import Staged, recipe_target, stage
-from tunekit.library import Library, compile_staged
+from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
+from tunekit.library import Library, compile_prepared
 from tunekit.library.compile import library_folder, require_writable
 from tunekit.library.coverage import Known, look_up
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import require_tvm, versions
 from tunekit.measure.cpu_cache import cache_state
 from tunekit.measure.interruption import Stop
-from tunekit.measure.select import introduce, make_engine, require_linker, require_tracker
+from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
 from tunekit.processes.interrupts import interruptible
 from tunekit.recipe import Recipe, dump_recipe, session_digest
 from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
@@ -63,16 +63,16 @@ def tune_recipe(
         display: shows the progress.
         again: the command that goes on after an interruption, for the message.
         fresh: begin another session even where one is unfinished.
-        contest: compare the candidates for the library end to end (see `compile_staged`).
+        contest: compare the candidates for the library end to end (see `compile_prepared`).
         cache: of imported models.
 
     Raises:
         Interrupted: by Ctrl-C; everything measured is in the catalogue.
         UsageError: another process runs the recipe's session.
-        TunekitError: see `stage` and `compile_staged`.
+        TunekitError: see `prepare_model` and `compile_prepared`.
     """
     with _opened(recipe, display, cache, contest=contest) as run:
-        budget = recipe.tuning.budget(len(run.staged.tasks))
+        budget = recipe.tuning.budget(len(run.prepared.tasks))
         if budget == 0:
             display.say("no trials to spend: compiling with the records there are")
             return run.compile()
@@ -95,11 +95,11 @@ def resume_recipe(
     Raises:
         Interrupted: by Ctrl-C; everything measured is in the catalogue.
         CatalogueError: there is no such session, or another process runs it.
-        TunekitError: see `stage` and `compile_staged`.
+        TunekitError: see `prepare_model` and `compile_prepared`.
     """
     with _opened(recipe, display, cache) as run:
         session = run.catalogue.session(session_id)
-        budget = recipe.tuning.budget(len(run.staged.tasks))
+        budget = recipe.tuning.budget(len(run.prepared.tasks))
         return run.go_on(session, budget).to_its_end(again)
 
 
@@ -110,20 +110,20 @@ def look_up_recipe(
 
     Raises:
         CatalogueError: there is no catalogue.
-        TunekitError: see `stage`.
+        TunekitError: see `prepare_model`.
     """
     require_tvm()
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
-        return _known(stage(recipe, cache or ContentCache(), say), catalogue)
+        return _known(prepare_model(recipe, cache or ContentCache(), say), catalogue)
 
 
-def _known(staged: Staged, catalogue: Catalogue) -> Known:
+def _known(prepared: PreparedModel, catalogue: Catalogue) -> Known:
     return look_up(
         catalogue,
-        staged.tasks,
-        staged.target,
-        staged.host.fingerprint,
-        cache=cache_state(staged.recipe.tuning, staged.tasks, staged.target),
+        prepared.tasks,
+        prepared.target,
+        prepared.host.fingerprint,
+        cache=cache_state(prepared.recipe.tuning, prepared.tasks, prepared.target),
     )
 
 
@@ -144,16 +144,16 @@ def _opened(
         require_linker(rpc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        staged = stage(recipe, cache, display.say)
-        display.say(_known(staged, catalogue).line())
-        yield _Run(staged, catalogue, folder, display, cache, contest)
+        prepared = prepare_model(recipe, cache, display.say)
+        display.say(_known(prepared, catalogue).line())
+        yield _Run(prepared, catalogue, folder, display, cache, contest)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A staged recipe and its open catalogue: all that a session needs to begin or to go on."""
+    """A prepared recipe and its open catalogue: all that a session needs to begin or to go on."""
 
-    staged: Staged
+    prepared: PreparedModel
     catalogue: Catalogue
     folder: Path
     display: Display
@@ -166,8 +166,8 @@ class _Run:
         Raises:
             UsageError: there is one, but another process runs it.
         """
-        digest = session_digest(self.staged.recipe)
-        target, host = self.staged.target.spec, self.staged.host.fingerprint
+        digest = session_digest(self.prepared.recipe)
+        target, host = self.prepared.target.spec, self.prepared.host.fingerprint
         found = self.catalogue.unfinished_session(digest, target, host)
         if found is not None:
             return found
@@ -187,28 +187,28 @@ class _Run:
 
     def begin(self, budget: int) -> _Session:
         """A new session."""
-        staged = self.staged
+        prepared = self.prepared
         session = self.catalogue.begin_session(
             NewSession(
-                name=staged.recipe.name,
+                name=prepared.recipe.name,
                 recipe_yaml=self._recipe_yaml(),
-                recipe_digest=session_digest(staged.recipe),
-                model_digest=staged.source.digest,
-                model_name=staged.source.name,
-                target_json=staged.target.spec,
-                host=self.staged.host.as_dict(),
-                host_fingerprint=self.staged.host.fingerprint,
+                recipe_digest=session_digest(prepared.recipe),
+                model_digest=prepared.source.digest,
+                model_name=prepared.source.name,
+                target_json=prepared.target.spec,
+                host=self.prepared.host.as_dict(),
+                host_fingerprint=self.prepared.host.fingerprint,
                 toolchain=versions(),
                 budget_trials=budget,
-                seed=staged.recipe.tuning.seed,
+                seed=prepared.recipe.tuning.seed,
             )
         )
-        self.display.say(f"session {session.id}: {len(staged.tasks)} tasks, {budget} trials")
+        self.display.say(f"session {session.id}: {len(prepared.tasks)} tasks, {budget} trials")
         return _Session(self, session)
 
     def go_on(self, session: SessionInfo, budget: int) -> _Session:
         """An earlier session, with this budget."""
-        if session.host_fingerprint != self.staged.host.fingerprint:
+        if session.host_fingerprint != self.prepared.host.fingerprint:
             raise UsageError(
                 f"session {session.id} was measured on other machines than its recipe now names",
                 hint="tune the recipe: that is a session of its own",
@@ -226,8 +226,8 @@ class _Run:
 
     def compile(self, session_id: str | None = None) -> Library:
         """The library with the best records there are."""
-        return compile_staged(
-            self.staged,
+        return compile_prepared(
+            self.prepared,
             self.catalogue,
             folder=self.folder,
             say=self.display.say,
@@ -237,7 +237,7 @@ class _Run:
         )
 
     def _recipe_yaml(self) -> str:
-        recipe = self.staged.recipe
+        recipe = self.prepared.recipe
         # A session can be resumed from any folder.
         output = recipe.output.expanduser().absolute()
         return begun_in(Path.cwd()) + dump_recipe(recipe.model_copy(update={"output": output}))
@@ -259,7 +259,7 @@ class _Session:
             if result.interrupted:
                 raise Interrupted(
                     f"stopped after {result.trials} of {self.info.budget_trials} trials; "
-                    f"everything measured is in {self.run.catalogue.place}",
+                    f"everything measured is in {self.run.catalogue.location}",
                     hint=hint,
                 )
             self._conclude(result)
@@ -273,15 +273,15 @@ class _Session:
             self._close(state)
 
     def _search(self, hint: str) -> TuningResult:
-        run, staged = self.run, self.run.staged
-        tuning = staged.recipe.tuning
-        cache = cache_state(tuning, staged.tasks, staged.target)
+        run, prepared = self.run, self.run.prepared
+        tuning = prepared.recipe.tuning
+        cache = cache_state(tuning, prepared.tasks, prepared.target)
         options = measure_options(
             tuning,
-            staged.target,
+            prepared.target,
             detect_host().memory_bytes,
             cache,
-            huge_pages=staged.recipe.huge_pages and tuning.rpc is None,
+            huge_pages=prepared.recipe.huge_pages and tuning.rpc is None,
         )
         if cache == "weights":
             run.display.say("candidates are timed with their weights in memory, not in the caches")
@@ -290,28 +290,28 @@ class _Session:
             # The server starts first: it warms up while the tuner opens its searches.
             with (
                 interruptible(),
-                make_engine(tuning, staged.target, options) as engine,
+                make_measurer(tuning, prepared.target, options) as measurer,
                 stop.listening(),
             ):
-                engine.start()
+                measurer.start()
                 tuner = Tuner(
-                    staged.tasks,
-                    staged.target,
+                    prepared.tasks,
+                    prepared.target,
                     tuning,
                     options,
                     run.catalogue,
                     self.info,
-                    preparation=staged.graph.preparation,
+                    preparation=prepared.graph.preparation,
                     listener=run.display,
                     stop=stop,
                 )
-                introduce(engine, run.display.say)
-                return tuner.run(stop.guarding(engine))
+                describe_device(measurer, run.display.say)
+                return tuner.run(stop.guarding(measurer))
         except KeyboardInterrupt:
             done = run.catalogue.session(self.info.id).trials_done
             raise Interrupted(
                 f"stopped at once after {done} trials; everything measured is in "
-                f"{run.catalogue.place}",
+                f"{run.catalogue.location}",
                 hint=hint,
             ) from None
 
@@ -322,7 +322,7 @@ class _Session:
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped while compiling; the search is done and everything measured is in "
-                f"{self.run.catalogue.place}",
+                f"{self.run.catalogue.location}",
                 hint=hint,
             ) from None
 

@@ -40,10 +40,10 @@ from tunekit.spaces.steps import (
     divisors,
     encode,
     extents_of,
-    finish_tile,
     fold_epilogue,
+    parallelize,
     sample,
-    share,
+    unroll_and_vectorize,
 )
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: Resolve
     follows = fold_epilogue(schedule, block, anchor.spatial)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
-        share(schedule, follows.tail)
+        parallelize(schedule, follows.tail)
     if anchor.pointwise:
         _fuse_places(schedule, block, epilogue, anchor)
     codes = [encode(tile) for tile in variant.tiles]
@@ -269,11 +269,11 @@ def _whole_sums(
         strip_count = sample(schedule, _strips(anchor, target, variant.order), ordered=True)
         at = schedule.split(at[0], [strip_count, None])
     strip, *within = at
-    shared, moving = [n, c_outer, strip], within
+    parallel, moving = [n, c_outer, strip], within
     if variant.order == "places":
-        shared, moving = [n, strip], [c_outer, *within]
+        parallel, moving = [n, strip], [c_outer, *within]
     elif shares_channels_only(anchor, target):
-        shared, moving = [n, c_outer], at
+        parallel, moving = [n, c_outer], at
     if anchor.depthwise:
         unrolled = list(reduced)
         steps = list(reduced)
@@ -284,15 +284,15 @@ def _whole_sums(
         steps += [ib_outer, ib_inner]
         unrolled = [ib_inner]
     tile = _tile_order(inner, variant)
-    schedule.reorder(*shared, *moving, *steps, *tile, lane)
-    fused = schedule.fuse(*shared)
+    schedule.reorder(*parallel, *moving, *steps, *tile, lane)
+    fused = schedule.fuse(*parallel)
     schedule.parallel(fused)
     schedule.reverse_compute_at(epilogue, moving[-1], preserve_unit_loops=True)
-    finish_tile(schedule, epilogue, len(inner))
+    unroll_and_vectorize(schedule, epilogue, len(inner))
     for loop in (*tile, *unrolled):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    finish_tile(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
     for loop in moving:
         schedule.annotate(loop, PARTITION, 1)
     return moving[0] if shares_channels_only(anchor, target) and not small_image else fused
@@ -306,7 +306,7 @@ def _partial_sums(
     epilogue: SBlockRV,
     sizes: Sequence[object],
 ) -> LoopRV:
-    """Loops in which the reduction is cut into passes; gives the one that is shared."""
+    """Loops in which the reduction is cut into passes; gives the one that is parallel."""
     axes = 4 if anchor.pointwise else 5
     input_blocks = schedule.get_loops(block)[axes]
     cut, _ = schedule.split(input_blocks, [None, sample(schedule, _passes(anchor), ordered=True)])
@@ -320,7 +320,7 @@ def _partial_sums(
     schedule.compute_at(partial, moving[-1], preserve_unit_loops=True)
     schedule.set_scope(partial, 0, "local")
     around = len(schedule.get_loops(block)) - len(inner) - 1
-    finish_tile(schedule, block, len(inner))
+    unroll_and_vectorize(schedule, block, len(inner))
     of_cut, of_n, *rest = schedule.get_loops(partial)[around:]
     own, own_lane, steps = rest[: len(inner)], rest[len(inner)], rest[len(inner) + 1 :]
     factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
@@ -330,7 +330,7 @@ def _partial_sums(
     for loop in (*tile, steps[-1]):
         schedule.unroll(loop)
     schedule.vectorize(own_lane)
-    finish_tile(schedule, schedule.decompose_reduction(partial, steps[0]), len(inner))
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(partial, steps[0]), len(inner))
     schedule.reverse_compute_at(epilogue, fused, preserve_unit_loops=True)
     schedule.vectorize(schedule.get_loops(epilogue)[-1])
     for loop in moving:
@@ -358,7 +358,7 @@ def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) 
         schedule.compute_at(padding, at, preserve_unit_loops=True)
         schedule.vectorize(schedule.get_loops(padding)[-1])
         return
-    share(schedule, padding)
+    parallelize(schedule, padding)
 
 
 def _block_bytes(schedule: Schedule, padding: SBlockRV) -> int:

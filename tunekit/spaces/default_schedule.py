@@ -2,7 +2,7 @@
 
 A space's samplers list their values best expected first, so its default is the first of each. A
 kernel without a space of its own gets what suits nearly all that are left, which move memory
-rather than compute: chains inlined, the outer loops shared among the threads, the innermost
+rather than compute: chains inlined, the outer loops parallel among the threads, the innermost
 spatial loop left to LLVM's vectorizer with reductions outside of it.
 """
 

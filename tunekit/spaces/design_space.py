@@ -41,7 +41,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class ScheduledCandidate:
     """A point's code.
 
     Attributes:
@@ -95,24 +95,24 @@ class DesignSpace:
         ]
         self.weights = self._weigh()
 
-    def draw(self, seeds: Sequence[int]) -> list[Scheduled | None]:
+    def draw(self, seeds: Sequence[int]) -> list[ScheduledCandidate | None]:
         """A random candidate for each seed, None where its decisions cannot be carried out."""
 
-        def make(seed: int) -> Scheduled | None:
+        def make(seed: int) -> ScheduledCandidate | None:
             design = seed % len(self._designs)
             return self._schedule(design, self._designs[design], seed)
 
         return self._map(make, seeds)
 
-    def make(self, points: Sequence[Point]) -> list[Scheduled | None]:
+    def make(self, points: Sequence[Point]) -> list[ScheduledCandidate | None]:
         """The candidates at these points, None where one cannot be carried out."""
         return self._map(lambda point: self._schedule(point.design, self._at(point), 1), points)
 
-    def mutate(self, parents: Sequence[tuple[Point, int]]) -> list[Scheduled | None]:
+    def mutate(self, parents: Sequence[tuple[Point, int]]) -> list[ScheduledCandidate | None]:
         """For each point and seed a candidate that differs from it, None where that fails."""
         return self._map(lambda parent: self._mutation(*parent), parents)
 
-    def default(self) -> Scheduled | None:
+    def default(self) -> ScheduledCandidate | None:
         """The candidate that the workload would be compiled with had nothing been measured, the
         same every time; None where none is known."""
         from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
@@ -123,7 +123,9 @@ class DesignSpace:
             if first is not None:
                 return first
         schedule = default_schedule(self._module, self._target)
-        return None if schedule is None else Scheduled(None, schedule, _code_digest(schedule))
+        return (
+            None if schedule is None else ScheduledCandidate(None, schedule, _code_digest(schedule))
+        )
 
     def locate(self, trace_json: str) -> Point | None:
         """The point that a stored trace belongs to, None when the space has changed since."""
@@ -141,7 +143,7 @@ class DesignSpace:
         with ThreadPoolExecutor(min(self._threads, len(items))) as pool:
             return list(pool.map(make, items))
 
-    def _mutation(self, parent: Point, seed: int) -> Scheduled | None:
+    def _mutation(self, parent: Point, seed: int) -> ScheduledCandidate | None:
         from tvm.s_tir.meta_schedule import _ffi_api
 
         if not self._mutators:
@@ -152,7 +154,7 @@ class DesignSpace:
         trace = _ffi_api.MutatorApply(self._mutators[chosen][0], self._at(parent), seed)
         return None if trace is None else self._schedule(parent.design, trace, seed)
 
-    def _schedule(self, design: int, trace: Trace, seed: int) -> Scheduled | None:
+    def _schedule(self, design: int, trace: Trace, seed: int) -> ScheduledCandidate | None:
         from tvm.s_tir import Schedule
 
         schedule = Schedule(self._module, seed=seed, debug_mask="none", error_render_level="none")
@@ -165,7 +167,7 @@ class DesignSpace:
         schedule.enter_postproc()
         if not all(postproc.apply(schedule) for postproc in self._postprocs):
             return None
-        return Scheduled(point, schedule, _code_digest(schedule))
+        return ScheduledCandidate(point, schedule, _code_digest(schedule))
 
     def _at(self, point: Point) -> Trace:
         from tvm.s_tir.schedule import Trace

@@ -100,10 +100,12 @@ def elementwise_designs(
     return variants_of(
         schedule,
         (
-            partial(_apply, kernel=anchor, target=target, cut=cut, vectors=vectors, shared=shared)
+            partial(
+                _apply, kernel=anchor, target=target, cut=cut, vectors=vectors, parallel=parallel
+            )
             for cut in ((False,) if anchor.joined is None else (True, False))
             for vectors in (True, False)
-            for shared in thread_use(anchor.bytes)
+            for parallel in thread_use(anchor.bytes)
         ),
     )
 
@@ -115,7 +117,7 @@ def _apply(
     *,
     cut: bool,
     vectors: bool,
-    shared: bool,
+    parallel: bool,
 ) -> None:
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if schedule.get_consumers(block):
@@ -128,7 +130,7 @@ def _apply(
         schedule.vectorize(lane)
     if cut:
         outer = _cut(schedule, kernel, outer, target.cores)
-    if shared:
+    if parallel:
         schedule.parallel(schedule.fuse(*(outer or [last])))
 
 

@@ -32,12 +32,12 @@ from tunekit.spaces.matmul_pattern import Product
 from tunekit.spaces.register_tiles import L2_BYTES
 from tunekit.spaces.steps import (
     divisors,
-    finish_tile,
     fold_epilogue,
+    parallelize_elements,
     register_count,
     sample,
-    share_elements,
     thread_use,
+    unroll_and_vectorize,
     variants_of,
 )
 
@@ -102,10 +102,10 @@ def product_designs(schedule: Schedule, anchor: Product, target: ResolvedTarget)
             target=target,
             tile=tile,
             columns_first=columns_first,
-            shared=shared,
+            parallel=parallel,
         )
         for columns_first in orders
-        for shared in thread_use(anchor.bytes)
+        for parallel in thread_use(anchor.bytes)
         for tile in offered
     )
     cut = (
@@ -195,7 +195,7 @@ class _Kernel:
     panels: SBlockRV | None
 
 
-def _open(schedule: Schedule, product: Product, tile: Tile, *, shared: bool) -> _Kernel:
+def _open(schedule: Schedule, product: Product, tile: Tile, *, parallel: bool) -> _Kernel:
     block = schedule.get_sblock(product.block)
     output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
     padded = _pad(schedule, block, product, tile)
@@ -203,7 +203,7 @@ def _open(schedule: Schedule, product: Product, tile: Tile, *, shared: bool) -> 
     follows = fold_epilogue(schedule, block, output)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
-        share_elements(schedule, follows.tail, 1, shared=shared)
+        parallelize_elements(schedule, follows.tail, 1, parallel=parallel)
     return _Kernel(block, epilogue, padded, panels)
 
 
@@ -225,18 +225,18 @@ def _place_copies(
     tile: Tile,
     *,
     at: LoopRV | None,
-    shared: bool,
+    parallel: bool,
 ) -> None:
     """Says where the operands are copied: panels in the loop `at`, or first of all."""
     if kernel.padded is not None:
         lanes = math.gcd(product.extent("k"), tile.lanes)
-        share_elements(schedule, kernel.padded, lanes, shared=shared)
+        parallelize_elements(schedule, kernel.padded, lanes, parallel=parallel)
     if kernel.panels is None:
         return
     if at is not None:
         schedule.compute_at(kernel.panels, at, preserve_unit_loops=True)
     else:
-        share_elements(schedule, kernel.panels, 1, shared=shared)
+        parallelize_elements(schedule, kernel.panels, 1, parallel=parallel)
 
 
 def _apply(
@@ -246,9 +246,9 @@ def _apply(
     tile: Tile,
     *,
     columns_first: bool,
-    shared: bool,
+    parallel: bool,
 ) -> None:
-    kernel = _open(schedule, product, tile, shared=shared)
+    kernel = _open(schedule, product, tile, parallel=parallel)
     block, epilogue = kernel.block, kernel.epilogue
     # The tile is small enough for the stack, from where LLVM lifts it into registers. Where columns
     # are padded it is first written out as it is: asking for each column would keep it in memory.
@@ -275,11 +275,11 @@ def _apply(
     else:
         schedule.reorder(m_outer, *by_role["b"], n_chunk, *inner)
         outer = m_outer
-    if shared:
+    if parallel:
         schedule.parallel(outer)
     schedule.reverse_compute_at(whole, n_inner, preserve_unit_loops=True)
     schedule.split(schedule.get_loops(whole)[-1], [None, tile.lanes])
-    finish_tile(schedule, whole, len(product.roles) - 1)
+    unroll_and_vectorize(schedule, whole, len(product.roles) - 1)
     if ragged:
         schedule.reverse_compute_at(
             epilogue, m_outer if columns_first else n_chunk, preserve_unit_loops=True
@@ -287,17 +287,17 @@ def _apply(
     for loop in (k_inner, m_tile, n_vector):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    finish_tile(schedule, schedule.decompose_reduction(block, k_outer), 2)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(block, k_outer), 2)
     # Panels of a matrix when it is its turn.
     each = columns_first and product.extent("b") > 1
-    _place_copies(schedule, kernel, product, tile, at=outer if each else None, shared=shared)
+    _place_copies(schedule, kernel, product, tile, at=outer if each else None, parallel=parallel)
 
 
 def _apply_in_passes(
     schedule: Schedule, product: Product, target: ResolvedTarget, tile: Tile
 ) -> None:
     """As `_apply`, columns first, but with a reduction that is cut."""
-    kernel = _open(schedule, product, tile, shared=True)
+    kernel = _open(schedule, product, tile, parallel=True)
     block, epilogue = kernel.block, kernel.epilogue
     passes = _passes(product)
     chunk = sample(schedule, _chunks(product, tile, target, passes[0]), ordered=True)
@@ -317,7 +317,7 @@ def _apply_in_passes(
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(partial_sums, 0, "local")
     around = len(schedule.get_loops(block)) - 3
-    finish_tile(schedule, block, 2)
+    unroll_and_vectorize(schedule, block, 2)
     of_cut, *own, k_own = schedule.get_loops(partial_sums)[around:]
     m_own, n_own = own[spatial.index("m")], own[spatial.index("n")]
     n_vector, lane = schedule.split(n_own, [None, tile.lanes])
@@ -327,10 +327,10 @@ def _apply_in_passes(
     for loop in (k_inner, m_own, n_vector):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    finish_tile(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
     schedule.reverse_compute_at(epilogue, outer, preserve_unit_loops=True)
     schedule.vectorize(schedule.split(schedule.get_loops(epilogue)[-1], [None, tile.lanes])[1])
-    _place_copies(schedule, kernel, product, tile, at=None, shared=True)
+    _place_copies(schedule, kernel, product, tile, at=None, parallel=True)
 
 
 def _pad(schedule: Schedule, block: SBlockRV, product: Product, tile: Tile) -> SBlockRV | None:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tunekit.spaces.steps import (
     divisors,
-    finish_tile,
     fold_epilogue,
+    parallelize_elements,
     register_count,
     sample,
-    share_elements,
     thread_use,
+    unroll_and_vectorize,
     upstream,
     variants_of,
 )
@@ -124,8 +124,8 @@ def pooling_designs(schedule: Schedule, anchor: Pooling, target: ResolvedTarget)
     return variants_of(
         schedule,
         (
-            partial(_apply, pooling=anchor, target=target, before=before, shared=shared)
-            for before, shared in itertools.product(places, thread_use(anchor.bytes))
+            partial(_apply, pooling=anchor, target=target, before=before, parallel=parallel)
+            for before, parallel in itertools.product(places, thread_use(anchor.bytes))
         ),
     )
 
@@ -152,14 +152,14 @@ def _apply(
     target: ResolvedTarget,
     before: Before,
     *,
-    shared: bool,
+    parallel: bool,
 ) -> None:
     block = schedule.get_sblock(pooling.block)
     padding = _fold_producers(schedule, block, keep=before != "in place")
     follows = fold_epilogue(schedule, block, pooling.spatial)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
-        share_elements(schedule, follows.tail, 1, shared=shared)
+        parallelize_elements(schedule, follows.tail, 1, parallel=parallel)
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
 
@@ -194,22 +194,22 @@ def _apply(
     around = [loop for at, loop in enumerate(spatial) if rows is None or at != axes.tile]
     schedule.reorder(*around, *within, *window, tile, lane)
     piece = schedule.fuse(*around)
-    if shared:
+    if parallel:
         schedule.parallel(piece)
     schedule.reverse_compute_at(epilogue, within[-1] if within else piece, preserve_unit_loops=True)
     schedule.split(schedule.get_loops(epilogue)[-1], [None, lanes])
-    finish_tile(schedule, epilogue, len(pooling.spatial))
+    unroll_and_vectorize(schedule, epilogue, len(pooling.spatial))
     for loop in (*(inner for _, inner in steps), tile):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    finish_tile(schedule, schedule.decompose_reduction(block, window[0]), 1)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(block, window[0]), 1)
     if padding is None:
         return
     if before == "for each row":
         schedule.compute_at(padding, piece, preserve_unit_loops=True)
         schedule.vectorize(schedule.split(schedule.get_loops(padding)[-1], [None, lanes])[-1])
     else:
-        share_elements(schedule, padding, lanes, shared=shared)
+        parallelize_elements(schedule, padding, lanes, parallel=parallel)
 
 
 def _fold_producers(schedule: Schedule, block: SBlockRV, *, keep: bool) -> SBlockRV | None:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from tunekit.spaces.steps import (
     divisors,
     extents_of,
-    finish_tile,
     sample,
     thread_use,
+    unroll_and_vectorize,
     variants_of,
 )
 
@@ -122,13 +122,13 @@ def rows_designs(schedule: Schedule, anchor: Rows, target: ResolvedTarget) -> li
     return variants_of(
         schedule,
         (
-            partial(_apply, rows=anchor, target=target, shared=shared)
-            for shared in thread_use(anchor.bytes)
+            partial(_apply, rows=anchor, target=target, parallel=parallel)
+            for parallel in thread_use(anchor.bytes)
         ),
     )
 
 
-def _apply(schedule: Schedule, rows: Rows, target: ResolvedTarget, *, shared: bool) -> None:
+def _apply(schedule: Schedule, rows: Rows, target: ResolvedTarget, *, parallel: bool) -> None:
     lanes = max(target.vector_bits // 32, 4)
     # Vectors of partial sums of a row.
     vectors = [count for count in (4, 2, 8, 1) if rows.columns % (count * lanes) == 0] or [1]
@@ -146,7 +146,7 @@ def _apply(schedule: Schedule, rows: Rows, target: ResolvedTarget, *, shared: bo
         else:
             passes.append((block, _side_by_side))
     row = _take_rows(schedule, rows, passes[-1][0], several=not divides)
-    if shared:
+    if parallel:
         schedule.parallel(row)
     for block, vectorize in reversed(passes[:-1]):
         schedule.compute_at(block, row, preserve_unit_loops=True)
@@ -212,7 +212,7 @@ def _partial(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: in
     part, lane = schedule.split(column, [None, lanes])
     schedule.unroll(part)
     schedule.vectorize(lane)
-    finish_tile(schedule, schedule.decompose_reduction(block, step), 1)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(block, step), 1)
 
 
 def _lanes(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:

@@ -79,7 +79,7 @@ def divisors(number: int, limit: int) -> list[int]:
     return [d for d in range(1, min(number, limit) + 1) if number % d == 0]
 
 
-def finish_tile(schedule: Schedule, block: SBlockRV, unrolled: int = 3) -> None:
+def unroll_and_vectorize(schedule: Schedule, block: SBlockRV, unrolled: int = 3) -> None:
     """Unrolls the `unrolled` loops of a tile around `block` and vectorizes its lanes."""
     loops = schedule.get_loops(block)
     for loop in loops[-1 - unrolled : -1]:
@@ -87,7 +87,7 @@ def finish_tile(schedule: Schedule, block: SBlockRV, unrolled: int = 3) -> None:
     schedule.vectorize(loops[-1])
 
 
-def share(schedule: Schedule, block: SBlockRV) -> None:
+def parallelize(schedule: Schedule, block: SBlockRV) -> None:
     """Divides a block of its own among the threads, and vectorizes its lanes where it has any."""
     loops = schedule.get_loops(block)
     schedule.parallel(schedule.fuse(*(loops[:-2] or loops[:1])))
@@ -151,14 +151,16 @@ def thread_use(size_bytes: int) -> list[bool]:
     return [True, False] if size_bytes > _SMALL_BYTES else [False, True]
 
 
-def share_elements(schedule: Schedule, block: SBlockRV, lanes: int, *, shared: bool) -> None:
+def parallelize_elements(
+    schedule: Schedule, block: SBlockRV, lanes: int, *, parallel: bool
+) -> None:
     """Divides the outer loops of a block of its own among the threads; `lanes` of the innermost
     are one vector."""
     *outer, last = schedule.get_loops(block)
     if lanes > 1:
         last, lane = schedule.split(last, [None, lanes])
         schedule.vectorize(lane)
-    if shared:
+    if parallel:
         schedule.parallel(schedule.fuse(*(outer[:-1] or outer or [last])))
 
 

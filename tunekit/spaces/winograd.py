@@ -6,7 +6,7 @@ tile of its output in registers, and what they give is transformed back and goes
 of the fused kernel (bias, residual, activation) on its way out. So nothing of the domain in which
 there are (m+2)^2/m^2 times as many values ever reaches memory.
 
-Where one strip is all there is to share out (small images), the products are shared among the
+Where one strip is all there is to share out (small images), the products are parallel among the
 threads instead.
 """
 
@@ -31,10 +31,10 @@ from tunekit.spaces.steps import (
     divisors,
     encode,
     extents_of,
-    finish_tile,
     fold_epilogue,
+    parallelize,
     sample,
-    share,
+    unroll_and_vectorize,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Strip:
 def winograd_designs(
     schedule: Schedule, anchor: WinogradAnchor, target: ResolvedTarget
 ) -> list[Schedule]:
-    """The structural variants, best expected first: whether strips or products are shared among
+    """The structural variants, best expected first: whether strips or products are parallel among
     the threads."""
     options = [
         (strips(anchor, target, by_strips=by_strips), by_strips) for by_strips in (True, False)
@@ -234,7 +234,7 @@ def _apply(
         schedule.compute_inline(output)
         output = follows.tile
     if follows.tail is not None:
-        share(schedule, follows.tail)
+        parallelize(schedule, follows.tail)
 
     code = sample(schedule, codes, ordered=True)
     strip_rows, block_tile, place_tile = decode(code)
@@ -279,8 +279,8 @@ def _apply(
         schedule.unroll(loop)
     schedule.vectorize(ob)
     schedule.reverse_compute_at(kept, p_outer, preserve_unit_loops=True)
-    finish_tile(schedule, kept, 3)
-    finish_tile(schedule, schedule.decompose_reduction(products, c), 2)
+    unroll_and_vectorize(schedule, kept, 3)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(products, c), 2)
 
     if at is not None:
         schedule.compute_at(transformed, at, preserve_unit_loops=True)
@@ -304,4 +304,4 @@ def _apply(
 
 
 def _pad(schedule: Schedule, padding: SBlockRV) -> None:
-    share(schedule, padding)
+    parallelize(schedule, padding)

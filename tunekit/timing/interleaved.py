@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.runtimes.process import Contestant
+from tunekit.runtimes.process import RunnerProcess
 from tunekit.runtimes.relax_vm import RelaxLibrary
 from tunekit.runtimes.runner import Runner, time_runs
 from tunekit.timing.statistics import LEAST_ROUNDS, median
@@ -24,7 +24,7 @@ from tunekit.timing.statistics import LEAST_ROUNDS, median
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
 
-_PLACE = "tunekit.timing.interleaved:AlternatingLibraries"
+_PLACE = "tunekit.timing.interleaved:InterleavedLibraries"
 _TIMEOUT_S = 600.0
 _WARM_UP_S = 0.3
 # Timed runs of a library in a round take so long together, if one does not take longer.
@@ -46,7 +46,7 @@ class Turns:
     outputs: Sequence[Sequence[Array]]
 
 
-def alternate(
+def interleave(
     files: Sequence[Path],
     inputs: Mapping[str, Array],
     *,
@@ -68,7 +68,7 @@ def alternate(
         folder: takes the inputs, the outputs and what the process prints.
 
     Raises:
-        ContestantFailed: the process raised, died or hung.
+        RunnerFailed: the process raised, died or hung.
     """
     import numpy as np
 
@@ -78,7 +78,7 @@ def alternate(
         {"file": str(file.absolute()), "device": device, "input_names": list(inputs)}
         for file in files
     ]
-    with Contestant(_PLACE, threads=threads, log=folder / "alternation.log") as process:
+    with RunnerProcess(_PLACE, threads=threads, log=folder / "alternation.log") as process:
         process.ask(
             "load",
             timeout_s=_TIMEOUT_S,
@@ -97,8 +97,8 @@ def alternate(
     )
 
 
-class AlternatingLibraries(Runner):
-    """The process's side of `alternate`. Its plan: `libraries`, a RelaxLibrary's plan each."""
+class InterleavedLibraries(Runner):
+    """The process's side of `interleave`. Its plan: `libraries`, a RelaxLibrary's plan each."""
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int

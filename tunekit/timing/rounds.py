@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.runtimes.process import Contestant, ContestantFailed
+from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.timing.host_load import Noise, noise_between, now
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Competition:
+class RoundsResult:
     """What became of all of them, and what else the machine did during the rounds."""
 
     outcomes: list[Outcome]
@@ -108,7 +108,7 @@ class Competition:
 class _Running:
     entry: Entry
     outcome: Outcome
-    contestant: Contestant
+    contestant: RunnerProcess
     run_s: float = 0.0
 
     @property
@@ -116,14 +116,14 @@ class _Running:
         return self.outcome.reason is None
 
 
-def compete(
+def run_rounds(
     entries: Sequence[Entry],
     inputs: Mapping[str, Array],
     settings: Settings,
     *,
     folder: Path,
     say: Callable[[str], None],
-) -> Competition:
+) -> RoundsResult:
     """Runs the race; gives one outcome per entry, in the order of the entries.
 
     `folder` takes the inputs, the outputs and the contestants' logs. A contestant that fails
@@ -139,7 +139,7 @@ def compete(
         for index, entry in enumerate(entries):
             say(f"loading {entry.name}")
             contestant = children.enter_context(
-                Contestant(
+                RunnerProcess(
                     entry.place, threads=settings.threads, log=folder / f"contestant-{index}.log"
                 )
             )
@@ -154,7 +154,7 @@ def compete(
         for index, running in enumerate(field_):
             # Again: one that is right at first and wrong later is wrong.
             _take_outputs(running, folder / f"outputs-{index}-after.npz", settings)
-    return Competition([running.outcome for running in field_], noise)
+    return RoundsResult([running.outcome for running in field_], noise)
 
 
 def _own_cpu_s(field_: Sequence[_Running]) -> float:
@@ -170,7 +170,7 @@ def _ask(running: _Running, what: str, do: str, timeout_s: float, **arguments: A
         return None
     try:
         reply = running.contestant.ask(do, timeout_s=timeout_s, **arguments)
-    except ContestantFailed as failure:
+    except RunnerFailed as failure:
         running.outcome.reason = f"{failure.reason} ({what})"
         running.outcome.detail = failure.detail
         running.contestant.kill()

@@ -66,16 +66,16 @@ def parse(url_or_path: str) -> URL:
 def engine(url: URL, *, create: bool) -> Engine:
     """An engine on what can be a catalogue, of whatever revision; the folder of a file that is to
     be made is made if `create` says so. CatalogueError for other files and missing drivers."""
-    place = display(url)
+    location = display(url)
     try:
         made = sqlalchemy.create_engine(url)
     except ImportError as error:
         raise CatalogueError(
-            f"{place} needs a database driver that is not installed: {error}",
+            f"{location} needs a database driver that is not installed: {error}",
             hint="pip install 'psycopg[binary]' and use a postgresql+psycopg:// URL",
         ) from error
     if url.get_backend_name() == "sqlite":
-        _prepare_sqlite(url, place, create=create)
+        _prepare_sqlite(url, location, create=create)
         event.listen(made, "connect", _on_sqlite_connect)
         event.listen(made, "begin", _on_sqlite_begin)
     return made
@@ -84,31 +84,31 @@ def engine(url: URL, *, create: bool) -> Engine:
 def connect(url: URL, *, create: bool) -> Engine:
     """An engine on a catalogue of this version's schema; made first when there is none and
     `create` says so. CatalogueError in all other cases."""
-    place = display(url)
+    location = display(url)
     made = engine(url, create=create)
     try:
-        with catalogue_errors(place):
+        with catalogue_errors(location):
             with made.begin() as connection:
-                found = revision(connection, place)
+                found = revision(connection, location)
             if found is None:
                 if not create:
-                    raise empty(place)
+                    raise empty(location)
                 with made.execution_options(**{WRITES: True}).begin() as connection:
                     migrate.lock_creation(connection)
-                    found = revision(connection, place)  # another process may have been first
+                    found = revision(connection, location)  # another process may have been first
                     if found is None:
                         found = migrate.create(connection)
-            migrate.require_current(found, place)
+            migrate.require_current(found, location)
     except BaseException:
         made.dispose()
         raise
     return made
 
 
-def empty(place: str) -> CatalogueError:
+def empty(location: str) -> CatalogueError:
     """The error about a database without tables."""
     return CatalogueError(
-        f"{place} is an empty database, not a catalogue",
+        f"{location} is an empty database, not a catalogue",
         hint="`tunekit tune` makes a catalogue where there is none",
     )
 
@@ -131,18 +131,18 @@ def from_anywhere(url_or_path: str) -> str:
 
 
 @contextmanager
-def catalogue_errors(place: str) -> Iterator[None]:
+def catalogue_errors(location: str) -> Iterator[None]:
     """Turns what a person can act upon (full disk, read-only file, lost server) into
     CatalogueError. Violated constraints and wrong SQL are bugs and pass through."""
     try:
         yield
     except DatabaseError as error:
-        translated = _translate(error.orig, place)
+        translated = _translate(error.orig, location)
         if translated is None:
             raise
         raise translated from error
     except sqlite3.DatabaseError as error:
-        translated = _translate(error, place)
+        translated = _translate(error, location)
         if translated is None:
             raise
         raise translated from error
@@ -169,27 +169,27 @@ _SQLITE_REASONS = (
 _SQLITE_FAILURES = ("database or disk is full", "disk i/o error", "database is locked")
 
 
-def _translate(error: object, place: str) -> CatalogueError | None:
+def _translate(error: object, location: str) -> CatalogueError | None:
     said = str(error)
     if isinstance(error, sqlite3.Error):
         for text, meaning, remedy in _SQLITE_REASONS:
             if text in said.lower():
                 kind = CatalogueFailed if text in _SQLITE_FAILURES else CatalogueError
                 return kind(
-                    f"the catalogue {place} cannot be used: {meaning} ({said})",
+                    f"the catalogue {location} cannot be used: {meaning} ({said})",
                     hint=remedy,
                 )
         return None
     # PEP 249 names: a driver's OperationalError is about the server, not about our SQL.
     if any(base.__name__ == "OperationalError" for base in type(error).__mro__):
         return CatalogueError(
-            f"the catalogue {place} cannot be used: {said.strip()}",
+            f"the catalogue {location} cannot be used: {said.strip()}",
             hint="check that the server runs, and the user, password and database in the URL",
         )
     return None
 
 
-def _prepare_sqlite(url: URL, place: str, *, create: bool) -> None:
+def _prepare_sqlite(url: URL, location: str, *, create: bool) -> None:
     """Refuses what is no catalogue before anything is written, makes the folder of a new one."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         return
@@ -197,11 +197,11 @@ def _prepare_sqlite(url: URL, place: str, *, create: bool) -> None:
     choose = "choose another file for the catalogue"
     try:
         if path.is_dir():
-            raise CatalogueError(f"{place} is a folder, not a catalogue", hint=choose)
+            raise CatalogueError(f"{location} is a folder, not a catalogue", hint=choose)
         if not path.exists():
             if not create:
                 raise CatalogueError(
-                    f"there is no catalogue at {place}", hint="`tunekit tune` makes one"
+                    f"there is no catalogue at {location}", hint="`tunekit tune` makes one"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             return
@@ -209,44 +209,44 @@ def _prepare_sqlite(url: URL, place: str, *, create: bool) -> None:
             header = file.read(len(_SQLITE_HEADER))
     except OSError as error:
         raise CatalogueError(
-            f"the catalogue {place} cannot be opened or made: {error.strerror}",
+            f"the catalogue {location} cannot be opened or made: {error.strerror}",
             hint="make its folder writable, or choose another catalogue",
         ) from error
     if not header:
         if not create:
-            raise empty(place)
+            raise empty(location)
         return
     if header != _SQLITE_HEADER:
-        raise CatalogueError(f"{place} is not a catalogue (not an SQLite database)", hint=choose)
+        raise CatalogueError(f"{location} is not a catalogue (not an SQLite database)", hint=choose)
     with (
-        catalogue_errors(place),
+        catalogue_errors(location),
         closing(
             sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
         ) as connection,
     ):
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    _require_catalogue(tables, place)
+    _require_catalogue(tables, location)
 
 
-def _require_catalogue(tables: set[str], place: str) -> None:
+def _require_catalogue(tables: set[str], location: str) -> None:
     if tables and VERSION_TABLE not in tables:
         some = ", ".join(sorted(tables)[:3])
         raise CatalogueError(
-            f"{place} is a database but not a catalogue (it holds {some})",
+            f"{location} is a database but not a catalogue (it holds {some})",
             hint="choose another file or database for the catalogue",
         )
 
 
-def revision(connection: Connection, place: str) -> str | None:
+def revision(connection: Connection, location: str) -> str | None:
     """The schema's revision; None in an empty database. CatalogueError for other databases."""
     tables = set(sqlalchemy.inspect(connection).get_table_names())
-    _require_catalogue(tables, place)
+    _require_catalogue(tables, location)
     if not tables:
         return None
     found = migrate.revision(connection)
     if found is None:
         raise CatalogueError(
-            f"{place} does not say which revision its schema has",
+            f"{location} does not say which revision its schema has",
             hint="choose another catalogue; no version of tunekit leaves one like that",
         )
     return found

@@ -37,7 +37,7 @@ class Facts:
     """What a catalogue holds.
 
     Attributes:
-        place: path, or URL without its password.
+        location: path, or URL without its password.
         backend: "sqlite" or "postgresql".
         revision: of its schema.
         size_bytes: on disk, the write-ahead log included.
@@ -47,7 +47,7 @@ class Facts:
         rows: of every other table, by its name.
     """
 
-    place: str
+    location: str
     backend: str
     revision: str
     size_bytes: int
@@ -57,14 +57,14 @@ class Facts:
     rows: dict[str, int]
 
 
-def facts(connection: Connection, place: str, revision: str) -> Facts:
+def facts(connection: Connection, location: str, revision: str) -> Facts:
     trials = schema.Trial
     records, failures = connection.execute(
         select(func.count(trials.score_s), func.count(trials.failure_kind))
     ).one()
-    size, free = _size(connection, place)
+    size, free = _size(connection, location)
     return Facts(
-        place=place,
+        location=location,
         backend=connection.dialect.name,
         revision=revision,
         size_bytes=size,
@@ -78,7 +78,7 @@ def facts(connection: Connection, place: str, revision: str) -> Facts:
     )
 
 
-def _size(connection: Connection, place: str) -> tuple[int, int]:
+def _size(connection: Connection, location: str) -> tuple[int, int]:
     if connection.dialect.name == "postgresql":
         size = connection.scalar(text("SELECT pg_database_size(current_database())"))
         return int(size or 0), 0
@@ -86,7 +86,7 @@ def _size(connection: Connection, place: str) -> tuple[int, int]:
         int(connection.scalar(text(f"PRAGMA {name}")) or 0)
         for name in ("page_count", "page_size", "freelist_count")
     )
-    log = Path(f"{place}-wal")
+    log = Path(f"{location}-wal")
     return pages * page_size + (log.stat().st_size if log.is_file() else 0), free * page_size
 
 

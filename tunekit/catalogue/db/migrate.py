@@ -66,23 +66,23 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     command.upgrade(_config(connection), to)
 
 
-def require_current(found: str | None, place: str) -> None:
+def require_current(found: str | None, location: str) -> None:
     """CatalogueError unless `found` is this version's revision, saying which side is behind."""
     if found == CURRENT:
         return
-    require_older(found, place)
+    require_older(found, location)
     raise CatalogueError(
-        f"the catalogue {place} has the schema of an older tunekit "
+        f"the catalogue {location} has the schema of an older tunekit "
         f"(revision {found}, this one uses {CURRENT})",
         hint="run `tunekit catalogue upgrade` on it; that keeps a backup",
     )
 
 
-def require_older(found: str | None, place: str) -> None:
+def require_older(found: str | None, location: str) -> None:
     """CatalogueError unless the migrations know the revision `found`."""
     if found not in _known_revisions():
         raise CatalogueError(
-            f"the catalogue {place} was written by a newer tunekit "
+            f"the catalogue {location} was written by a newer tunekit "
             f"(schema revision {found}, this one knows up to {CURRENT})",
             hint="upgrade tunekit, or choose another catalogue",
         )

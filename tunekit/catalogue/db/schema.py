@@ -203,7 +203,7 @@ class Task(Base):
     name: Mapped[str] = mapped_column(Text)
     weight: Mapped[float] = mapped_column(Double)
     flops: Mapped[float | None] = mapped_column(Double)
-    place: Mapped[str | None] = mapped_column(String(128))
+    implementation: Mapped[str | None] = mapped_column("place", String(128), key="implementation")
 
 
 _BEST, _HAS_TIME = "ix_trials_best", "mean_s IS NOT NULL"

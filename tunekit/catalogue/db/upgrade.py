@@ -27,7 +27,7 @@ class UpgradeResult:
     """What an upgrade did; the revisions are equal, and there is no backup, where there was nothing
     to do."""
 
-    place: str
+    location: str
     from_revision: str
     to_revision: str
     backup: Path | None
@@ -46,35 +46,35 @@ def upgrade(url_or_path: str | os.PathLike[str], *, backed_up: bool = False) -> 
     uses it, when it or the backup cannot be written, and for PostgreSQL without `backed_up`.
     """
     url = connect.parse(os.fspath(url_or_path))
-    place = connect.display(url)
+    location = connect.display(url)
     engine = connect.engine(url, create=False)
     try:
         with (
-            connect.catalogue_errors(place),
+            connect.catalogue_errors(location),
             engine.execution_options(**{connect.WRITES: True}).begin() as connection,
         ):
             # From here on nobody else writes, so the backup holds the very state that is upgraded.
             _wait_for_writers(connection)
-            found = connect.revision(connection, place)
+            found = connect.revision(connection, location)
             if found is None:
-                raise connect.empty(place)
+                raise connect.empty(location)
             if found == migrate.CURRENT:
-                return UpgradeResult(place, found, found, None)
-            migrate.require_older(found, place)
-            _require_unused(connection, place)
+                return UpgradeResult(location, found, found, None)
+            migrate.require_older(found, location)
+            _require_unused(connection, location)
             backup = None
             if connection.dialect.name == "sqlite":
                 backup = _back_up(connection, found)
             elif not backed_up:
                 raise CatalogueError(
-                    f"the catalogue {place} is kept by a PostgreSQL server, "
+                    f"the catalogue {location} is kept by a PostgreSQL server, "
                     "which tunekit does not back up",
                     hint="back it up with `pg_dump -Fc`, then say so with --backed-up",
                 )
             before = _counts(connection)
             migrate.upgrade(connection)
             _require_nothing_lost(connection, before)
-        return UpgradeResult(place, found, migrate.CURRENT, backup)
+        return UpgradeResult(location, found, migrate.CURRENT, backup)
     finally:
         engine.dispose()
 
@@ -89,7 +89,7 @@ def _wait_for_writers(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE sessions IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def _require_unused(connection: Connection, place: str) -> None:
+def _require_unused(connection: Connection, location: str) -> None:
     sessions = schema.Session
     # Only columns that every revision has.
     query = select(
@@ -102,7 +102,7 @@ def _require_unused(connection: Connection, place: str) -> None:
     for row in connection.execute(query):
         if Owner(row.owner_pid, row.owner_started, row.owner_machine).lives(row.heartbeat_at):
             raise CatalogueError(
-                f"the catalogue {place} is in use: process {row.owner_pid} runs session "
+                f"the catalogue {location} is in use: process {row.owner_pid} runs session "
                 f"{row.public_id}",
                 hint="wait for it to end, or stop it with Ctrl-C, then upgrade",
             )

@@ -21,7 +21,7 @@ _trials = schema.Trial
 
 
 @dataclass(frozen=True)
-class OutcomePoint:
+class ResultPoint:
     """What one trial of a session came to: `score_s` seconds of one call, or None for a failure."""
 
     task_id: int
@@ -37,7 +37,7 @@ class CompiledLibrary:
 
 
 @dataclass(frozen=True)
-class SessionAccount:
+class SessionReport:
     """How a session went.
 
     Attributes:
@@ -54,7 +54,7 @@ class SessionAccount:
 
     session: SessionInfo
     tasks: list[TaskSummary]
-    outcomes: list[OutcomePoint]
+    outcomes: list[ResultPoint]
     failures: list[FailureExample]
     known_s: dict[int, float]
     host: dict[str, Any]
@@ -74,7 +74,8 @@ class SessionAccount:
         def note(done: int) -> None:
             seconds = [(task, best[task.task_id]) for task in self.tasks]
             latency_s = implementations.latency_s(
-                (task.place, None if one is None else task.weight * one) for task, one in seconds
+                (task.implementation, None if one is None else task.weight * one)
+                for task, one in seconds
             )
             if latency_s is not None and not (points and latency_s >= points[-1][1]):
                 points.append((done, latency_s))
@@ -150,7 +151,7 @@ def find(connection: Connection, prefix: str) -> SessionInfo:
 
 def account(
     connection: Connection, public_id: str, measured_with: Mapping[str, Any] | None
-) -> SessionAccount:
+) -> SessionReport:
     """Everything there is to say about a session (see `Catalogue.account`)."""
     session_id = sessions.internal_id(connection, public_id)
     if measured_with is None:
@@ -208,10 +209,10 @@ def account(
         .where(schema.Library.session_id == session_id)
         .order_by(schema.Library.id.desc())
     )
-    return SessionAccount(
+    return SessionReport(
         session=sessions.info(connection, public_id),
         tasks=trials.summaries(connection, session_id),
-        outcomes=[OutcomePoint(task_id, score_s) for task_id, score_s in outcomes],
+        outcomes=[ResultPoint(task_id, score_s) for task_id, score_s in outcomes],
         failures=failures.by_kind(failures.by_task(connection, session_id)),
         known_s={task_id: seconds for task_id, seconds in known.items() if seconds is not None},
         host=row.description,

@@ -74,7 +74,7 @@ def ensure_tasks(connection: Connection, session_id: int, new: Sequence[NewTask]
                     name=task.name,
                     weight=task.weight,
                     flops=task.flops,
-                    place=task.place,
+                    implementation=task.implementation,
                 )
                 .returning(_tasks.id)
             ).scalar_one()
@@ -303,7 +303,7 @@ def summaries(connection: Connection, session_id: int) -> list[TaskSummary]:
             structural_hash=row.structural_hash,
             weight=row.weight,
             flops=row.flops,
-            place=row.place,
+            implementation=row.implementation,
             trials=sum(counts.get(row.id, {}).values()),
             failures={
                 FailureKind(kind): count

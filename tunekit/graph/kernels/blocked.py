@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Place, annotate, tile_of
+from tunekit.graph.algorithms import Implementation, annotate, tile_of
 from tunekit.graph.kernels.convolution import (
     ConvolutionShape,
     blocked_convolution,
@@ -48,7 +48,7 @@ def blocked_kernel(
     dtype: str,
     *,
     depthwise: bool,
-    place: Place | None,
+    implementation: Implementation | None,
 ) -> BlockedKernel:
     """The kernel of a convolution.
 
@@ -59,10 +59,10 @@ def blocked_kernel(
         out_block: channels per block of the output.
         dtype: of the accumulator and the result.
         depthwise: one input channel for each output channel.
-        place: the site and its algorithm, where there is a choice.
+        implementation: the problem and its algorithm, where there is a choice.
     """
-    annotations = annotate(place) if place else None
-    m = tile_of(place.algorithm) if place else None
+    annotations = annotate(implementation) if implementation else None
+    m = tile_of(implementation.algorithm) if implementation else None
     if m is not None:
         return BlockedKernel(
             f"winograd{m}_conv2d_blocked",

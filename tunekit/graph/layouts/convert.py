@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import Choice, Site
+from tunekit.graph.algorithms import Choice, ConvProblem
 from tunekit.graph.layouts.nchwc import Blocking
 from tunekit.graph.layouts.nhwc import to_channels_last
 from tunekit.ir.relax import bindings_of, operator_name
@@ -27,13 +27,13 @@ class LaidOut:
         module: the converted module; its `main` takes and returns what it did before.
         layout: the layout it is in.
         transforms: layout transforms of activations that remain in it.
-        sites: the convolutions that have another algorithm than the direct one.
+        problems: the convolutions that have another algorithm than the direct one.
     """
 
     module: IRModule
     layout: Layout
     transforms: int
-    sites: frozenset[Site] = frozenset()
+    problems: frozenset[ConvProblem] = frozenset()
 
 
 def choose_layout(module: IRModule, kind: str) -> Layout:
@@ -60,5 +60,5 @@ def convert_layout(
     if layout == "NCHWc":
         blocking = Blocking(vector_lanes, choice or {})
         converted = blocking.convert(module)
-        return LaidOut(converted, layout, blocking.transforms, blocking.sites)
+        return LaidOut(converted, layout, blocking.transforms, blocking.problems)
     return LaidOut(module, layout, transforms=0)

@@ -13,12 +13,12 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.algorithms import Choice, Place, Site, alternatives
+from tunekit.graph.algorithms import Choice, ConvProblem, Implementation, alternatives
 from tunekit.graph.kernels import winograd
 from tunekit.graph.kernels.blocked import blocked_kernel
 from tunekit.graph.kernels.convolution import ConvolutionShape
 from tunekit.graph.layouts.gates import gates, scaled_weights, scales_weights_instead
-from tunekit.graph.layouts.values import Forms, Gated, Value
+from tunekit.graph.layouts.values import GatedProduct, LayoutValues, Value
 from tunekit.ir.relax import constant_value, operator_name, static_shape
 from tunekit.ir.rewrite import rebuild, substitute
 
@@ -50,8 +50,8 @@ class Blocking:
     def __init__(self, vector_lanes: int, choice: Choice) -> None:
         """See `convert_layout`."""
         self._choice = choice
-        self._sites: set[Site] = set()
-        self._forms = Forms(vector_lanes, multiply=self._elementwise)
+        self._sites: set[ConvProblem] = set()
+        self._forms = LayoutValues(vector_lanes, multiply=self._elementwise)
         self._handlers: dict[str, Callable[[Call, Value], bool]] = {
             "nn.conv2d": self._convolution,
             "concat": self._concatenation,
@@ -69,7 +69,7 @@ class Blocking:
         return self._forms.transforms
 
     @property
-    def sites(self) -> frozenset[Site]:
+    def problems(self) -> frozenset[ConvProblem]:
         """The convolutions that have another algorithm than the direct one."""
         return frozenset(self._sites)
 
@@ -140,9 +140,11 @@ class Blocking:
             data = self._forms.blocked(source)
         if data is None:
             return False
-        place = None
+        implementation = None
         if shape.plain and weights.shape[2:] == (winograd.KERNEL, winograd.KERNEL):
-            place = self._place(Site(result.shape[0], in_per_group, *result.shape[1:]))
+            implementation = self._place(
+                ConvProblem(result.shape[0], in_per_group, *result.shape[1:])
+            )
         kernel = blocked_kernel(
             weights,
             shape,
@@ -150,7 +152,7 @@ class Blocking:
             out_block,
             str(call.ty.dtype),
             depthwise=depthwise,
-            place=place,
+            implementation=implementation,
         )
         packed: Expr = relax.const(kernel.weights, str(kernel.weights.dtype))
         if gate is not None:
@@ -181,12 +183,12 @@ class Blocking:
             return self._forms.value(argument), None
         return value.gated.activation, value.gated.gate
 
-    def _place(self, site: Site) -> Place | None:
-        """The site's place by the choice, None where there is nothing to choose."""
-        if len(alternatives(site)) == 1:
+    def _place(self, problem: ConvProblem) -> Implementation | None:
+        """The problem's implementation by the choice, None where there is nothing to choose."""
+        if len(alternatives(problem)) == 1:
             return None
-        self._sites.add(site)
-        return Place(site, self._choice.get(site, "direct"))
+        self._sites.add(problem)
+        return Implementation(problem, self._choice.get(problem, "direct"))
 
     def _unary(self, call: Call, result: Value) -> bool:
         from tvm import relax
@@ -205,7 +207,7 @@ class Blocking:
                 if known is None and activation.shape == result.shape:
                     blocked = activation.blocked is not None and self._forms.block(result.shape[1])
                     if blocked and gates(gate.shape, result.shape):
-                        result.gated = Gated(activation, gate, call)
+                        result.gated = GatedProduct(activation, gate, call)
                         return True
         return self._elementwise(call, result)
 

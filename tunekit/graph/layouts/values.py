@@ -26,11 +26,11 @@ class Value:
     plain: Expr | None = None
     blocked: Expr | None = None
     fields: list[Value] = field(default_factory=list)
-    gated: Gated | None = None
+    gated: GatedProduct | None = None
 
 
 @dataclass(frozen=True)
-class Gated:
+class GatedProduct:
     """An activation times one number for each of its channels, as it was called for."""
 
     activation: Value
@@ -38,7 +38,7 @@ class Gated:
     call: Call
 
 
-class Forms:
+class LayoutValues:
     """All values of one graph, by their variables, and what makes the form that is missing.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.measure.local.server import Request
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.processes.child import core_ids
 from tunekit.processes.server import ServerProcess
 
@@ -20,7 +20,7 @@ _LARGEST_GROWTH_BYTES = 1 << 30
 _TOLD = 256
 
 
-class TrialEngine(ServerProcess):
+class LocalMeasurer(ServerProcess):
     """Builds and measures candidates in processes of their own. A `Measurer`."""
 
     MODULE = "tunekit.measure.local.server"
@@ -32,7 +32,7 @@ class TrialEngine(ServerProcess):
         self._grown_from = 0
         self._calibrations: deque[float] = deque(maxlen=_TOLD)
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         """Outcomes of all candidates, each as soon as it is known, in no promised order.
 
         With several `rounds` the candidates (16 at a time) are measured in turns, so that a slow
@@ -56,7 +56,7 @@ class TrialEngine(ServerProcess):
         try:
             self._socket.send(Request(self.options, batch, rounds))
             while open_keys:
-                outcome: Outcome = self._socket.recv()
+                outcome: MeasureResult = self._socket.recv()
                 if outcome.calibration_s is not None:
                     self._calibrations.append(outcome.calibration_s)
                 for key in (outcome.key, *firsts[outcome.key]):
@@ -72,7 +72,7 @@ class TrialEngine(ServerProcess):
             text = f"the measuring server ended: {self._tail()}"
             self._stop()
             for key in sorted(open_keys):
-                yield Outcome(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
+                yield MeasureResult(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
 
     def _greet(self) -> None:
         # Should it have died by now, `_await_ready` says so.

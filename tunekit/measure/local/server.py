@@ -8,7 +8,7 @@ time), so that building never disturbs a measurement, unless `MeasureOptions.ove
 
 Started as ``python -m tunekit.measure.local.server FD``; speaks pickles over that socket, whose
 closing ends it and its children: it takes one `Request` after the other and answers each with an
-`Outcome` for every candidate.
+`MeasureResult` for every candidate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tunekit.measure.correctness import (
     random_pool,
 )
 from tunekit.measure.local.candidate_process import Shared, candidate_main, reference_main
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.measure.noise_guard import Calibration, UsualSpeed
 from tunekit.measure.timing import Bests, Measurement, MeasureOrder
 from tunekit.processes.child import adopt_orphans
@@ -306,7 +306,7 @@ class _Server:
         self._family.end(job.process)
         good = kind is None
         self._control.send(
-            Outcome(
+            MeasureResult(
                 key=job.candidate.key,
                 samples_s=job.measured.samples if good else None,
                 failure=kind,

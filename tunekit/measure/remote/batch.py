@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected, References
-from tunekit.measure.measurer import Candidate, Outcome
+from tunekit.measure.measurer import Candidate, MeasureResult
 from tunekit.measure.remote import session
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.protocol import DeviceFacts, Fatal, Request
@@ -105,7 +105,7 @@ class _Visit(_Process):
 
 
 @dataclass(frozen=True)
-class Equipment:
+class ServerAssets:
     """What the server has for all its batches.
 
     Attributes:
@@ -136,7 +136,7 @@ class Batch:
         control: Connection,
         *,
         folder: Path,
-        equipment: Equipment,
+        equipment: ServerAssets,
     ) -> None:
         self._options = request.options
         self._remote = request.remote
@@ -434,7 +434,7 @@ class Batch:
         workload, seconds = item.candidate.workload_json, item.measured.seconds
         self._best[workload] = min(seconds, self._best.get(workload, math.inf))
         self._control.send(
-            Outcome(
+            MeasureResult(
                 key=item.candidate.key,
                 samples_s=item.measured.samples,
                 failure=None,
@@ -607,7 +607,7 @@ class Batch:
 
     def _fail(self, item: _Item, kind: FailureKind, text: str, device: str | None = None) -> None:
         self._control.send(
-            Outcome(
+            MeasureResult(
                 key=item.candidate.key,
                 samples_s=None,
                 failure=kind,

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.errors import DeviceError, SandboxError
-from tunekit.measure.measurer import Candidate, MeasureOptions, Outcome
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.measure.remote.protocol import DeviceFacts, Fatal, Remote, Request
 from tunekit.processes.server import ServerProcess
 
 
-class RemoteEngine(ServerProcess):
+class RpcMeasurer(ServerProcess):
     """Builds candidates here and measures them on the devices of one key.
 
-    A `Measurer`. As many devices at a time as the tracker gives; `Outcome.device` names the one
-    that measured.
+    A `Measurer`. As many devices at a time as the tracker gives; `MeasureResult.device` names the
+    one that measured.
     """
 
     MODULE = "tunekit.measure.remote.server"
@@ -42,7 +42,7 @@ class RemoteEngine(ServerProcess):
         assert isinstance(answer, DeviceFacts)
         return answer
 
-    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[Outcome]:
+    def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
         """Outcomes of all candidates, each as soon as it is known, in no promised order.
 
         With several `rounds` the candidates are measured in turns, all of them on one device. A
@@ -58,18 +58,18 @@ class RemoteEngine(ServerProcess):
         open_keys = {candidate.key for candidate in candidates}
         try:
             for outcome in self._ask(tuple(candidates), rounds, answers=len(open_keys)):
-                assert isinstance(outcome, Outcome)
+                assert isinstance(outcome, MeasureResult)
                 open_keys.discard(outcome.key)
                 yield outcome
         except (EOFError, OSError):
             text = f"the measuring server ended: {self._tail()}"
             self._stop()
             for key in sorted(open_keys):
-                yield Outcome(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
+                yield MeasureResult(key, None, FailureKind.LOST_DEVICE, text, 0.0, 0.0)
 
     def _ask(
         self, candidates: tuple[Candidate, ...], rounds: int, *, answers: int
-    ) -> Iterator[Outcome | DeviceFacts]:
+    ) -> Iterator[MeasureResult | DeviceFacts]:
         self.start()
         self._await_ready()
         connection = self._socket

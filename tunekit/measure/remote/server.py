@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tunekit.measure.correctness import References, random_pool
 from tunekit.measure.remote import session
-from tunekit.measure.remote.batch import Batch, Equipment, TunerGone
+from tunekit.measure.remote.batch import Batch, ServerAssets, TunerGone
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.protocol import Fatal, Request
 from tunekit.rpc.tracker import parse_tracker
@@ -79,17 +79,17 @@ class _Server:
             batch.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _equipment(self, request: Request) -> Equipment | Fatal:
+    def _equipment(self, request: Request) -> ServerAssets | Fatal:
         options = request.options
         probe = self._kernel(session.build_probe, request)
         if isinstance(probe, Fatal):
             return probe
         if not options.noise_guard or options.device != "cpu":
-            return Equipment(probe, None, self._references, self._floats)
+            return ServerAssets(probe, None, self._references, self._floats)
         calibration = self._kernel(session.build_calibration, request)
         if isinstance(calibration, Fatal):
             return calibration
-        return Equipment(probe, calibration, self._references, self._floats)
+        return ServerAssets(probe, calibration, self._references, self._floats)
 
     def _kernel(self, build: Callable[..., None], request: Request) -> Path | Fatal:
         """The library of one of our own kernels, built at the first request for such devices."""

@@ -319,10 +319,10 @@ def _stay(connection: Connection, options: MeasureOptions, wanted: Visit) -> Non
         _require_threads(facts, options.threads)
         connection.send(("device", facts))
     _limit_threads(session, options.threads)
-    _Stay(connection, session, options, wanted).measure()
+    _SessionRun(connection, session, options, wanted).measure()
 
 
-class _Stay:
+class _SessionRun:
     """Measuring within a session, once the device has shown that it works."""
 
     def __init__(
@@ -338,7 +338,7 @@ class _Stay:
     def measure(self) -> None:
         """All candidates in turns; those that have lost or failed take part no longer."""
         bests = Bests()
-        playing: list[_Player] = []
+        playing: list[_Loaded] = []
         for load in self._wanted.loads:
             player = self._try(load, functools.partial(self._player, load))
             if player is not None:
@@ -349,7 +349,7 @@ class _Stay:
                 if not self._turn(player, bests, is_last=is_last):
                     playing.remove(player)
 
-    def _turn(self, player: _Player, bests: Bests, *, is_last: bool) -> bool:
+    def _turn(self, player: _Loaded, bests: Bests, *, is_last: bool) -> bool:
         """One turn of one candidate; False where it takes no other."""
         load, measurement = player.load, player.measurement
         key, workload = load.candidate.key, load.candidate.workload_json
@@ -388,10 +388,10 @@ class _Stay:
             self._connection.send(("failed", load.candidate.key, failure_text(error)))
             return None
 
-    def _player(self, load: Load) -> _Player:
+    def _player(self, load: Load) -> _Loaded:
         tensors = [self._random(argument) for argument in load.candidate.arguments]
         module = _load(self._session, load.path)
-        return _Player(load, module, tensors, Measurement(noise_guard=self._options.noise_guard))
+        return _Loaded(load, module, tensors, Measurement(noise_guard=self._options.noise_guard))
 
     def _random(self, argument: TensorArgument) -> Any:
         import numpy as np
@@ -406,7 +406,7 @@ class _Stay:
         self._session.get_function("tvm.contrib.random.random_fill_for_measure")(tensor)
         return tensor
 
-    def _readings(self, player: _Player, best_s: float) -> list[Reading]:
+    def _readings(self, player: _Loaded, best_s: float) -> list[Reading]:
         options = self._options
         # What is far away can evict everything or nothing.
         flush = EVICT_ALL if options.cache == "flush" else ""
@@ -424,7 +424,7 @@ class _Stay:
         )
         return take_readings(sample, self._calibrate, options, order)
 
-    def _what_is_wrong(self, player: _Player) -> str:
+    def _what_is_wrong(self, player: _Loaded) -> str:
         load, check = player.load, player.load.check
         assert check is not None
         module = player.module
@@ -451,7 +451,7 @@ class _Stay:
 
 
 @dataclass(frozen=True)
-class _Player:
+class _Loaded:
     """A candidate on the device."""
 
     load: Load
