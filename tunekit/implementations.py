@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 def split(implementation: str) -> tuple[str, str]:
-    """(problem, algorithm) of a implementation."""
+    """(problem, algorithm) of an implementation."""
     algorithm, _, problem = implementation.partition(" ")
     return problem, algorithm
 
