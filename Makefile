@@ -1,4 +1,5 @@
-# Needs Python 3.11, a C++ compiler and make. Everything is installed into $(VENV), once.
+# Needs a C++ compiler, make and the Python that pyproject.toml requires. Everything is installed
+# into $(VENV), once.
 #   make quickstart   tune, verify and benchmark a small network
 #   make test         ruff, mypy and pytest
 # Another interpreter: make PYTHON=python3.12 quickstart
@@ -13,8 +14,14 @@ STAMP := $(VENV)/.installed
 RESULTS := artifacts/quickstart
 REPORT := $(RESULTS)/bench.json
 
+# Before a venv is made with a Python that pip would then refuse.
+CHECK_PYTHON := import re, sys; \
+	need = re.search("requires-python = .>=([0-9.]+)", open("pyproject.toml").read())[1]; \
+	fits = sys.version_info >= tuple(map(int, need.split("."))); \
+	sys.exit(not fits and f"tunekit needs Python {need} or newer: make PYTHON=python{need}")
+
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format schema clean
+.PHONY: help install quickstart test test-slow lint format schema docs wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,7 +29,7 @@ help: ## this list
 install: $(STAMP) ## create .venv and install the pinned versions (once)
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the pinned versions need Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -c '$(CHECK_PYTHON)'
 	$(PYTHON) -m venv $(VENV)
 
 # The stamp is newer than what it was installed from: a second call installs nothing.
@@ -56,6 +63,12 @@ format: $(STAMP) ## put the sources into the project's form
 schema: $(STAMP) ## write the recipes' JSON Schema anew
 	$(BIN)/tunekit recipe schema > recipes/recipe.schema.json
 
+docs: $(STAMP) ## build the site into site/, with every link checked
+	$(BIN)/mkdocs build --strict
+
+wheel: $(STAMP) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
 clean: ## remove caches and builds; .venv, catalogue and artifacts stay
-	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tunekit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
