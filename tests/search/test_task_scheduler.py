@@ -45,7 +45,7 @@ def _spend(states: list[TaskState], budget: int, speed: float = 0.9) -> int:
         done += size
         state.trials += size
         state.best_s = speed * state.best_s if state.best_s else 1e-3
-        state.note()
+        state.record_best()
     return done
 
 

@@ -14,8 +14,8 @@ from tunekit.catalogue import Catalogue, Record, SessionInfo, comparable, toolch
 from tunekit.implementations import split
 from tunekit.machine.toolchain import versions
 from tunekit.search.finals import FINALISTS, Field
+from tunekit.search.task_scheduler import winning_chances
 from tunekit.search.task_search import TaskSearch
-from tunekit.search.winning_chance import chances
 
 # Of the model's latency: a task below it is not worth a final.
 _FINAL_SHARE = 0.002
@@ -44,7 +44,7 @@ class FinalGroups:
     def groups(self, searches: Sequence[TaskSearch]) -> list[list[FinalMember]]:
         """The tasks that have a time and are worth a final, those together that compete."""
         groups: dict[str, list[FinalMember]] = {}
-        chance = chances([search.state for search in searches])
+        chance = winning_chances([search.state for search in searches])
         for search, hope in zip(searches, chance, strict=True):
             if search.state.best_s is not None:
                 implementation = search.state.implementation

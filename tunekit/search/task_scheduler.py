@@ -1,9 +1,13 @@
-"""Who gets the next batch: the share of the budget that each task has earned.
+"""The task scheduler: which task gets the next batch of trials.
 
 After every task has had its floor, a batch goes where the model's latency is expected to fall
 most. The expectation follows Ansor (Zheng et al., OSDI 2020, section 6): what the last batches
-gained, and what is still to be had if the task ran as efficiently as the best one, both shrinking
+gained, and what is still to be had if the task ran as efficiently as the best task, both shrinking
 as trials are spent in vain.
+
+Of the algorithms of one convolution the library will have the fastest only, so trials spent on an
+algorithm that loses are lost to the tasks that run. A task whose algorithm is behind therefore
+needs a chance of winning: the further behind it is and the more it was tried, the smaller that is.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tunekit.search.winning_chance import chances
+from tunekit.implementations import standings
 
 # The share of the expectation that comes from the past gain; Ansor's alpha.
 _PAST_SHARE = 0.3
@@ -24,11 +28,16 @@ _HALF_LIFE_TRIALS = 48
 # Of the model's latency: a task below it has had its floor with its first batch.
 _TINY_SHARE = 0.003
 _HOPELESS_TRIALS = 64
+# Trials after which an algorithm may be given up at all.
+_FAIR_TRIALS = 8
+# How far behind (1.0: twice the time) is no longer made up after that many trials; it shrinks
+# inversely with further ones.
+_HOPE = 1.0
 
 
 @dataclass
 class TaskState:
-    """A task's standing in the search.
+    """What the task scheduler knows of a task.
 
     Attributes:
         weight: calls in one run of the model.
@@ -61,13 +70,13 @@ class TaskState:
         return not self.exhausted and self.trials < self.ceiling
 
     @property
-    def evidence(self) -> int:
+    def trials_known(self) -> int:
         """Trials that its best is the best of."""
         return self.trials + self.known
 
     @property
     def latency_s(self) -> float:
-        """Seconds of the model's latency that are known to be its."""
+        """Seconds of the model's latency that are known to be the task's."""
         return self.weight * (self.best_s or 0.0)
 
     @property
@@ -92,8 +101,8 @@ class TaskState:
         if score_s is not None:
             self.best_s = score_s if self.best_s is None else min(self.best_s, score_s)
 
-    def note(self) -> None:
-        """Remembers where the task stands after a batch."""
+    def record_best(self) -> None:
+        """Remembers the best seconds that the task has after a batch."""
         if self.best_s is not None:
             self.bests.append((self.trials, self.best_s))
 
@@ -116,7 +125,7 @@ class Floor:
         if self.strict:
             return state.trials < self.trials
         tiny = state.best_s is not None and state.latency_s < _TINY_SHARE * latency_s
-        return state.evidence < self.trials and not tiny
+        return state.trials_known < self.trials and not tiny
 
 
 def floor_trials(budget: int, tasks: int) -> int:
@@ -136,10 +145,10 @@ def batch_trials(budget: int, tasks: int) -> int:
 def next_task(states: Sequence[TaskState], floor: Floor) -> int | None:
     """Position of the task that gets the next batch, None when none may have more."""
     candidates = [i for i, state in enumerate(states) if state.open]
-    untried = [i for i in candidates if states[i].evidence == 0]
+    untried = [i for i in candidates if states[i].trials_known == 0]
     if untried:
         return untried[0]
-    chance = chances(states)
+    chance = winning_chances(states)
     latency_s = sum(state.latency_s for state in states)
     waiting = [i for i in candidates if chance[i] and floor.missed(states[i], latency_s)]
     if waiting:
@@ -148,6 +157,32 @@ def next_task(states: Sequence[TaskState], floor: Floor) -> int | None:
         return None
     peak = Peak.of(states)
     return max(candidates, key=lambda i: (chance[i] * expected_gain(states[i], peak), -i))
+
+
+def winning_chances(states: Sequence[TaskState]) -> list[float]:
+    """For each task, from 1 (its kernels run, or may well come to run) to 0 (another algorithm of
+    its convolution has won)."""
+    # An algorithm may be several tasks: it has been tried as often as the least tried of them.
+    tried: dict[str, int] = {}
+    for state in states:
+        if state.implementation is not None:
+            tried[state.implementation] = min(
+                tried.get(state.implementation, state.trials_known), state.trials_known
+            )
+    compared = standings((state.implementation, state.seconds) for state in states)
+    return [
+        1.0
+        if state.implementation is None
+        else _winning_chance(standing.behind, tried[state.implementation])
+        for state, standing in zip(states, compared, strict=True)
+    ]
+
+
+def _winning_chance(behind: float, tried: int) -> float:
+    if tried < _FAIR_TRIALS or not math.isfinite(behind):
+        # A task that never ran has no seconds to compare; `expected_gain` gives up on those.
+        return 1.0
+    return max(0.0, 1 - behind * tried / (_HOPE * _FAIR_TRIALS))
 
 
 @dataclass(frozen=True)
@@ -183,6 +218,6 @@ def expected_gain(state: TaskState, peak: Peak) -> float:
     if len(state.bests) > 1:
         then_trials, then_s = state.bests[max(0, len(state.bests) - 1 - _WINDOW_BATCHES)]
         past = (then_s - state.best_s) / max(state.trials - then_trials, 1)
-    still = max(state.best_s - peak.ideal_s(state), 0.1 * state.best_s) / max(state.evidence, 1)
+    still = max(state.best_s - peak.ideal_s(state), 0.1 * state.best_s) / max(state.trials_known, 1)
     still *= math.pow(0.5, state.stale_trials / _HALF_LIFE_TRIALS)
     return state.weight * (_PAST_SHARE * past + (1 - _PAST_SHARE) * still)

@@ -238,7 +238,7 @@ class Tuner:
         if fresh:
             self._show("measuring")
             self._measure(search, fresh, measurer)
-        state.note()
+        state.record_best()
         warm_start.note(self._curve, self._done, [one.state for one in self._searches])
         self._book()
 

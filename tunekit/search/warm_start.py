@@ -56,7 +56,7 @@ def replay(
         unfinished = outcome.task_id
         if state.trials % batch == 0 or not state.open:
             unfinished = None
-            state.note()
+            state.record_best()
             note(curve, done, states.values())
     return Standing(curve, unfinished)
 
