@@ -27,7 +27,7 @@ from tunekit.measure.measurer import (
 )
 from tunekit.measure.remote.measurer import RpcMeasurer
 from tunekit.measure.remote.protocol import Linking, Remote
-from tunekit.spaces.metaschedule import candidate_of
+from tunekit.search.candidates import candidate_of
 
 _N = 48
 _MATRICES = (TensorArgument((_N, _N), "float32"),) * 3

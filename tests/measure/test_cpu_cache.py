@@ -20,7 +20,7 @@ from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import CacheState, Candidate
 from tunekit.recipe import Tuning
 from tunekit.recipe.schema import Measure, Rpc
-from tunekit.spaces.metaschedule import candidate_of
+from tunekit.search.candidates import candidate_of
 
 
 def _tasks(megabytes: int) -> list[Task]:

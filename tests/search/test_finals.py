@@ -32,8 +32,8 @@ from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import MeasureOptions
+from tunekit.search.candidates import candidate_of
 from tunekit.search.finals import Field, run_final
-from tunekit.spaces.metaschedule import candidate_of
 
 _HOST = "host"
 

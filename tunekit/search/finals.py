@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue.entries import FailureKind
-from tunekit.measure.measurer import Candidate, Measurer
-from tunekit.spaces.metaschedule import candidate_of, load_trace
+from tunekit.measure.measurer import Measurer
+from tunekit.search.candidates import candidate_of_record
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue, Record
@@ -72,7 +72,7 @@ def run_final(
     finalists = [(at, record) for at, field in enumerate(fields) for record in field.finalists]
     if len(finalists) < 2:
         return [None] * len(fields)
-    candidates = [_candidate(key, record) for key, (_, record) in enumerate(finalists)]
+    candidates = [candidate_of_record(key, record) for key, (_, record) in enumerate(finalists)]
     outcomes = {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=_ROUNDS)}
     winners: dict[int, MeasureResult] = {}
     for key, (at, record) in enumerate(finalists):
@@ -92,13 +92,3 @@ def run_final(
 def _distinct(records: Sequence[Record]) -> list[Record]:
     """Without those that repeat another's trace."""
     return list({record.trace_json: record for record in reversed(records)}.values())[::-1]
-
-
-def _candidate(key: int, record: Record) -> Candidate:
-    import tvm
-    from tvm.s_tir import Schedule
-
-    module = tvm.ir.load_json(record.module_json)
-    schedule = Schedule(module)
-    load_trace(record.trace_json).apply_to_schedule(schedule, remove_postproc=False)
-    return candidate_of(key, schedule.mod, module, math.inf, workload_json=record.module_json)

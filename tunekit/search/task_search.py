@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind, Trial
 from tunekit.measure.measurer import Candidate
+from tunekit.search.candidates import candidate_of
 from tunekit.search.cost_model import (
     WARM_UP_TRIALS,
     CostModel,
@@ -28,7 +29,6 @@ from tunekit.search.phase_clock import PhaseClock
 from tunekit.search.task_scheduler import TaskState
 from tunekit.spaces import space_for
 from tunekit.spaces.design_space import DesignSpace, Point, ScheduledCandidate, seeds
-from tunekit.spaces.metaschedule import candidate_of
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task

@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.tasks import constant_arguments
-from tunekit.measure.measurer import Candidate, TensorArgument
-
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir.meta_schedule import TuneContext
@@ -192,36 +189,3 @@ def load_trace(text: str) -> Any:
         if old in saved.decisions
     }
     return Trace(fresh, decisions)
-
-
-def candidate_of(
-    key: int,
-    module: IRModule,
-    workload: IRModule,
-    slow_s: float,
-    *,
-    workload_json: str,
-    best_s: float | None = None,
-) -> Candidate:
-    """A scheduled module as engines take it; `workload` is the unscheduled one, the other arguments
-    are fields of `Candidate`."""
-    import tvm
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-
-    def arguments(of: IRModule, remove_preproc: bool) -> tuple[TensorArgument, ...]:
-        return tuple(
-            TensorArgument(tuple(int(extent) for extent in info.shape), str(info.dtype))
-            for info in ArgInfo.from_entry_func(of, remove_preproc)
-        )
-
-    return Candidate(
-        key,
-        tvm.ir.save_json(module),
-        # Of the schedule, not of the workload: it may have changed the layout of weights.
-        arguments(module, True),
-        slow_s,
-        best_s=best_s,
-        workload_json=workload_json,
-        workload_arguments=arguments(workload, False),
-        constants=constant_arguments(workload),
-    )
