@@ -1,10 +1,13 @@
-"""Words for messages: near names, choices, values as a recipe has them, where time went."""
+"""Words for messages: near names, choices, values as a recipe has them, where time went, errors in
+a line."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_ERROR_CHARACTERS = 160
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -45,3 +48,35 @@ def time_shares(seconds: Mapping[str, float]) -> str:
         for name, spent in ordered
         if spent >= 0.01 * total
     )
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line with text of an exception's message, cut to `limit` characters; its type where
+    it says nothing."""
+    lines = _lines(error)
+    text = lines[0].strip() if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def error_line(error: BaseException) -> str:
+    """An exception in one line: its type, and the first line of what it says."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error, _ERROR_CHARACTERS)}" if _lines(error) else name
+
+
+def last_lines(said: BaseException | str, count: int = 1) -> str:
+    """The last lines with text of an exception's message, or of what a process wrote.
+
+    TVM's errors have a backtrace of its C++ part in front of what is wrong.
+
+    Returns:
+        An exception's type where it says nothing; "" for a text without any.
+    """
+    lines = _lines(said)
+    if not lines and isinstance(said, BaseException):
+        return type(said).__name__
+    return "\n".join(lines[-count:]).strip()
+
+
+def _lines(said: BaseException | str) -> list[str]:
+    return [line for line in str(said).splitlines() if line.strip()]

@@ -99,9 +99,9 @@ def test_a_library_that_dies_is_reported_by_its_signal(
 
 
 def test_a_library_that_ends_the_process_is_not_taken_for_success(tmp_path: Path) -> None:
-    with pytest.raises(SandboxError, match="code 7"):
+    with pytest.raises(SandboxError, match="exit status 7"):
         run_library(dying_library(tmp_path, "_exit(7)"), [{}], input_names=[])
-    with pytest.raises(SandboxError, match="code 0"):
+    with pytest.raises(SandboxError, match="exit status 0"):
         run_library(dying_library(tmp_path, "_exit(0)"), [{}], input_names=[])
 
 

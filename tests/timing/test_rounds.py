@@ -71,7 +71,7 @@ def test_what_a_library_prints_is_not_taken_for_a_reply(run_toys, inputs):
         ("SegfaultsAtOnce", "SIGSEGV (segmentation fault) (while loading)"),
         (
             "Exits",
-            "exit code 7 (in its first run)",
+            "exit status 7 (in its first run)",
         ),
         (
             "IllegalInstruction",

@@ -16,7 +16,7 @@ from tunekit.attribution.results import Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
-from tunekit.runtimes.worker import first_line
+from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ def _prepare(name: str, preparation: Preparation) -> tuple[dict[str, Any] | None
     except TunekitError as error:
         return None, error.message
     except Exception as error:  # noqa: BLE001 - an exporter may raise anything: it is a remark
-        return None, f"{first_line(error)} (while preparing)"
+        return None, f"{error_line(error)} (while preparing)"
 
 
 def _measure(

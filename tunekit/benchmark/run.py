@@ -19,8 +19,9 @@ from tunekit.benchmark.registry import (
 from tunekit.benchmark.results import Model, Protocol, Report, RuntimeResult, Tensor
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
-from tunekit.runtimes.worker import first_line, whole_text
+from tunekit.runtimes.worker import whole_text
 from tunekit.timing.rounds import Entry, Settings, run_rounds
+from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
@@ -146,7 +147,7 @@ def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Ent
         return RuntimeResult(
             name=name,
             status="failed",
-            reason=f"{first_line(error)} (while preparing)",
+            reason=f"{error_line(error)} (while preparing)",
             detail=whole_text(error),
         )
     place = f"{runtime.__module__}:{runtime.__qualname__}"

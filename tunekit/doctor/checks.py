@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from typing import Literal
 from tunekit.errors import CatalogueError
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import installed_version, pip_install, tvm_problems
+from tunekit.processes.exit import Exit
+from tunekit.wording import last_lines
 
 Status = Literal["ok", "note", "problem"]
 
@@ -294,11 +295,11 @@ def selftest() -> Check:
     except subprocess.TimeoutExpired:
         return Check("self-test", "problem", f"not done after {_SELFTEST_TIMEOUT_S} s", fix)
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        return Check("self-test", "problem", f"TVM died of {name} while building or running", fix)
+        died = Exit.of_code(done.returncode)
+        return Check("self-test", "problem", f"TVM died of {died} while building or running", fix)
     lines = done.stdout.splitlines()
     if done.returncode != 0 or not lines:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        last = last_lines(done.stderr) or "no output"
         return Check("self-test", "problem", f"TVM does not build or run here: {last[:200]}", fix)
     result = json.loads(lines[-1])
     return Check(

@@ -18,6 +18,7 @@ from tunekit.errors import UsageError
 from tunekit.interchange.json_files import RECORDS, WORKLOADS
 from tunekit.ir.trace import portable
 from tunekit.machine.toolchain import require_tvm
+from tunekit.wording import last_lines
 
 _Group = tuple[str, str, str]
 
@@ -113,7 +114,7 @@ def export_records(
             try:
                 writers[group].add(catalogue, content)
             except (ValueError, TypeError, RuntimeError, KeyError) as error:
-                unwritable.append((content.trial_id, _first_line(error)))
+                unwritable.append((content.trial_id, last_lines(error)[:200]))
         places = _places(folder, list(writers))
         folders = []
         for group, writer in writers.items():
@@ -231,8 +232,3 @@ def _put(scratch: Path, place: Path) -> None:
     (place / RECORDS).unlink(missing_ok=True)
     (scratch / WORKLOADS).replace(place / WORKLOADS)
     (scratch / RECORDS).replace(place / RECORDS)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.machine.toolchain import require_tvm
 from tunekit.processes.child import die_with_parent, leave_no_core
+from tunekit.processes.exit import Exit
+from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -217,9 +219,8 @@ def _receive(connection: Connection) -> Any:
 def _death(process: ForkServerProcess) -> str:
     process.join(10)
     code = process.exitcode
-    if code is not None and code < 0:
-        return f"replaying it ended TVM's process with {signal.Signals(-code).name}"
-    return f"replaying it ended TVM's process with exit status {code}"
+    ending = "no exit status" if code is None else Exit.of_code(code)
+    return f"replaying it ended TVM's process with {ending}"
 
 
 def _end(process: ForkServerProcess, connection: Connection) -> None:
@@ -331,8 +332,7 @@ def _as_it_was(trace: list[Any]) -> list[Any]:
 
 def _reason(error: Exception) -> str:
     """The innermost message of a TVM error, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
+    text = last_lines(error)
     for prefix in ("Error message: ", "The error is: "):
         text = text.removeprefix(prefix)
     return f"does not replay: {text[:_LONGEST_REASON]}"

@@ -19,6 +19,7 @@ from tunekit.library.manifest import LIBRARY_FILE
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe, Tuning, recipe_digest
+from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -55,9 +56,8 @@ def export(
         fcompile = cc.cross_compiler(compiler) if compiler else None
         executable.export_library(str(path), fcompile=fcompile)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
         raise CompileError(
-            f"the model could not be compiled: {lines[-1] if lines else error}",
+            f"the model could not be compiled: {last_lines(error)}",
             hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
         ) from error
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tunekit.catalogue.entries import FailureKind, corrected_mean
 
@@ -108,6 +108,18 @@ class MeasureOptions:
     noise_guard: bool = True
     overlap: bool = False
     huge_pages: bool = False
+
+    def recorded(self) -> dict[str, Any]:
+        """What a result depends on, as the catalogue keeps it; who measured and how many builds ran
+        at a time is not part."""
+        return {
+            "repeat": self.repeat,
+            "min_repeat_ms": self.min_repeat_ms,
+            "threads": self.threads,
+            "cache": self.cache,
+            "overlap": self.overlap,
+            "huge_pages": self.huge_pages,
+        }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from tvm.tirx import IterVar, PrimFunc
 
 from tunekit.errors import CompileError
 from tunekit.machine.target import resolve_target
-from tunekit.processes.quiet import first_line, quiet
+from tunekit.processes.quiet import quiet
+from tunekit.wording import first_line
 
 
 def build_baseline(module: tvm.IRModule, path: Path) -> None:

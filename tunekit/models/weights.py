@@ -13,8 +13,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tunekit.errors import ModelFileError
-from tunekit.processes.quiet import first_line, quiet
-from tunekit.wording import did_you_mean
+from tunekit.processes.quiet import quiet
+from tunekit.wording import did_you_mean, first_line
 
 _NAMED = 3
 _NEGLIGIBLE = 1e-5

@@ -14,7 +14,6 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ORPHANED = 3
-_TOLD_LINES = 6
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -56,16 +55,6 @@ def _children() -> list[int]:
     except OSError:
         return []
     return [int(pid) for text in lists for pid in text.split()]
-
-
-def failure_text(error: BaseException) -> str:
-    """What a child tells of its failure: the last lines of the message, without the backtrace that
-    TVM's C++ part puts in front of it."""
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, MemoryError):
-        text = f"MemoryError: {text}"
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-_TOLD_LINES:])
 
 
 def leave_no_core() -> None:

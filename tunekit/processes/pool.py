@@ -6,18 +6,12 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from tunekit.catalogue.entries import FailureKind
 from tunekit.processes.child import end_children_except
-
-# A child whose connection closed is about to end; one that closed it on purpose is made to.
-_ENDING_S = 1.0
-_POLL_S = 0.005
 
 
 @dataclass
@@ -91,30 +85,3 @@ class Family:
         """Kills all children."""
         for member in list(self._living.values()):
             self.end(member)
-
-    def death(self, member: Member, stage: str) -> tuple[FailureKind, str]:
-        """Why a child that says nothing any more has died, or is made to."""
-        return death(member.pid, stage)
-
-
-def death(pid: int, stage: str) -> tuple[FailureKind, str]:
-    """Why a child of this process that broke its connection off has died; it is not collected."""
-    deadline = time.monotonic() + _ENDING_S
-    while True:
-        # It stays a zombie, and its group's number its own, until `end` collects it.
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        if ended is not None or time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_S)
-    if ended is None:
-        return FailureKind.CRASH, f"broke its connection off while {stage}"
-    if ended.si_code == os.CLD_EXITED:
-        return FailureKind.CRASH, f"exit status {ended.si_status} while {stage}"
-    number = ended.si_status
-    text = f"{signal.Signals(number).name} while {stage}"
-    if number == signal.SIGKILL:
-        # Nobody but the kernel's memory killer sends that to a child that is in time.
-        return FailureKind.OUT_OF_MEMORY, text
-    if number == signal.SIGILL:
-        text += ": the target has instructions that this CPU does not"
-    return FailureKind.CRASH, text

@@ -52,10 +52,3 @@ def abandon(builder: Any) -> None:
     """End what an exception left open in a Relax block builder, which would be told later."""
     with contextlib.suppress(Exception):
         builder._end_block()
-
-
-def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line with text of an exception's message, cut to ``limit`` characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.errors import SandboxError
 from tunekit.machine.tvm_loading import runtime_only
 from tunekit.processes.child import die_with_parent, leave_no_core
+from tunekit.processes.exit import Exit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ _DONE = "done"
 _FAILED = 3
 _SHOWN_CHARACTERS = 2000
 
-_HINTS = {
+_HINTS: dict[int, str] = {
     signal.SIGILL: "the library uses instructions this CPU or its hypervisor does not offer: "
     "choose another target, or `native`",
     signal.SIGKILL: "most likely the machine ran out of memory: look at `dmesg`, or use a "
@@ -143,20 +144,18 @@ def _run_child(folder: Path, library: Path, *, threads: int | None, timeout_s: f
 
 
 def _death(folder: Path, library: Path, code: int) -> SandboxError:
-    if code < 0:
-        try:
-            reason = signal.Signals(-code).name
-        except ValueError:
-            reason = f"signal {-code}"
-        hint = _HINTS.get(signal.Signals(-code)) if reason.startswith("SIG") else None
-        return SandboxError(f"running {library.name} ended its process with {reason}", hint=hint)
+    ended = Exit.of_code(code)
+    if ended.signal is not None:
+        return SandboxError(
+            f"running {library.name} ended its process with {ended}", hint=_HINTS.get(ended.signal)
+        )
     try:
         error = json.loads((folder / _ERROR).read_text("utf-8"))
         return SandboxError(f"running {library.name} failed: {error['type']}: {error['message']}")
     except (OSError, ValueError, KeyError, TypeError):
         text = (folder / _OUTPUT).read_text("utf-8", "replace")[-_SHOWN_CHARACTERS:].strip()
         said = f": {text}" if text else ""
-        return SandboxError(f"running {library.name} ended its process with code {code}{said}")
+        return SandboxError(f"running {library.name} ended its process with {ended}{said}")
 
 
 def _read_outputs(path: Path) -> list[Array]:

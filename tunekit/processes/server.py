@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from tunekit.errors import SandboxError
+from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -129,5 +130,4 @@ class ServerProcess:
         """The last line that the server wrote."""
         assert self._log is not None
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return last_lines(self._log.read().decode(errors="replace")) or "it said nothing"

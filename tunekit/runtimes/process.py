@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tunekit.processes.exit import Exit
+from tunekit.wording import last_lines
+
 # Whatever sizes a thread pool when its library loads, before any code could set it.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -22,14 +25,6 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "TVM_NUM_THREADS",
 )
-_SIGNAL_MEANINGS = {
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGILL: "illegal instruction: compiled for a CPU that this one is not",
-    signal.SIGBUS: "bus error",
-    signal.SIGFPE: "arithmetic error",
-    signal.SIGABRT: "aborted",
-    signal.SIGKILL: "killed, perhaps for want of memory",
-}
 _LOG_TAIL_LINES = 20
 _READ_BYTES = 1 << 16
 _CLOSE_S = 5.0
@@ -188,7 +183,7 @@ class RunnerProcess:
             self._process.kill()
             self._process.wait()
             return RunnerFailed("closed its pipe without answering", self.log_tail())
-        reason = describe_exit(code)
+        reason = Exit.of_code(code).explained
         # Of the whole log: the fault handler's stack may be longer than the tail.
         if last := _last_words(self._printed()):
             reason += f', after printing "{last}"'
@@ -202,23 +197,10 @@ class RunnerProcess:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
 
-def describe_exit(code: int) -> str:
-    """How a process ended, from its return code: "SIGSEGV (segmentation fault)", "exit code 3"."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        number = signal.Signals(-code)
-    except ValueError:
-        return f"signal {-code}"
-    meaning = _SIGNAL_MEANINGS.get(number)
-    return f"{number.name} ({meaning})" if meaning else number.name
-
-
 def _last_words(log: str) -> str:
     """The last line a library printed by itself before the fault handler wrote its dump."""
     own = log.partition("Fatal Python error")[0]
-    lines = [line.strip() for line in own.splitlines() if line.strip()]
-    return lines[-1][:160] if lines else ""
+    return last_lines(own)[:160]
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -27,7 +27,6 @@ import os
 import select
 import signal
 import sys
-import textwrap
 import threading
 import time
 import traceback
@@ -36,6 +35,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tunekit.processes.child import die_with_parent
 from tunekit.runtimes.runner import time_runs
+from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Runner
@@ -45,7 +45,6 @@ _REST_SHARE = 0.1
 _REST_WINDOW_S = 0.02
 _REST_LIMIT_S = 2.0
 
-_REASON_CHARACTERS = 160
 _DETAIL_CHARACTERS = 3000
 
 
@@ -94,7 +93,7 @@ def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever a library raises is its row's reason
             answer = {
                 "ok": False,
-                "error": first_line(error),
+                "error": error_line(error),
                 "kind": type(error).__name__,
                 "trace": whole_text(error),
             }
@@ -197,14 +196,6 @@ def memory() -> dict[str, int]:
         unit = 1 if sys.platform == "darwin" else 1024
         fields["VmHWM"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"peak_rss_bytes": fields["VmHWM"], "rss_bytes": fields["VmRSS"]}
-
-
-def first_line(error: BaseException) -> str:
-    """An exception in one line: its type, and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return f"{type(error).__name__}: {textwrap.shorten(lines[0], _REASON_CHARACTERS)}"
 
 
 def whole_text(error: BaseException) -> str:

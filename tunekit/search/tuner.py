@@ -135,15 +135,7 @@ class Tuner:
         self._ended: float | None = None
         self._last_heartbeat = self._started
         self._active: TaskSearch | None = None
-        # What a result depends on; who measured and how many builds ran at a time is not part.
-        self._kept_options = {
-            "repeat": options.repeat,
-            "min_repeat_ms": options.min_repeat_ms,
-            "threads": options.threads,
-            "cache": options.cache,
-            "overlap": options.overlap,
-            "huge_pages": options.huge_pages,
-        }
+        self._kept_options = options.recorded()
         self._comparable = comparable(self._kept_options)
         self._competitions = FinalGroups(catalogue, session, self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))

@@ -25,9 +25,9 @@ from tunekit.measure.cpu_cache import eviction
 from tunekit.measure.measurer import Candidate, MeasureOptions
 from tunekit.measure.noise_guard import Calibration, Reading
 from tunekit.measure.timing import MeasureOrder, take_readings, time_samples
+from tunekit.measure.verdict import failure_text
 from tunekit.processes.child import (
     die_with_parent,
-    failure_text,
     leave_no_core,
     pin_to_cores,
 )

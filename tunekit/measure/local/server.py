@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from tunekit.catalogue.entries import FailureKind
+from tunekit.measure import verdict
 from tunekit.measure.correctness import (
     REFERENCE_LIMIT_S,
     Expected,
@@ -34,6 +35,7 @@ from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.measure.noise_guard import Calibration, UsualSpeed
 from tunekit.measure.timing import Bests, Measurement, MeasureOrder
 from tunekit.processes.child import adopt_orphans
+from tunekit.processes.exit import Exit
 from tunekit.processes.pool import Family, Member
 
 # Built candidates wait in their processes; this many at most, to bound their memory.
@@ -217,7 +219,7 @@ class _Server:
         kind: FailureKind | None = None
         text = ""
         if message is None:
-            kind, text = self._family.death(job.process, job.stage)
+            kind, text = _died(job, job.stage)
         elif message[0] == "late":
             kind, text = _late(job, options)
         elif message[0] == "failed":
@@ -285,7 +287,7 @@ class _Server:
     def _take_reference(self, job: _Job, message: tuple[Any, ...] | None) -> None:
         found: Expected | str
         if message is None:
-            found = self._family.death(job.process, "the unscheduled function ran")[1]
+            found = _died(job, "the unscheduled function ran")[1]
         elif message[0] == "late":
             found = f"the unscheduled function takes longer than {REFERENCE_LIMIT_S:g} s"
         elif message[0] == "failed":
@@ -342,16 +344,23 @@ def _note_best(job: _Job, bests: Bests) -> None:
     bests.note(job.candidate.workload_json, job.candidate.key, job.measured.seconds)
 
 
+def _died(job: _Job, stage: str) -> tuple[FailureKind, str]:
+    failure = verdict.of_exit(Exit.of_child(job.process.pid), stage)
+    return failure.kind, failure.text
+
+
 def _failed(job: _Job, text: str) -> tuple[FailureKind, str]:
-    if "bad_alloc" in text or "MemoryError" in text or "Cannot allocate memory" in text:
-        return FailureKind.OUT_OF_MEMORY, text
-    return (FailureKind.BUILD_ERROR if job.stage == "building" else FailureKind.RUN_ERROR), text
+    failure = verdict.of_text(text, job.stage)
+    return failure.kind, failure.text
 
 
 def _late(job: _Job, options: MeasureOptions) -> tuple[FailureKind, str]:
-    if job.stage == "building":
-        return FailureKind.BUILD_TIMEOUT, f"not built within {options.build_timeout_s:g} s"
-    return FailureKind.RUN_TIMEOUT, f"not measured within {options.run_timeout_s:g} s"
+    failure = (
+        verdict.late_build(options.build_timeout_s)
+        if job.stage == verdict.BUILDING
+        else verdict.late_measurement(options.run_timeout_s)
+    )
+    return failure.kind, failure.text
 
 
 def main() -> None:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import FailureKind
+from tunekit.measure import verdict
 from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected, References
 from tunekit.measure.measurer import Candidate, MeasureResult
 from tunekit.measure.remote import session
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.protocol import DeviceFacts, Fatal, Request
 from tunekit.measure.timing import Measurement
-from tunekit.processes.pool import death
+from tunekit.processes.exit import Exit
 from tunekit.rpc.tracker import server_command
 
 if TYPE_CHECKING:
@@ -265,7 +266,9 @@ class Batch:
     def _hear_reference(self, reference: _Reference, message: tuple[Any, ...] | None) -> None:
         self._referring.remove(reference)
         if message is None:
-            found = death(reference.pid, "the unscheduled function ran")[1]
+            found = verdict.of_exit(
+                Exit.of_child(reference.pid), "the unscheduled function ran"
+            ).text
         else:
             found = message[1]
         self._end(reference)
@@ -286,7 +289,8 @@ class Batch:
     def _hear_build(self, build: _Build, message: tuple[Any, ...] | None) -> None:
         self._builds.remove(build)
         if message is None:
-            message = ("died", *death(build.pid, "building"))
+            died = verdict.of_exit(Exit.of_child(build.pid), verdict.BUILDING)
+            message = ("died", died.kind, died.text)
         self._end(build)
         build.item.build_s = time.monotonic() - build.started
         if message[0] == "died":
@@ -294,7 +298,7 @@ class Batch:
         elif message[0] == "built":
             self._built.append(build.item)
         else:
-            self._fail(build.item, _kind(FailureKind.BUILD_ERROR, message[1]), message[1])
+            self._fail(build.item, verdict.of_text(message[1], verdict.BUILDING).kind, message[1])
 
     def _build_took_too_long(self, build: _Build) -> None:
         self._builds.remove(build)
@@ -408,7 +412,7 @@ class Batch:
                 visit.running = None
                 item = visit.job.item(key)
                 visit.job.items.remove(item)
-                self._fail(item, _kind(FailureKind.RUN_ERROR, text), text, visit.device)
+                self._fail(item, verdict.of_text(text, "running").kind, text, visit.device)
             case ("done",):
                 self._leave(visit)
                 assert not visit.job.items
@@ -617,9 +621,3 @@ class Batch:
                 device=device,
             )
         )
-
-
-def _kind(usual: FailureKind, text: str) -> FailureKind:
-    if any(words in text for words in ("bad_alloc", "MemoryError", "Cannot allocate memory")):
-        return FailureKind.OUT_OF_MEMORY
-    return usual

@@ -35,7 +35,8 @@ from tunekit.measure.noise_guard import (
 )
 from tunekit.measure.remote.protocol import Linking
 from tunekit.measure.timing import Bests, Measurement, MeasureOrder, take_readings, time_samples
-from tunekit.processes.child import die_with_parent, failure_text, leave_no_core
+from tunekit.measure.verdict import failure_text
+from tunekit.processes.child import die_with_parent, leave_no_core
 from tunekit.rpc.tracker import Grant
 
 if TYPE_CHECKING:

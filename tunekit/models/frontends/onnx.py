@@ -12,7 +12,8 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from tunekit.errors import ImportFailed
 from tunekit.models.frontends.batch_norm import fold
 from tunekit.models.spec import TensorSpec
-from tunekit.processes.quiet import abandon, first_line, quiet
+from tunekit.processes.quiet import abandon, quiet
+from tunekit.wording import first_line
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _HINT = (

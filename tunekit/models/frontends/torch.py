@@ -14,7 +14,8 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tunekit.errors import ImportFailed
 from tunekit.models.frontends.batch_norm import fold
-from tunekit.processes.quiet import abandon, first_line, quiet
+from tunekit.processes.quiet import abandon, quiet
+from tunekit.wording import first_line
 
 _KEPT_WHOLE = frozenset(
     {

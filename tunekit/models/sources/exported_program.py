@@ -15,7 +15,8 @@ from tunekit.errors import ModelFileError
 from tunekit.models.binding import require_fixed, require_inputs
 from tunekit.models.sources.torch_model import TorchModel
 from tunekit.models.spec import TensorSpec
-from tunekit.processes.quiet import first_line, quiet
+from tunekit.processes.quiet import quiet
+from tunekit.wording import first_line
 
 if TYPE_CHECKING:
     from tunekit.recipe.schema import ModelSpec

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError, TunekitError
 from tunekit.models.spec import TensorSpec
-from tunekit.processes.quiet import first_line, quiet
-from tunekit.wording import did_you_mean
+from tunekit.processes.quiet import quiet
+from tunekit.wording import did_you_mean, first_line
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel

@@ -16,7 +16,8 @@ from tunekit.models.binding import keyword_order
 from tunekit.models.source import SourceModel
 from tunekit.models.spec import TensorSpec, code_digest
 from tunekit.models.weights import calibrate, is_untrained, load_weights
-from tunekit.processes.quiet import first_line, quiet
+from tunekit.processes.quiet import quiet
+from tunekit.wording import first_line
 
 if TYPE_CHECKING:
     import tvm

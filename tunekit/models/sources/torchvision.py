@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.cache import ContentCache, KeyPart
 from tunekit.errors import ModelFileError
 from tunekit.models.spec import TensorSpec
-from tunekit.processes.quiet import first_line
-from tunekit.wording import did_you_mean
+from tunekit.wording import did_you_mean, first_line
 
 if TYPE_CHECKING:
     import torch
