@@ -17,6 +17,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
+def counted(count: int, thing: str, things: str | None = None) -> str:
+    """A number of things: `1 thread`, `1,200 threads`, with a plural of its own where need be."""
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"
+
+
 def one_of(choices: Iterable[str]) -> str:
     """``one of a, b, c``."""
     return f"one of {', '.join(choices)}"

@@ -11,7 +11,7 @@ import pytest
 
 from tunekit.attribution import profilers
 from tunekit.attribution.explain import Settings, explain_recipe
-from tunekit.report.attribution import explanation_markdown, explanation_text
+from tunekit.report.explanation import explanation_markdown, explanation_text
 
 CONVOLUTIONS = {
     "3x3 3 to 16, 32x32",
@@ -112,7 +112,7 @@ def test_the_json_form_says_which_it_is_and_loses_nothing(explanation):
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_table_fits_the_screen_and_keeps_its_columns(explanation, width):
-    lines = explanation_text(explanation, width=width).plain.splitlines()
+    lines = explanation_text(explanation, width).plain.splitlines()
     assert max(map(len, lines)) <= width
     titles = next(line for line in lines if line.startswith("operator"))
     for title in ("calls", "ms", "of peak", "gain ms", "trials", "diff ms"):
@@ -138,7 +138,7 @@ def test_a_runtime_that_fails_is_a_remark(recipe, monkeypatch):
     assert any(remark.startswith("openvino: ") for remark in found.remarks)
     assert all(one.difference_s is None for one in found.operators)
     assert all(math.isfinite(one.seconds) for one in found.operators)
-    assert "nowhere" in explanation_text(found).plain
+    assert "nowhere" in explanation_text(found, 80).plain
 
 
 def test_the_command_writes_and_shows_it(run_tunekit, recipe_file, explanation, tmp_path):

@@ -8,9 +8,7 @@ import pytest
 from bench_reports import failed, full_report, report_of, timed
 
 from tunekit.report import numbers
-from tunekit.report.bench_columns import COLUMNS
-from tunekit.report.markdown import bench_markdown
-from tunekit.report.terminal import bench_text
+from tunekit.report.benchmark import COLUMNS, bench_markdown, bench_text
 
 
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
@@ -43,16 +41,16 @@ def test_a_failed_runtime_has_its_reason_on_its_row():
 
 def test_a_wrong_runtime_has_its_numbers_and_is_flagged_below_them():
     lines = bench_text(full_report(), width=80).plain.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("openvino"))
-    assert "35.2" in lines[at]
-    assert lines[at + 1].strip().startswith("wrong outputs: relative error 0.013")
+    row = next(i for i, line in enumerate(lines) if line.startswith("openvino"))
+    assert "35.2" in lines[row]
+    assert lines[row + 1].strip().startswith("wrong outputs: relative error 0.013")
 
 
 def test_a_report_ends_with_its_warnings_and_its_verdict():
     report = report_of(timed("tuned", [10.0] * 6), warnings=["the machine was busy"])
     text = bench_text(report, width=80).plain
     assert text.index("note: the machine was busy") < text.index(report.verdict)
-    assert text.endswith(report.verdict + "\n")
+    assert text.endswith(report.verdict)
 
 
 def test_details_of_failures_are_shown_when_asked_for():

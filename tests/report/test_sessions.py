@@ -21,14 +21,14 @@ from tunekit.catalogue import (
     TaskSummary,
 )
 from tunekit.report.curve import curve_text
-from tunekit.report.listing import as_csv, as_json
+from tunekit.report.output import Format, as_json, in_format
 from tunekit.report.sessions import (
     SESSION_FIELDS,
     account_text,
     account_value,
     ago,
     session_row,
-    sessions_table,
+    sessions_result,
     target_name,
 )
 
@@ -68,7 +68,7 @@ def _task(task_id: int, name: str, **changes: object) -> TaskSummary:
         structural_hash=f"hash{task_id}",
         weight=2.0,
         flops=1e7,
-        place=None,
+        implementation=None,
         trials=3,
         failures={},
         best_s=1e-3,
@@ -103,15 +103,14 @@ def _account(**changes: object) -> SessionReport:
     return replace(account, **changes)  # type: ignore[arg-type]
 
 
-def _printed(part: Text, width: int) -> list[str]:
+def _printed(part: Text | str, width: int) -> list[str]:
     stream = io.StringIO()
     Console(file=stream, width=width, highlight=False).print(part)
     return stream.getvalue().splitlines()
 
 
 def _shown(account: SessionReport, width: int = 100, *, unicode: bool = True) -> str:
-    parts = account_text(account, width, unicode=unicode)
-    return "\n".join(line for part in parts for line in [*_printed(part, width), ""])
+    return "\n".join([*_printed(account_text(account, width, unicode=unicode), width), ""])
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200, 1000])
@@ -126,11 +125,11 @@ def test_the_list_fits_and_tells_what_matters_most_first(width: int) -> None:
         timedelta(days=99),
         timedelta(days=999),
     ):
-        lines = _printed(sessions_table(sessions, width, _THEN + age), width)
+        lines = _printed(sessions_result(sessions, _THEN + age).table(width), width)
         assert all(len(line) <= width for line in lines)
         assert len(lines) == 3
     assert lines[0].split()[:4] == ["session", "name", "state", "trials"]
-    assert lines[1].startswith("ab12cd34  resnet50_x86" if width >= 80 else "ab12cd34  res")
+    assert lines[1].startswith("ab12cd34  resnet50_x86" if width >= 80 else "ab12cd34 res")
     assert "interrupted" in lines[1]
     assert "6/800" in lines[1]
     assert "6/1000000" in lines[2]
@@ -138,7 +137,7 @@ def test_the_list_fits_and_tells_what_matters_most_first(width: int) -> None:
 
 
 def test_a_long_name_is_whole_where_nothing_limits_the_width() -> None:
-    lines = _printed(sessions_table([_session(name="n" * 100)], 1000), 1000)
+    lines = _printed(sessions_result([_session(name="n" * 100)]).table(1000), 1000)
     assert "n" * 100 in lines[1]
 
 
@@ -149,7 +148,7 @@ def test_a_session_for_programs_has_numbers_and_moments() -> None:
     assert row["created_at"] == "2026-11-22T06:40:00+00:00"
     assert (row["pid"], row["searched_s"]) == (None, 100.1)
     assert session_row(_session(state="running"))["pid"] == 4711
-    lines = as_csv(SESSION_FIELDS, [session_row(_session())]).splitlines()
+    lines = in_format(sessions_result([_session()]), Format.csv).splitlines()
     assert lines[0] == ",".join(SESSION_FIELDS)
     assert lines[1].startswith("ab12cd34,resnet50_x86,interrupted,6,800,2,1,resnet50,")
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tunekit.cli.style import Artifacts, Catalogue, Layout, Quiet, RecipeFile, Target, progress
-
-if TYPE_CHECKING:
-    from tunekit.benchmark.results import Report
-
-# Wide enough for every column where nothing says how wide the reader's screen is.
-_PIPED_WIDTH = 160
-
-
-class Format(str, Enum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
-    md = "md"
+from tunekit.cli.style import (
+    Artifacts,
+    Catalogue,
+    Layout,
+    Quiet,
+    RecipeFile,
+    ReportForm,
+    Target,
+    progress,
+)
 
 
 def bench(
@@ -31,8 +24,8 @@ def bench(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: tuned, unscheduled, pytorch, torchscript, onnxruntime, "
-            "openvino. Default: the first two and the recipe's.",
+            help="Comma-separated: tuned, default, unscheduled, pytorch, torchscript, "
+            "onnxruntime, openvino. Default: the first three and the recipe's.",
         ),
     ] = None,
     rounds: Annotated[
@@ -48,10 +41,7 @@ def bench(
     layout: Layout = None,
     catalogue: Catalogue = None,
     artifacts: Artifacts = None,
-    format_: Annotated[
-        Format | None,
-        typer.Option("--format", "-f", help="table, json or md; of FILE when -o is given."),
-    ] = None,
+    format_: ReportForm = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the report to FILE as well."),
@@ -67,7 +57,7 @@ def bench(
     the tuned library fails or is wrong; a reference runtime that fails only gets a row that says
     why.
     """
-    from tunekit.files import check_writable, write_atomically
+    from tunekit.files import check_writable
     from tunekit.recipe import load_recipe, override, parse_runtimes
 
     names = parse_runtimes(runtimes) if runtimes is not None else None
@@ -83,6 +73,8 @@ def bench(
 
     from tunekit.benchmark.run import bench_recipe
     from tunekit.machine.host import detect_host
+    from tunekit.report.benchmark import bench_result
+    from tunekit.report.output import write
     from tunekit.timing.rounds import Settings
 
     # Not laid over the recipe: there, threads would also be those of the search.
@@ -93,42 +85,8 @@ def bench(
     )
     say = progress(quiet=quiet)
     report = bench_recipe(wanted, runtimes=names, settings=settings, say=say)
-    if output is None:
-        _show(report, format_ or Format.table, verbose)
-    else:
-        write_atomically(output, _written(report, format_ or _format_of(output), verbose))
-        _show(report, Format.table, verbose)
+    write(bench_result(report, details=verbose), format_, file=output)
+    if output is not None:
         say(f"report written to {output}")
     if not report.succeeded:
         raise typer.Exit(1)
-
-
-def _show(report: Report, format_: Format, verbose: bool) -> None:
-    """The report on standard output, with colours and in its width where that is a terminal."""
-    if format_ is not Format.table or not sys.stdout.isatty():
-        sys.stdout.write(_written(report, format_, verbose))
-        return
-    from rich.console import Console
-
-    from tunekit.report.terminal import bench_text
-
-    console = Console(highlight=False)
-    console.print(bench_text(report, width=console.width, details=verbose), end="")
-
-
-def _written(report: Report, format_: Format, verbose: bool) -> str:
-    """The report as plain text in a format."""
-    if format_ is Format.json:
-        return report.to_json()
-    if format_ is Format.md:
-        from tunekit.report.markdown import bench_markdown
-
-        return bench_markdown(report)
-    from tunekit.report.terminal import bench_text
-
-    return bench_text(report, width=_PIPED_WIDTH, details=verbose).plain
-
-
-def _format_of(file: Path) -> Format:
-    """The format that a file's name asks for; JSON, which loses nothing, where it does not say."""
-    return {".md": Format.md, ".txt": Format.table}.get(file.suffix.lower(), Format.json)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunekit.cli.style import Catalogue, Form, Format, Quiet, Verbose, new_typer, progress
+from tunekit.cli.style import Catalogue, Form, Quiet, Verbose, new_typer, progress
+from tunekit.report.output import Format
+from tunekit.wording import counted
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue as Opened
@@ -19,10 +21,11 @@ app = new_typer(help="Look after the catalogue of measurements.", no_args_is_hel
 @app.command()
 def info(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbose = False) -> None:
     """Where the catalogue is, its revision, its size and what it holds."""
-    from tunekit.report.records import facts_text
+    from tunekit.report.output import write
+    from tunekit.report.records import facts_result
 
     with open_catalogue(catalogue) as opened:
-        typer.echo(facts_text(opened.facts(), form.value), nl=False)
+        write(facts_result(opened.facts()), form)
 
 
 @app.command()
@@ -31,23 +34,17 @@ def check(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbo
 
     One line for each problem. Nothing is changed.
     """
-    from tunekit.report.listing import as_csv, as_json
+    from tunekit.report.output import write
+    from tunekit.report.records import soundness_result
 
     with open_catalogue(catalogue) as opened:
         problems = opened.check()
         place = opened.location
-    if form is Format.json:
-        typer.echo(as_json({"place": place, "sound": not problems, "problems": problems}), nl=False)
-    elif form is Format.csv:
-        typer.echo(as_csv(["problem"], [{"problem": line} for line in problems]), nl=False)
-    elif problems:
-        typer.echo("\n".join(problems))
-    else:
-        typer.echo(f"{place} is sound")
+    write(soundness_result(place, problems), form)
     if problems:
-        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         progress(quiet=False)(
-            f"{place}: {count}; before anything else, copy the file: `tunekit catalogue backup`"
+            f"{place}: {counted(len(problems), 'problem')}; before anything else, copy the file: "
+            "`tunekit catalogue backup`"
         )
         raise typer.Exit(1)
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tunekit.cli.style import Verbose
-
-if TYPE_CHECKING:
-    from tunekit.rpc.tracker import TrackerAddress, TrackerSummary
-
-
-class DevicesFormat(str, Enum):
-    """How the devices are written."""
-
-    table = "table"
-    json = "json"
+from tunekit.cli.style import Verbose, WholeForm
+from tunekit.report.output import Format
 
 
 def devices(
@@ -34,9 +23,7 @@ def devices(
         str | None,
         typer.Option(metavar="KEY", help="Only devices of this key.", show_default=False),
     ] = None,
-    form: Annotated[
-        DevicesFormat, typer.Option("--format", "-f", help="How to write them.")
-    ] = DevicesFormat.table,
+    form: WholeForm = Format.table,
     verbose: Verbose = False,
 ) -> None:
     """List the devices that an RPC tracker has, by key and address.
@@ -45,6 +32,8 @@ def devices(
     answers, or --rpc-key is given and it has none of that key.
     """
     from tunekit.errors import DeviceError
+    from tunekit.report.devices import device_rows, devices_result
+    from tunekit.report.output import write
     from tunekit.rpc.tracker import (
         DEFAULT_PORT,
         parse_tracker,
@@ -55,11 +44,11 @@ def devices(
 
     address = parse_tracker(rpc_tracker or tracker_in_environment() or f"127.0.0.1:{DEFAULT_PORT}")
     summary = tracker_summary(address)
-    if form is DevicesFormat.json:
-        typer.echo(json.dumps(_as_json(address, summary, rpc_key), indent=2))
-    else:
-        for line in _table(address, summary, rpc_key):
-            typer.echo(line)
+    rows = device_rows(summary, rpc_key)
+    if rows or form is not Format.table:
+        write(devices_result(address, rows), form)
+    elif not rpc_key:
+        typer.echo(f"the tracker at {address} has no devices")
     if rpc_key and not summary.of_key(rpc_key):
         others = sorted({device.key for device in summary.devices})
         raise DeviceError(
@@ -67,43 +56,3 @@ def devices(
             + (f"; it has {', '.join(others)}" if others else ""),
             hint=f"on the device, run: {server_command(address, rpc_key)}",
         )
-
-
-def _keys(summary: TrackerSummary, wanted: str | None) -> list[str]:
-    """Keys that have devices or somebody who waits for one."""
-    found = {device.key for device in summary.devices}
-    found |= {key for key, queue in summary.queues.items() if queue.pending}
-    return sorted(key for key in found if wanted is None or key == wanted)
-
-
-def _as_json(
-    address: TrackerAddress, summary: TrackerSummary, wanted: str | None
-) -> dict[str, object]:
-    keys = []
-    for key in _keys(summary, wanted):
-        queue = summary.queues.get(key)
-        keys.append(
-            {
-                "key": key,
-                "devices": [device.name for device in summary.of_key(key)],
-                "free": queue.free if queue else 0,
-                "pending": queue.pending if queue else 0,
-            }
-        )
-    return {"tracker": str(address), "keys": keys}
-
-
-def _table(address: TrackerAddress, summary: TrackerSummary, wanted: str | None) -> list[str]:
-    keys = _keys(summary, wanted)
-    if not keys:
-        return [f"the tracker at {address} has no devices"] if wanted is None else []
-    width = max(len("key"), *(len(key) for key in keys))
-    lines = [f"{'key':<{width}}  devices  free  waiting  addresses"]
-    for key in keys:
-        queue = summary.queues.get(key)
-        names = [device.name for device in summary.of_key(key)]
-        lines.append(
-            f"{key:<{width}}  {len(names):>7}  {queue.free if queue else 0:>4}  "
-            f"{queue.pending if queue else 0:>7}  {', '.join(names)}".rstrip()
-        )
-    return lines

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunekit.cli.style import Verbose
+from tunekit.cli.style import Verbose, WholeForm
+from tunekit.report.output import Format, as_json
+from tunekit.wording import counted
 
 if TYPE_CHECKING:
     from tunekit.doctor.checks import Check
 
 
-class DoctorFormat(str, Enum):
-    """How the findings are written."""
-
-    table = "table"
-    json = "json"
-
-
 def doctor(
-    form: Annotated[
-        DoctorFormat, typer.Option("--format", "-f", help="How to write what was found.")
-    ] = DoctorFormat.table,
+    form: WholeForm = Format.table,
     catalogue: Annotated[
         str | None,
         typer.Option(
@@ -51,9 +42,7 @@ def doctor(
     from tunekit.environment import DEFAULT_CATALOGUE
 
     checks = diagnose(catalogue=catalogue or DEFAULT_CATALOGUE, quick=quick)
-    failed = (
-        _write_table(checks, quick=quick) if form is DoctorFormat.table else _write_json(checks)
-    )
+    failed = _write_table(checks, quick=quick) if form is Format.table else _write_json(checks)
     if failed:
         raise typer.Exit(1)
 
@@ -70,7 +59,7 @@ def _write_json(checks: Iterable[Check]) -> bool:
         "host": detect_host().as_dict(),
         "versions": versions(),
     }
-    typer.echo(json.dumps(report, indent=2))
+    typer.echo(as_json(report), nl=False)
     return failed
 
 
@@ -86,7 +75,7 @@ def _write_table(checks: Iterable[Check], *, quick: bool) -> bool:
             # Never wrapped: it is copied and run.
             typer.echo(f"{'':30}fix: {check.fix}")
     if problems:
-        typer.echo(f"\n{problems} problem{'' if problems == 1 else 's'}: tuning would fail here.")
+        typer.echo(f"\n{counted(problems, 'problem')}: tuning would fail here.")
     else:
         typer.echo("\nNo problems found." if quick else "\nTuning works here.")
     return problems > 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,24 +14,11 @@ from tunekit.cli.style import (
     Layout,
     Quiet,
     RecipeFile,
+    ReportForm,
     Target,
     Verbose,
     progress,
 )
-
-if TYPE_CHECKING:
-    from tunekit.attribution.results import Explanation
-
-# Wide enough for every column where nothing says how wide the reader's screen is.
-_PIPED_WIDTH = 180
-
-
-class Format(str, Enum):
-    """How an explanation is written."""
-
-    table = "table"
-    json = "json"
-    md = "md"
 
 
 class Sort(str, Enum):
@@ -71,10 +57,7 @@ def explain(
     layout: Layout = None,
     catalogue: Catalogue = None,
     artifacts: Artifacts = None,
-    format_: Annotated[
-        Format | None,
-        typer.Option("--format", "-f", help="table, json or md; of FILE when -o is given."),
-    ] = None,
+    format_: ReportForm = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +74,7 @@ def explain(
     The library is compiled first if there is none that fits.
     """
     from tunekit.attribution.profilers import parse_profiled
-    from tunekit.files import check_writable, write_atomically
+    from tunekit.files import check_writable
     from tunekit.recipe import load_recipe, override
 
     names = parse_profiled(runtimes)
@@ -107,6 +90,8 @@ def explain(
 
     from tunekit.attribution.explain import Settings, explain_recipe
     from tunekit.machine.host import detect_host
+    from tunekit.report.explanation import explanation_result
+    from tunekit.report.output import write
 
     settings = Settings(
         threads=threads or wanted.reference.threads or detect_host().cores,
@@ -116,38 +101,6 @@ def explain(
     )
     say = progress(quiet=quiet)
     found = explain_recipe(wanted, runtimes=names, settings=settings, say=say)
-    if output is None:
-        _show(found, format_ or Format.table)
-    else:
-        write_atomically(output, _written(found, format_ or _format_of(output)))
-        _show(found, Format.table)
+    write(explanation_result(found), format_, file=output)
+    if output is not None:
         say(f"explanation written to {output}")
-
-
-def _show(explanation: Explanation, format_: Format) -> None:
-    """The explanation on standard output, in the terminal's width where that is one."""
-    if format_ is not Format.table or not sys.stdout.isatty():
-        sys.stdout.write(_written(explanation, format_))
-        return
-    from rich.console import Console
-
-    from tunekit.report.attribution import explanation_text
-
-    console = Console(highlight=False)
-    console.print(explanation_text(explanation, width=console.width), end="")
-
-
-def _written(explanation: Explanation, format_: Format) -> str:
-    """The explanation as plain text in a format."""
-    if format_ is Format.json:
-        return explanation.to_json()
-    from tunekit.report.attribution import explanation_markdown, explanation_text
-
-    if format_ is Format.md:
-        return explanation_markdown(explanation)
-    return explanation_text(explanation, width=_PIPED_WIDTH).plain
-
-
-def _format_of(file: Path) -> Format:
-    """The format that a file's name asks for; JSON, which loses nothing, where it does not say."""
-    return {".md": Format.md, ".txt": Format.table}.get(file.suffix.lower(), Format.json)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from tunekit.cli.style import (
     Catalogue,
     Form,
-    Format,
     Layout,
     Quiet,
     RecipeFile,
@@ -15,6 +12,7 @@ from tunekit.cli.style import (
     Verbose,
     progress,
 )
+from tunekit.report.output import Format
 
 
 def lookup(
@@ -35,21 +33,8 @@ def lookup(
     from tunekit.recipe import load_recipe, override
 
     wanted = override(load_recipe(recipe), target=target, layout=layout, catalogue=catalogue)
-    from tunekit.report import fitting_table
-    from tunekit.report.listing import as_csv, as_json
-    from tunekit.report.lookup import TASK_FIELDS, known_rows, known_table, known_value
-    from tunekit.report.numbers import milliseconds
+    from tunekit.report.lookup import known_result
+    from tunekit.report.output import write
     from tunekit.sessions.run import look_up_recipe
 
-    known = look_up_recipe(wanted, progress(quiet=quiet))
-    if form is Format.json:
-        typer.echo(as_json(known_value(known)), nl=False)
-    elif form is Format.csv:
-        typer.echo(as_csv(TASK_FIELDS, known_rows(known)), nl=False)
-    else:
-        console = fitting_table.console()
-        typer.echo(known.line())
-        if known.latency_s is not None:
-            typer.echo(f"the known ones take {milliseconds(1e3 * known.latency_s)} ms of a run")
-        typer.echo()
-        console.print(known_table(known, console.width), soft_wrap=True)
+    write(known_result(look_up_recipe(wanted, progress(quiet=quiet))), form)

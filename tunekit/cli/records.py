@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
-from tunekit.cli.style import Catalogue, Form, Format, Quiet, Verbose, new_typer, progress
+from tunekit.cli.style import Catalogue, Form, Quiet, Verbose, new_typer, progress
 from tunekit.errors import UsageError
+from tunekit.report.output import Format
+from tunekit.wording import counted
 
 if TYPE_CHECKING:
     from tunekit.catalogue.queries.listing import RecordFilter
@@ -64,7 +66,8 @@ def ls(
     verbose: Verbose = False,
 ) -> None:
     """List records, newest first."""
-    from tunekit.report.records import records_text
+    from tunekit.report.output import write
+    from tunekit.report.records import records_result
 
     wanted = _filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
@@ -75,7 +78,7 @@ def ls(
             offset=offset,
         )
     shown = found[:limit] if limit else found
-    typer.echo(records_text(shown, form.value), nl=False)
+    write(records_result(shown), form)
     _tell_more(len(found) > len(shown), offset + len(shown))
 
 
@@ -99,13 +102,14 @@ def best(
     "final ms" are the seconds of a record that won when the best were measured again in turns;
     where there is such a winner, it is what gets compiled.
     """
-    from tunekit.report.records import best_text
+    from tunekit.report.output import write
+    from tunekit.report.records import best_result
 
     wanted = _filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
         found = opened.list_best(wanted, limit=limit + 1 if limit else None, offset=offset)
     shown = found[:limit] if limit else found
-    typer.echo(best_text(shown, form.value), nl=False)
+    write(best_result(shown), form)
     _tell_more(len(found) > len(shown), offset + len(shown))
 
 
@@ -120,7 +124,8 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show one record: all runs, where they come from, and its schedule."""
-    from tunekit.report.records import record_text
+    from tunekit.report.output import write
+    from tunekit.report.records import record_result
 
     module, trace = "", None
     with open_catalogue(catalogue) as opened:
@@ -130,7 +135,7 @@ def show(
 
             saved_trace, saved_module = opened.record_source(record)
             module, trace = printed(saved_module, saved_trace)
-    typer.echo(record_text(found, form.value, module=module, trace=trace), nl=False)
+    write(record_result(found, module=module, trace=trace), form)
 
 
 @app.command("rm")
@@ -163,14 +168,14 @@ def rm(
         )
     with open_catalogue(catalogue) as opened:
         count, _ = opened.count_records(wanted)
-        what = f"{count:,} record{'' if count == 1 else 's'} of {opened.location}"
+        what = f"{counted(count, 'record')} of {opened.location}"
         if dry_run or not count:
             typer.echo(f"{'would remove' if count else 'nothing to remove:'} {what}")
             return
         if not yes:
             _confirm(f"remove {what}?")
         removed = opened.remove_records(wanted)
-    typer.echo(f"removed {removed:,} record{'' if removed == 1 else 's'}")
+    typer.echo(f"removed {counted(removed, 'record')}")
 
 
 class MeasuredOn(str, Enum):
@@ -231,7 +236,8 @@ def export(
             hint="give a session's id or a recipe's file, or --all (with filters if you like)",
         )
     from tunekit.interchange.exporting import export_records
-    from tunekit.report.records import export_text
+    from tunekit.report.output import write
+    from tunekit.report.records import export_result
 
     say = progress(quiet=quiet)
     recipe = Path(what) if what is not None and _is_recipe(what) else None
@@ -243,7 +249,7 @@ def export(
         catalogue = catalogue or place
     with open_catalogue(catalogue) as opened:
         report = export_records(opened, wanted, output, top=top, force=force, say=say)
-    typer.echo(export_text(report, form.value), nl=False)
+    write(export_result(report), form)
     for record, reason in report.unwritable:
         say(f"record {record} cannot be written in this format: {reason}")
 
@@ -281,7 +287,8 @@ def import_(
     """
     from tunekit.interchange.importing import import_folder
     from tunekit.interchange.replay import Replayer
-    from tunekit.report.records import import_text
+    from tunekit.report.output import write
+    from tunekit.report.records import import_result
 
     with open_catalogue(catalogue, create=True) as opened, Replayer() as replayer:
         report = import_folder(
@@ -292,7 +299,7 @@ def import_(
             quarantine=quarantine,
             say=progress(quiet=quiet),
         )
-    typer.echo(import_text(report, form.value, measured_on=host.value), nl=False)
+    write(import_result(report, measured_on=host.value), form)
     if report.bad and not report.added + report.known:
         raise typer.Exit(1)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
-from tunekit.cli.style import Catalogue, Form, Format, Verbose
+from tunekit.cli.style import Catalogue, Form, Verbose
+from tunekit.report.output import Format
 
 if TYPE_CHECKING:
     from tunekit.catalogue import SessionState
@@ -42,9 +43,8 @@ def sessions(
 ) -> None:
     """List the sessions of the catalogue, newest first."""
     from tunekit.machine.host import detect_host
-    from tunekit.report import fitting_table
-    from tunekit.report.listing import as_csv, as_json
-    from tunekit.report.sessions import SESSION_FIELDS, session_row, sessions_table
+    from tunekit.report.output import write
+    from tunekit.report.sessions import sessions_result
 
     states: set[SessionState] = set()
     for wanted in state or ():
@@ -56,13 +56,7 @@ def sessions(
             name=name,
             host_fingerprint=detect_host().fingerprint if here else None,
         )
-    rows = [session_row(session) for session in found]
-    if form is Format.json:
-        typer.echo(as_json(rows), nl=False)
-    elif form is Format.csv:
-        typer.echo(as_csv(SESSION_FIELDS, rows), nl=False)
-    elif found:
-        console = fitting_table.console()
-        console.print(sessions_table(found, console.width), soft_wrap=True)
+    if found or form is not Format.table:
+        write(sessions_result(found), form)
     else:
         typer.echo("no such sessions" if states or name or here else "no sessions yet", err=True)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
-from tunekit.cli.style import Catalogue, Verbose
+from tunekit.cli.style import Catalogue, Verbose, WholeForm
 from tunekit.errors import UsageError
-
-
-class ShowFormat(str, Enum):
-    """How a session is written."""
-
-    table = "table"
-    json = "json"
+from tunekit.report.output import Format
 
 
 def show(
@@ -27,16 +19,13 @@ def show(
             help="The session's id, or its beginning. Default: the newest.", show_default=False
         ),
     ] = None,
-    form: Annotated[
-        ShowFormat, typer.Option("--format", "-f", help="How to write it.")
-    ] = ShowFormat.table,
+    form: WholeForm = Format.table,
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
     """Show a session: its tasks, trials, best, failures, where time went, and how it got better."""
-    from tunekit.report import fitting_table
-    from tunekit.report.listing import as_json
-    from tunekit.report.sessions import account_text, account_value
+    from tunekit.report.output import speaks_unicode, write
+    from tunekit.report.sessions import account_result
 
     with open_catalogue(catalogue) as ledger:
         if session is not None:
@@ -50,13 +39,4 @@ def show(
                 )
             found = newest[0]
         account = ledger.account(found.id)
-    if form is ShowFormat.json:
-        typer.echo(as_json(account_value(account)), nl=False)
-        return
-    console = fitting_table.console()
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    width = console.width if sys.stdout.isatty() else fitting_table.LINE_WIDTH
-    for number, part in enumerate(account_text(account, width, unicode=unicode)):
-        if number:
-            print()
-        console.print(part, soft_wrap=not sys.stdout.isatty())
+    write(account_result(account, unicode=speaks_unicode()), form)

@@ -6,11 +6,12 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tunekit.report.output import Format
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
@@ -78,15 +79,28 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceba
 """Taken by every verb; the one place that reports errors looks for it (``app.main``)."""
 
 
-class Format(str, Enum):
-    """How a list is written."""
+def format_option(*formats: Format, help: str = "How to write it.") -> Any:  # noqa: A002 - typer's
+    """The flag `--format` of a verb whose result has these forms."""
+    names = [offered.value for offered in formats]
 
-    table = "table"
-    json = "json"
-    csv = "csv"
+    def form(text: str) -> Format:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(names)}")
+        return Format(text)
+
+    return typer.Option("--format", "-f", parser=form, metavar=f"[{'|'.join(names)}]", help=help)
 
 
-Form = Annotated[Format, typer.Option("--format", "-f", help="How to write it.")]
+Form = Annotated[Format, format_option(Format.table, Format.json, Format.csv)]
+"""Of lists."""
+
+WholeForm = Annotated[Format, format_option(Format.table, Format.json)]
+"""Of what has no rows of one kind."""
+
+ReportForm = Annotated[
+    Format | None, format_option(*Format, help="How to write it; of FILE when -o is given.")
+]
+"""Of reports, which a file's name decides otherwise."""
 
 
 def new_typer(**settings: Any) -> typer.Typer:

@@ -1,11 +1,12 @@
-"""What is known of a model's tasks, as a table and for programs."""
+"""What is known of a model's tasks, for people and for programs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tunekit.report import numbers
-from tunekit.report.fitting_table import Column, table
+from tunekit.report.output import Result, as_json
+from tunekit.report.table import Column, as_csv, fields, number, terminal, wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,7 +28,16 @@ TASK_FIELDS = (
 )
 
 
-def known_rows(known: Known) -> list[dict[str, Any]]:
+def known_result(known: Known) -> Result:
+    """The tasks with how much of the model's time is known."""
+    return Result(
+        table=lambda width: _text(known, width),
+        json=lambda: as_json(_value(known)),
+        csv=lambda: as_csv(fields(TASK_FIELDS), _rows(known)),
+    )
+
+
+def _rows(known: Known) -> list[dict[str, Any]]:
     """The tasks for programs: `latency_s` seconds of a call, where there is a record; `estimated_s`
     of all its calls, naive loops where there is none."""
     total = sum(entry.seconds for entry in known.tasks)
@@ -49,19 +59,21 @@ def known_rows(known: Known) -> list[dict[str, Any]]:
     ]
 
 
-def known_value(known: Known) -> dict[str, Any]:
+def _value(known: Known) -> dict[str, Any]:
     """All of it for programs."""
     return {
         "total": len(known.tasks),
         "known": len(known.known),
         "coverage": known.coverage,
         "latency_s": known.latency_s,
-        "tasks": known_rows(known),
+        "tasks": _rows(known),
     }
 
 
-def known_table(known: Known, width: int) -> Text:
+def _text(known: Known, width: int) -> Text:
     """The tasks for people, those that take longest first; what is new has no time."""
+    from rich.text import Text
+
     total = sum(entry.seconds for entry in known.tasks)
 
     def best(entry: TaskKnowledge) -> str:
@@ -73,16 +85,25 @@ def known_table(known: Known, width: int) -> Text:
         return f"{entry.task.flops / entry.record.score_s / 1e9:.1f}"
 
     def measured(entry: TaskKnowledge) -> str:
-        return entry.record.measured_at.astimezone().strftime("%Y-%m-%d") if entry.record else ""
+        return f"{entry.record.measured_at.astimezone():%Y-%m-%d}" if entry.record else ""
 
     columns: list[Column[TaskKnowledge]] = [
-        Column("task", lambda entry: entry.task.name, shrinks=True),
-        Column("weight", lambda entry: f"{entry.task.weight:g}", right=True),
-        Column("trials", lambda entry: str(entry.trials or ""), right=True),
-        Column("best ms", best, right=True),
-        Column("GFLOP/s", rate, right=True),
-        Column("share", lambda entry: f"{entry.seconds / total:.1%}" if total else "", right=True),
-        Column("measured", measured, wide=True),
+        Column("task", lambda entry: entry.task.name, elide=True),
+        number("weight", lambda entry: f"{entry.task.weight:g}"),
+        number("trials", lambda entry: entry.trials or None),
+        number("best ms", best),
+        number("GFLOP/s", rate),
+        number("share", lambda entry: f"{entry.seconds / total:.1%}" if total else ""),
+        Column("measured", measured, priority=1),
     ]
+    lines = [known.line()]
+    if known.latency_s is not None:
+        lines.append(
+            f"the known ones take {numbers.milliseconds(1e3 * known.latency_s)} ms of a run"
+        )
     ordered = sorted(known.tasks, key=lambda entry: -entry.seconds)
-    return table(columns, ordered, width, lambda entry: "" if entry.record else "dim")
+    return Text.assemble(
+        *(wrapped(line, width) + "\n" for line in lines),
+        "\n",
+        terminal(columns, ordered, width, style=lambda entry: "" if entry.record else "dim"),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 
 def milliseconds(value: float) -> str:
@@ -36,9 +37,22 @@ def ratio(value: float) -> str:
     return f"{value:.2f}x" if value >= 0.1 else f"{significant(value)}x"
 
 
+def interval(low: float, high: float) -> str:
+    """How many times as fast, from and to: "1.12 to 1.15x"."""
+    return f"{ratio(low)[:-1]} to {ratio(high)}"
+
+
 def mebibytes(value: int) -> str:
     """Bytes in MiB, without the unit."""
     return f"{value / 2**20:.0f}"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits them: "1.2 GiB", "513 bytes"."""
+    for unit, unit_bytes in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= unit_bytes:
+            return f"{count / unit_bytes:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def duration(seconds: float) -> str:
@@ -49,3 +63,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(value: datetime) -> str:
+    """A moment to the minute, in this machine's time zone."""
+    return f"{value.astimezone():%Y-%m-%d %H:%M}"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tunekit import implementations
 from tunekit.report import numbers
 from tunekit.report.curve import curve_text
-from tunekit.report.fitting_table import Column, table
-from tunekit.report.numbers import duration
+from tunekit.report.numbers import duration, moment
+from tunekit.report.output import Result, as_json, rows_result
+from tunekit.report.table import Column, facts, number, terminal
 from tunekit.wording import time_shares
 
 if TYPE_CHECKING:
@@ -66,25 +67,37 @@ def session_row(session: SessionInfo) -> dict[str, Any]:
     }
 
 
-def sessions_table(
-    sessions: Sequence[SessionInfo], width: int, now: datetime | None = None
-) -> Text:
-    """Sessions for people, as of `now`."""
-    at = now or datetime.now(timezone.utc)
+def sessions_result(sessions: Sequence[SessionInfo], now: datetime | None = None) -> Result:
+    """A list of sessions, as of `now`."""
+    present = now or datetime.now(timezone.utc)
     columns: list[Column[SessionInfo]] = [
-        Column("session", lambda s: s.id),
-        Column("name", lambda s: s.name, shrinks=True),
-        Column("state", lambda s: s.state),
-        Column("trials", lambda s: f"{s.trials_done}/{s.budget_trials}", right=True),
-        Column("failed", lambda s: str(s.failures or ""), right=True),
-        Column("reused", lambda s: str(s.reused or ""), right=True, wide=True),
-        Column("last", lambda s: ago(at, s.updated_at), right=True),
-        Column("begun", lambda s: _moment(s.created_at), wide=True),
-        Column("model", lambda s: s.model_name or "", wide=True),
-        Column("target", lambda s: target_name(s.target_json), wide=True),
-        Column("searched", lambda s: _spent(s.seconds), right=True, wide=True),
+        Column("session", lambda session: session.id),
+        Column("name", lambda session: session.name, elide=True),
+        Column("state", lambda session: session.state),
+        number("trials", lambda session: f"{session.trials_done}/{session.budget_trials}"),
+        number("failed", lambda session: session.failures or None),
+        number("reused", lambda session: session.reused or None, priority=1),
+        number("last", lambda session: ago(present, session.updated_at)),
+        Column("begun", lambda session: moment(session.created_at), priority=2),
+        Column("model", lambda session: session.model_name, priority=3),
+        Column("target", lambda session: target_name(session.target_json), priority=4),
+        number("searched", lambda session: _spent(session.seconds), priority=5),
     ]
-    return table(columns, sessions, width, lambda s: _STYLES.get(s.state, ""))
+    return rows_result(
+        columns,
+        sessions,
+        SESSION_FIELDS,
+        [session_row(session) for session in sessions],
+        lambda session: _STYLES.get(session.state, ""),
+    )
+
+
+def account_result(account: SessionReport, *, unicode: bool) -> Result:
+    """How a session went; `unicode`: whether the reader has more than ASCII."""
+    return Result(
+        table=lambda width: account_text(account, width, unicode=unicode),
+        json=lambda: as_json(account_value(account)),
+    )
 
 
 def account_value(account: SessionReport) -> dict[str, Any]:
@@ -126,14 +139,14 @@ def account_value(account: SessionReport) -> dict[str, Any]:
     }
 
 
-def account_text(account: SessionReport, width: int, *, unicode: bool) -> list[Text]:
+def account_text(account: SessionReport, width: int, *, unicode: bool) -> Text:
     """How a session went, for people: each part that there is, an empty line between two."""
     from rich.text import Text
 
     session = account.session
     curve = account.curve()
     title = Text(f"session {session.id}: {session.name}, {_state(session)}", style="bold")
-    parts: list[Text] = [Text("\n").join([title, *_facts(account, curve, width)])]
+    parts: list[Text] = [Text("\n").join([title, facts(_facts(account, curve))])]
     if account.tasks:
         parts.append(_tasks(account, width))
     if account.failures:
@@ -149,7 +162,7 @@ def account_text(account: SessionReport, width: int, *, unicode: bool) -> list[T
         )
         heading = Text("estimated latency of the model, ms, against trials", style="bold")
         parts.append(Text("\n").join([heading, *map(Text, drawn)]))
-    return parts
+    return Text("\n\n").join(parts)
 
 
 def target_name(target_json: str) -> str:
@@ -180,34 +193,30 @@ def _state(session: SessionInfo) -> str:
     return f"running (process {session.pid})" if session.state == "running" else session.state
 
 
-def _facts(account: SessionReport, curve: Sequence[tuple[int, float]], width: int) -> list[Any]:
-    from rich.text import Text
-
+def _facts(account: SessionReport, curve: Sequence[tuple[int, float]]) -> dict[str, str]:
     session = account.session
     counts = f"{session.trials_done} of {session.budget_trials}"
     counts += f", {session.failures} failed, {session.reused} reused"
     cores = account.host.get("cores")
-    facts = {
+    resumable = session.state in ("interrupted", "failed") and session.origin == "tune"
+    return {
         "model": session.model_name or "",
         "target": target_name(session.target_json),
         "machine": str(account.host.get("cpu_name") or session.host_fingerprint)
         + (f", {cores} cores" if cores else ""),
-        "begun": f"{_moment(session.created_at)}, last heard of {_moment(session.updated_at)}",
+        "begun": f"{moment(session.created_at)}, last heard of {moment(session.updated_at)}",
         "trials": counts,
         "latency": _gain(curve),
         "time": _time(session.seconds),
         "library": account.libraries[0].path if account.libraries else "",
-        "next": f"tunekit resume {session.id}"
-        if session.state in ("interrupted", "failed") and session.origin == "tune"
-        else "",
+        "next": f"tunekit resume {session.id}" if resumable else "",
     }
-    return [Text.assemble((f"{name:<9}", "dim"), value) for name, value in facts.items() if value]
 
 
 def _tasks(account: SessionReport, width: int) -> Text:
     best = {task.task_id: _best_s(account, task) for task in account.tasks}
     costs = {
-        task.task_id: None if (one := best[task.task_id]) is None else task.weight * one
+        task.task_id: None if (seconds := best[task.task_id]) is None else task.weight * seconds
         for task in account.tasks
     }
     runs = implementations.running(
@@ -215,8 +224,8 @@ def _tasks(account: SessionReport, width: int) -> Text:
     )
     # Algorithms that lost are not in the library.
     shares = {
-        task.task_id: (costs[task.task_id] or 0.0) if one else 0.0
-        for task, one in zip(account.tasks, runs, strict=True)
+        task.task_id: (costs[task.task_id] or 0.0) if is_run else 0.0
+        for task, is_run in zip(account.tasks, runs, strict=True)
     }
     total = sum(shares.values())
 
@@ -229,15 +238,15 @@ def _tasks(account: SessionReport, width: int) -> Text:
         return numbers.milliseconds(1e3 * seconds) if seconds else ""
 
     columns: list[Column[TaskSummary]] = [
-        Column("task", lambda t: t.name, shrinks=True),
-        Column("weight", lambda t: f"{t.weight:g}", right=True),
-        Column("trials", lambda t: str(t.trials), right=True),
-        Column("failed", lambda t: str(sum(t.failures.values()) or ""), right=True),
-        Column("best ms", milliseconds, right=True),
-        Column("GFLOP/s", rate, right=True),
-        Column("share", lambda t: f"{shares[t.task_id] / total:.1%}" if total else "", right=True),
+        Column("task", lambda task: task.name, elide=True),
+        number("weight", lambda task: f"{task.weight:g}"),
+        number("trials", lambda task: task.trials),
+        number("failed", lambda task: sum(task.failures.values()) or None),
+        number("best ms", milliseconds),
+        number("GFLOP/s", rate),
+        number("share", lambda task: f"{shares[task.task_id] / total:.1%}" if total else ""),
     ]
-    return table(columns, sorted(account.tasks, key=lambda t: -shares[t.task_id]), width)
+    return terminal(columns, sorted(account.tasks, key=lambda task: -shares[task.task_id]), width)
 
 
 def _best_s(account: SessionReport, task: TaskSummary) -> float | None:
@@ -270,8 +279,3 @@ def _example(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = lines[0] if lines else ""
     return line if len(line) <= _LONGEST_EXAMPLE else f"{line[: _LONGEST_EXAMPLE - 3]}..."
-
-
-def _moment(moment: datetime) -> str:
-    """In this place's time, to the minute."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")

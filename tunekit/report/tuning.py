@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from tunekit.report import numbers
-from tunekit.report.fitting_table import shortened
 from tunekit.report.numbers import duration
+from tunekit.report.table import Column, elided, number, terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
     from tunekit.search.tuner import Progress, TaskProgress
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _LINE_INTERVAL_S = 15.0
 _DRAW_INTERVAL_S = 0.5
 _ROWS_BESIDES_TASKS = 10
-_COLUMNS_BESIDES_NAMES = 52
-_SHORTEST_NAME = 16
 
 
 class TuningDisplay:
@@ -114,9 +113,9 @@ def summary_lines(progress: Progress, columns: int) -> list[str]:
                 lines[-1] += ","
             lines.append(part)
     # Long names would break: what it is doing has a line of its own.
-    lines += [shortened(part, columns) for part in _activity(progress)]
+    lines += [elided(part, columns) for part in _activity(progress)]
     if progress.forecast is not None and progress.phase in ("searching", "measuring"):
-        lines.append(shortened(progress.forecast.in_words, columns))
+        lines.append(elided(progress.forecast.in_words, columns))
     return lines
 
 
@@ -153,40 +152,37 @@ def failures_text(tasks: Iterable[TaskProgress]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in total.most_common())
 
 
-def task_table(progress: Progress, rows: int, columns: int) -> RenderableType:
+def task_table(progress: Progress, rows: int, columns: int) -> Text:
     """The tasks as a table, those that take most of the latency first, `columns` wide at most."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("task", no_wrap=True)
-    limit = max(columns - _COLUMNS_BESIDES_NAMES, _SHORTEST_NAME)
-    for title in ("weight", "trials", "failed", "best ms", "GFLOP/s", "share"):
-        table.add_column(title, justify="right", no_wrap=True)
     total = sum(_share_s(task) for task in progress.tasks)
     ordered = sorted(progress.tasks, key=lambda task: -_share_s(task))
-    for task in ordered[:rows]:
-        best = task.best_s
-        table.add_row(
-            shortened(task.name, limit),
-            f"{task.weight:g}",
-            str(task.trials),
-            str(sum(task.failures.values()) or ""),
-            numbers.milliseconds(1e3 * best) if best else "",
-            f"{task.flops / best / 1e9:.1f}" if best and task.flops else "",
-            f"{_share_s(task) / total:.1%}" if best and total else "",
-            style="bold" if task.active else "",
-        )
+    shown: list[Column[TaskProgress]] = [
+        Column("task", lambda task: task.name, elide=True),
+        number("weight", lambda task: f"{task.weight:g}"),
+        number("trials", lambda task: task.trials),
+        number("failed", lambda task: sum(task.failures.values()) or None),
+        number("best ms", lambda task: task.best_s and numbers.milliseconds(1e3 * task.best_s)),
+        number("GFLOP/s", _gflops),
+        number("share", lambda task: f"{_share_s(task) / total:.1%}" if _share_s(task) else ""),
+    ]
+    table = terminal(
+        shown, ordered[:rows], columns, style=lambda task: "bold" if task.active else ""
+    )
     if len(ordered) > rows:
-        table.add_row(f"... and {len(ordered) - rows} more", *[""] * 6, style="dim")
+        table.append(f"\n... and {len(ordered) - rows} more", style="dim")
     return table
 
 
-def _view(progress: Progress, rows: int, columns: int) -> RenderableType:
-    from rich.console import Group
+def _view(progress: Progress, rows: int, columns: int) -> Text:
     from rich.text import Text
 
-    lines = summary_lines(progress, columns)
-    return Group(task_table(progress, rows, columns), Text(), *(Text(line) for line in lines))
+    return Text("\n").join(
+        [task_table(progress, rows, columns), *map(Text, ["", *summary_lines(progress, columns)])]
+    )
+
+
+def _gflops(task: TaskProgress) -> str:
+    return f"{task.flops / task.best_s / 1e9:.1f}" if task.best_s and task.flops else ""
 
 
 def _share_s(task: TaskProgress) -> float:

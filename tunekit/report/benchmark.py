@@ -1,0 +1,152 @@
+"""A benchmark: on a terminal of any width, in Markdown, and its rows for spreadsheets."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tunekit.benchmark.results import Report, RuntimeResult
+from tunekit.report import numbers
+from tunekit.report.output import Result
+from tunekit.report.table import Column, as_csv, escaped, markdown, number, terminal, wrapped
+from tunekit.wording import counted
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def _latency(name: str) -> Callable[[RuntimeResult], str]:
+    return lambda row: numbers.milliseconds(getattr(row.latency, name)) if row.latency else ""
+
+
+def _error(name: str) -> Callable[[RuntimeResult], str]:
+    return lambda row: numbers.error(getattr(row.accuracy, name)) if row.accuracy else ""
+
+
+def _interval(row: RuntimeResult) -> str:
+    if row.ratio is None or row.ratio.rounds < 2:
+        return ""
+    return numbers.interval(row.ratio.low, row.ratio.high)
+
+
+COLUMNS: tuple[Column[RuntimeResult], ...] = (
+    Column("runtime", lambda row: row.name, elide=True),
+    number("median ms", _latency("median_ms")),
+    number("best", _latency("best_ms")),
+    number("p10", _latency("p10_ms")),
+    number("p90", _latency("p90_ms")),
+    number("FPS", lambda row: row.fps and numbers.significant(row.fps)),
+    number("vs best*", lambda row: row.ratio and numbers.ratio(row.ratio.value)),
+    number("interval", _interval, priority=1),
+    number("MiB", lambda row: row.peak_rss_bytes and numbers.mebibytes(row.peak_rss_bytes)),
+    number("rel. err", _error("relative_error")),
+    number("max abs err", _error("max_abs_error"), priority=3),
+    number("mse", _error("mse"), priority=4),
+    number("samples", lambda row: row.latency and row.latency.samples, priority=2),
+)
+_REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
+
+
+def bench_result(report: Report, *, details: bool = False) -> Result:
+    """The report in every form; `details` adds tracebacks and what failed runtimes printed."""
+    return Result(
+        table=lambda width: bench_text(report, width, details=details),
+        json=report.to_json,
+        csv=lambda: _csv(report),
+        md=lambda: bench_markdown(report),
+    )
+
+
+def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
+    """The report as styled text of at most `width` columns.
+
+    A runtime that could not be measured has its reason across its row, where a table would have
+    empty cells.
+    """
+    from rich.text import Text
+
+    rows = terminal(
+        COLUMNS, report.runtimes, width, style=_style, remark=lambda row: row.reason or ""
+    )
+    warnings = "".join(wrapped(f"note: {warning}", width) + "\n" for warning in report.warnings)
+    text = Text.assemble(
+        (wrapped(_heading(report), width, indent="") + "\n\n", "bold"),
+        rows,
+        ("\n\n" + wrapped(_footnote(report), width, indent="") + "\n", "dim"),
+        (warnings, "yellow"),
+        ("\n" + wrapped(report.verdict, width, indent=""), "bold"),
+    )
+    for row in report.runtimes if details else ():
+        if row.detail:
+            text.append(f"\n\n{row.name}:\n{textwrap.indent(row.detail.rstrip(), '  ')}")
+    return text
+
+
+def bench_markdown(report: Report) -> str:
+    """The report as a Markdown table with its verdict; ends with a newline."""
+    remarks = [_REMARK] if any(row.reason for row in report.runtimes) else []
+    versions = report.environment.versions.items()
+    host = ", ".join(f"{name} {version}" for name, version in versions)
+    lines = [
+        f"### {escaped(_heading(report))}\n",
+        markdown([*COLUMNS, *remarks], report.runtimes, _style),
+        f"**{escaped(report.verdict)}**\n",
+        escaped(_footnote(report)),
+        *(f"- {escaped(warning)}" for warning in report.warnings),
+        f"\n<sub>{escaped(report.environment.system)}; {escaped(host)}</sub>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(report: Report) -> str:
+    """The rows with whole numbers, without raw samples."""
+    columns: list[Column[RuntimeResult]] = [
+        Column("runtime", lambda row: row.name),
+        Column("status", lambda row: row.status),
+        Column("median_ms", lambda row: row.latency and row.latency.median_ms),
+        Column("best_ms", lambda row: row.latency and row.latency.best_ms),
+        Column("p10_ms", lambda row: row.latency and row.latency.p10_ms),
+        Column("p90_ms", lambda row: row.latency and row.latency.p90_ms),
+        Column("samples", lambda row: row.latency and row.latency.samples),
+        Column("ratio", lambda row: row.ratio and row.ratio.value),
+        Column("ratio_low", lambda row: row.ratio and row.ratio.low),
+        Column("ratio_high", lambda row: row.ratio and row.ratio.high),
+        Column("against", lambda row: row.ratio and row.ratio.against),
+        Column("relative_error", lambda row: row.accuracy and row.accuracy.relative_error),
+        Column("peak_rss_bytes", lambda row: row.peak_rss_bytes),
+        Column("reason", lambda row: row.reason),
+    ]
+    return as_csv(columns, report.runtimes)
+
+
+def _style(row: RuntimeResult) -> str:
+    return "bold" if row.name == "tuned" else ""
+
+
+def _heading(report: Report) -> str:
+    """What was measured, how and where, in one line."""
+    model, protocol, environment = report.model, report.protocol, report.environment
+    shapes = ", ".join(
+        f"{tensor.name} {'x'.join(map(str, tensor.shape))}" for tensor in model.inputs
+    )
+    return (
+        f"{model.name} ({shapes}), {counted(protocol.threads, 'thread')}, "
+        f"{counted(protocol.rounds, 'round')}, "
+        f"{environment.host.get('cpu_name', 'unknown CPU')}, {environment.date}"
+    )
+
+
+def _footnote(report: Report) -> str:
+    """What "vs best*" and the other columns mean for this report."""
+    against = {row.name: row.ratio.against for row in report.runtimes if row.ratio}
+    named = list(dict.fromkeys(against.values()))
+    memory = "MiB: peak resident memory of the process."
+    if not named:
+        return memory
+    usual = max(named, key=lambda name: list(against.values()).count(name))
+    text = f"* times as fast as the best other runtime: {usual}"
+    for name, other in against.items():
+        if other != usual:
+            text += f"; for {name}, {other}"
+    return f"{text}. {memory}"
