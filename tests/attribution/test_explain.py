@@ -37,7 +37,7 @@ def test_kernels_say_what_they_compute(explanation):
     works = [one.work for one in explanation.operators]
     for convolution in CONVOLUTIONS:
         assert any(work.startswith(convolution) for work in works), (convolution, works)
-    assert any(work.startswith("product 1x1000x32") for work in works)
+    assert any(work.startswith("matmul 1x1000x32") for work in works)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tunekit.graph.operation import Operation, convolution_of, product_of
+from tunekit.graph.operation import Operation, convolution_of, described, product_of
 
 Kind = Literal[
     "convolution",
@@ -174,20 +174,18 @@ def openvino_operation(
 
 
 def kernel_text(name: str, operation: Operation | None) -> str:
-    """A kernel for people: its convolution or product with its sizes, and what is fused to it."""
+    """A kernel for people, as `describe` puts it, by its name and its convolution or product."""
     plain = re.sub(r"\d+(?=_|$)", "", name.removeprefix("fused_"))
-    algorithm = re.match(r"winograd\d", name.removeprefix("fused_"))
     if operation is None:
         return plain.replace("_", " ")
+    algorithm = re.match(r"winograd\d", name.removeprefix("fused_"))
     anchor = re.match(
         r"(?:winograd\d*_)?(?:blocked_)?(?:depthwise_|group_)?(?:convolution|conv2d_?\w*?|matmul)"
         r"(?:_blocked|_nchw\w*|_nhwc)?(?=_|$)",
         plain,
     )
-    rest = plain[anchor.end() :].strip("_").replace("_", " ") if anchor else plain
-    product = "" if operation.window else "product "
-    parts = [f"{product}{operation}", algorithm[0] if algorithm else "", rest]
-    return " ".join(part for part in parts if part)
+    fused = (plain[anchor.end() :] if anchor else plain).strip("_").replace("_", " ")
+    return described(operation, [fused], algorithm[0] if algorithm else "direct")
 
 
 def _channels(data: Sequence[int], op: str) -> int | None:

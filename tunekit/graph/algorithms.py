@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from tunekit.graph.kernels import winograd
+from tunekit.ir.tir import Kernel
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -137,12 +138,9 @@ def annotate(implementation: Implementation) -> dict[str, str]:
 
 
 def implementation_of(module: IRModule) -> Implementation | None:
-    """The place of a workload, None where there is no choice."""
-    from tvm.s_tir import Schedule
-
-    schedule = Schedule(module)
-    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
-        text = schedule.get(child).annotations.get(ANNOTATION)
+    """Which convolution a workload computes, and how; None where there is no choice."""
+    for block in Kernel.of(module).blocks:
+        text = block.annotations.get(ANNOTATION)
         if text is not None:
             algorithm, *numbers = str(text).split()
             return Implementation(ConvProblem(*map(int, numbers)), cast("Algorithm", algorithm))

@@ -1,1 +1,1 @@
-"""TVM's IR read and written: Relax bindings, traces, modules on disk. No policy."""
+"""TVM's IR read and written: Relax bindings, TIR blocks, traces, modules on disk. No policy."""
