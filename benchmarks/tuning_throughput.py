@@ -1,10 +1,12 @@
 """tunekit's trial engine and search against stock MetaSchedule, on the same tasks, taking turns.
 
     python benchmarks/tuning_throughput.py [--recipe resnet50_x86] [--layers 3] [--trials 64]
-        [--rounds 1] [--seed 0] [--engines tunekit,metaschedule] [-o FILE]
+        [--rounds 1] [--seed 0] [--engines tunekit,metaschedule] [--against DIR] [-o FILE]
 
 A third contestant, `generic`, is tunekit's engine and search in MetaSchedule's generic spaces: what
-tunekit's own spaces are worth. `--layers 0` takes all tasks of the recipe.
+tunekit's own spaces are worth. `--layers 0` takes all tasks of the recipe. With `--against`, the
+contestant `before` is the tunekit of another checkout, run by that checkout's copy of this script:
+whether a change has made the engine slower.
 
 Both get the heaviest `--layers` tasks of the recipe as tunekit extracts them, `--trials` trials in
 all, the same seed, and a process of their own with nothing else in it; with several rounds the
@@ -54,8 +56,13 @@ from tunekit.spaces.metaschedule import (
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-ENGINES = ("tunekit", "metaschedule", "generic")
-COLOURS = {"tunekit": "#0a7d4b", "metaschedule": "#b3541e", "generic": "#3a5fb0"}
+ENGINES = ("tunekit", "metaschedule", "generic", "before")
+COLOURS = {
+    "tunekit": "#0a7d4b",
+    "metaschedule": "#b3541e",
+    "generic": "#3a5fb0",
+    "before": "#777777",
+}
 FINAL_ROUNDS = 5
 
 
@@ -70,6 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--engines", default="tunekit,metaschedule", help=f"of {', '.join(ENGINES)}, in turns"
     )
+    parser.add_argument("--against", type=Path, metavar="DIR", help="the checkout of `before`")
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--tasks", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -90,6 +98,8 @@ def compare(arguments: argparse.Namespace) -> None:
     unknown = set(engines) - set(ENGINES)
     if unknown:
         sys.exit(f"--engines: {', '.join(sorted(unknown))}; there are {', '.join(ENGINES)}")
+    if "before" in engines and arguments.against is None:
+        sys.exit("--engines: `before` is the tunekit of another checkout: name it with --against")
     recipe = load_recipe(ROOT / "recipes" / f"{arguments.recipe}.yaml")
     prepared = prepare_model(recipe, ContentCache(), lambda line: print(line, file=sys.stderr))
     runs: list[dict[str, Any]] = []
@@ -107,11 +117,16 @@ def compare(arguments: argparse.Namespace) -> None:
             for engine in engines if number % 2 == 0 else engines[::-1]:
                 print(f"round {number + 1}: {engine}", file=sys.stderr)
                 output = Path(scratch, f"{engine}{number}.json")
-                command = [sys.executable, __file__, "--engine", engine, "--tasks", str(tasks)]
+                script, environment = Path(__file__), dict(os.environ)
+                if engine == "before":
+                    script = arguments.against.resolve() / "benchmarks" / script.name
+                    environment["PYTHONPATH"] = str(arguments.against.resolve())
+                own = "tunekit" if engine == "before" else engine
+                command = [sys.executable, str(script), "--engine", own, "--tasks", str(tasks)]
                 command += ["--trials", str(arguments.trials), "-o", str(output)]
                 command += ["--seed", str(arguments.seed + number)]
                 load = os.getloadavg()[0]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
                 runs.append(json.loads(output.read_text()))
                 runs[-1].update(engine=engine, round=number + 1, load_before=round(load, 2))
         judge(runs, read_tasks(tasks), target)
