@@ -63,7 +63,7 @@ _SLOW_ITERATION = """\
 import threading
 import numpy as np, tvm, tvm_ffi
 from tvm.script import tirx as T
-from tunekit.graph import lowering
+from tunekit.graph.lowering import build as lowering
 
 last = threading.Event()
 
