@@ -21,7 +21,7 @@ CHECK_PYTHON := import re, sys; \
 	sys.exit(not fits and f"tunekit needs Python {need} or newer: make PYTHON=python{need}")
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format schema docs wheel clean
+.PHONY: help install quickstart test test-slow lint format schema docs examples wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -63,8 +63,14 @@ format: $(STAMP) ## put the sources into the project's form
 schema: $(STAMP) ## write the recipes' JSON Schema anew
 	$(BIN)/tunekit recipe schema > recipes/recipe.schema.json
 
-docs: $(STAMP) ## build the site into site/, with every link checked
-	$(BIN)/mkdocs build --strict
+docs: $(STAMP) ## write the reference anew and build the site into site/, with every link checked
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+examples: $(STAMP) ## run the examples, one after the other
+	@for example in examples/[0-9]*.py; do \
+		echo "$$example"; $(BIN)/python "$$example" || exit 1; \
+	done
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -7,7 +7,7 @@ For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit be
 runtimes, or some (a large model takes minutes for a run without any schedule). Written to
 benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the machine it was taken
 on, and RECIPE.tuning.json, what the search spent and reached, task by task. `--table` prints what
-the files hold as the Markdown table in the README, and draws models.svg.
+the files hold as the Markdown table in docs/results/index.md, and draws models.svg.
 """
 
 from __future__ import annotations

@@ -87,29 +87,3 @@ def test_the_pinned_pair_is_the_one_that_the_toolchain_check_accepts() -> None:
 def test_the_package_has_one_version() -> None:
     assert metadata.version("tunekit") == __version__
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_the_readme_documents_every_verb_and_every_key_of_a_recipe() -> None:
-    from tunekit.cli.app import VERBS
-    from tunekit.recipe import Measure, ModelSpec, Recipe, Reference, Tuning
-
-    readme = (ROOT / "README.md").read_text()
-    for verb in VERBS:
-        assert f"### `tunekit {verb}" in readme
-    nested = {"model": ModelSpec, "tuning": Tuning, "reference": Reference}
-    keys = [key for key in Recipe.model_fields if key not in nested]
-    for section, model in nested.items():
-        keys += [f"{section}.{key}" for key in model.model_fields if key != "measure"]
-    keys += [f"tuning.measure.{key}" for key in Measure.model_fields]
-    for key in keys:
-        assert f"| `{key}` |" in readme, key
-
-
-def test_the_readmes_recipe_can_be_used(tmp_path: Path) -> None:
-    from tunekit.recipe import load_recipe
-
-    found = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert found is not None
-    file = tmp_path / "readme.yaml"
-    file.write_text(found[1])
-    assert load_recipe(file).name == "my_model"

@@ -1,0 +1,338 @@
+"""Writes the parts of docs/reference/ that the code itself says.
+
+    python docs/generate.py
+
+A page is written by hand around places such as
+
+    <!-- generated: recipe -->
+    ...
+    <!-- end -->
+
+and what stands between the two lines is made here: commands from Typer, recipe keys from the
+schema's docstrings, the manifest from its model, errors from their classes, the Python interface
+from its signatures. tests/test_docs.py fails where a page is not what this would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+
+_PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):\n((?:[ \t]+.*\n?|\n)*)", re.M)
+_ENTRY = re.compile(r"^(\*{0,2}[\w.`, ]+): (.*(?:\n[ \t]+.*)*)", re.M)
+
+
+def main() -> None:
+    """Writes every page anew."""
+    for path in pages():
+        path.write_text(current(path), "utf-8")
+
+
+def pages() -> list[Path]:
+    """The pages with something generated in them."""
+    return [page for page in sorted(REFERENCE.glob("*.md")) if _PLACE.search(page.read_text())]
+
+
+def current(page: Path) -> str:
+    """The page as the code of today has it."""
+
+    def made(place: re.Match[str]) -> str:
+        return f"{place[1]}\n{PARTS[place[2]]().strip()}\n\n{place[3]}"
+
+    return _PLACE.sub(made, page.read_text("utf-8"))
+
+
+# Commands
+
+
+def commands() -> str:
+    """Every verb with its arguments and options."""
+    from tunekit.cli.app import VERBS, load_verb
+
+    return "\n".join(_command(load_verb(verb, VERBS[verb]), f"tunekit {verb}") for verb in VERBS)
+
+
+def _command(command: Any, name: str, level: int = 2) -> str:
+    """A verb, and those below it one level deeper."""
+    import typer
+
+    context = typer.Context(command, info_name=name)
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    lines = [f"{'#' * level} `{name}`", "", _prose(command.help), "", f"    {usage}", ""]
+    below = getattr(command, "commands", {})
+    if not below:
+        records = [(entry, entry.get_help_record(context)) for entry in command.params]
+        rows = [
+            (f"`{_cell(record[0])}`", _cell(record[1]))
+            for entry, record in records
+            if record is not None
+        ]
+        if rows:
+            lines += [*_table(("argument or option", "meaning"), rows), ""]
+    for sub_name, sub_command in below.items():
+        lines.append(_command(sub_command, f"{name} {sub_name}", level + 1))
+    return "\n".join(lines)
+
+
+# Recipes
+
+
+def recipe() -> str:
+    """Every key of a recipe, section by section."""
+    from tunekit.recipe import Recipe
+
+    rows = [
+        (f"`{key}`", _default(field), _cell(_prose(field.description)))
+        for key, field in _keys(Recipe)
+    ]
+    return "\n".join(_table(("key", "default", "meaning"), rows))
+
+
+def recipe_keys() -> list[str]:
+    """The dotted keys of a recipe, as they stand in the table."""
+    from tunekit.recipe import Recipe
+
+    return [key for key, _ in _keys(Recipe)]
+
+
+def _keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their fields; a section's own keys in place of the section."""
+    for name, field in model.model_fields.items():
+        section, many = _section_of(field.annotation)
+        if section is None:
+            yield f"{above}{name}", field
+        else:
+            if many or (not field.is_required() and field.default is None):
+                yield f"{above}{name}", field
+            yield from _keys(section, f"{above}{name}[]." if many else f"{above}{name}.")
+
+
+def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model of a nested section, and whether there is a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for part in typing.get_args(annotation):
+        section, _ = _section_of(part)
+        if section is not None:
+            return section, typing.get_origin(annotation) is tuple
+    return None, False
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is PydanticUndefined:
+        value = field.default_factory()
+    if value is None or isinstance(value, BaseModel) or value == ():
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# The manifest
+
+
+def manifest() -> str:
+    """Every field of manifest.json and of what is nested in it."""
+    from tunekit.library.manifest import Manifest
+
+    lines: list[str] = []
+    for model in _nested(Manifest):
+        title = "`manifest.json`" if model is Manifest else f"`{model.__name__}`"
+        said = _attributes(model.__doc__ or "")
+        fields = [
+            (f"`{field.alias or name}`", _type(model, name), _cell(said.get(name, "")))
+            for name, field in model.model_fields.items()
+        ]
+        lines += [f"### {title}", "", _prose(_SECTION.sub("", _doc(model))), ""]
+        lines += [*_table(("field", "type", "meaning"), fields), ""]
+    return "\n".join(lines)
+
+
+def _nested(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The model and all that its fields are made of, each once, from the top."""
+    order, waiting = [model], [model]
+    while waiting:
+        for field in waiting.pop(0).model_fields.values():
+            section, _ = _section_of(field.annotation)
+            if section is not None and section not in order:
+                order.append(section)
+                waiting.append(section)
+    return order
+
+
+def _type(model: type, name: str) -> str:
+    for kind in model.__mro__:
+        annotations = inspect.get_annotations(kind)
+        if name in annotations:
+            return f"`{_cell(str(annotations[name]))}`"
+    return ""
+
+
+# Errors
+
+
+def errors() -> str:
+    """Every error that tunekit raises on purpose, with its exit code."""
+    from tunekit.errors import TunekitError
+
+    rows = [
+        (f"{'&emsp;' * depth}`{error.__name__}`", str(error.exit_code), _summary(error))
+        for error, depth in _family(TunekitError)
+    ]
+    return "\n".join(_table(("error", "exit code", "meaning"), rows))
+
+
+def _family(error: type, depth: int = 0) -> Iterator[tuple[Any, int]]:
+    yield error, depth
+    for below in error.__subclasses__():
+        if below.__module__ == "tunekit.errors":
+            yield from _family(below, depth + 1)
+
+
+# Python
+
+
+def api() -> str:
+    """Every public name of `tunekit`."""
+    import tunekit
+
+    names = getattr(tunekit, "__all__", ())
+    return "\n".join(_public(name, getattr(tunekit, name)) for name in names)
+
+
+def _public(name: str, thing: Any) -> str:
+    if inspect.isclass(thing):
+        return _class(name, thing)
+    if callable(thing):
+        return "\n".join([_signature(name, thing), _documented(thing)])
+    return f"## `{name}`\n\n`{thing!r}`\n"
+
+
+def _class(name: str, kind: type) -> str:
+    lines = [f"## class `{name}`", "", _documented(kind)]
+    for member, what in _members(kind):
+        if isinstance(what, property):
+            lines += [f"**`{member}`**: {_summary(what.fget)}", ""]
+        else:
+            function = what.__func__ if isinstance(what, staticmethod | classmethod) else what
+            lines += [_signature(member, function, level=3), _documented(function)]
+    return "\n".join(lines)
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class offers beyond what pydantic and Exception give it."""
+    for member, what in vars(kind).items():
+        documented = getattr(getattr(what, "fget", what), "__doc__", None)
+        if member.startswith(("_", "model_")) or not documented:
+            continue
+        if isinstance(what, property | staticmethod | classmethod) or inspect.isfunction(what):
+            yield member, what
+
+
+def _signature(name: str, function: Callable[..., Any], level: int = 2) -> str:
+    """A heading and the call, an argument a line where one line does not hold it."""
+    signature = inspect.signature(function)
+    kept = [part for part in signature.parameters.values() if part.name not in ("self", "cls")]
+    gives = "" if signature.return_annotation is signature.empty else signature.return_annotation
+    arrow = f" -> {_plain(gives)}" if gives else ""
+    parts = [_plain(part) for part in _with_star(kept)]
+    call = f"{name}({', '.join(parts)}){arrow}"
+    if len(call) > 88:
+        call = f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){arrow}"
+    return f"{'#' * level} `{name}`\n\n```python\n{call}\n```\n"
+
+
+def _with_star(parameters: list[inspect.Parameter]) -> list[Any]:
+    """The parameters with the bare star that a signature has before its keywords."""
+    given: list[Any] = list(parameters)
+    for position, part in enumerate(parameters):
+        if part.kind is part.VAR_POSITIONAL:
+            break
+        if part.kind is part.KEYWORD_ONLY:
+            given.insert(position, "*")
+            break
+    return given
+
+
+def _plain(part: Any) -> str:
+    """An annotation or a parameter without quotes around its types and without module paths."""
+    text = re.sub(r"'([^']*[\w\]])'(?=$|,| =|\))", r"\1", str(part)) if part != "*" else "*"
+    return re.sub(r"\b(?:\w+\.)+(?=[A-Z]\w*)", "", text)
+
+
+def _documented(thing: Any) -> str:
+    """A docstring as Markdown: its sections as lists."""
+
+    def section(found: re.Match[str]) -> str:
+        title, body = found[1], textwrap.dedent(found[2])
+        entries = _ENTRY.findall(body)
+        if not entries:
+            return f"\n**{title}:** {' '.join(body.split())}\n\n"
+        lines = [f"- `{name.strip('`')}`: {' '.join(text.split())}" for name, text in entries]
+        return "\n".join([f"\n**{title}**\n", *lines, "", ""])
+
+    return _prose(_SECTION.sub(section, _doc(thing) + "\n")) + "\n"
+
+
+# Pieces
+
+
+def _doc(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def _summary(thing: Any) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return _cell(_prose(_doc(thing).partition("\n\n")[0]))
+
+
+def _prose(text: str | None) -> str:
+    """A docstring's text in Markdown: single backticks, an indented block as code."""
+    text = (text or "").partition("\f")[0].replace("``", "`")
+    return re.sub(r"(?<![`\w:<])([\w.:]*(?:<[\w.]+>:?)+)(?![`>])", r"`\1`", text).strip()
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring's `Attributes:` section says of each."""
+    for title, body in _SECTION.findall(inspect.cleandoc(docstring) + "\n"):
+        if title == "Attributes":
+            entries = _ENTRY.findall(textwrap.dedent(body))
+            return {name: " ".join(text.split()) for name, text in entries}
+    return {}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "recipe": recipe,
+    "manifest": manifest,
+    "errors": errors,
+    "api": api,
+}
+"""What can stand in a page, by the name in its comment."""
+
+
+if __name__ == "__main__":
+    main()

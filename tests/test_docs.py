@@ -1,0 +1,96 @@
+"""What a reader of the documents relies on: pages as the code is, commands that exist, links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+
+
+def _load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py"""
+    return _load(DOCS / "generate.py")
+
+
+def test_the_reference_is_what_the_code_says_today(generate: ModuleType) -> None:
+    stale = [
+        page.name for page in generate.pages() if generate.current(page) != page.read_text("utf-8")
+    ]
+    assert not stale, f"run `python docs/generate.py`: {stale}"
+
+
+def test_every_verb_is_documented() -> None:
+    from tunekit.cli.app import VERBS
+
+    page = (DOCS / "reference/cli.md").read_text("utf-8")
+    for verb in VERBS:
+        assert f"## `tunekit {verb}`\n" in page
+
+
+def test_every_key_of_a_recipe_is_documented(generate: ModuleType) -> None:
+    from tunekit.recipe import Measure, ModelSpec, Recipe, Reference, Tuning
+
+    page = (DOCS / "reference/recipe.md").read_text("utf-8")
+    nested = {"model": ModelSpec, "tuning": Tuning, "reference": Reference}
+    keys = [key for key in Recipe.model_fields if key not in nested]
+    for section, model in nested.items():
+        keys += [f"{section}.{key}" for key in model.model_fields if key != "measure"]
+    keys += [f"tuning.measure.{key}" for key in Measure.model_fields]
+    for key in keys:
+        assert f"| `{key}` |" in page, key
+
+
+def test_every_public_name_and_every_error_is_documented() -> None:
+    import tunekit
+    from tunekit import errors
+
+    page = (DOCS / "reference/api.md").read_text("utf-8")
+    for name in getattr(tunekit, "__all__", ()):
+        assert re.search(rf"^## (class )?`{name}`$", page, re.M), name
+    page = (DOCS / "reference/exit-codes.md").read_text("utf-8")
+    for name, thing in vars(errors).items():
+        if isinstance(thing, type) and issubclass(thing, errors.TunekitError):
+            assert f"`{name}` | {thing.exit_code} |" in page, name
+
+
+def test_the_recipe_in_the_reference_can_be_used(tmp_path: Path) -> None:
+    from tunekit.recipe import load_recipe
+
+    text = next(
+        block
+        for kind, block in _BLOCK.findall((DOCS / "reference/recipe.md").read_text())
+        if kind == "yaml"
+    )
+    file = tmp_path / "documented.yaml"
+    file.write_text(text)
+    assert load_recipe(file).name == "my_model"
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    prose = _BLOCK.sub("", page.read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
