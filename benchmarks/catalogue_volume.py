@@ -93,7 +93,7 @@ def main() -> None:
         url = arguments.catalogue or str(Path(folder, "catalogue.db"))
         with Catalogue.open(url) as catalogue:
             generator = random.Random(0)
-            filled = bool(catalogue.sessions(1))
+            filled = bool(catalogue.sessions.list(1))
             fill_s = None if filled else fill(catalogue, generator, arguments)
             samples_ms = measure(catalogue, generator, arguments, Path(folder))
             size = Path(url).stat().st_size if "://" not in url else None
@@ -138,14 +138,14 @@ def fill(catalogue: Catalogue, generator: random.Random, arguments: argparse.Nam
         by_hand = share if "://" in catalogue.location else min(BATCH, share)
         for first in range(0, by_hand, BATCH):
             count = min(BATCH, by_hand - first)
-            catalogue.add_trials(
+            catalogue.trials.add(
                 session_id,
                 [trial(generator, tasks, arguments.trace_bytes) for _ in range(count)],
             )
         if share > by_hand:
             multiply(catalogue.location, session_id, by_hand, share)
         done += share
-        catalogue.close_session(session_id, "finished")
+        catalogue.sessions.close(session_id, "finished")
         if number % max(1, sessions // 10) == 0:
             print(f"  {done:>9} trials, {time.perf_counter() - start:.0f} s", flush=True)
     seconds = time.perf_counter() - start
@@ -181,19 +181,19 @@ def measure(
         file.write(bytes(COMMIT_BYTES))
         for trials in one:
             samples["write one trial"].append(
-                timed(lambda t=trials: catalogue.add_trials(session_id, t))
+                timed(lambda t=trials: catalogue.trials.add(session_id, t))
             )
             file.seek(0)
             file.write(generator.randbytes(COMMIT_BYTES))
             file.flush()
             samples["  the disk alone"].append(timed(lambda: os.fdatasync(file.fileno())))
     samples["write 64 trials"] = [
-        timed(lambda t=t: catalogue.add_trials(session_id, t)) for t in batch
+        timed(lambda t=t: catalogue.trials.add(session_id, t)) for t in batch
     ]
 
     def best(count: int, top_k: int = 1, **narrower: str) -> Callable[[], object]:
         chosen = generator.sample(hashes, count)
-        return lambda: catalogue.records(
+        return lambda: catalogue.records.best(
             structural_hashes=chosen, target_json=TARGET, top_k=top_k, **narrower
         )
 
@@ -208,13 +208,13 @@ def measure(
         "best of 28 workloads (a model)": (50, lambda: best(28)),
         "is 1 candidate known": (
             REPEATS,
-            lambda: lambda: catalogue.known_trials(generator.choice(tasks), digests[:1]),
+            lambda: lambda: catalogue.trials.known(generator.choice(tasks), digests[:1]),
         ),
         "which of 64 candidates are known": (
             50,
-            lambda: lambda: catalogue.known_trials(generator.choice(tasks), digests),
+            lambda: lambda: catalogue.trials.known(generator.choice(tasks), digests),
         ),
-        "task summaries": (50, lambda: lambda: catalogue.task_summaries(session_id)),
+        "task summaries": (50, lambda: lambda: catalogue.trials.summaries(session_id)),
         "newest 20 sessions": (20, lambda: catalogue.sessions),
         "open": (20, lambda: lambda: Catalogue.open(catalogue.location).close()),
     }
@@ -225,7 +225,7 @@ def measure(
 
 def begin(catalogue: Catalogue, number: int) -> tuple[str, list[int]]:
     """A session whose tasks are the workloads number * 50 to number * 50 + 49."""
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession(
             name=f"model{number}",
             recipe_yaml="name: model\n",
@@ -248,7 +248,7 @@ def begin(catalogue: Catalogue, number: int) -> tuple[str, list[int]]:
         for n in range(first, first + TASKS_PER_SESSION)
     ]
     tasks = [NewTask(workload, workload.name, 1.0, 1e8) for workload in workloads]
-    return session.id, catalogue.ensure_tasks(session.id, tasks)
+    return session.id, catalogue.trials.ensure_tasks(session.id, tasks)
 
 
 def trial(generator: random.Random, tasks: list[int], trace_bytes: int) -> NewTrial:

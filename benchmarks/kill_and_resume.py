@@ -149,8 +149,8 @@ def _after_kill(place: Place, name: str, command: Command) -> list[str]:
     if not place.ledger.exists():
         return []
     with Catalogue.open(place.ledger) as catalogue:
-        found = catalogue.check()
-        sessions = [session for session in catalogue.sessions(None) if session.name == name]
+        found = catalogue.maintenance.check()
+        sessions = [session for session in catalogue.sessions.list(None) if session.name == name]
     found += [f"it is {session.state}" for session in sessions if session.state != "interrupted"]
     stored = sum(session.trials_done for session in sessions)
     said = re.findall(rf"^(\d+)/{_BUDGET} trials", command.errors, re.M)

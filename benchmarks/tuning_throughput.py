@@ -168,7 +168,7 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
     started = time.monotonic()
     clock = _Clock(started)
     with tempfile.TemporaryDirectory() as scratch, Catalogue.open(f"{scratch}/c.db") as catalogue:
-        session = catalogue.begin_session(
+        session = catalogue.sessions.begin(
             NewSession(
                 name="throughput",
                 recipe_yaml="",
@@ -199,7 +199,7 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
             )
             result = tuner.run(engine)
         wall_s = time.monotonic() - started
-        stored = list(catalogue.trials(session_id=session.id))
+        stored = list(catalogue.trials.read(session_id=session.id))
     positions = {task.name: index for index, task in enumerate(tasks)}
     trials = [
         (moment, positions[trial.task_name], trial.score_s)

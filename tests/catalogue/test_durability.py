@@ -47,12 +47,12 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_was_acknowledged(tmp_p
         acknowledged |= acknowledged_ids(output)
 
         with Catalogue.open(path, create=False) as catalogue:
-            stored = {trial.trial_id for trial in catalogue.trials()}
+            stored = {trial.trial_id for trial in catalogue.trials.read()}
             assert acknowledged <= stored
             # At most the call that was killed before it could say so.
             assert len(stored - acknowledged) <= 8 * (kill + 1)
-            assert catalogue.check() == []
-            assert catalogue.sessions()[0].state == "interrupted"
+            assert catalogue.maintenance.check() == []
+            assert catalogue.sessions.list()[0].state == "interrupted"
     assert acknowledged
 
 
@@ -75,7 +75,7 @@ def test_a_process_killed_while_it_makes_a_catalogue_leaves_one_that_opens(tmp_p
     assert len(made) > 3
     for path in made[-2:]:
         with Catalogue.open(path) as catalogue:
-            assert catalogue.check() == []
+            assert catalogue.maintenance.check() == []
 
 
 def test_a_full_disk_is_named_and_everything_before_it_kept(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_full_disk_is_named_and_everything_before_it_kept(tmp_path: Path) -> N
     acknowledged = acknowledged_ids(ran.stdout)
     assert acknowledged
     with Catalogue.open(path, create=False) as catalogue:
-        assert {trial.trial_id for trial in catalogue.trials()} == acknowledged
-        assert catalogue.check() == []
-        (session,) = catalogue.sessions()
-        assert catalogue.resume_session(session.id).trials_done == len(acknowledged)
+        assert {trial.trial_id for trial in catalogue.trials.read()} == acknowledged
+        assert catalogue.maintenance.check() == []
+        (session,) = catalogue.sessions.list()
+        assert catalogue.sessions.resume(session.id).trials_done == len(acknowledged)

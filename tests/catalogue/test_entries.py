@@ -57,9 +57,9 @@ def test_moments_have_a_time_zone_and_budgets_are_not_negative(new: Examples) ->
     with pytest.raises(ValueError, match="budget"):
         new.session(budget_trials=-1)
     with Catalogue.open("sqlite://") as catalogue:
-        session = catalogue.begin_session(new.session())
+        session = catalogue.sessions.begin(new.session())
         with pytest.raises(ValueError, match="budget"):
-            catalogue.set_budget(session.id, -1)
+            catalogue.sessions.set_budget(session.id, -1)
 
 
 def test_a_failures_text_can_always_be_stored_and_keeps_both_ends() -> None:

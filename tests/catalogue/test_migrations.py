@@ -23,7 +23,7 @@ def test_migrating_an_empty_database_gives_the_schema_of_a_new_one(url: str) -> 
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
     with Catalogue.open(url, create=False) as catalogue:
-        assert catalogue.check() == []
+        assert catalogue.maintenance.check() == []
 
 
 def test_a_new_sqlite_catalogue_has_the_very_tables_of_a_migrated_one(tmp_path: Path) -> None:

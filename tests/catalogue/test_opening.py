@@ -32,33 +32,33 @@ def test_a_new_catalogue_is_made_with_its_folders_and_opened_again(
 ) -> None:
     path = tmp_path / "tuning logs" / "100 %" / "catalogue?.db"
     with Catalogue.open(path) as catalogue:
-        session = catalogue.begin_session(new.session())
+        session = catalogue.sessions.begin(new.session())
     with Catalogue.open(f"{path}", create=False) as catalogue:
-        assert catalogue.session(session.id).name == "small"
+        assert catalogue.sessions.get(session.id).name == "small"
         assert catalogue.location == str(path)
 
 
 def test_an_sqlalchemy_url_names_the_same_file_as_its_path(tmp_path: Path, new: Examples) -> None:
     path = tmp_path / "catalogue.db"
     with Catalogue.open(f"sqlite:///{path}") as catalogue:
-        catalogue.begin_session(new.session())
+        catalogue.sessions.begin(new.session())
     with Catalogue.open(path, create=False) as catalogue:
-        assert len(catalogue.sessions()) == 1
+        assert len(catalogue.sessions.list()) == 1
 
 
 def test_an_empty_file_becomes_a_catalogue(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.db"
     path.touch()
     with Catalogue.open(path) as catalogue:
-        assert catalogue.check() == []
+        assert catalogue.maintenance.check() == []
 
 
 def test_a_catalogue_in_memory_works_while_it_is_open(new: Examples) -> None:
     with Catalogue.open("sqlite://") as catalogue:
-        session = catalogue.begin_session(new.session())
-        (task,) = catalogue.ensure_tasks(session.id, new.tasks(1))
-        catalogue.add_trials(session.id, [new.trial(task)])
-        assert len(list(catalogue.trials())) == 1
+        session = catalogue.sessions.begin(new.session())
+        (task,) = catalogue.trials.ensure_tasks(session.id, new.tasks(1))
+        catalogue.trials.add(session.id, [new.trial(task)])
+        assert len(list(catalogue.trials.read())) == 1
 
 
 def test_without_permission_to_make_one_a_missing_catalogue_is_an_error(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ class TestRefusedFilesStayAsTheyWere:
     def test_a_catalogue_of_a_newer_version(self, tmp_path: Path, new: Examples) -> None:
         path = tmp_path / "catalogue.db"
         with Catalogue.open(path) as catalogue:
-            catalogue.begin_session(new.session())
+            catalogue.sessions.begin(new.session())
         execute(path, "UPDATE catalogue_version SET version_num = '9999'")
         error = self.refused(
             path, f"newer tunekit .schema revision 9999, this one knows up to {migrate.CURRENT}"
@@ -154,11 +154,11 @@ def test_writing_to_a_read_only_catalogue_says_so_and_reading_works(
 ) -> None:
     path = tmp_path / "catalogue.db"
     with Catalogue.open(path) as catalogue:
-        catalogue.begin_session(new.session())
+        catalogue.sessions.begin(new.session())
     with Catalogue.open(f"sqlite:///file:{path}?mode=ro&uri=true") as catalogue:
-        assert len(catalogue.sessions()) == 1
+        assert len(catalogue.sessions.list()) == 1
         with pytest.raises(CatalogueError, match="read-only"):
-            catalogue.begin_session(new.session())
+            catalogue.sessions.begin(new.session())
 
 
 def test_a_forked_child_cannot_use_its_parents_catalogue(tmp_path: Path) -> None:
@@ -166,14 +166,14 @@ def test_a_forked_child_cannot_use_its_parents_catalogue(tmp_path: Path) -> None
         child = os.fork()
         if child == 0:
             try:
-                catalogue.sessions()
+                catalogue.sessions.list()
             except RuntimeError:
                 os._exit(7)
             finally:
                 os._exit(8)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7
-        assert catalogue.sessions() == []
+        assert catalogue.sessions.list() == []
 
 
 def test_the_catalogue_needs_neither_tvm_nor_torch_nor_alembic(tmp_path: Path) -> None:

@@ -133,30 +133,34 @@ def test_an_upgrade_loses_nothing(old_url: str) -> None:
             for row in before[table]
         ]
     with Catalogue.open(old_url, create=False) as catalogue:
-        assert catalogue.check() == []
-        assert [session.name for session in catalogue.sessions()] == ["both", "second", "first"]
-        assert len(list(catalogue.trials())) == 11
+        assert catalogue.maintenance.check() == []
+        assert [session.name for session in catalogue.sessions.list()] == [
+            "both",
+            "second",
+            "first",
+        ]
+        assert len(list(catalogue.trials.read())) == 11
 
 
 def test_two_texts_of_one_kernel_become_one_workload_with_the_trials_of_both(old_url: str) -> None:
     upgrade(old_url, backed_up=True)
 
     with Catalogue.open(old_url, create=False) as catalogue:
-        first, second, both = (s.id for s in reversed(catalogue.sessions()))
-        kernel, other = catalogue.task_summaries(first)
-        target = catalogue.session(first).target_json
-        (best,) = catalogue.records(
+        first, second, both = (s.id for s in reversed(catalogue.sessions.list()))
+        kernel, other = catalogue.trials.summaries(first)
+        target = catalogue.sessions.get(first).target_json
+        (best,) = catalogue.records.best(
             structural_hashes=[kernel.structural_hash], target_json=target, top_k=1
         )
         assert best.samples_s == (1.5e-3, 1.6e-3)  # measured under the other text
-        known = catalogue.known_trials(kernel.task_id, ["candidate 2 of lv", "candidate 8 of lv"])
+        known = catalogue.trials.known(kernel.task_id, ["candidate 2 of lv", "candidate 8 of lv"])
         assert set(known) == {"candidate 2 of lv"}
         # A model that had both runs the one as often as the two together.
-        (merged,) = catalogue.task_summaries(both)
+        (merged,) = catalogue.trials.summaries(both)
         assert (merged.weight, merged.trials, merged.best_s) == (4.0, 3, 3.5e-3)
         assert merged.failures == {FailureKind.OUT_OF_MEMORY: 1}
-        assert catalogue.session(both).reused == 3  # one of four was taken by both tasks
-        assert [task.trials for task in catalogue.task_summaries(second)] == [3, 0]
+        assert catalogue.sessions.get(both).reused == 3  # one of four was taken by both tasks
+        assert [task.trials for task in catalogue.trials.summaries(second)] == [3, 0]
         assert other.failures == {FailureKind.BUILD_ERROR: 1}
 
 
@@ -200,7 +204,7 @@ def test_several_upgrades_at_once_upgrade_once(old_url: str, tmp_path: Path) -> 
     assert revisions == [f"0001 {migrate.CURRENT}", *[f"{migrate.CURRENT} {migrate.CURRENT}"] * 2]
     assert len(list(tmp_path.glob("*.bak"))) == ("://" not in old_url)
     with Catalogue.open(old_url, create=False) as catalogue:
-        assert catalogue.check() == []
+        assert catalogue.maintenance.check() == []
 
 
 def test_a_migration_that_fails_leaves_the_old_catalogue_as_it_was(old_url: str) -> None:
@@ -239,8 +243,8 @@ def test_an_upgrade_killed_on_the_way_leaves_the_old_catalogue_or_the_new(old: P
         assert contents(old) == before
     upgrade(old)
     with Catalogue.open(old, create=False) as catalogue:
-        assert catalogue.check() == []
-        assert len(list(catalogue.trials())) == 11
+        assert catalogue.maintenance.check() == []
+        assert len(list(catalogue.trials.read())) == 11
 
 
 def test_without_room_for_the_backup_nothing_is_upgraded(old: Path) -> None:
@@ -299,7 +303,7 @@ def test_a_damaged_module_comes_along_and_is_named_by_the_check(old: Path) -> No
         connection.execute("UPDATE workloads SET module_json = x'00' WHERE id = 2")
     upgrade(old)
     with Catalogue.open(old, create=False) as catalogue:
-        assert catalogue.check() == ["workload 2 has a damaged module"]
+        assert catalogue.maintenance.check() == ["workload 2 has a damaged module"]
 
 
 def missing(path: Path) -> None: ...

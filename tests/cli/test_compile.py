@@ -59,7 +59,7 @@ def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(
     )
     assert (done.returncode, done.stdout) == (0, "nothing/line\n"), done.stderr
     with Catalogue.open(tmp_path / "empty.db", create=False) as catalogue:
-        assert list(catalogue.trials()) == []
+        assert list(catalogue.trials.read()) == []
     assert "coverage: 0.0%" in done.stderr
     assert "the others have default schedules" in done.stderr
     manifest = json.loads((tmp_path / "nothing" / "line" / "manifest.json").read_text())

@@ -32,7 +32,7 @@ def ids(tmp_path: Path) -> tuple[str, str]:
     found = []
     with Catalogue.open(tmp_path / "tuning_logs" / "catalogue.db") as catalogue:
         for name, state in (("first", "finished"), ("second", "interrupted")):
-            session = catalogue.begin_session(
+            session = catalogue.sessions.begin(
                 NewSession(
                     name=name,
                     recipe_yaml=f"name: {name}\n",
@@ -48,9 +48,11 @@ def ids(tmp_path: Path) -> tuple[str, str]:
                 )
             )
             workload = NewWorkload(f"hash of {name}", "{}", "fused", "fused_add")
-            (task,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "fused_add", 3.0)])
+            (task,) = catalogue.trials.ensure_tasks(
+                session.id, [NewTask(workload, "fused_add", 3.0)]
+            )
             crash = Failure(FailureKind.CRASH, "SIGILL: illegal instruction")
-            catalogue.add_trials(
+            catalogue.trials.add(
                 session.id,
                 [
                     NewTrial(task, "a", "[]", samples_s=(2e-3,)),
@@ -58,7 +60,7 @@ def ids(tmp_path: Path) -> tuple[str, str]:
                     NewTrial(task, "c", "[]", samples_s=(1e-3,)),
                 ],
             )
-            catalogue.close_session(session.id, state)  # type: ignore[arg-type]
+            catalogue.sessions.close(session.id, state)  # type: ignore[arg-type]
             found.append(session.id)
     return found[0], found[1]
 

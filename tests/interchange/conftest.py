@@ -80,7 +80,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
         tune_recipe(recipe, _Silent())
         prepared = prepare_model(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(folder / "catalogue.db") as catalogue:
-            (session,) = catalogue.sessions()
+            (session,) = catalogue.sessions.list()
         yield Tuned(folder / "exchanged.yaml", folder / "catalogue.db", session.id, prepared)
 
 

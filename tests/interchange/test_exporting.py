@@ -36,7 +36,7 @@ _STOCK = Path(__file__).with_name("stock_tvm.py")
 def catalogue(tuned: Tuned, tmp_path: Path) -> Iterator[Catalogue]:
     """A copy of the tuned model's catalogue."""
     with Catalogue.open(tuned.catalogue) as original:
-        original.backup(tmp_path / "copy.db")
+        original.maintenance.backup(tmp_path / "copy.db")
     with Catalogue.open(tmp_path / "copy.db") as copy:
         yield copy
 
@@ -61,7 +61,7 @@ def test_stock_tvm_loads_applies_and_runs_what_was_exported(
     )
     assert done.returncode == 0, done.stderr
     stock = json.loads(done.stdout.splitlines()[-1])
-    good, _ = catalogue.count_records(RecordFilter())
+    good, _ = catalogue.records.counts(RecordFilter())
     assert stock["records"] == report.records == good
     # Every kernel whose record has an instruction at all; a kernel may be best as it is.
     assert stock["scheduled"] >= 2
@@ -76,7 +76,7 @@ def test_seconds_are_kept_exactly_and_every_record_has_its_target(
     export_records(catalogue, RecordFilter(), tmp_path / "out")
     written = _lines(tmp_path / "out", RECORDS)
     assert sorted(tuple(record[1][1]) for record in written) == sorted(  # type: ignore[index]
-        record.samples_s for record in catalogue.list_records(RecordFilter(), limit=None)
+        record.samples_s for record in catalogue.records.listed(RecordFilter(), limit=None)
     )
     assert all(record[1][2]["kind"] == "llvm" for record in written)  # type: ignore[index]
     hashes = [line[0] for line in _lines(tmp_path / "out", WORKLOADS)]  # type: ignore[index]
@@ -86,10 +86,10 @@ def test_seconds_are_kept_exactly_and_every_record_has_its_target(
 def test_failures_are_left_out_and_counted(
     tuned: Tuned, catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    task = catalogue.task_summaries(tuned.session)[0].task_id
+    task = catalogue.trials.summaries(tuned.session)[0].task_id
     failed = NewTrial(task, "bad", "{}", failure=Failure(FailureKind.RUN_ERROR, "no"))
-    catalogue.add_trials(tuned.session, [failed])
-    before = catalogue.count_records(RecordFilter())
+    catalogue.trials.add(tuned.session, [failed])
+    before = catalogue.records.counts(RecordFilter())
     report = export_records(catalogue, RecordFilter(), tmp_path / "out")
     assert (report.records, report.failures) == before
     assert report.failures >= 1
@@ -99,8 +99,8 @@ def test_failures_are_left_out_and_counted(
 def test_only_the_best_of_each_workload(catalogue: Catalogue, tmp_path: Path) -> None:
     report = export_records(catalogue, RecordFilter(), tmp_path / "out", top=1)
     (folder,) = report.folders
-    assert folder.records == folder.workloads == len(catalogue.list_best(RecordFilter()))
-    assert report.slower == catalogue.count_records(RecordFilter())[0] - folder.records
+    assert folder.records == folder.workloads == len(catalogue.records.listed_best(RecordFilter()))
+    assert report.slower == catalogue.records.counts(RecordFilter())[0] - folder.records
 
 
 def test_files_that_are_there_are_replaced_by_force_only(
@@ -123,14 +123,14 @@ def test_files_that_are_there_are_replaced_by_force_only(
 def test_records_for_several_targets_or_hosts_lie_apart(
     tuned: Tuned, catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    original = next(trial for trial in catalogue.trials() if trial.samples_s)
-    workload = catalogue.list_records(RecordFilter(ids=(original.trial_id,)))[0].workload_id
-    module = catalogue.workload_module(workload)
+    original = next(trial for trial in catalogue.trials.read() if trial.samples_s)
+    workload = catalogue.records.listed(RecordFilter(ids=(original.trial_id,)))[0].workload_id
+    module = catalogue.records.workload_module(workload)
     for target, host in (
         ('{"kind":"llvm","mcpu":"znver2","num-cores":4}', original.host_fingerprint),
         (original.target_json, "another"),
     ):
-        session = catalogue.begin_session(
+        session = catalogue.sessions.begin(
             NewSession(
                 name="elsewhere",
                 recipe_yaml="",
@@ -146,9 +146,9 @@ def test_records_for_several_targets_or_hosts_lie_apart(
             )
         )
         kernel = NewWorkload(original.structural_hash, module, "", original.task_name)
-        (task,) = catalogue.ensure_tasks(session.id, [NewTask(kernel, kernel.name, 1.0)])
+        (task,) = catalogue.trials.ensure_tasks(session.id, [NewTask(kernel, kernel.name, 1.0)])
         trial = NewTrial(task, original.candidate_digest, original.trace_json, (1e-3,))
-        catalogue.add_trials(session.id, [trial])
+        catalogue.trials.add(session.id, [trial])
     report = export_records(catalogue, RecordFilter(), tmp_path / "out")
     assert not (tmp_path / "out" / RECORDS).exists()
     assert sorted(folder.records for folder in report.folders)[:2] == [1, 1]

@@ -80,7 +80,7 @@ def _records(place: Path | Catalogue, **wanted: Any) -> set[tuple[Any, ...]]:
     if isinstance(place, Path):
         with Catalogue.open(place, create=False) as opened:
             return _records(opened, **wanted)
-    found = place.list_records(RecordFilter(**wanted), limit=None)
+    found = place.records.listed(RecordFilter(**wanted), limit=None)
     return {
         (each.structural_hash, each.candidate_digest, each.samples_s, each.target_json)
         for each in found
@@ -94,10 +94,10 @@ def test_everything_comes_back_as_it_was(
     report = take()
     assert (report.added, report.known, report.bad) == (len(folder.records), 0, [])
     assert _records(catalogue) == _records(tuned.catalogue)
-    (session,) = catalogue.sessions()
+    (session,) = catalogue.sessions.list()
     assert (session.origin, session.state, session.name) == ("import", "finished", "work_dir")
     assert session.budget_trials == session.trials_done == report.added
-    assert catalogue.check() == []
+    assert catalogue.maintenance.check() == []
     assert folder.content() == before
     assert not (folder.path / QUARANTINE).exists()
 
@@ -107,7 +107,7 @@ def test_imported_records_are_found_by_lookups(
 ) -> None:
     take()
     hashes = [task.structural_hash for task in tuned.prepared.tasks]
-    found = catalogue.records(
+    found = catalogue.records.best(
         structural_hashes=hashes,
         target_json=tuned.prepared.target.spec,
         host_fingerprint=detect_host().fingerprint,
@@ -121,7 +121,7 @@ def test_records_of_an_unknown_host_are_kept_and_apply_nowhere(
 ) -> None:
     report = take(measured_on="unknown")
     assert len(_records(catalogue, host="unknown")) == report.added
-    assert not catalogue.records(
+    assert not catalogue.records.best(
         structural_hashes=None,
         target_json=tuned.prepared.target.spec,
         host_fingerprint=detect_host().fingerprint,
@@ -137,7 +137,7 @@ def test_what_is_imported_twice_counts_once(
     every = list(folder.records)
     folder.records = every[:3] + every[:1]
     folder.write()
-    assert (take().added, len(catalogue.sessions())) == (3, 1)
+    assert (take().added, len(catalogue.sessions.list())) == (3, 1)
     folder.records = every
     folder.write()
     report = take()
@@ -145,7 +145,7 @@ def test_what_is_imported_twice_counts_once(
     again = take()
     assert (again.added, again.known, again.sessions) == (0, len(every), {})
     assert take(measured_on="unknown").added == 0
-    assert len(catalogue.sessions()) == 2
+    assert len(catalogue.sessions.list()) == 2
     assert len(_records(catalogue)) == len(every)
 
 
@@ -153,12 +153,12 @@ def test_records_measured_here_are_not_imported_on_top(
     tuned: Tuned, folder: Folder, replayer: Replayer, tmp_path: Path
 ) -> None:
     with Catalogue.open(tuned.catalogue) as original:
-        original.backup(tmp_path / "same.db")
+        original.maintenance.backup(tmp_path / "same.db")
     with Catalogue.open(tmp_path / "same.db") as catalogue:
         for measured_on in ("this", "unknown"):
             report = import_folder(folder.path, catalogue, replayer, measured_on=measured_on)  # type: ignore[arg-type]
             assert (report.added, report.known) == (0, len(folder.records))
-        assert len(catalogue.sessions()) == 1
+        assert len(catalogue.sessions.list()) == 1
 
 
 def _set(*path: int, to: Any) -> Damage:
@@ -220,7 +220,7 @@ def test_each_damaged_record_is_told_and_the_others_go_in(
     aside = [json.loads(line) for line in report.quarantine.read_text().splitlines()]
     assert [entry["text"] for entry in aside] == folder.records[: len(_DAMAGES)]
     assert [entry["reason"] for entry in aside] == [line.reason for line in report.bad]
-    assert catalogue.check() == []
+    assert catalogue.maintenance.check() == []
 
 
 def test_a_trace_that_kills_tvm_costs_only_its_own_record(
@@ -329,7 +329,7 @@ def test_bad_lines_go_where_they_are_wanted(
     folder.write()
     with pytest.raises(UsageError, match="--quarantine"):
         take(quarantine=tmp_path / "missing" / "bad.jsonl")
-    assert catalogue.sessions() == []
+    assert catalogue.sessions.list() == []
     report = take(quarantine=tmp_path / "bad.jsonl")
     assert report.quarantine == tmp_path / "bad.jsonl"
     assert not (folder.path / QUARANTINE).exists()

@@ -163,13 +163,13 @@ def test_metaschedule_tunes_into_the_catalogue_and_applies_what_it_found(
         task_scheduler="round-robin",
     )
 
-    (session,) = catalogue.sessions()
+    (session,) = catalogue.sessions.list()
     assert (session.origin, session.state, session.trials_left) == ("metaschedule", "finished", 0)
     assert session.trials_done == 8
-    (summary,) = catalogue.task_summaries(session.id)
+    (summary,) = catalogue.trials.summaries(session.id)
     assert summary.failures == {FailureKind.RUN_TIMEOUT: 2}
     assert len(database) == len(database.get_all_tuning_records()) == 6
-    assert catalogue.check() == []
+    assert catalogue.maintenance.check() == []
 
     # Another process would see no more of it than a new database over the same catalogue.
     again = CatalogueDatabase(catalogue, native)
@@ -188,14 +188,14 @@ def test_a_record_is_in_the_catalogue_as_soon_as_it_is_committed(
     catalogue: Catalogue, database: Any
 ) -> None:
     module = kernel()
-    assert not database.has_workload(module)
+    assert not database.records.has_workload(module)
     made = record(database, module, 4, [2e-3, 4e-3])
-    assert database.has_workload(module)
+    assert database.records.has_workload(module)
     assert len(database) == 0
     database.commit_tuning_record(made)
 
     with Catalogue.open(catalogue.location) as elsewhere:
-        (trial,) = elsewhere.trials()
+        (trial,) = elsewhere.trials.read()
         assert trial.samples_s == (2e-3, 4e-3)
         assert trial.candidate_digest == str(
             tvm_ffi.structural_hash(made.as_measure_candidate().sch.mod)
@@ -255,7 +255,7 @@ def test_a_lookup_never_crosses_targets_hosts_or_toolchains(
         "toolchain": versions(),
     }
     for elsewhere in ({"host_fingerprint": "elsewhere"}, {"toolchain": {"apache-tvm": "0.1"}}):
-        session = catalogue.begin_session(
+        session = catalogue.sessions.begin(
             NewSession(
                 name="elsewhere",
                 recipe_yaml="",
@@ -271,9 +271,9 @@ def test_a_lookup_never_crosses_targets_hosts_or_toolchains(
         workload = NewWorkload(
             str(tvm_ffi.structural_hash(module)), tvm.ir.save_json(module), "", "matmul"
         )
-        (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
+        (task_id,) = catalogue.trials.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
         trace = tvm.ir.save_json(record(database, module, 8, None).trace)
-        catalogue.add_trials(session.id, [NewTrial(task_id, "candidate", trace, samples_s=(1e-6,))])
+        catalogue.trials.add(session.id, [NewTrial(task_id, "candidate", trace, samples_s=(1e-6,))])
 
     def seconds(target: tvm.target.Target) -> list[float]:
         return seconds_of(database.query_tuning_record(module, target, "main"))
@@ -281,7 +281,10 @@ def test_a_lookup_never_crosses_targets_hosts_or_toolchains(
     assert seconds(native.tvm) == [9e-3]
     assert seconds(OTHER_TARGET) == [1e-3]
     assert len(database) == 1
-    assert len(catalogue.records(structural_hashes=None, target_json=native.spec, top_k=None)) == 3
+    assert (
+        len(catalogue.records.best(structural_hashes=None, target_json=native.spec, top_k=None))
+        == 3
+    )
 
 
 def test_what_metaschedule_calls_failed_is_a_failure_and_never_a_record(
@@ -290,7 +293,7 @@ def test_what_metaschedule_calls_failed_is_a_failure_and_never_a_record(
     module = kernel()
     database.commit_tuning_record(record(database, module, 2, [1e10]))
 
-    (trial,) = catalogue.trials()
+    (trial,) = catalogue.trials.read()
     assert trial.failure is not None
     assert "without a reason" in trial.failure.text
     assert not trial.failure.kind.deterministic

@@ -50,13 +50,13 @@ def _measured(catalogue: Catalogue) -> set[tuple[object, ...]]:
             each.score_s,
             each.target_json,
         )
-        for each in catalogue.list_records(RecordFilter(), limit=None)
+        for each in catalogue.records.listed(RecordFilter(), limit=None)
     }
 
 
 def _write(catalogue: Catalogue, trials: list[tuple[object, ...]], target: str) -> None:
     host = detect_host()
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession(
             name="round",
             recipe_yaml="",
@@ -73,11 +73,11 @@ def _write(catalogue: Catalogue, trials: list[tuple[object, ...]], target: str) 
     )
     sizes = [8, 16]
     workloads = [kernels.workload(size) for size in sizes]
-    tasks = catalogue.ensure_tasks(session.id, [NewTask(w, w.name, 1.0) for w in workloads])
+    tasks = catalogue.trials.ensure_tasks(session.id, [NewTask(w, w.name, 1.0) for w in workloads])
     for size, outer, inner, vectorized, result in trials:
         schedule = kernels.scheduled(size, outer, inner, vectorized=vectorized)  # type: ignore[arg-type]
         failed = isinstance(result, FailureKind)
-        catalogue.add_trials(
+        catalogue.trials.add(
             session.id,
             [
                 NewTrial(
@@ -110,7 +110,7 @@ def test_every_record_comes_back_and_no_failure_does(
         ):
             _write(first, trials, target)
             if not good:
-                assert first.count_records(RecordFilter()) == (0, len(trials))
+                assert first.records.counts(RecordFilter()) == (0, len(trials))
                 return
             written = export_records(first, RecordFilter(), folder / "out")
             assert (written.records, written.failures) == (good, len(trials) - good)
@@ -118,7 +118,7 @@ def test_every_record_comes_back_and_no_failure_does(
             report = import_folder(folder / "out", second, replayer, measured_on="this")
             assert report.bad == []
             assert _measured(second) == _measured(first)
-            assert second.check() == []
+            assert second.maintenance.check() == []
             again = import_folder(folder / "out", second, replayer, measured_on="this")
             assert (again.added, again.known) == (0, good)
             # And out again: what was imported can be exported like what was measured here.

@@ -81,7 +81,7 @@ def test_what_was_tuned_is_known_with_the_seconds_that_the_library_has(tuned: An
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
         known = look_up(catalogue, tasks, target, host, cache="warm")
         elsewhere = look_up(catalogue, tasks, target, "another host", cache="warm")
-        trials = sum(1 for _ in catalogue.trials())
+        trials = sum(1 for _ in catalogue.trials.read())
     assert known.coverage == tuned.library.manifest.coverage == 1.0
     assert known.latency_s == tuned.library.manifest.estimated_latency_s
     assert [entry.record.score_s for entry in known.tasks if entry.record] == [

@@ -64,7 +64,7 @@ def _praise_naive_loops(prepared: PreparedModel, catalogue: Catalogue) -> None:
     """Records of all kernels in naive loops, as fast as nothing is; Winograd's the most."""
     import tvm
 
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession(
             name="sabotage",
             recipe_yaml="",
@@ -81,7 +81,7 @@ def _praise_naive_loops(prepared: PreparedModel, catalogue: Catalogue) -> None:
     )
     tasks = [new_task(task, prepared.graph.preparation) for task in prepared.tasks]
     for task, task_id in zip(
-        prepared.tasks, catalogue.ensure_tasks(session.id, tasks), strict=True
+        prepared.tasks, catalogue.trials.ensure_tasks(session.id, tasks), strict=True
     ):
         direct = task.implementation is None or task.implementation.algorithm == "direct"
         trial = NewTrial(
@@ -92,8 +92,8 @@ def _praise_naive_loops(prepared: PreparedModel, catalogue: Catalogue) -> None:
             failure=None,
             measure_options={},
         )
-        catalogue.add_trials(session.id, [trial])
-    catalogue.close_session(session.id, "finished")
+        catalogue.trials.add(session.id, [trial])
+    catalogue.sessions.close(session.id, "finished")
 
 
 def _naive(module: Any) -> Any:

@@ -96,8 +96,8 @@ def test_a_model_is_tuned_on_two_devices_of_which_one_dies_in_the_middle(
     assert len(used) == _BUDGET
     assert set(used) == set(servers)
     with Catalogue.open(catalogue, create=False) as found:
-        assert {trial.failure for trial in found.trials()} == {None}
-        (session,) = found.sessions()
+        assert {trial.failure for trial in found.trials.read()} == {None}
+        (session,) = found.sessions.list()
     assert session.state == "finished"
     # The architecture and the cores do not count; the target says them.
     assert session.host_fingerprint == remote_host(key, session.target_json, "", 0).fingerprint

@@ -97,7 +97,7 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
     native: ResolvedTarget, options: MeasureOptions, tmp_path: Path
 ) -> None:
     with Catalogue.open(tmp_path / "catalogue.db") as catalogue:
-        session = catalogue.begin_session(
+        session = catalogue.sessions.begin(
             NewSession(
                 name="chaos",
                 recipe_yaml="",
@@ -130,7 +130,7 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
         assert len(measurer.wild) == len(_WILD)
         told = Counter(kind for kind in measurer.said if kind is not None)
         assert Counter(result.failures) == told
-        trials = list(catalogue.trials())
+        trials = list(catalogue.trials.read())
         assert len(trials) == _BUDGET
         assert Counter(trial.failure.kind for trial in trials if trial.failure) == told
         good = [trial for trial in trials if trial.failure is None]

@@ -150,12 +150,12 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
 ) -> None:
     module = _matmul()
     task = Task("matmul", module, str(tvm_ffi.structural_hash(module)), 1, 1.0, 1)
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
     )
     workload = NewWorkload(task.structural_hash, tvm.ir.save_json(module), "", "matmul")
-    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
-    lucky, better = catalogue.add_trials(
+    (task_id,) = catalogue.trials.ensure_tasks(session.id, [NewTask(workload, "matmul", 1.0)])
+    lucky, better = catalogue.trials.add(
         session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.25e-6)]
     )
 
@@ -163,7 +163,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
         return [record.trial_id for record in best_records(catalogue, [task], native, _HOST)]
 
     assert chosen() == [lucky]
-    records = catalogue.records(
+    records = catalogue.records.best(
         structural_hashes=[task.structural_hash],
         target_json=native.spec,
         host_fingerprint=_HOST,
@@ -176,19 +176,19 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     assert chosen() == [better]
 
     # A trial that is measured later and is faster than the winner was takes its place.
-    (later,) = catalogue.add_trials(session.id, [_trial(task_id, _slow, min(seconds) / 2)])
+    (later,) = catalogue.trials.add(session.id, [_trial(task_id, _slow, min(seconds) / 2)])
     assert chosen() == [later]
 
 
 def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
     measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
     )
     new = NewWorkload("1", tvm.ir.save_json(_matmul()), "", "matmul")
-    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
-    lucky, default = catalogue.add_trials(
+    (task_id,) = catalogue.trials.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
+    lucky, default = catalogue.trials.add(
         session.id, [_trial(task_id, _slow, 1e-6), _trial(task_id, _fast, 1.0)]
     )
     where = {
@@ -197,54 +197,56 @@ def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
         "host_fingerprint": _HOST,
         "toolchain_key": toolchain_key(versions()),
     }
-    best, last = catalogue.records(**where, top_k=2)
+    best, last = catalogue.records.best(**where, top_k=2)
     assert (best.trial_id, last.trial_id) == (lucky, default)
     assert run_final([Field([best])], measurer, catalogue) == [None]
     assert run_final([Field([best], default=last)], measurer, catalogue) != [None]
-    assert [winner.trial_id for winner in catalogue.winners(**where)] == [default]
+    assert [winner.trial_id for winner in catalogue.records.winners(**where)] == [default]
 
 
 def test_workloads_that_compete_are_measured_in_the_same_turns(
     measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     """Whatever their trials promised, each gets a winner whose seconds compare with the others'."""
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
     )
     saved = tvm.ir.save_json(_matmul())
     first, second = (NewWorkload(digest, saved, "", digest) for digest in "12")
-    tasks = catalogue.ensure_tasks(
+    tasks = catalogue.trials.ensure_tasks(
         session.id, [NewTask(first, "first", 1.0), NewTask(second, "second", 1.0)]
     )
-    catalogue.add_trials(session.id, [_trial(tasks[0], _slow, 1e-6), _trial(tasks[1], _fast, 1e-3)])
+    catalogue.trials.add(session.id, [_trial(tasks[0], _slow, 1e-6), _trial(tasks[1], _fast, 1e-3)])
     where = {
         "target_json": native.spec,
         "host_fingerprint": _HOST,
         "toolchain_key": toolchain_key(versions()),
     }
-    fields = [Field(catalogue.records(structural_hashes=[one], **where, top_k=1)) for one in "12"]
+    fields = [
+        Field(catalogue.records.best(structural_hashes=[one], **where, top_k=1)) for one in "12"
+    ]
     assert [len(field.finalists) for field in fields] == [1, 1]
     slow, fast = run_final(fields, measurer, catalogue)
     assert slow is not None
     assert fast is not None
     # The slow one is many times slower; its trial had claimed the opposite.
     assert min(slow) > min(fast)
-    assert len(catalogue.winners(structural_hashes=["1", "2"], **where)) == 2
+    assert len(catalogue.records.winners(structural_hashes=["1", "2"], **where)) == 2
 
 
 def test_a_wrong_finalist_is_marked_and_cannot_win(
     measurer: LocalMeasurer, catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     workload = _matmul()
-    session = catalogue.begin_session(
+    session = catalogue.sessions.begin(
         NewSession("m", "", "d", None, "m", native.spec, {}, _HOST, versions(), 9, 0)
     )
     new = NewWorkload("1", tvm.ir.save_json(workload), "", "matmul")
-    (task_id,) = catalogue.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
-    right, wrong = catalogue.add_trials(
+    (task_id,) = catalogue.trials.ensure_tasks(session.id, [NewTask(new, "matmul", 1.0)])
+    right, wrong = catalogue.trials.add(
         session.id, [_trial(task_id, _slow, 1.25e-6), _trial(task_id, _imprecise, 1e-6)]
     )
-    records = catalogue.records(
+    records = catalogue.records.best(
         structural_hashes=["1"],
         target_json=native.spec,
         host_fingerprint=_HOST,
@@ -253,7 +255,7 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
     )
     assert [record.trial_id for record in records] == [wrong, right]
     assert run_final([Field(records)], measurer, catalogue) != [None]
-    failures = {trial.trial_id: trial.failure for trial in catalogue.trials()}
+    failures = {trial.trial_id: trial.failure for trial in catalogue.trials.read()}
     assert failures[right] is None
     marked = failures[wrong]
     assert marked is not None

@@ -116,7 +116,7 @@ def test_the_default_takes_part_in_the_final_and_nothing_slower_is_compiled(
     run(catalogue, session, native, measurer, only=slice(2))
     host = session.host_fingerprint
     for task, record in zip(tasks, best_records(catalogue, tasks, native, host), strict=True):
-        trials = catalogue.trials(session_id=session.id, structural_hash=task.structural_hash)
+        trials = catalogue.trials.read(session_id=session.id, structural_hash=task.structural_hash)
         default = next(iter(trials))
         assert default.score_s is not None
         assert record.score_s <= default.score_s
@@ -134,7 +134,7 @@ def test_a_session_killed_within_a_batch_goes_on_as_if_nothing_had_happened(
     with pytest.raises(PowerCutError):
         run(catalogue, session, native, Arithmetic(options(native), cut_after=cut_after))
     assert candidates(catalogue, session) == uninterrupted[:cut_after]
-    again = catalogue.resume_session(session.id)
+    again = catalogue.sessions.resume(session.id)
     result = run(catalogue, again, native, Arithmetic(options(native)))
     assert result.trials == BUDGET
     assert candidates(catalogue, session) == uninterrupted
@@ -148,10 +148,10 @@ def test_a_session_killed_in_its_finals_holds_them_when_it_goes_on_and_then_no_m
     killed = Arithmetic(options(native), cut_after=budget)
     with pytest.raises(PowerCutError):
         run(catalogue, session, native, killed, only=contraction)
-    assert catalogue.session(session.id).trials_left == 0
+    assert catalogue.sessions.get(session.id).trials_left == 0
     for holds_finals in (True, False):
         again = Arithmetic(options(native))
-        run(catalogue, catalogue.resume_session(session.id), native, again, only=contraction)
+        run(catalogue, catalogue.sessions.resume(session.id), native, again, only=contraction)
         assert bool(again.measured) == holds_finals
 
 
@@ -165,7 +165,7 @@ def test_a_session_stopped_after_each_batch_goes_on_as_if_nothing_had_happened(
         def stop(listener: Quiet = listener) -> bool:
             return listener.last is not None and listener.last.spent_now > 0
 
-        again = catalogue.resume_session(session.id)
+        again = catalogue.sessions.resume(session.id)
         result = run(
             catalogue, again, native, Arithmetic(options(native)), stop=stop, listener=listener
         )
@@ -187,20 +187,20 @@ def test_what_another_session_measured_is_taken_and_not_measured_again(
     assert not set(candidates(catalogue, first)) & set(candidates(catalogue, second))
     assert result.trials == len(candidates(catalogue, second)) <= BUDGET
     # Failed candidates too: what cannot be built is not tried again.
-    assert result.reused == catalogue.session(second.id).reused == BUDGET
+    assert result.reused == catalogue.sessions.get(second.id).reused == BUDGET
 
 
 def test_results_of_other_measuring_options_are_not_taken(
     catalogue: Catalogue, native: ResolvedTarget
 ) -> None:
     run(catalogue, begin(catalogue, native, 24), native, Arithmetic(options(native)))
-    failed = sum(trial.failure is not None for trial in catalogue.trials())
+    failed = sum(trial.failure is not None for trial in catalogue.trials.read())
     second = begin(catalogue, native, 24)
     # So that every task's search is opened.
     tuning = Tuning(trials=24, min_trials_per_task=4)
     result = run(catalogue, second, native, Arithmetic(options(native, repeat=2)), tuning)
     assert result.reused == failed
-    good = {t.candidate_digest for t in catalogue.trials(session_id=second.id) if t.score_s}
+    good = {t.candidate_digest for t in catalogue.trials.read(session_id=second.id) if t.score_s}
     assert good
 
 
@@ -251,11 +251,11 @@ def test_seconds_of_all_phases_are_booked_over_all_runs(
     session = begin(catalogue, native, BUDGET)
     with pytest.raises(PowerCutError):
         run(catalogue, session, native, Arithmetic(options(native), cut_after=20))
-    before = catalogue.session(session.id).seconds
+    before = catalogue.sessions.get(session.id).seconds
     result = run(
-        catalogue, catalogue.resume_session(session.id), native, Arithmetic(options(native))
+        catalogue, catalogue.sessions.resume(session.id), native, Arithmetic(options(native))
     )
-    after = catalogue.session(session.id).seconds
+    after = catalogue.sessions.get(session.id).seconds
     assert {"sample", "model", "record", "decide"} <= set(result.seconds)
     for phase, seconds in result.seconds.items():
         assert after.get(phase, 0.0) == pytest.approx(before.get(phase, 0.0) + seconds)
@@ -273,8 +273,8 @@ def test_no_more_is_searched_than_the_seconds_allow_earlier_runs_included(
         Tuning(max_seconds=1e-3),
     )
     assert (result.ending, result.trials) == ("seconds", 0)
-    catalogue.add_seconds(session.id, {"measure": 3600.0})
-    again = catalogue.resume_session(session.id)
+    catalogue.sessions.add_seconds(session.id, {"measure": 3600.0})
+    again = catalogue.sessions.resume(session.id)
     result = run(catalogue, again, native, Arithmetic(options(native)), Tuning(max_seconds=3600))
     assert (result.ending, result.trials) == ("seconds", 0)
 
@@ -296,7 +296,7 @@ def test_floor_and_ceiling_of_each_task_are_kept(
     session = begin(catalogue, native, 45)
     tuning = Tuning(trials=45, min_trials_per_task=10, trials_per_task=20)
     run(catalogue, session, native, Arithmetic(options(native)), tuning, only=slice(2))
-    spent = [summary.trials for summary in catalogue.task_summaries(session.id)]
+    spent = [summary.trials for summary in catalogue.trials.summaries(session.id)]
     assert spent == [20, 20]
 
 
@@ -308,8 +308,8 @@ def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
     with LocalMeasurer(options(native)) as measurer:
         result = run(catalogue, session, native, measurer, only=slice(3, 4))
         assert (result.trials, result.failures) == (6, {})
-        [trial, *_] = catalogue.trials(session_id=session.id)
-        records = catalogue.records(
+        [trial, *_] = catalogue.trials.read(session_id=session.id)
+        records = catalogue.records.best(
             structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
         )
         alike = [replace(record, score_s=1.0) for record in records]

@@ -52,9 +52,9 @@ def begin(catalogue: Catalogue, recipe_file: Path) -> Begin:
             budget_trials=8,
             seed=0,
         )
-        session = catalogue.begin_session(replace(new, **changes))  # type: ignore[arg-type]
+        session = catalogue.sessions.begin(replace(new, **changes))  # type: ignore[arg-type]
         if state != "running":
-            catalogue.close_session(session.id, state)  # type: ignore[arg-type]
+            catalogue.sessions.close(session.id, state)  # type: ignore[arg-type]
         return session
 
     return begin

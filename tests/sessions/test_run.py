@@ -99,7 +99,7 @@ class Story:
 
     def trials(self) -> list[Trial]:
         with Catalogue.open(self.ledger, create=False) as catalogue:
-            return list(catalogue.trials())
+            return list(catalogue.trials.read())
 
 
 def _prepare(folder: Path) -> None:
@@ -161,7 +161,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     process.send_signal(signal.SIGINT)
     interrupted = _finish(process, folder)
     with Catalogue.open(ledger, create=False) as catalogue:
-        (session,) = catalogue.sessions()
+        (session,) = catalogue.sessions.list()
 
     # More than it could spend before it is killed.
     process = _start(elsewhere, "resume", "--trials", "100", "--catalogue", ledger)
@@ -223,7 +223,7 @@ def test_tuning_goes_on_with_the_session_whatever_its_budget_was(story: Story) -
         "done (the budget was 100)\n"
     ) in story.finished.stderr
     with Catalogue.open(story.ledger, create=False) as catalogue:
-        session = catalogue.session(story.session_id)
+        session = catalogue.sessions.get(story.session_id)
     assert session.state == "finished"
     assert session.trials_done == session.budget_trials == story.budget
 

@@ -238,7 +238,7 @@ class Place:
 
     def trials(self) -> list[Trial]:
         with Catalogue.open(self.ledger, create=False) as catalogue:
-            return list(catalogue.trials())
+            return list(catalogue.trials.read())
 
     def manifest(self, name: str) -> dict[str, Any]:
         text = (self.folder / "artifacts" / name / "manifest.json").read_text()
@@ -248,9 +248,13 @@ class Place:
     def problems(self, name: str, budget: int) -> list[str]:
         """What is not as one undisturbed run of the recipe would have left it, in sentences."""
         with Catalogue.open(self.ledger, create=False) as catalogue:
-            found = catalogue.check()
-            sessions = [session for session in catalogue.sessions(None) if session.name == name]
-            trials = [trial for one in sessions for trial in catalogue.trials(session_id=one.id)]
+            found = catalogue.maintenance.check()
+            sessions = [
+                session for session in catalogue.sessions.list(None) if session.name == name
+            ]
+            trials = [
+                trial for one in sessions for trial in catalogue.trials.read(session_id=one.id)
+            ]
         if len(sessions) != 1:
             found.append(f"{len(sessions)} sessions of one recipe")
         found += [

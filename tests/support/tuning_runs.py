@@ -97,7 +97,7 @@ def options(target: ResolvedTarget, **changes: Any) -> MeasureOptions:
 
 def begin(catalogue: Catalogue, target: ResolvedTarget, budget: int, seed: int = 0) -> SessionInfo:
     host = detect_host()
-    return catalogue.begin_session(
+    return catalogue.sessions.begin(
         NewSession(
             name="small",
             recipe_yaml="name: small\n",
@@ -153,7 +153,7 @@ def candidates(catalogue: Catalogue, session: SessionInfo) -> list[tuple[str, st
     """What a session tried, in order: task and candidate."""
     return [
         (trial.task_name, trial.candidate_digest)
-        for trial in catalogue.trials(session_id=session.id)
+        for trial in catalogue.trials.read(session_id=session.id)
     ]
 
 

@@ -15,7 +15,7 @@ from tunekit.errors import CatalogueError
 
 def main(url: str, recipe_digest: str, calls: int, trials_per_call: int) -> None:
     with Catalogue.open(url) as catalogue:
-        session = catalogue.begin_session(
+        session = catalogue.sessions.begin(
             NewSession(
                 name="written",
                 recipe_yaml="",
@@ -32,9 +32,11 @@ def main(url: str, recipe_digest: str, calls: int, trials_per_call: int) -> None
         )
         print("session", session.id, flush=True)
         workloads = [NewWorkload(f"hash{n}", f"module {n}", "fused", f"op{n}") for n in range(3)]
-        tasks = catalogue.ensure_tasks(session.id, [NewTask(w, w.name, 1.0) for w in workloads])
+        tasks = catalogue.trials.ensure_tasks(
+            session.id, [NewTask(w, w.name, 1.0) for w in workloads]
+        )
         for call in range(calls):
-            ids = catalogue.add_trials(
+            ids = catalogue.trials.add(
                 session.id,
                 [
                     NewTrial(
@@ -47,7 +49,7 @@ def main(url: str, recipe_digest: str, calls: int, trials_per_call: int) -> None
                 ],
             )
             print("ack", *ids, flush=True)
-        catalogue.close_session(session.id, "finished")
+        catalogue.sessions.close(session.id, "finished")
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def test_ctrl_c_keeps_the_trials_says_how_to_go_on_and_leaves_nothing_running(
     said = [int(n) for n in re.findall(r"^(\d+)/24 trials", command.errors, re.M)]
     assert max(said) <= place.count() < 24
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        assert catalogue.check() == []
-        (session,) = catalogue.sessions()
+        assert catalogue.maintenance.check() == []
+        (session,) = catalogue.sessions.list()
         assert session.state == "interrupted"
         assert session.trials_done == place.count()
 
@@ -74,5 +74,5 @@ def test_ctrl_c_before_and_after_the_search_ends_with_130_as_well(
     assert still_running(family) == []
     if place.ledger.exists():
         with Catalogue.open(place.ledger, create=False) as catalogue:
-            assert catalogue.check() == []
-            assert {session.state for session in catalogue.sessions()} <= {"interrupted"}
+            assert catalogue.maintenance.check() == []
+            assert {session.state for session in catalogue.sessions.list()} <= {"interrupted"}

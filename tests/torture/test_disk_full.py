@@ -35,8 +35,8 @@ def test_a_full_disk_is_told_and_the_session_goes_on_once_there_is_room(place: P
     said = [int(n) for n in re.findall(rf"^(\d+)/{_BUDGET} trials", command.errors, re.M)]
     assert max(said) <= known < _BUDGET
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        assert catalogue.check() == []
-        assert [session.state for session in catalogue.sessions()] == ["interrupted"]
+        assert catalogue.maintenance.check() == []
+        assert [session.state for session in catalogue.sessions.list()] == ["interrupted"]
     before = [trial.trial_id for trial in place.trials()]
 
     again = place.start("tune", recipe)
@@ -45,5 +45,5 @@ def test_a_full_disk_is_told_and_the_session_goes_on_once_there_is_room(place: P
     assert [trial.trial_id for trial in place.trials()][:known] == before
     assert place.count() == _BUDGET
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        assert catalogue.check() == []
-        assert [session.state for session in catalogue.sessions()] == ["finished"]
+        assert catalogue.maintenance.check() == []
+        assert [session.state for session in catalogue.sessions.list()] == ["finished"]

@@ -57,8 +57,8 @@ def test_twenty_kills_lose_nothing_and_pay_for_nothing_twice(place: Place) -> No
         assert int(acknowledged[-1] if acknowledged else 0) <= place.count() <= _BUDGET
         if place.ledger.exists():
             with Catalogue.open(place.ledger) as catalogue:
-                assert catalogue.check() == []
-                assert {session.state for session in catalogue.sessions()} <= {"interrupted"}
+                assert catalogue.maintenance.check() == []
+                assert {session.state for session in catalogue.sessions.list()} <= {"interrupted"}
 
     last = place.start("tune", recipe, "--no-contest")
     assert last.wait() == 0, last.errors

@@ -22,10 +22,11 @@ def test_two_recipes_tuned_at_once_on_one_catalogue_lose_no_trial(place: Place) 
         assert command.wait() == 0, command.errors
 
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        assert catalogue.check() == []
-        sessions = {session.name: session for session in catalogue.sessions()}
+        assert catalogue.maintenance.check() == []
+        sessions = {session.name: session for session in catalogue.sessions.list()}
         spent = {
-            name: len(list(catalogue.trials(session_id=sessions[name].id))) for name in sessions
+            name: len(list(catalogue.trials.read(session_id=sessions[name].id)))
+            for name in sessions
         }
     assert spent == {name: trials for name, (trials, _) in budgets.items()}
     assert {session.state for session in sessions.values()} == {"finished"}
@@ -42,7 +43,7 @@ def test_a_session_that_runs_is_refused_to_others_and_free_the_moment_it_dies(pl
     owner = place.start("tune", recipe)
     wait_until(lambda: place.count() >= 1)
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        (session,) = catalogue.sessions()
+        (session,) = catalogue.sessions.list()
     rival = place.start("resume", session.id, "--catalogue", str(place.ledger))
     code = rival.wait()
     assert code != 0
@@ -55,6 +56,6 @@ def test_a_session_that_runs_is_refused_to_others_and_free_the_moment_it_dies(pl
     heir = place.start("resume", session.id, "--catalogue", str(place.ledger))
     wait_until(lambda: place.count() > left)
     with Catalogue.open(place.ledger, create=False) as catalogue:
-        (session,) = catalogue.sessions()
+        (session,) = catalogue.sessions.list()
         assert (session.state, session.pid) == ("running", heir.pid)
     heir.kill()

@@ -197,7 +197,7 @@ def _trials(recipe: Recipe, library: Library) -> dict[str, int]:
     from tunekit.machine.toolchain import versions
 
     with Catalogue.open(recipe.catalogue) as catalogue:
-        return catalogue.measured_before(
+        return catalogue.trials.measured_before(
             structural_hashes=[task.structural_hash for task in library.manifest.tasks],
             target_json=recipe_target(recipe).spec,
             host_fingerprint=detect_host().fingerprint,

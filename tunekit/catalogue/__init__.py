@@ -1,10 +1,10 @@
 """The catalogue: the ledger of sessions, tasks and trials, good and failed.
 
     with Catalogue.open("tuning_logs/catalogue.db") as catalogue:
-        session = catalogue.begin_session(NewSession(...))
-        tasks = catalogue.ensure_tasks(session.id, [NewTask(...)])
-        catalogue.add_trials(session.id, [NewTrial(tasks[0], ...)])
-        catalogue.records(structural_hashes=[...], target_json=...)
+        session = catalogue.sessions.begin(NewSession(...))
+        tasks = catalogue.trials.ensure_tasks(session.id, [NewTask(...)])
+        catalogue.trials.add(session.id, [NewTrial(tasks[0], ...)])
+        catalogue.records.best(structural_hashes=[...], target_json=...)
 
 Importing this loads SQLAlchemy; it never loads TVM.
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 from tunekit.catalogue.catalogue import Catalogue
 from tunekit.catalogue.db.upgrade import UpgradeResult, upgrade
 from tunekit.catalogue.entries import (
+    BenchRun,
+    BenchRunInfo,
     Failure,
     FailureKind,
     NewBenchRun,
@@ -38,6 +40,8 @@ from tunekit.catalogue.queries.session_report import (
 )
 
 __all__ = [
+    "BenchRun",
+    "BenchRunInfo",
     "Catalogue",
     "CompiledLibrary",
     "Failure",

@@ -315,7 +315,13 @@ class NewLibrary:
 
 @dataclass(frozen=True)
 class NewBenchRun:
-    """A benchmark: `results` holds every raw sample by runtime, `environment` what it ran in."""
+    """A benchmark that was run.
+
+    Attributes:
+        results: the report with every raw sample, as JSON has it; its `verdict` is what lists show.
+        environment: what it ran in.
+        library_id: of the tuned library, where it is in the catalogue.
+    """
 
     name: str
     recipe_digest: str
@@ -326,6 +332,32 @@ class NewBenchRun:
     results: Mapping[str, Any]
     library_id: int | None = None
     measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+@dataclass(frozen=True)
+class BenchRunInfo:
+    """A benchmark as lists show it; `verdict` is the report's own, None where it has none."""
+
+    id: int
+    name: str
+    measured_at: datetime
+    recipe_digest: str
+    host_fingerprint: str
+    cpu_name: str
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class BenchRun:
+    """A benchmark with all that was kept of it; `library` is the path of the tuned library, where
+    that is in the catalogue."""
+
+    info: BenchRunInfo
+    host: dict[str, Any]
+    toolchain: dict[str, str]
+    environment: dict[str, Any]
+    results: dict[str, Any]
+    library: str | None
 
 
 def mean(seconds: tuple[float, ...]) -> float:

@@ -25,7 +25,7 @@ def info(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbos
     from tunekit.report.records import facts_result
 
     with open_catalogue(catalogue) as opened:
-        write(facts_result(opened.facts()), form)
+        write(facts_result(opened.maintenance.facts()), form)
 
 
 @app.command()
@@ -38,7 +38,7 @@ def check(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbo
     from tunekit.report.records import soundness_result
 
     with open_catalogue(catalogue) as opened:
-        problems = opened.check()
+        problems = opened.maintenance.check()
         place = opened.location
     write(soundness_result(place, problems), form)
     if problems:
@@ -74,7 +74,7 @@ def backup(
             place = Path(opened.location)
             now = datetime.now(timezone.utc)
             output = place.with_name(f"{place.stem}-{now:%Y%m%dT%H%M%SZ}{place.suffix}")
-        size = opened.backup(output, force=force)
+        size = opened.maintenance.backup(output, force=force)
         progress(quiet=quiet)(f"{size / 2**20:.1f} MiB copied from {opened.location}")
     typer.echo(str(output))
 
@@ -97,14 +97,14 @@ def merge(
     say = progress(quiet=quiet)
     with open_catalogue(other) as source, open_catalogue(catalogue, create=True) as opened:
         say(f"checking {source.location}")
-        problems = source.check()
+        problems = source.maintenance.check()
         if problems:
             raise CatalogueError(
                 f"{source.location} is not sound ({problems[0]}); nothing of it was taken",
                 hint="`tunekit catalogue check` lists all its problems",
             )
         say(f"merging it into {opened.location}")
-        merged = opened.merge(source)
+        merged = opened.maintenance.merge(source)
     for old, new in merged.renamed:
         say(f"session {old} became {new}: another session here has that id")
     typer.echo(merged_text(merged))
@@ -118,9 +118,9 @@ def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose =
     """
     say = progress(quiet=quiet)
     with open_catalogue(catalogue) as opened:
-        before = opened.facts().size_bytes
-        removed = opened.vacuum()
-        after = opened.facts().size_bytes
+        before = opened.maintenance.facts().size_bytes
+        removed = opened.maintenance.vacuum()
+        after = opened.maintenance.facts().size_bytes
         place = opened.location
     for table, count in removed.items():
         say(f"removed {count:,} unused {table.replace('_', ' ')}")

@@ -71,7 +71,7 @@ def ls(
 
     wanted = _filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
-        found = opened.list_records(
+        found = opened.records.listed(
             wanted,
             order="fastest" if fastest else "newest",
             limit=limit + 1 if limit else None,
@@ -107,7 +107,9 @@ def best(
 
     wanted = _filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
-        found = opened.list_best(wanted, limit=limit + 1 if limit else None, offset=offset)
+        found = opened.records.listed_best(
+            wanted, limit=limit + 1 if limit else None, offset=offset
+        )
     shown = found[:limit] if limit else found
     write(best_result(shown), form)
     _tell_more(len(found) > len(shown), offset + len(shown))
@@ -129,11 +131,11 @@ def show(
 
     module, trace = "", None
     with open_catalogue(catalogue) as opened:
-        found = opened.record(record)
+        found = opened.records.get(record)
         if schedule:
             from tunekit.ir.trace import printed
 
-            saved_trace, saved_module = opened.record_source(record)
+            saved_trace, saved_module = opened.records.source(record)
             module, trace = printed(saved_module, saved_trace)
     write(record_result(found, module=module, trace=trace), form)
 
@@ -167,14 +169,14 @@ def rm(
             "that would be every record there is", hint="give ids or filters, see --help"
         )
     with open_catalogue(catalogue) as opened:
-        count, _ = opened.count_records(wanted)
+        count, _ = opened.records.counts(wanted)
         what = f"{counted(count, 'record')} of {opened.location}"
         if dry_run or not count:
             typer.echo(f"{'would remove' if count else 'nothing to remove:'} {what}")
             return
         if not yes:
             _confirm(f"remove {what}?")
-        removed = opened.remove_records(wanted)
+        removed = opened.records.remove(wanted)
     typer.echo(f"removed {counted(removed, 'record')}")
 
 

@@ -50,7 +50,7 @@ def sessions(
     for wanted in state or ():
         states.update(_UNFINISHED if wanted is State.unfinished else (wanted.value,))
     with open_catalogue(catalogue) as ledger:
-        found = ledger.sessions(
+        found = ledger.sessions.list(
             limit,
             states=sorted(states) if states else None,
             name=name,

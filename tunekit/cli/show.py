@@ -29,14 +29,14 @@ def show(
 
     with open_catalogue(catalogue) as ledger:
         if session is not None:
-            found = ledger.find_session(session)
+            found = ledger.sessions.find(session)
         else:
-            newest = ledger.sessions(limit=1)
+            newest = ledger.sessions.list(limit=1)
             if not newest:
                 raise UsageError(
                     f"{ledger.location} has no sessions yet",
                     hint="`tunekit tune RECIPE` begins one",
                 )
             found = newest[0]
-        account = ledger.account(found.id)
+        account = ledger.sessions.report(found.id)
     write(account_result(account, unicode=speaks_unicode()), form)

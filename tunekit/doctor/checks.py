@@ -260,7 +260,7 @@ def _catalogue(place: str) -> Check:
         return Check("catalogue", "ok", f"{place}: not there yet, the first tuning run makes it")
     try:
         with Catalogue.open(place, create=False) as catalogue:
-            sessions = len(catalogue.sessions())
+            sessions = len(catalogue.sessions.list())
     except CatalogueError as error:
         return Check("catalogue", "problem", error.message, error.hint)
     if file is not None and not os.access(file, os.W_OK):

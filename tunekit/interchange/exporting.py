@@ -85,7 +85,7 @@ def export_records(
     """
     require_tvm()
     _refuse_existing(folder, force=force)
-    count, failures = catalogue.count_records(wanted)
+    count, failures = catalogue.records.counts(wanted)
     if not count:
         raise UsageError(
             f"no record of {catalogue.location} is meant"
@@ -94,7 +94,7 @@ def export_records(
         )
     chosen = wanted
     if top is not None:
-        chosen = replace(wanted, ids=tuple(catalogue.best_ids(wanted, top)))
+        chosen = replace(wanted, ids=tuple(catalogue.records.best_ids(wanted, top)))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".tunekit-export-", dir=folder.parent))
@@ -107,7 +107,7 @@ def export_records(
         writers: dict[_Group, _Writer] = {}
         unwritable: list[tuple[int, str]] = []
         say(f"writing {len(chosen.ids) if chosen.ids and top else count} records")
-        for content in catalogue.record_contents(chosen):
+        for content in catalogue.records.contents(chosen):
             group = (content.target_json, content.host_fingerprint, content.toolchain_key)
             if group not in writers:
                 writers[group] = _Writer(scratch / str(len(writers)), content)
@@ -157,7 +157,7 @@ class _Writer:
         from tunekit.spaces.metaschedule import load_trace
 
         if content.workload_id not in self._known:
-            module = tvm.ir.load_json(catalogue.workload_module(content.workload_id))
+            module = tvm.ir.load_json(catalogue.records.workload_module(content.workload_id))
             self._known[content.workload_id] = (
                 self._database.commit_workload(module),
                 ArgInfo.from_entry_func(module, False),

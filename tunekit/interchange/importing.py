@@ -115,7 +115,7 @@ def import_folder(
     added = known = 0
     sessions: dict[str, str] = {}
     for target_json, records in by_target.items():
-        done = catalogue.add_import(_session(folder, target_json, measured_on), records)
+        done = catalogue.records.add_import(_session(folder, target_json, measured_on), records)
         added += done.added
         known += done.known
         if done.session_id is not None:

@@ -99,7 +99,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
 
     def has_workload(self, mod: IRModule) -> bool:
         """Whether any session has this kernel."""
-        return self._catalogue.has_workload(_structural_hash(mod))
+        return self._catalogue.records.has_workload(_structural_hash(mod))
 
     def commit_workload(self, mod: IRModule) -> Workload:
         """Enters the kernel unless it is there."""
@@ -125,7 +125,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         spec = self._spec if record.target is None else target_spec(record.target)
         task_id = self._task(spec, record.workload.mod)
         session_id = self._sessions[spec]
-        self._catalogue.add_trials(
+        self._catalogue.trials.add(
             session_id,
             [
                 NewTrial(
@@ -139,7 +139,9 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
             ],
         )
         # Whoever tunes keeps count of the budget; what was spent of it is all there is to say.
-        self._catalogue.set_budget(session_id, self._catalogue.session(session_id).trials_done)
+        self._catalogue.sessions.set_budget(
+            session_id, self._catalogue.sessions.get(session_id).trials_done
+        )
 
     def get_top_k(self, workload: Workload, top_k: int) -> list[TuningRecord]:
         """The fastest records of the kernel on this database's target, best first."""
@@ -151,9 +153,9 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
             "top_k": top_k,
             **self._where(self._spec),
         }
-        found = self._catalogue.records(
+        found = self._catalogue.records.best(
             **wherever, measured_with={"cache": self._cache}
-        ) or self._catalogue.records(**wherever)
+        ) or self._catalogue.records.best(**wherever)
         # Traces find blocks by name, and the structural hash leaves these out.
         return [
             self._tuning_record(record, self.target)
@@ -163,7 +165,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
 
     def get_all_tuning_records(self) -> list[TuningRecord]:
         """Every good record on this database's target."""
-        found = self._catalogue.records(
+        found = self._catalogue.records.best(
             structural_hashes=None, top_k=None, **self._where(self._spec)
         )
         return [self._tuning_record(record, self.target) for record in found]
@@ -172,7 +174,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         self, mod: IRModule, target: Target, workload_name: str | None = None
     ) -> TuningRecord | None:
         """The record to compile the kernel with on `target`; None where nothing is known of it."""
-        found = self._catalogue.best_records(
+        found = self._catalogue.records.to_compile(
             structural_hashes=[_structural_hash(mod)],
             measured_with={"cache": self._cache},
             **self._where(target_spec(target)),
@@ -186,7 +188,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
 
     def __len__(self) -> int:
         """How many good records there are on this database's target."""
-        return self._catalogue.record_count(**self._where(self._spec))
+        return self._catalogue.records.count(**self._where(self._spec))
 
     def _where(self, spec: str) -> dict[str, Any]:
         return {
@@ -198,7 +200,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
     def _task(self, spec: str, module: IRModule) -> int:
         """The kernel's task in the session of this target; both are made where they are not."""
         if spec not in self._sessions:
-            session = self._catalogue.begin_session(
+            session = self._catalogue.sessions.begin(
                 NewSession(
                     name=self._name,
                     recipe_yaml="",
@@ -215,14 +217,14 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
                 )
             )
             # It has no budget that somebody could go on spending.
-            self._catalogue.close_session(session.id, "finished")
+            self._catalogue.sessions.close(session.id, "finished")
             self._sessions[spec] = session.id
         module_json = tvm.ir.save_json(module)
         key = (spec, content_digest(module_json))
         if key not in self._tasks:
             workload = NewWorkload(_structural_hash(module), module_json, "", _name(module))
             task = NewTask(workload, workload.name, weight=1.0)
-            (self._tasks[key],) = self._catalogue.ensure_tasks(self._sessions[spec], [task])
+            (self._tasks[key],) = self._catalogue.trials.ensure_tasks(self._sessions[spec], [task])
         return self._tasks[key]
 
     def _workload(self, module: IRModule) -> Workload:

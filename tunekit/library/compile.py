@@ -133,7 +133,7 @@ def compile_prepared(
         (temporary / RECIPE_FILE).write_text(dump_recipe(prepared.recipe), "utf-8")
     errors = manifest.relative_errors
     say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
-    catalogue.add_library(
+    catalogue.libraries.add(
         NewLibrary(
             name=manifest.name,
             path=str((folder / LIBRARY_FILE).resolve()),

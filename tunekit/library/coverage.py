@@ -111,7 +111,7 @@ def look_up(
         record.structural_hash: record
         for record in best_records(catalogue, tasks, target, host_fingerprint, cache=cache)
     }
-    trials = catalogue.measured_before(
+    trials = catalogue.trials.measured_before(
         structural_hashes=[task.structural_hash for task in tasks],
         target_json=target.spec,
         host_fingerprint=host_fingerprint,
@@ -148,7 +148,7 @@ def best_records(
     cache: CacheState | None = None,
 ) -> list[Record]:
     """The record of each task to compile with on this target and host, by a compatible toolchain
-    (see `Catalogue.best_records`).
+    (see `Catalogue.records.to_compile`).
 
     Args:
         catalogue: where they are.
@@ -158,7 +158,7 @@ def best_records(
         cache: those measured with caches in this state come before any others; if left out, in
             the state that `auto` means for a model with these tasks.
     """
-    return catalogue.best_records(
+    return catalogue.records.to_compile(
         structural_hashes=[task.structural_hash for task in tasks],
         target_json=target.spec,
         host_fingerprint=host_fingerprint,

@@ -78,7 +78,7 @@ class FinalGroups:
         digest = search.default_digest()
         if digest is None:
             return None
-        known = self._catalogue.known_trials(
+        known = self._catalogue.trials.known(
             search.task_id, [digest], measure_options=self._measure_options
         )
         return known[digest].as_record(search.workload_json()) if digest in known else None
@@ -86,14 +86,14 @@ class FinalGroups:
     def _is_settled(self, search: TaskSearch, records: Sequence[Record]) -> bool:
         """Whether a final was held after the last of these was measured: perhaps by an earlier run
         of the session. One that was killed before or in its finals has them still to hold."""
-        winners = self._catalogue.winners(**self._of(search))
+        winners = self._catalogue.records.winners(**self._of(search))
         return any(
             all(record.measured_at <= winner.measured_at for record in records)
             for winner in winners
         )
 
     def _records(self, search: TaskSearch, top_k: int) -> list[Record]:
-        return self._catalogue.records(**self._of(search), top_k=top_k)
+        return self._catalogue.records.best(**self._of(search), top_k=top_k)
 
     def _of(self, search: TaskSearch) -> dict[str, Any]:
         """What a task's records and winners are asked for by."""

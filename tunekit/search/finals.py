@@ -78,14 +78,14 @@ def run_final(
     for key, (at, record) in enumerate(finalists):
         outcome = outcomes[key]
         if outcome.failure is FailureKind.WRONG_OUTPUT:
-            catalogue.mark_wrong(record.trial_id, outcome.text)
+            catalogue.trials.mark_wrong(record.trial_id, outcome.text)
         if outcome.seconds is not None and (
             at not in winners or outcome.seconds < (winners[at].seconds or math.inf)
         ):
             winners[at] = outcome
     for outcome in winners.values():
         assert outcome.samples_s is not None
-        catalogue.add_winner(finalists[outcome.key][1].trial_id, outcome.samples_s)
+        catalogue.records.add_winner(finalists[outcome.key][1].trial_id, outcome.samples_s)
     return [winners[at].samples_s if at in winners else None for at in range(len(fields))]
 
 

@@ -139,7 +139,9 @@ class Tuner:
         self._comparable = comparable(self._kept_options)
         self._competitions = FinalGroups(catalogue, session, self._kept_options)
         self._batch_trials = batch_trials(self._budget, len(tasks))
-        ids = catalogue.ensure_tasks(session.id, [new_task(task, preparation) for task in tasks])
+        ids = catalogue.trials.ensure_tasks(
+            session.id, [new_task(task, preparation) for task in tasks]
+        )
         self._recollection = warm_start.WarmStart(
             catalogue, session, self._kept_options, self._comparable
         )
@@ -247,7 +249,7 @@ class Tuner:
             for outcome in measurer.measure([proposal.candidate for proposal in proposals]):
                 with self._clock.phase("record"):
                     trial = self._trial(search, by_key[outcome.key], outcome)
-                    self._catalogue.add_trials(self._session.id, [trial])
+                    self._catalogue.trials.add(self._session.id, [trial])
                 outcomes.append((outcome, trial.score_s))
                 if outcome.failure is not None:
                     search.failures[outcome.failure] += 1
@@ -286,12 +288,12 @@ class Tuner:
 
     def _known(self, search: TaskSearch, digests: Sequence[str]) -> dict[str, Trial]:
         """Trials that the catalogue already has of these candidates, by digest."""
-        trials = self._catalogue.known_trials(
+        trials = self._catalogue.trials.known(
             search.task_id, digests, measure_options=self._kept_options
         )
         others = [t.trial_id for t in trials.values() if t.task_id != search.task_id]
         if others:
-            self._catalogue.reuse_trials(search.task_id, others)
+            self._catalogue.trials.reuse(search.task_id, others)
             self._reused += len(others)
             for trial in trials.values():
                 if trial.score_s is not None and trial.task_id != search.task_id:
@@ -337,8 +339,10 @@ class Tuner:
 
     def _go_on(self) -> tuple[list[tuple[int, float]], TaskSearch | None]:
         """Takes the searches to where the session's recorded trials left them."""
-        account = self._catalogue.account(self._session.id, measured_with=self._comparable)
-        known = self._catalogue.known_counts(self._session.id, measured_with=self._comparable)
+        account = self._catalogue.sessions.report(self._session.id, measured_with=self._comparable)
+        known = self._catalogue.trials.known_counts(
+            self._session.id, measured_with=self._comparable
+        )
         by_id = {search.task_id: search for search in self._searches}
         for task_id, search in by_id.items():
             search.state.best_s = account.known_s.get(task_id)
@@ -357,12 +361,12 @@ class Tuner:
         """Adds what was spent since the last time to the session's account."""
         spent = self._clock.take()
         if spent:
-            self._catalogue.add_seconds(self._session.id, spent)
+            self._catalogue.sessions.add_seconds(self._session.id, spent)
 
     def _show(self, phase: str) -> None:
         now = time.monotonic()
         if now - self._last_heartbeat > _HEARTBEAT_S:
-            self._catalogue.heartbeat(self._session.id)
+            self._catalogue.sessions.heartbeat(self._session.id)
             self._last_heartbeat = now
         self._listener.update(self._progress(phase))
 

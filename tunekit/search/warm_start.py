@@ -90,14 +90,14 @@ class WarmStart:
         self._comparable = dict(comparable)
         self._hashes = {
             summary.task_id: summary.structural_hash
-            for summary in catalogue.task_summaries(session.id)
+            for summary in catalogue.trials.summaries(session.id)
         }
         #: Results of other sessions that were taken, by task.
         self.reused: Counter[int] = Counter()
 
     def of(self, task_id: int, trials: int) -> History:
         """What is known of a task; of this session's trials only the first `trials`."""
-        before = self._catalogue.known_before(
+        before = self._catalogue.trials.known_before(
             task_id, latest=LATEST_KNOWN, best=BEST_KNOWN, measured_with=self._comparable
         )
         reused = [
@@ -107,7 +107,7 @@ class WarmStart:
             or (trial.failure is not None and trial.failure.kind.deterministic)
         ]
         if reused:
-            self._catalogue.reuse_trials(task_id, reused)
+            self._catalogue.trials.reuse(task_id, reused)
             self.reused[task_id] = len(reused)
         own = [] if trials == 0 else self._own(task_id)[:trials]
         return History(before, own, frozenset(reused))
@@ -117,7 +117,7 @@ class WarmStart:
         return self._own(task_id)[trials:]
 
     def _own(self, task_id: int) -> list[Trial]:
-        found = self._catalogue.trials(
+        found = self._catalogue.trials.read(
             session_id=self._session.id, structural_hash=self._hashes[task_id]
         )
         return [trial for trial in found if trial.task_id == task_id]

@@ -60,14 +60,15 @@ def session_to_resume(
     """
     if wanted is None:
         return _newest_unfinished(catalogue, host)
-    session = catalogue.find_session(wanted)
+    session = catalogue.sessions.find(wanted)
     if session.state == "running":
         raise _is_run(session)
     # What was measured on devices of a tracker can be gone on with from any machine.
     if session.host_fingerprint != host.fingerprint and recipe_of(session).tuning.rpc is None:
+        described = catalogue.sessions.report(session.id).host
         raise UsageError(
             f"session {session.id} was begun on another kind of machine, "
-            f"{catalogue.account(session.id).host.get('cpu_name') or session.host_fingerprint}; "
+            f"{described.get('cpu_name') or session.host_fingerprint}; "
             "seconds measured here would not compare with its own",
             hint="resume it there, or tune the recipe here: that is a session of its own",
         )
@@ -82,11 +83,15 @@ def session_to_resume(
 
 
 def _newest_unfinished(catalogue: Catalogue, host: Host) -> SessionInfo:
-    here = catalogue.sessions(limit=None, states=_UNFINISHED, host_fingerprint=host.fingerprint)
+    here = catalogue.sessions.list(
+        limit=None, states=_UNFINISHED, host_fingerprint=host.fingerprint
+    )
     for session in here:
         if session.origin == "tune":
             return session
-    running = catalogue.sessions(limit=1, states=["running"], host_fingerprint=host.fingerprint)
+    running = catalogue.sessions.list(
+        limit=1, states=["running"], host_fingerprint=host.fingerprint
+    )
     if running:
         raise _is_run(running[0])
     raise UsageError(

@@ -98,7 +98,7 @@ def resume_recipe(
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
     with _opened(recipe, display, cache) as run:
-        session = run.catalogue.session(session_id)
+        session = run.catalogue.sessions.get(session_id)
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         return run.go_on(session, budget).to_its_end(again)
 
@@ -168,10 +168,10 @@ class _Run:
         """
         digest = session_digest(self.prepared.recipe)
         target, host = self.prepared.target.spec, self.prepared.host.fingerprint
-        found = self.catalogue.unfinished_session(digest, target, host)
+        found = self.catalogue.sessions.unfinished(digest, target, host)
         if found is not None:
             return found
-        running = self.catalogue.sessions(
+        running = self.catalogue.sessions.list(
             limit=1,
             states=["running"],
             recipe_digest=digest,
@@ -188,7 +188,7 @@ class _Run:
     def begin(self, budget: int) -> _Session:
         """A new session."""
         prepared = self.prepared
-        session = self.catalogue.begin_session(
+        session = self.catalogue.sessions.begin(
             NewSession(
                 name=prepared.recipe.name,
                 recipe_yaml=self._recipe_yaml(),
@@ -214,10 +214,10 @@ class _Run:
                 hint="tune the recipe: that is a session of its own",
             )
         was = session.budget_trials
-        session = self.catalogue.resume_session(session.id, toolchain=versions())
+        session = self.catalogue.sessions.resume(session.id, toolchain=versions())
         # Also where the number is the same: how long to search and when to give up may not be.
-        self.catalogue.set_budget(session.id, budget, recipe_yaml=self._recipe_yaml())
-        session = self.catalogue.session(session.id)
+        self.catalogue.sessions.set_budget(session.id, budget, recipe_yaml=self._recipe_yaml())
+        session = self.catalogue.sessions.get(session.id)
         line = f"going on with session {session.id}: {session.trials_done} of {budget} trials done"
         if budget != was:
             line += f" (the budget was {was})"
@@ -308,7 +308,7 @@ class _Session:
                 describe_device(measurer, run.display.say)
                 return tuner.run(stop.guarding(measurer))
         except KeyboardInterrupt:
-            done = run.catalogue.session(self.info.id).trials_done
+            done = run.catalogue.sessions.get(self.info.id).trials_done
             raise Interrupted(
                 f"stopped at once after {done} trials; everything measured is in "
                 f"{run.catalogue.location}",
@@ -328,7 +328,7 @@ class _Session:
 
     def _conclude(self, result: TuningResult) -> None:
         say = self.run.display.say
-        session = self.run.catalogue.session(self.info.id)
+        session = self.run.catalogue.sessions.get(self.info.id)
         say(f"{session.trials_done} trials, {session.failures} failed, {session.reused} reused")
         shares = time_shares(session.seconds or result.seconds)
         if shares:
@@ -346,5 +346,5 @@ class _Session:
         """Notes how it ended, unless that is what cannot be noted (disk full, server gone) or
         another process has taken the session over."""
         with suppress(CatalogueError):
-            if self.run.catalogue.session(self.info.id).pid == os.getpid():
-                self.run.catalogue.close_session(self.info.id, state)
+            if self.run.catalogue.sessions.get(self.info.id).pid == os.getpid():
+                self.run.catalogue.sessions.close(self.info.id, state)

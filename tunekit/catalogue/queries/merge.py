@@ -90,8 +90,8 @@ _REFERENCES = {
     "workload_id": _workloads.name,
     "measure_options_id": _options.name,
 }
-# What makes a trial that trial, within its session.
-_TRIAL_KEY = ("workload_id", "candidate_digest", "measured_at", "score_s", "failure_kind")
+# What makes a trial that trial, within its session; columns by their names in the database.
+_TRIAL_KEY = ("workload_id", "candidate_digest", "measured_at", "mean_s", "failure_kind")
 _PAGE = 500
 
 

@@ -26,7 +26,7 @@ def known_before(
     best: int,
     measured_with: Mapping[str, Any] | None,
 ) -> list[Trial]:
-    """See `Catalogue.known_before`."""
+    """See `Trials.known_before`."""
     task = trials.circumstances(connection, task_id)
     query = trials.comparable(task).where(
         *_earlier(task),
@@ -50,7 +50,7 @@ def known_before(
 def known_counts(
     connection: Connection, session_id: int, measured_with: Mapping[str, Any] | None
 ) -> dict[int, int]:
-    """See `Catalogue.known_counts`."""
+    """See `Trials.known_counts`."""
     counts: dict[int, int] = {}
     for task_id in connection.scalars(
         select(schema.Task.id).where(schema.Task.session_id == session_id)

@@ -177,7 +177,7 @@ def winners(
     return found
 
 
-def settled(
+def to_compile(
     connection: Connection,
     *,
     structural_hashes: Iterable[str],
@@ -192,7 +192,7 @@ def settled(
     for options in [measured_with] if measured_with is None else [measured_with, None]:
         missing = [structural_hash for structural_hash in hashes if structural_hash not in chosen]
         if missing:
-            chosen |= _settled(
+            chosen |= _decided_or_faster(
                 connection,
                 structural_hashes=missing,
                 target_json=target_json,
@@ -203,7 +203,7 @@ def settled(
     return [chosen[structural_hash] for structural_hash in hashes if structural_hash in chosen]
 
 
-def _settled(connection: Connection, **where: Any) -> dict[str, Record]:
+def _decided_or_faster(connection: Connection, **where: Any) -> dict[str, Record]:
     decided = {winner.structural_hash: winner for winner in winners(connection, **where)}
     chosen: dict[str, Record] = {}
     for record in best(connection, **where, top_k=_CHALLENGERS):

@@ -149,10 +149,10 @@ def find(connection: Connection, prefix: str) -> SessionInfo:
     )
 
 
-def account(
+def report(
     connection: Connection, public_id: str, measured_with: Mapping[str, Any] | None
 ) -> SessionReport:
-    """Everything there is to say about a session (see `Catalogue.account`)."""
+    """Everything there is to say about a session (see `Sessions.report`)."""
     session_id = sessions.internal_id(connection, public_id)
     if measured_with is None:
         options = connection.scalar(

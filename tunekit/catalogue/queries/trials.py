@@ -172,7 +172,7 @@ def known(
     options: Mapping[str, Any] | None,
 ) -> dict[str, Trial]:
     """By candidate digest, what is known of this task's workload on its session's target and host
-    with a compatible toolchain (see `Catalogue.known_trials`)."""
+    with a compatible toolchain (see `Trials.known`)."""
     task = circumstances(connection, task_id)
     values = _values(task)
     if options is not None:
