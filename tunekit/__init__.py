@@ -1,8 +1,65 @@
 """tunekit: from a trained model to the fastest verified shared library for a machine.
 
-Importing this package costs next to nothing: TVM, torch and the like load where they are used.
+    import tunekit
+
+    library = tunekit.tune(
+        "torchvision:resnet18", inputs={"input": (1, 3, 224, 224)}, trials=64
+    )
+    outputs = library.run(array)
+
+Importing this package costs next to nothing: what it offers loads when it is first used, and TVM,
+torch and the like where they are needed. `tunekit.api` says what the functions take.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunekit.api import (
+        Catalogue,
+        Library,
+        Manifest,
+        Recipe,
+        Report,
+        TunekitError,
+        bench,
+        compile,  # noqa: A004 - the verb's name
+        explain,
+        load_recipe,
+        lookup,
+        resume,
+        tune,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Catalogue",
+    "Library",
+    "Manifest",
+    "Recipe",
+    "Report",
+    "TunekitError",
+    "bench",
+    "compile",
+    "explain",
+    "load_recipe",
+    "lookup",
+    "resume",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What `__all__` offers, from `tunekit.api` (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tunekit import api
+
+    value = globals()[name] = getattr(api, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

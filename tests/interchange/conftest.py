@@ -72,8 +72,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     (folder / "exchanged.yaml").write_text(_RECIPE)
     recipe = override(
         load_recipe(folder / "exchanged.yaml"),
-        artifacts=folder / "artifacts",
-        catalogue=str(folder / "catalogue.db"),
+        {"output": folder / "artifacts", "catalogue": str(folder / "catalogue.db")},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])

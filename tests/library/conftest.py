@@ -59,8 +59,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     (folder / "small.yaml").write_text(_RECIPE)
     recipe = override(
         load_recipe(folder / "small.yaml"),
-        artifacts=folder / "artifacts",
-        catalogue=str(folder / "catalogue.db"),
+        {"output": folder / "artifacts", "catalogue": str(folder / "catalogue.db")},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
@@ -74,5 +73,5 @@ def compiled(tuned: Tuned, tmp_path: Path) -> tuple[Recipe, Library]:
     """The library in a place of the test's own, which may damage it."""
     folder = tmp_path / "artifacts" / "small"
     shutil.copytree(tuned.library.path.parent, folder)
-    recipe = override(tuned.recipe, artifacts=tmp_path / "artifacts")
+    recipe = override(tuned.recipe, {"output": tmp_path / "artifacts"})
     return recipe, Library(folder / tuned.library.path.name, tuned.library.manifest)

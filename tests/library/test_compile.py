@@ -33,7 +33,7 @@ def test_records_and_libraries_of_another_target_are_not_used(
     compiled: tuple[Recipe, Library],
 ) -> None:
     said: list[str] = []
-    recipe = override(compiled[0], target="llvm -mcpu=x86-64-v2")
+    recipe = override(compiled[0], {"target": "llvm -mcpu=x86-64-v2"})
     library = tuned_library(recipe, say=said.append)
     assert (library.manifest.coverage, library.manifest.applied) == (0.0, 0)
     assert library.manifest.target["mcpu"] == "x86-64-v2"
@@ -65,7 +65,7 @@ def test_a_fitting_library_is_used_as_it_is(compiled: tuple[Recipe, Library]) ->
     recipe, library = compiled
     said: list[str] = []
     assert tuned_library(recipe, say=said.append) == library
-    assert tuned_library(override(recipe, trials=77), say=said.append) == library
+    assert tuned_library(override(recipe, {"tuning.trials": 77}), say=said.append) == library
     assert said == []
 
 

@@ -113,8 +113,7 @@ def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sabotaged]:
     (folder / "conv.yaml").write_text(_RECIPE)
     recipe = override(
         load_recipe(folder / "conv.yaml"),
-        artifacts=folder / "artifacts",
-        catalogue=str(folder / "catalogue.db"),
+        {"output": folder / "artifacts", "catalogue": str(folder / "catalogue.db")},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])

@@ -217,9 +217,9 @@ def test_the_devices_of_a_key_are_one_host_whatever_the_tracker() -> None:
         }
     )
     target = ResolvedTarget('{"kind":"llvm"}', "llvm", "", cores=4, vector_bits=128)
-    here = override(recipe, rpc_tracker="a:9190", rpc_key="rasp4")
-    there = override(recipe, rpc_tracker="[::1]", rpc_key="rasp4", cc="g++")
-    other = override(recipe, rpc_tracker="a:9190", rpc_key="rasp5")
+    here = override(recipe, {"tuning.rpc.tracker": "a:9190", "tuning.rpc.key": "rasp4"})
+    there = override(recipe, {"tuning.rpc": {"tracker": "[::1]", "key": "rasp4", "cc": "g++"}})
+    other = override(recipe, {"tuning.rpc.tracker": "a:9190", "tuning.rpc.key": "rasp5"})
     assert measuring_host(here, target) == measuring_host(there, target)
     assert measuring_host(here, target).cpu_name == "rpc:rasp4"
     fingerprints = {measuring_host(found, target).fingerprint for found in (here, other, recipe)}

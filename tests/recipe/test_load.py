@@ -274,3 +274,30 @@ def test_weights_beside_a_model_file_are_refused(tmp_path: Path) -> None:
     file.write_text("name: net\nmodel: {source: net.pt2, weights: net.pth}\n")
     with pytest.raises(RecipeError, match="weights cannot be given"):
         load_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("net.onnx", "`tunekit recipe new {file}` writes a recipe for it"),
+        ("net.pt2", "`tunekit recipe new {file}` writes a recipe for it"),
+        ("net.pth", "torch.export.save writes .pt2 files"),
+        ("net.h5", "convert it to ONNX"),
+    ],
+)
+def test_a_model_in_place_of_a_recipe_is_answered_with_what_to_do(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"\x08\x0a\xff")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    assert "text file" not in caught.value.message
+    assert caught.value.hint is not None
+    assert words.format(file=file) in caught.value.hint
+
+
+def test_the_name_of_a_ready_recipe_is_answered_with_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such file") as caught:
+        load_recipe(tmp_path / "resnet50_x86.yaml")
+    assert caught.value.hint == "`tunekit recipe copy resnet50_x86` writes the ready one here"

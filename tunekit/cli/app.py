@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import signal
 import sys
 import traceback
@@ -18,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from tunekit import __version__
+from tunekit.cli.options import RecipeVerb
 from tunekit.cli.style import new_typer
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.processes.interrupts import interrupt, interruptible
@@ -38,7 +40,7 @@ VERBS: dict[str, str] = {
     "catalogue": "tunekit.cli.catalogue:app",
     "devices": "tunekit.cli.devices:devices",
 }
-"""Each verb's ``module:attribute``: a function with typer annotations, or a typer app."""
+"""Each verb's `module:attribute`: a function for typer, a RecipeVerb, or a typer app."""
 
 
 class VerbGroup(TyperGroup):
@@ -55,6 +57,11 @@ class VerbGroup(TyperGroup):
             )
         return load_verb(cmd_name, VERBS[cmd_name])
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        # By their docstrings: what options mean takes half a second to load.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(place)) for name, place in VERBS.items()])
+
     def invoke(self, ctx: Any) -> Any:
         # Typer would end on Ctrl-C without a word.
         try:
@@ -64,9 +71,10 @@ class VerbGroup(TyperGroup):
 
 
 def load_verb(name: str, place: str) -> Any:
-    """The command that ``module:attribute`` defines."""
-    module, _, attribute = place.partition(":")
-    verb = getattr(importlib.import_module(module), attribute)
+    """The command that `module:attribute` defines."""
+    verb = _attribute(place)
+    if isinstance(verb, RecipeVerb):
+        verb = verb.command()
     if not isinstance(verb, typer.Typer):
         function, verb = verb, new_typer()
         verb.command(name)(function)
@@ -75,7 +83,22 @@ def load_verb(name: str, place: str) -> Any:
     return command
 
 
-app = new_typer(cls=VerbGroup, no_args_is_help=True)
+def _attribute(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _summary(place: str) -> str:
+    """The first sentence of a verb's help."""
+    verb = _attribute(place)
+    if isinstance(verb, typer.Typer):
+        text = str(verb.info.help)
+    else:
+        text = inspect.getdoc(verb.verb if isinstance(verb, RecipeVerb) else verb) or ""
+    return text.partition("\n\n")[0].rstrip(".")
+
+
+app = new_typer(cls=VerbGroup, no_args_is_help=True, add_completion=True)
 
 
 def _print_version(wanted: bool) -> None:

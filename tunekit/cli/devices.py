@@ -26,10 +26,10 @@ def devices(
     form: WholeForm = Format.table,
     verbose: Verbose = False,
 ) -> None:
-    """List the devices that an RPC tracker has, by key and address.
+    """List the devices that an RPC tracker has.
 
-    Free devices wait for work, the others are measuring for somebody. Exit code 1 if no tracker
-    answers, or --rpc-key is given and it has none of that key.
+    By key and address. Free devices wait for work, the others are measuring for somebody. Exit
+    code 1 if no tracker answers, or --rpc-key is given and it has none of that key.
     """
     from tunekit.errors import DeviceError
     from tunekit.report.devices import device_rows, devices_result

@@ -34,9 +34,10 @@ def doctor(
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check versions, machine, compiler, runtimes and catalogue, and build something with TVM.
+    """Check versions, machine, compiler, runtimes and catalogue.
 
-    Each problem comes with its fix. Exit code 1 if tuning would fail.
+    At last something small is built with TVM and run. Each problem comes with its fix. Exit code 1
+    if tuning would fail.
     """
     from tunekit.doctor.checks import diagnose
     from tunekit.environment import DEFAULT_CATALOGUE

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunekit.cli.style import (
-    Artifacts,
-    Catalogue,
-    Layout,
-    Quiet,
-    RecipeFile,
-    ReportForm,
-    Target,
-    Verbose,
-    progress,
-)
+from tunekit.cli.complete import complete_profiled
+from tunekit.cli.options import ARTIFACTS, BUILD, CATALOGUE, recipe_verb
+from tunekit.cli.style import Lines, Quiet, ReportForm, Verbose
+
+if TYPE_CHECKING:
+    from tunekit.recipe import Recipe
 
 
 class Sort(str, Enum):
@@ -29,12 +24,14 @@ class Sort(str, Enum):
     time = "time"
 
 
+@recipe_verb(BUILD, CATALOGUE, ARTIFACTS)
 def explain(
-    recipe: RecipeFile,
+    recipe: Recipe,
     runtimes: Annotated[
         str,
         typer.Option(
             help="Comma-separated, to compare with: onnxruntime, openvino, or none.",
+            autocompletion=complete_profiled,
         ),
     ] = "onnxruntime,openvino",
     sort: Annotated[
@@ -53,10 +50,6 @@ def explain(
             min=1, max=1024, help="Threads of each runtime. Default: the recipe's, or all cores."
         ),
     ] = None,
-    target: Target = None,
-    layout: Layout = None,
-    catalogue: Catalogue = None,
-    artifacts: Artifacts = None,
     format_: ReportForm = None,
     output: Annotated[
         Path | None,
@@ -67,40 +60,30 @@ def explain(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Explain where the time of the tuned library goes, operator by operator.
+    """Say where the tuned library's time goes, by operator.
 
     Each kernel is timed in the library as it runs, and set against this machine's measured peaks
     and against the same work in other runtimes. A runtime that is missing or fails is a remark.
     The library is compiled first if there is none that fits.
     """
+    from tunekit import api
     from tunekit.attribution.profilers import parse_profiled
     from tunekit.files import check_writable
-    from tunekit.recipe import load_recipe, override
-
-    names = parse_profiled(runtimes)
-    wanted = override(
-        load_recipe(recipe),
-        target=target,
-        layout=layout,
-        catalogue=catalogue,
-        artifacts=artifacts,
-    )
-    if output is not None:
-        check_writable(output)
-
-    from tunekit.attribution.explain import Settings, explain_recipe
-    from tunekit.machine.host import detect_host
     from tunekit.report.explanation import explanation_result
     from tunekit.report.output import write
 
-    settings = Settings(
-        threads=threads or wanted.reference.threads or detect_host().cores,
-        rounds=rounds,
-        seed=wanted.model.seed,
-        sort=sort.value,
-    )
-    say = progress(quiet=quiet)
-    found = explain_recipe(wanted, runtimes=names, settings=settings, say=say)
-    write(explanation_result(found), format_, file=output)
+    names = parse_profiled(runtimes)
     if output is not None:
-        say(f"explanation written to {output}")
+        check_writable(output)
+    reporter = Lines(quiet=quiet)
+    explanation = api.explain(
+        recipe,
+        runtimes=names,
+        sort=sort.value,
+        rounds=rounds,
+        threads=threads,
+        reporter=reporter,
+    )
+    write(explanation_result(explanation), format_, file=output)
+    if output is not None:
+        reporter.say(f"explanation written to {output}")

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from tunekit.cli.style import (
-    Catalogue,
-    Form,
-    Layout,
-    Quiet,
-    RecipeFile,
-    Target,
-    Verbose,
-    progress,
-)
+from typing import TYPE_CHECKING
+
+from tunekit.cli.options import BUILD, CATALOGUE, recipe_verb
+from tunekit.cli.style import Form, Lines, Quiet, Verbose
 from tunekit.report.output import Format
 
+if TYPE_CHECKING:
+    from tunekit.recipe import Recipe
 
+
+@recipe_verb(BUILD, CATALOGUE)
 def lookup(
-    recipe: RecipeFile,
+    recipe: Recipe,
     form: Form = Format.table,
-    target: Target = None,
-    layout: Layout = None,
-    catalogue: Catalogue = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say how much of a recipe's model is known to its catalogue, task by task, without tuning.
+    """Say how much of a model is known already, task by task.
 
-    A task is known when a session of any model has measured its workload on this machine, for this
-    target and with a compatible TVM. Shares are of the latency of a library compiled now: a new
-    task would run as naive loops.
+    Nothing is measured. A task is known when a session of any model has measured its workload on
+    this machine, for this target and with a compatible TVM. Shares are of the latency of a library
+    compiled now: a new task would run as naive loops.
     """
-    from tunekit.recipe import load_recipe, override
-
-    wanted = override(load_recipe(recipe), target=target, layout=layout, catalogue=catalogue)
+    from tunekit import api
     from tunekit.report.lookup import known_result
     from tunekit.report.output import write
-    from tunekit.sessions.run import look_up_recipe
 
-    write(known_result(look_up_recipe(wanted, progress(quiet=quiet))), form)
+    write(known_result(api.lookup(recipe, reporter=Lines(quiet=quiet))), form)

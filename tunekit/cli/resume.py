@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tunekit.cli.complete import complete_sessions
 from tunekit.cli.style import Catalogue, Quiet, Verbose, resume_command
 
 
@@ -18,6 +17,7 @@ def resume(
             help="The session's id, or its beginning. Default: the newest unfinished session of "
             "this machine.",
             show_default=False,
+            autocompletion=complete_sessions,
         ),
     ] = None,
     trials: Annotated[
@@ -31,36 +31,24 @@ def resume(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Go on with an unfinished session until its budget is spent, then compile and verify.
+    """Go on with an unfinished session, then compile and verify.
 
     The recipe is the one that the session was begun with, and so is the folder from which its
     model is found. The library's folder is printed on standard output.
     """
-    from tunekit.catalogue import Catalogue as Ledger
-    from tunekit.catalogue.db.connect import from_anywhere
+    from tunekit import api
     from tunekit.environment import DEFAULT_CATALOGUE
-    from tunekit.machine.host import detect_host
-    from tunekit.recipe import override
-    from tunekit.sessions.resume import folder_of, recipe_of, session_to_resume
-
-    place = catalogue or DEFAULT_CATALOGUE
-    with Ledger.open(place, create=False) as ledger:
-        more = trials is not None or max_seconds is not None
-        found = session_to_resume(ledger, session, detect_host(), more=more)
-    # The catalogue stays the one that was named from here.
-    wanted = override(
-        recipe_of(found),
-        trials=trials,
-        max_seconds=max_seconds,
-        catalogue=from_anywhere(place),
-    )
     from tunekit.report.tuning import TuningDisplay
-    from tunekit.sessions.run import resume_recipe
 
+    values = {"tuning.trials": trials, "tuning.max_seconds": max_seconds}
+    location = catalogue or DEFAULT_CATALOGUE
     with TuningDisplay(quiet=quiet) as display:
-        folder = folder_of(found)
-        if folder is not None and folder.is_dir() and not folder.samefile(Path.cwd()):
-            display.say(f"in {folder}")
-            os.chdir(folder)
-        library = resume_recipe(wanted, found.id, display, again=resume_command(place))
+        library = api.resume(
+            session,
+            catalogue=location,
+            settings={key: value for key, value in values.items() if value is not None},
+            reporter=display,
+            again=resume_command(location),
+            names={"tuning.trials": "--trials", "tuning.max_seconds": "--max-seconds"},
+        )
     typer.echo(str(library.path.parent))

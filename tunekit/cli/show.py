@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
+from tunekit.cli.complete import complete_sessions
 from tunekit.cli.style import Catalogue, Verbose, WholeForm
 from tunekit.errors import UsageError
 from tunekit.report.output import Format
@@ -16,14 +17,19 @@ def show(
     session: Annotated[
         str | None,
         typer.Argument(
-            help="The session's id, or its beginning. Default: the newest.", show_default=False
+            help="The session's id, or its beginning. Default: the newest.",
+            show_default=False,
+            autocompletion=complete_sessions,
         ),
     ] = None,
     form: WholeForm = Format.table,
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show a session: its tasks, trials, best, failures, where time went, and how it got better."""
+    """Show how a session went.
+
+    Its tasks and their trials, the best and what failed, where time went, and how it got better.
+    """
     from tunekit.report.output import speaks_unicode, write
     from tunekit.report.sessions import account_result
 

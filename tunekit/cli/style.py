@@ -6,23 +6,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tunekit.report.output import Format
-
-if TYPE_CHECKING:
-    from tunekit.recipe import Recipe
-
-RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-
-Target = Annotated[
-    str | None, typer.Option(help='"native", a tag, JSON, or like "llvm -mcpu=znver3".')
-]
-
-Layout = Annotated[str | None, typer.Option(help="NCHW, NHWC, NCHWc or auto.")]
 
 Catalogue = Annotated[
     str | None,
@@ -32,51 +20,18 @@ Catalogue = Annotated[
     ),
 ]
 
-Artifacts = Annotated[
-    Path | None, typer.Option(help="Folder that holds the library's folder. Default: the recipe's.")
-]
-
-RpcTracker = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Measure on devices of this RPC tracker. Default: the recipe's, or "
-        "TVM_TRACKER_HOST and TVM_TRACKER_PORT.",
-        show_default=False,
-    ),
-]
-
-RpcKey = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KEY",
-        help="Kind of device to measure on. Default: the recipe's, or TVM_TRACKER_KEY.",
-        show_default=False,
-    ),
-]
-
-Compiler = Annotated[
-    str | None,
-    typer.Option(
-        "--cc",
-        metavar="COMPILER",
-        envvar="TUNEKIT_CC",
-        help="Links for the devices, for example aarch64-linux-gnu-g++.",
-    ),
-]
-
 Selection = Annotated[
     bool,
     typer.Option(
-        "--contest/--no-contest",
-        help="Compare the tuned library end to end with others, and take the fastest.",
+        "--selection/--no-selection",
+        help="Compare variants of the tuned library end to end, and take the fastest.",
     ),
 ]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
-"""Taken by every verb; the one place that reports errors looks for it (``app.main``)."""
+"""Taken by every verb; the one place that reports errors looks for it (`app.main`)."""
 
 
 def format_option(*formats: Format, help: str = "How to write it.") -> Any:  # noqa: A002 - typer's
@@ -106,35 +61,25 @@ ReportForm = Annotated[
 def new_typer(**settings: Any) -> typer.Typer:
     """A typer app in the project's manner."""
     return typer.Typer(
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        **settings,
-    )
-
-
-def with_devices(
-    recipe: Recipe, tracker: str | None, key: str | None, compiler: str | None
-) -> Recipe:
-    """The recipe with where to measure laid over it: the flags, completed from the environment.
-
-    TVM's variables count where flags or recipe ask for devices, or where they name tracker and key.
-    """
-    from tunekit.recipe import override
-    from tunekit.rpc.tracker import tracker_in_environment
-
-    other_tracker, other_key = tracker_in_environment(), os.environ.get("TVM_TRACKER_KEY")
-    asked = tracker or key or recipe.tuning.rpc is not None
-    if not asked and not (other_tracker and other_key):
-        return recipe
-    return override(
-        recipe, rpc_tracker=tracker or other_tracker, rpc_key=key or other_key, cc=compiler
+        **{"add_completion": False, **settings},
     )
 
 
 def progress(*, quiet: bool) -> Callable[[str], None]:
     """Who is told what is being done, a line at a time: standard error, or nobody."""
     return _silent if quiet else _on_standard_error
+
+
+class Lines:
+    """A reporter of what is said, a line at a time on standard error; of nothing when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.say = progress(quiet=quiet)
+
+    def update(self, progress: object) -> None:
+        """Numbers are not shown: they would come with every batch."""
 
 
 def _on_standard_error(line: str) -> None:

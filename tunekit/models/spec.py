@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tunekit.cache import content_key, file_digest
 
@@ -19,6 +21,65 @@ class TensorSpec:
 
     def __str__(self) -> str:
         return f"{self.name}: {'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype}"
+
+
+@dataclass(frozen=True)
+class DeclaredInput:
+    """An input as a model file declares it, where some sizes may be open.
+
+    Attributes:
+        name: the file's own.
+        dims: a size, the name of an open one or what it is computed from ("2*s0"), or None where
+            the file has no name for it.
+        dtype: in numpy's names.
+    """
+
+    name: str
+    dims: tuple[int | str | None, ...]
+    dtype: str
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of its open sizes, each once."""
+        return tuple(
+            dict.fromkeys(dim for dim in self.dims if isinstance(dim, str) and dim.isidentifier())
+        )
+
+    @property
+    def is_named(self) -> bool:
+        """Whether names for all its open sizes are there."""
+        return None not in self.dims
+
+    def resolved(self, sizes: Mapping[str, int]) -> tuple[int, ...] | None:
+        """Its shape where the open sizes are these, None where one is not among them."""
+        shape = tuple(_size(dim, sizes) for dim in self.dims)
+        return None if None in shape else cast("tuple[int, ...]", shape)
+
+    def example(self, sizes: Mapping[str, int], other: int) -> tuple[int, ...]:
+        """A shape it could have: with these sizes, and with `other` for those without a name."""
+        return tuple(_size(dim, sizes) or other for dim in self.dims)
+
+    def spec(self) -> TensorSpec:
+        """With 0 for a size that is open."""
+        shape = tuple(dim if isinstance(dim, int) else 0 for dim in self.dims)
+        return TensorSpec(self.name, shape, self.dtype)
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if dim is None else str(dim) for dim in self.dims)
+        return f"{self.name}: [{dims}] {self.dtype}"
+
+
+def _size(dim: int | str | None, sizes: Mapping[str, int]) -> int | None:
+    if dim is None or isinstance(dim, int):
+        return dim
+    if dim in sizes:
+        return sizes[dim]
+    if dim.isidentifier():
+        return None
+    import sympy
+
+    value = sympy.sympify(dim).subs(dict(sizes))
+    return int(value) if value.is_Integer else None
 
 
 @functools.cache

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from tunekit.recipe.digest import recipe_digest, session_digest
+from tunekit.recipe.dump import dump_recipe
 from tunekit.recipe.load import load_recipe, parse_recipe
-from tunekit.recipe.resolve import (
-    dump_recipe,
-    json_schema,
-    override,
-    recipe_digest,
-    session_digest,
-)
+from tunekit.recipe.override import description, override, parse_settings, recipe_fields
 from tunekit.recipe.schema import (
-    OWN_RUNTIMES,
-    REFERENCE_RUNTIMES,
     InputSpec,
     Layout,
     Measure,
@@ -20,8 +14,9 @@ from tunekit.recipe.schema import (
     Recipe,
     Reference,
     Tuning,
-    parse_runtimes,
+    json_schema,
 )
+from tunekit.recipe.values import OWN_RUNTIMES, REFERENCE_RUNTIMES, parse_runtimes
 
 __all__ = [
     "OWN_RUNTIMES",
@@ -33,12 +28,15 @@ __all__ = [
     "Recipe",
     "Reference",
     "Tuning",
+    "description",
     "dump_recipe",
     "json_schema",
     "load_recipe",
     "override",
     "parse_recipe",
     "parse_runtimes",
+    "parse_settings",
     "recipe_digest",
+    "recipe_fields",
     "session_digest",
 ]

@@ -14,19 +14,37 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from tunekit.errors import RecipeError
 from tunekit.recipe.problems import Problem, problems
-from tunekit.recipe.schema import FOLDER, Recipe
+from tunekit.recipe.ready import ready_recipes
+from tunekit.recipe.schema import Recipe
+from tunekit.recipe.values import FOLDER
 from tunekit.wording import did_you_mean, shown
 
 _LARGEST_FILE_BYTES = 1 << 20
 """A recipe is a page of text; what is larger is another file, named by mistake."""
 
-_START_HINT = "a recipe starts with `name: ...` and `model:`; recipes/ holds ready ones"
+_START_HINT = (
+    "a recipe starts with `name: ...` and `model:`; `tunekit recipe list` shows ready ones"
+)
+
+_MODELS = (".onnx", ".pt2")
+_OTHER_MODELS = {
+    ".pt": "torch.export.save writes .pt2 files, which tunekit reads",
+    ".pth": "weights are named by model.weights of a recipe; torch.export.save writes .pt2 files",
+    ".safetensors": "weights alone are no model: build it in a function, and name that as "
+    "python:<package.module>:<callable>",
+    ".h5": "convert it to ONNX",
+    ".keras": "convert it to ONNX",
+    ".pb": "convert it to ONNX",
+    ".tflite": "convert it to ONNX",
+}
+"""Model files that tunekit does not read, and what to do with them."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a YAML file, with the paths of its model resolved from the file's folder.
 
-    Raises RecipeError (exit code 2) that lists every problem with its line and key.
+    Raises:
+        RecipeError: every problem with its line and key (exit code 2).
     """
     file = Path(path)
     data, node = _parse(file, _read(file))
@@ -38,9 +56,12 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def parse_recipe(text: str, name: str) -> Recipe:
-    """A recipe as ``dump_recipe`` wrote it; ``name`` is where it comes from, for messages.
+    """A recipe as `dump_recipe` wrote it; `name` is where it comes from, for messages.
 
-    Raises RecipeError as ``load_recipe`` does. That its files are there is not looked at.
+    That its files are there is not looked at.
+
+    Raises:
+        RecipeError: as for `load_recipe`.
     """
     place = Path(name)
     data, node = _parse(place, text)
@@ -56,6 +77,7 @@ def _read(file: Path) -> str:
         inside = sorted(item.name for item in file.glob("*.y*ml"))
         hint = f"it holds {', '.join(inside)}" if inside else None
         raise RecipeError(f"{file}: is a directory, not a recipe", file=file, hint=hint)
+    _refuse_model(file)
     try:
         size = file.stat().st_size
         if size > _LARGEST_FILE_BYTES:
@@ -65,7 +87,7 @@ def _read(file: Path) -> str:
         return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
         near = did_you_mean(file.name, [item.name for item in file.parent.glob("*.y*ml")])
-        raise RecipeError(f"{file}: no such file{near}", file=file) from None
+        raise RecipeError(f"{file}: no such file{near}", file=file, hint=_ready(file)) from None
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"{file}: is not a text file (byte {error.start} is not UTF-8)",
@@ -74,6 +96,30 @@ def _read(file: Path) -> str:
         ) from None
     except OSError as error:
         raise RecipeError(f"{file}: cannot be read: {error.strerror}", file=file) from None
+
+
+def _refuse_model(file: Path) -> None:
+    """Tells who names a model, where only recipes are read, what to do."""
+    suffix = file.suffix.lower()
+    if suffix in _MODELS:
+        raise RecipeError(
+            f"{file}: is a model, not a recipe",
+            file=file,
+            hint=f"`tunekit recipe new {file}` writes a recipe for it",
+        )
+    if suffix in _OTHER_MODELS:
+        raise RecipeError(
+            f"{file}: is neither a recipe nor a model that tunekit reads (.onnx or .pt2)",
+            file=file,
+            hint=_OTHER_MODELS[suffix],
+        )
+
+
+def _ready(file: Path) -> str | None:
+    """Where a ready recipe of that name is; nothing where there is none."""
+    if file.stem not in ready_recipes():
+        return None
+    return f"`tunekit recipe copy {file.stem}` writes the ready one here"
 
 
 def _parse(file: Path, text: str) -> tuple[dict[Any, Any], Node]:
@@ -118,7 +164,7 @@ def _mark_line(error: MarkedYAMLError) -> int | None:
 
 
 def _line(node: Node, path: Sequence[str | int]) -> int:
-    """The line (from 1) of the key or element that ``path`` leads to, or of what is nearest."""
+    """The line (from 1) of the key or element that `path` leads to, or of what is nearest."""
     line: int = node.start_mark.line + 1
     for part in path:
         if isinstance(node, MappingNode):

@@ -17,14 +17,14 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a recipe; ``path`` leads from its top to the value (or unknown key)."""
+    """One thing wrong in a recipe; `path` leads from its top to the value (or unknown key)."""
 
     path: KeyPath
     message: str
 
     @property
     def key(self) -> str:
-        """The path as people write it: ``model.inputs[0].shape[1]``."""
+        """The path as people write it: `model.inputs[0].shape[1]`."""
         text = ""
         for part in self.path:
             text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -41,20 +41,20 @@ def problems(error: ValidationError) -> Iterator[Problem]:
 
 
 def _fields_at(path: KeyPath) -> dict[str, str]:
-    """Names and descriptions of what may stand where ``path`` leads to."""
+    """Names and descriptions of what may stand where `path` leads to."""
     model: type[BaseModel] = Recipe
     for part in path:
         if isinstance(part, int):
             continue
         field = model.model_fields.get(part)
-        inner = None if field is None else _model_in(field.annotation)
+        inner = None if field is None else model_in(field.annotation)
         if inner is None:
             return {}
         model = inner
     return {name: field.description or "" for name, field in model.model_fields.items()}
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that a field's annotation is, or holds as its element."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):

@@ -5,117 +5,40 @@ The docstring under each field is its description in the JSON Schema that editor
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from tunekit.environment import DEFAULT_CATALOGUE
-from tunekit.errors import UsageError
-from tunekit.wording import did_you_mean, one_of, shown
+from tunekit.recipe.values import (
+    REFERENCE_RUNTIMES,
+    SOURCE_PREFIXES,
+    ReferenceRuntime,
+    bad,
+    existing_file,
+    known_source,
+    plain,
+    text_or_mapping,
+)
 
 Layout = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 Algorithms = Literal["auto", "direct"]
 DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
-REFERENCE_RUNTIMES: tuple[str, ...] = ("pytorch", "torchscript", "onnxruntime", "openvino")
-"""The runtimes a library is compared with, in the order they are shown."""
-
-OWN_RUNTIMES: tuple[str, ...] = ("tuned", "default", "unscheduled")
-"""What tunekit itself brings to a comparison: the library, and the same without schedules."""
-
-SOURCE_PREFIXES: tuple[str, ...] = ("torchvision", "python")
-SOURCE_SUFFIXES: tuple[str, ...] = (".pt2", ".onnx")
-SOURCE_FORMS = (
-    "torchvision:<model>, python:<package.module>:<callable>, or a file ending in .pt2 or .onnx"
-)
-
 DEFAULT_TRIALS = 512
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_DIM = 2**31 - 1
-_DEEPEST = 20
-_PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""``package.module:Class``"""
 _TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"
 """``host``, ``host:port`` or ``[IPv6 address]:port``"""
-
-FOLDER = "folder"
-"""Key of the validation context: the folder that a recipe's relative paths start from.
-
-Given, paths are made absolute and must exist; without it they are taken as they are.
-"""
-
-
-def _bad(message: str, below: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error in the recipe's own words; ``below`` leads on from the field to the value."""
-    # The message may hold braces (a target in JSON), so it is passed as a value.
-    return PydanticCustomError("recipe", "{message}", {"message": message, "below": below})
-
-
-def _check_plain(value: Any, below: tuple[str | int, ...] = ()) -> None:
-    """Refuse what JSON has no word for: dates, NaN, keys that are no texts, loops."""
-    if len(below) > _DEEPEST:
-        raise _bad("is nested too deeply, or holds itself", below[:1])
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise _bad(f"the key {key} must be a text; put it in quotes", below)
-            _check_plain(item, (*below, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_plain(item, (*below, index))
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise _bad(f"must be a finite number, not {value}", below)
-    elif value is not None and not isinstance(value, str | int | float):
-        raise _bad(
-            f"must be a text, number, true, false, list or mapping, not {value} "
-            f"(a {type(value).__name__}); put it in quotes if it is a text",
-            below,
-        )
-
-
-def _plain(value: Any) -> Any:
-    _check_plain(value)
-    return value
-
-
-def _text_or_mapping(value: Any) -> Any:
-    """One message for both members of a union, in place of pydantic's one for each."""
-    if not isinstance(value, str | dict):
-        raise _bad(
-            "must be a text such as native, or a mapping such as {kind: llvm, mcpu: znver3}, "
-            f"not {shown(value)}"
-        )
-    if not value or (isinstance(value, str) and not value.strip()):
-        raise _bad("must not be empty; native is the machine it runs on")
-    return _plain(value)
-
-
-def _existing_file(path: Path, info: ValidationInfo) -> Path:
-    """The path, absolute and checked when the recipe's folder is known."""
-    folder = (info.context or {}).get(FOLDER)
-    if folder is None:
-        return path
-    resolved = Path(folder, path.expanduser()).resolve()
-    if resolved.is_file():
-        return resolved
-    if resolved.is_dir():
-        raise _bad(f"{resolved} is a directory, not a file")
-    near = [item.name for item in resolved.parent.glob(f"*{path.suffix}")]
-    raise _bad(f"{resolved} does not exist{did_you_mean(resolved.name, near)}")
 
 
 class _Frozen(BaseModel):
@@ -126,29 +49,6 @@ class _Frozen(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
-
-
-def _reference_runtime(name: str) -> str:
-    return _runtime(name, REFERENCE_RUNTIMES)
-
-
-def _runtime(name: str, known: tuple[str, ...]) -> str:
-    """A known runtime, or the place of one that someone else wrote."""
-    if name in known or _PLACE.fullmatch(name):
-        return name
-    raise _bad(
-        f"unknown runtime {name!r}; must be {one_of(known)}, or package.module:Class"
-        f"{did_you_mean(name, known)}"
-    )
-
-
-ReferenceRuntime = Annotated[
-    str,
-    AfterValidator(_reference_runtime),
-    WithJsonSchema(
-        {"anyOf": [{"enum": list(REFERENCE_RUNTIMES)}, {"type": "string", "pattern": ":"}]}
-    ),
-]
 
 
 class InputSpec(_Frozen):
@@ -174,7 +74,7 @@ class ModelSpec(_Frozen):
     """torchvision:<model>, python:<package.module>:<callable>, or a .pt2 or .onnx file
     (relative to the recipe)."""
 
-    arguments: Annotated[dict[str, Any], BeforeValidator(_plain)] = Field(default_factory=dict)
+    arguments: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(default_factory=dict)
     """Keyword arguments for the torchvision builder or the callable."""
 
     weights: Annotated[Path | None, Field(strict=False)] = None
@@ -190,28 +90,12 @@ class ModelSpec(_Frozen):
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str, info: ValidationInfo) -> str:
-        if source.endswith(SOURCE_SUFFIXES) and source.partition(":")[0] not in SOURCE_PREFIXES:
-            return str(_existing_file(Path(source), info))
-        prefix, colon, rest = source.partition(":")
-        if not colon:
-            raise _bad(f"must be {SOURCE_FORMS}; got {source!r}")
-        if prefix not in SOURCE_PREFIXES:
-            raise _bad(
-                f"unknown kind of source {prefix!r}{did_you_mean(prefix, SOURCE_PREFIXES)}; "
-                f"must be {SOURCE_FORMS}"
-            )
-        parts = rest.split(":")
-        if len(parts) != (2 if prefix == "python" else 1):
-            raise _bad(f"must be {SOURCE_FORMS}; got {source!r}")
-        for part in parts:
-            if not all(name.isidentifier() for name in part.split(".")):
-                raise _bad(f"{part!r} in {source!r} is not a Python name; must be {SOURCE_FORMS}")
-        return source
+        return known_source(source, info)
 
     @field_validator("weights")
     @classmethod
     def _existing_weights(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
-        return None if weights is None else _existing_file(weights, info)
+        return None if weights is None else existing_file(weights, info)
 
     @field_validator("inputs")
     @classmethod
@@ -219,7 +103,7 @@ class ModelSpec(_Frozen):
         names = [spec.name for spec in inputs]
         for name in names:
             if names.count(name) > 1:
-                raise _bad(f"two inputs are named {name!r}; names must differ")
+                raise bad(f"two inputs are named {name!r}; names must differ")
         return inputs
 
     @model_validator(mode="after")
@@ -227,9 +111,9 @@ class ModelSpec(_Frozen):
         if self.is_file:
             for key in ("weights", "arguments"):
                 if getattr(self, key):
-                    raise _bad(f"{key} cannot be given for {self.source}: the file holds its own")
+                    raise bad(f"{key} cannot be given for {self.source}: the file holds its own")
         elif not self.inputs:
-            raise _bad(
+            raise bad(
                 "inputs are missing: at least one with a name and a shape, for example "
                 "{name: input, shape: [1, 3, 224, 224]}"
             )
@@ -326,7 +210,7 @@ class Tuning(_Frozen):
     def _floor_below_ceiling(self) -> Tuning:
         floor, ceiling = self.min_trials_per_task, self.trials_per_task
         if floor is not None and ceiling is not None and floor > ceiling:
-            raise _bad(
+            raise bad(
                 f"min_trials_per_task ({floor}) is more than trials_per_task ({ceiling}), which is "
                 "the most that a task gets"
             )
@@ -335,7 +219,7 @@ class Tuning(_Frozen):
     @model_validator(mode="after")
     def _evicted_here(self) -> Tuning:
         if self.rpc is not None and self.measure.cache == "weights":
-            raise _bad(
+            raise bad(
                 "measure.cache cannot be weights where candidates are measured on other machines: "
                 "warm and flush can be had there"
             )
@@ -344,7 +228,7 @@ class Tuning(_Frozen):
     @model_validator(mode="after")
     def _one_budget(self) -> Tuning:
         if self.trials is not None and self.trials_per_task_factor is not None:
-            raise _bad(
+            raise bad(
                 "trials and trials_per_task_factor are both given; keep one: trials is the number "
                 "in all, trials_per_task_factor is multiplied by the number of tasks"
             )
@@ -381,7 +265,7 @@ class Reference(_Frozen):
     def _distinct_runtimes(cls, runtimes: tuple[str, ...]) -> tuple[str, ...]:
         for name in runtimes:
             if runtimes.count(name) > 1:
-                raise _bad(f"{name} is listed twice")
+                raise bad(f"{name} is listed twice")
         return runtimes
 
 
@@ -394,7 +278,7 @@ class Recipe(_Frozen):
     model: ModelSpec
     """The model: where it comes from and what goes into it."""
 
-    target: Annotated[str | dict[str, Any], BeforeValidator(_text_or_mapping)] = "native"
+    target: Annotated[str | dict[str, Any], BeforeValidator(text_or_mapping)] = "native"
     """native (this machine's CPU), a TVM target string, tag or mapping, or cuda."""
 
     layout: Layout = "auto"
@@ -428,17 +312,7 @@ class Recipe(_Frozen):
     directory)."""
 
 
-def parse_runtimes(text: str) -> tuple[str, ...]:
-    """The runtimes in a comma-separated list such as ``tuned,onnxruntime``.
-
-    Any of OWN_RUNTIMES and REFERENCE_RUNTIMES, or the ``package.module:Class`` of another, each
-    once, in the given order. Raises UsageError that names the unknown one.
-    """
-    known = (*OWN_RUNTIMES, *REFERENCE_RUNTIMES)
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise UsageError("--runtimes: none given", hint=f"choose from {', '.join(known)}")
-    try:
-        return tuple(_runtime(name, known) for name in names)
-    except PydanticCustomError as error:
-        raise UsageError(f"--runtimes: {error}") from None
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a recipe, for editors."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

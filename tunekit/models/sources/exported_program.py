@@ -14,7 +14,7 @@ from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
 from tunekit.models.binding import require_fixed, require_inputs
 from tunekit.models.sources.torch_model import TorchModel
-from tunekit.models.spec import TensorSpec
+from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
 
@@ -48,7 +48,7 @@ class ExportedModel(TorchModel):
         traced: ExportedProgram,
         file_name: str,
     ) -> None:
-        declared = _declared_inputs(traced)
+        declared = [item.spec() for item in _declared_inputs(traced)]
         own_names = {spec.name for spec in declared}
         if not inputs:
             inputs = require_fixed(file_name, declared)
@@ -91,16 +91,23 @@ def read_program(path: Path) -> ExportedProgram:
         ) from error
 
 
-def _declared_inputs(program: ExportedProgram) -> list[TensorSpec]:
-    """The program's own inputs; an open size is 0."""
-    wanted = set(program.graph_signature.user_inputs)
-    specs = []
+def declared_inputs(path: Path) -> list[DeclaredInput]:
+    """The inputs that a program was traced with; torch keeps symbols for open sizes, not names.
+
+    Raises ModelFileError when the file is damaged.
+    """
+    return _declared_inputs(read_program(path))
+
+
+def _declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:
+    names = set(program.graph_signature.user_inputs)
+    declared = []
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if node.name not in wanted:
+        if node.name not in names:
             continue
         if not isinstance(value, torch.Tensor):
             raise ModelFileError(f"input {node.name!r} of the program is not a tensor")
-        shape = tuple(size if isinstance(size, int) else 0 for size in value.shape)
-        specs.append(TensorSpec(node.name, shape, str(value.dtype).removeprefix("torch.")))
-    return specs
+        dims = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+        declared.append(DeclaredInput(node.name, dims, str(value.dtype).removeprefix("torch.")))
+    return declared

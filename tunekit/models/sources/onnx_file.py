@@ -14,7 +14,7 @@ from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
 from tunekit.models.binding import require_fixed, require_inputs
 from tunekit.models.source import SourceModel
-from tunekit.models.spec import TensorSpec
+from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
 
@@ -56,7 +56,7 @@ class OnnxModel(SourceModel):
         model: onnx.ModelProto,
     ) -> None:
         super().__init__(name, digest, seed)
-        declared = _declared_inputs(model)
+        declared = [item.spec() for item in _declared_inputs(model)]
         if not inputs:
             inputs = require_fixed(name, declared)
         require_inputs(name, declared, inputs)
@@ -164,10 +164,22 @@ def _files(path: Path) -> list[Path]:
     return [path, *(item for item in beside if item.is_file())]
 
 
-def _declared_inputs(model: onnx.ModelProto) -> list[TensorSpec]:
-    """The inputs that are not weights; an open size is 0."""
+def declared_inputs(path: Path) -> list[DeclaredInput]:
+    """The inputs that a file declares. Raises ModelFileError when it is damaged."""
+    try:
+        with quiet():
+            model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise ModelFileError(
+            f"{path} cannot be read: damaged, or not an ONNX model: {first_line(error)}"
+        ) from error
+    return _declared_inputs(model)
+
+
+def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
+    """The inputs that are not weights."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    specs = []
+    declared = []
     for value in model.graph.input:
         if value.name in weights:
             continue
@@ -175,12 +187,12 @@ def _declared_inputs(model: onnx.ModelProto) -> list[TensorSpec]:
         if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
             raise ModelFileError(f"input {value.name!r} is not a tensor of known rank")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        specs.append(
-            TensorSpec(
-                value.name, tuple(max(0, dim.dim_value) for dim in tensor.shape.dim), str(dtype)
-            )
+        dims = tuple(
+            dim.dim_value if dim.dim_value > 0 else dim.dim_param or None
+            for dim in tensor.shape.dim
         )
-    return specs
+        declared.append(DeclaredInput(value.name, dims, str(dtype)))
+    return declared
 
 
 def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:

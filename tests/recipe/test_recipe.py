@@ -1,4 +1,4 @@
-"""Flags over a recipe, its text, its digest and its schema."""
+"""Settings over a recipe, its text, its digest and its schema."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ from tunekit.recipe import (
     override,
     parse_recipe,
     parse_runtimes,
+    parse_settings,
     recipe_digest,
+    recipe_fields,
     session_digest,
 )
-from tunekit.recipe.schema import REFERENCE_RUNTIMES
+from tunekit.recipe.values import REFERENCE_RUNTIMES
 
 # YAML cannot hold these in any form: half of a surrogate pair is no character.
 characters = st.characters(exclude_categories=("Cs",))
@@ -134,23 +136,24 @@ def recipe(recipe_file: Path) -> Recipe:
     return load_recipe(recipe_file)
 
 
-def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
+def test_settings_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
     changed = override(
         recipe,
-        trials=99,
-        target="llvm -mcpu=haswell",
-        layout="NHWC",
-        catalogue="sqlite:///x.db",
-        artifacts="out",
-        min_trials_per_task=2,
-        max_seconds=600,
-        patience=50,
-        seed=7,
-        threads=3,
-        jobs=5,
-        overlap=True,
-        timeout=2.5,
-        runtimes=["onnxruntime"],
+        {
+            "tuning.trials": 99,
+            "target": "llvm -mcpu=haswell",
+            "layout": "NHWC",
+            "catalogue": "sqlite:///x.db",
+            "output": "out",
+            "tuning.min_trials_per_task": 2,
+            "tuning.max_seconds": 600,
+            "tuning.patience": 50,
+            "tuning.seed": 7,
+            "tuning.measure.jobs": 5,
+            "tuning.measure.overlap": True,
+            "tuning.measure.timeout_s": 2.5,
+            "reference.runtimes": ["onnxruntime"],
+        },
     )
     assert changed.tuning.trials == 99
     assert changed.tuning.min_trials_per_task == 2
@@ -160,7 +163,6 @@ def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
     assert changed.catalogue == "sqlite:///x.db"
     assert changed.output == Path("out")
     assert (changed.tuning.seed, changed.model.seed) == (7, 0)
-    assert changed.tuning.measure.threads == changed.reference.threads == 3
     assert changed.tuning.measure.timeout_s == 2.5
     assert (changed.tuning.measure.jobs, changed.tuning.measure.overlap) == (5, True)
     assert changed.reference.runtimes == ("onnxruntime",)
@@ -168,40 +170,108 @@ def test_flags_win_over_the_file_and_the_rest_stays(recipe: Recipe) -> None:
     assert recipe.tuning.trials == 8
 
 
-def test_no_flags_leave_the_recipe_as_it_is(recipe: Recipe) -> None:
-    assert override(recipe) == recipe
-    assert override(recipe, trials=None, target=None) == recipe
+def test_no_settings_leave_the_recipe_as_it_is(recipe: Recipe) -> None:
+    assert override(recipe, {}) == recipe
+
+
+def test_nothing_as_a_value_is_the_default(recipe: Recipe) -> None:
+    changed = override(recipe, {"target": "cuda", "tuning.measure.repeat": 3})
+    back = override(changed, {"target": None, "tuning.measure.repeat": None, "tuning.trials": None})
+    assert (back.target, back.tuning) == ("native", Tuning())
+
+
+def test_every_key_can_be_set(recipe: Recipe) -> None:
+    for key in recipe_fields():
+        value: Any = recipe.model_dump()
+        for part in key.split("."):
+            value = value[part] if isinstance(value, dict) else None
+        assert override(recipe, {key: value}) == recipe, key
+
+
+def test_settings_as_typed_are_yaml(recipe: Recipe) -> None:
+    typed = parse_settings(
+        ["target={kind: llvm, mcpu: znver3}", "tuning.measure.timeout_s=2", "target.cores=4"]
+    )
+    changed = override(recipe, typed)
+    assert changed.target == {"kind": "llvm", "mcpu": "znver3", "cores": 4}
+    assert changed.tuning.measure.timeout_s == 2
+    assert parse_settings(["tuning.patience="]) == {"tuning.patience": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tuning.trials", "--set tuning.trials: must be key=value"),
+        ("tuning.trials=[1", "--set tuning.trials: the value is not YAML"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_told(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_settings([text])
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("tuning.trails", "did you mean 'tuning.trials'?"),
+        ("repeat", "did you mean 'tuning.measure.repeat'?"),
+        ("name.first", "a recipe has no such key"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_near_one(recipe: Recipe, key: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        override(recipe, {key: 1})
+    assert caught.value.message.startswith(f"{key}: a recipe has no such key")
+    assert words in caught.value.message
+
+
+def test_a_file_that_is_set_is_found_from_the_working_directory(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    changed = override(recipe, {"model.weights": "net.pth"})
+    assert changed.model.weights == tmp_path / "net.pth"
+    with pytest.raises(UsageError, match=r"does not exist; did you mean 'net\.pth'"):
+        override(recipe, {"model.weights": "nett.pth"})
 
 
 def test_a_budget_by_flag_replaces_the_other_kind_of_budget(recipe: Recipe) -> None:
-    by_factor = override(recipe, trials_per_task_factor=5)
+    by_factor = override(recipe, {"tuning.trials_per_task_factor": 5})
     assert (by_factor.tuning.trials, by_factor.tuning.budget(4)) == (None, 20)
-    in_all = override(by_factor, trials=7)
+    in_all = override(by_factor, {"tuning.trials": 7})
     assert (in_all.tuning.trials_per_task_factor, in_all.tuning.budget(4)) == (None, 7)
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("settings", "words"),
     [
-        ({"trials": -1}, "--trials: must be at least 0, not -1"),
-        ({"layout": "nchw"}, "--layout: must be one of NCHW, NHWC, NCHWc, auto, not 'nchw'"),
-        ({"target": " "}, "--target: must not be empty"),
-        ({"min_repeat_ms": -5}, "--min-repeat-ms: must be at least 0, not -5"),
-        ({"threads": 0}, "--threads: must be at least 1, not 0"),
-        ({"timeout": float("nan")}, "--timeout: must be a finite number, not nan"),
-        ({"runtimes": ["tensorrt"]}, "--runtimes: unknown runtime 'tensorrt'"),
-        ({"max_seconds": 0}, "--max-seconds: must be more than 0.0, not 0"),
-        ({"patience": 0}, "--patience: must be at least 1, not 0"),
+        ({"tuning.trials": -1}, "--trials: must be at least 0, not -1"),
+        ({"layout": "nchw"}, "layout: must be one of NCHW, NHWC, NCHWc, auto, not 'nchw'"),
+        ({"target": " "}, "target: must not be empty"),
+        ({"tuning.measure": {"repeat": 0}}, "tuning.measure.repeat: must be at least 1, not 0"),
         (
-            {"min_trials_per_task": 9, "trials_per_task": 8},
+            {"tuning.measure.timeout_s": float("nan")},
+            "tuning.measure.timeout_s: must be a finite number, not nan",
+        ),
+        ({"reference.runtimes": ["tensorrt"]}, "reference.runtimes[0]: unknown runtime 'tensorrt'"),
+        ({"tuning.max_seconds": 0}, "tuning.max_seconds: must be more than 0.0, not 0"),
+        (
+            {"tuning.min_trials_per_task": 9, "tuning.trials_per_task": 8},
             "min_trials_per_task (9) is more than trials_per_task (8)",
         ),
-        ({"trials": 1, "trials_per_task_factor": 1}, "--trials and --trials-per-task-factor"),
+        (
+            {"tuning.trials": 1, "tuning.trials_per_task_factor": 1},
+            "--trials and tuning.trials_per_task_factor cannot be given together",
+        ),
     ],
 )
-def test_a_bad_flag_is_named(recipe: Recipe, flags: dict[str, Any], words: str) -> None:
+def test_a_bad_value_is_told_by_what_was_typed(
+    recipe: Recipe, settings: dict[str, Any], words: str
+) -> None:
     with pytest.raises(UsageError) as caught:
-        override(recipe, **flags)
+        override(recipe, settings, names={"tuning.trials": "--trials"})
     assert words in caught.value.message
     assert caught.value.exit_code == 2
     assert len(caught.value.message.splitlines()) == 1
@@ -225,12 +295,12 @@ def test_the_budget_is_the_total_below_the_ceiling_of_each_task(tuning, tasks, b
 def test_the_digest_follows_the_work_and_nothing_else(recipe: Recipe) -> None:
     digest = recipe_digest(recipe)
     for same in (
-        override(recipe, catalogue="other.db", artifacts="elsewhere"),
+        override(recipe, {"catalogue": "other.db", "output": "elsewhere"}),
         recipe.model_copy(update={"name": "other"}),
     ):
         assert recipe_digest(same) == digest
-    for flags in ({"trials": 9}, {"target": "cuda"}, {"layout": "NCHW"}, {"seed": 1}):
-        assert recipe_digest(override(recipe, **flags)) != digest
+    for changed in ({"tuning.trials": 9}, {"target": "cuda"}, {"layout": "NCHW"}):
+        assert recipe_digest(override(recipe, changed)) != digest
 
 
 def test_the_digest_follows_the_content_of_a_model_file_and_not_its_place(tmp_path: Path) -> None:
@@ -264,18 +334,18 @@ def test_the_schema_describes_every_key_for_editors() -> None:
 def test_a_session_is_the_same_whatever_its_budget(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file)
     same = [
-        override(recipe, trials=800),
-        override(recipe, trials_per_task_factor=3),
-        override(recipe, trials_per_task=9, min_trials_per_task=2),
-        override(recipe, max_seconds=60.0, patience=50),
-        override(recipe, catalogue="other.db", artifacts="elsewhere"),
+        override(recipe, {"tuning.trials": 800}),
+        override(recipe, {"tuning.trials_per_task_factor": 3}),
+        override(recipe, {"tuning.trials_per_task": 9, "tuning.min_trials_per_task": 2}),
+        override(recipe, {"tuning.max_seconds": 60.0, "tuning.patience": 50}),
+        override(recipe, {"catalogue": "other.db", "output": "elsewhere"}),
     ]
     assert {session_digest(recipe)} == {session_digest(other) for other in same}
     different = [
-        override(recipe, seed=4),
-        override(recipe, repeat=9),
-        override(recipe, layout="NHWC"),
-        override(recipe, target="llvm -mcpu=x86-64"),
+        override(recipe, {"tuning.seed": 4}),
+        override(recipe, {"tuning.measure.repeat": 9}),
+        override(recipe, {"layout": "NHWC"}),
+        override(recipe, {"target": "llvm -mcpu=x86-64"}),
     ]
     digests = {session_digest(other) for other in [recipe, *different]}
     assert len(digests) == len(different) + 1
@@ -285,7 +355,9 @@ def test_a_value_that_is_the_default_may_be_said_without_making_another_session(
     recipe_file: Path,
 ) -> None:
     recipe = load_recipe(recipe_file)
-    said = override(recipe, seed=Tuning().seed, repeat=Measure().repeat)
+    said = override(
+        recipe, {"tuning.seed": Tuning().seed, "tuning.measure.repeat": Measure().repeat}
+    )
     assert session_digest(said) == session_digest(recipe)
 
 

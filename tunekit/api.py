@@ -1,0 +1,449 @@
+"""What tunekit does, for Python: the functions that the command line calls, and nothing else.
+
+They are offered as `tunekit.tune`, `tunekit.bench` and so on, and load when one is first used.
+The first argument of most is `recipe`: a `Recipe`, the path of a recipe's YAML file, or a model,
+as `torchvision:<model>`, `python:<package.module>:<callable>` or the path of an .onnx or .pt2
+file. Beside it they take
+
+- `inputs`: the shape of each input by its name, `{"input": (1, 3, 224, 224)}`, or shape and dtype,
+  `{"ids": ((1, 128), "int64")}`; of a model file only what is to differ from what it declares;
+- `dims`: sizes that a model file leaves open, by its own names for them, `{"batch": 1}`;
+- `trials`: the budget, candidates to measure in all;
+- `output`: the folder under which the library gets a folder of its own, named as the recipe;
+- `catalogue`: where measurements are kept, a SQLite file or any SQLAlchemy URL;
+- `settings`: any other key of a recipe, dotted, `{"tuning.measure.repeat": 10}`;
+- `reporter`: who is told what happens (`tunekit.search.progress`); nobody by default.
+
+Errors are `TunekitError`s: a message, and a hint that says what to do now (`tunekit.errors`).
+Nothing here needs an `if __name__ == "__main__"` around it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunekit import recipe as _recipes
+from tunekit.catalogue import Catalogue
+from tunekit.errors import TunekitError, UsageError
+from tunekit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tunekit.attribution.results import Explanation
+    from tunekit.benchmark.results import Report
+    from tunekit.library import Library, Manifest
+    from tunekit.library.coverage import Known
+    from tunekit.models.as_recipe import InputShapes
+    from tunekit.sessions.run import Display
+
+__all__ = [
+    "Catalogue",
+    "Library",
+    "Manifest",
+    "Recipe",
+    "Report",
+    "TunekitError",
+    "bench",
+    "compile",
+    "explain",
+    "load_recipe",
+    "lookup",
+    "resume",
+    "tune",
+]
+
+_TYPES = {
+    "Library": "tunekit.library",
+    "Manifest": "tunekit.library",
+    "Report": "tunekit.benchmark.results",
+}
+
+RecipeLike = Recipe | str | os.PathLike[str]
+
+
+def load_recipe(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    trials: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Recipe:
+    """The recipe in a file, or one for a model, with these values in place of its own.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        trials: candidates to measure in all.
+        output: folder that gets the library's folder.
+        catalogue: where measurements are kept.
+        settings: values of any keys, dotted.
+        names: what messages call a key, for who has flags for them.
+
+    Raises:
+        RecipeError: the file cannot be used; every problem with its line and key.
+        UsageError: a value is refused, or a model's inputs are not known yet.
+        ModelFileError: a model file cannot be read.
+    """
+    loaded = _loaded(recipe, inputs, dims)
+    values = dict(settings or {})
+    for key, value in (("tuning.trials", trials), ("output", output), ("catalogue", catalogue)):
+        if value is not None:
+            values[key] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return _recipes.override(loaded, values, names=names)
+
+
+def tune(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    trials: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    selection: bool = True,
+    reporter: Display | None = None,
+    again: Callable[[str], str] | None = None,
+) -> Library:
+    """Tunes a model within a budget of trials, compiles it with the best, and verifies it.
+
+    Every trial is in the catalogue as soon as it is measured, and an unfinished session of the
+    recipe is gone on with: what was interrupted is called again.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        trials: candidates to measure in all.
+        output: folder that gets the library's folder.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        fresh: begin a session even where one is unfinished.
+        selection: compare variants of the library end to end, and take the fastest.
+        reporter: who is told what happens.
+        again: the command that goes on with a session after an interruption, by its id.
+
+    Returns:
+        The library: its `folder`, its `manifest`, and `run(array)`.
+
+    Raises:
+        Interrupted: by Ctrl-C; everything measured is kept.
+        UsageError: another process runs this recipe's session, or the recipe cannot be used.
+        ModelError: the model cannot be loaded or imported.
+        CompileError: it cannot be compiled, or the library's outputs are wrong.
+    """
+    from tunekit.sessions.run import resume_command, tune_recipe
+
+    wanted = load_recipe(
+        recipe,
+        inputs=inputs,
+        dims=dims,
+        trials=trials,
+        output=output,
+        catalogue=catalogue,
+        settings=settings,
+    )
+    return tune_recipe(
+        wanted,
+        reporter or _Silent(),
+        again=again or resume_command,
+        fresh=fresh,
+        contest=selection,
+    )
+
+
+def resume(
+    session: str | None = None,
+    *,
+    catalogue: str | os.PathLike[str] | None = None,
+    trials: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    reporter: Display | None = None,
+    again: Callable[[str], str] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Library:
+    """Goes on with an unfinished session until its budget is spent, then compiles and verifies.
+
+    The recipe is the one that the session was begun with, and so is the folder that it is worked
+    in: a recipe may name modules and files found from there.
+
+    Args:
+        session: the start of its id; by default the newest unfinished one of this machine.
+        catalogue: where it is; by default the recipes' default catalogue.
+        trials: another budget, in all.
+        settings: other values for keys of the budget, such as `tuning.max_seconds`.
+        reporter: who is told what happens.
+        again: the command that goes on with a session after an interruption, by its id.
+        names: what messages call a key, for who has flags for them.
+
+    Raises:
+        CatalogueError: there is no such catalogue or session.
+        UsageError: it cannot be gone on with here and now.
+        TunekitError: as for `tune`.
+    """
+    from tunekit.catalogue.db.connect import from_anywhere
+    from tunekit.environment import DEFAULT_CATALOGUE
+    from tunekit.machine.host import detect_host
+    from tunekit.sessions.resume import folder_of, recipe_of, session_to_resume
+    from tunekit.sessions.run import resume_command, resume_recipe
+
+    location = os.fspath(catalogue) if catalogue is not None else DEFAULT_CATALOGUE
+    values = dict(settings or {})
+    if trials is not None:
+        values["tuning.trials"] = trials
+    with Catalogue.open(location, create=False) as ledger:
+        found = session_to_resume(ledger, session, detect_host(), more=bool(values))
+    # The catalogue stays the one that was named from here.
+    values["catalogue"] = from_anywhere(location)
+    wanted = _recipes.override(recipe_of(found), values, names=names)
+    reporter = reporter or _Silent()
+    with _working_in(folder_of(found), reporter.say):
+        return resume_recipe(wanted, found.id, reporter, again=again or resume_command)
+
+
+def compile(  # noqa: A001 - the verb's name
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    selection: bool = True,
+    reporter: Display | None = None,
+) -> Library:
+    """Compiles a model with the best records of its catalogue, without tuning, and verifies it.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        output: folder that gets the library's folder.
+        folder: the library's own folder, in place of one named as the recipe under `output`.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        selection: compare variants of the library end to end, and take the fastest.
+        reporter: who is told what happens.
+
+    Raises:
+        UsageError: the recipe or a folder cannot be used.
+        ModelError: the model cannot be loaded or imported.
+        CompileError: it cannot be compiled, or the library's outputs are wrong.
+    """
+    from tunekit.library import compile_recipe
+
+    wanted = load_recipe(
+        recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
+    )
+    return compile_recipe(
+        wanted,
+        output=None if folder is None else Path(folder),
+        contest=selection,
+        say=(reporter or _Silent()).say,
+    )
+
+
+def bench(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    runtimes: Sequence[str] | None = None,
+    rounds: int = 10,
+    threads: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    reporter: Display | None = None,
+) -> Report:
+    """Compares the tuned library with other runtimes, in turns, outputs included.
+
+    Each runtime has a process of its own, the same inputs and the same threads. The library is
+    compiled first where there is none that fits.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        runtimes: names such as "tuned" or "onnxruntime", or `package.module:Class` of another; by
+            default tunekit's own and the recipe's.
+        rounds: in which each runtime has a turn.
+        threads: of each runtime; by default the recipe's, or all cores.
+        output: folder that holds the library's folder.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        reporter: who is told what happens.
+
+    Returns:
+        A row for each runtime, with all samples in seconds and the error of its outputs. A
+        reference runtime that fails has a row that says why; see `succeeded`.
+
+    Raises:
+        UsageError: the recipe cannot be used, or a runtime is unknown.
+        ModelError: the model cannot be loaded.
+        Interrupted: by Ctrl-C.
+    """
+    from tunekit.benchmark.run import bench_recipe
+    from tunekit.timing.rounds import Settings
+
+    wanted = load_recipe(
+        recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
+    )
+    return bench_recipe(
+        wanted,
+        runtimes=runtimes,
+        # Not laid over the recipe: there, threads would also be those of the search.
+        settings=Settings(rounds=rounds, threads=_threads(wanted, threads), seed=wanted.model.seed),
+        say=(reporter or _Silent()).say,
+    )
+
+
+def explain(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    runtimes: Sequence[str] = ("onnxruntime", "openvino"),
+    sort: Literal["gain", "difference", "time"] = "gain",
+    rounds: int = 5,
+    threads: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    reporter: Display | None = None,
+) -> Explanation:
+    """Says where the time of the tuned library goes, operator by operator.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        runtimes: whose profilers do the same work for comparison.
+        sort: first what reaching the machine's peak would gain, the difference to the fastest
+            other runtime, or time.
+        rounds: in which each runtime has a turn.
+        threads: of each runtime; by default the recipe's, or all cores.
+        output: folder that holds the library's folder.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        reporter: who is told what happens.
+
+    Raises:
+        SandboxError: the library itself crashed or hung.
+        TunekitError: as for `compile`, where there is no library that fits.
+    """
+    from tunekit.attribution.explain import Settings, explain_recipe
+
+    wanted = load_recipe(
+        recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
+    )
+    return explain_recipe(
+        wanted,
+        runtimes=runtimes,
+        settings=Settings(
+            threads=_threads(wanted, threads),
+            rounds=rounds,
+            seed=wanted.model.seed,
+            sort=sort,
+        ),
+        say=(reporter or _Silent()).say,
+    )
+
+
+def lookup(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    reporter: Display | None = None,
+) -> Known:
+    """Says how much of a model its catalogue knows, task by task; nothing is measured or written.
+
+    Args:
+        recipe: a recipe, its file, or a model.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        reporter: who is told what happens.
+
+    Raises:
+        CatalogueError: there is no catalogue.
+        ModelError: the model cannot be loaded or imported.
+    """
+    from tunekit.sessions.run import look_up_recipe
+
+    wanted = load_recipe(recipe, inputs=inputs, dims=dims, catalogue=catalogue, settings=settings)
+    return look_up_recipe(wanted, (reporter or _Silent()).say)
+
+
+class _Silent:
+    """A reporter that tells nobody."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def update(self, progress: object) -> None:
+        """Nothing."""
+
+
+def _loaded(
+    recipe: RecipeLike, inputs: InputShapes | None, dims: Mapping[str, int] | None
+) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        from tunekit.models.as_recipe import is_model, recipe_of_model
+
+        if is_model(os.fspath(recipe)):
+            return recipe_of_model(os.fspath(recipe), inputs=inputs, dims=dims)
+        recipe = _recipes.load_recipe(os.fspath(recipe))
+    if dims:
+        raise UsageError(
+            f"--dim: {recipe.name} is a recipe, which has no sizes with names",
+            hint="give another shape, like --input input=8x3x224x224",
+        )
+    if not inputs:
+        return recipe
+    from tunekit.models.as_recipe import with_inputs
+
+    return with_inputs(recipe, inputs)
+
+
+def _threads(recipe: Recipe, threads: int | None) -> int:
+    from tunekit.machine.host import detect_host
+
+    return threads or recipe.reference.threads or detect_host().cores
+
+
+@contextmanager
+def _working_in(folder: Path | None, say: Callable[[str], None]) -> Iterator[None]:
+    """In the folder that a session was begun in, where it is still there."""
+    here = Path.cwd()
+    if folder is None or not folder.is_dir() or folder.samefile(here):
+        yield
+        return
+    say(f"in {folder}")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
+def __getattr__(name: str) -> Any:
+    """Types of results, which load more than naming them needs."""
+    if name in _TYPES:
+        return getattr(importlib.import_module(_TYPES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,260 @@
+"""The recipe of a verb, and the options that are laid over it: each told once, for all verbs.
+
+An option stands for a key of the recipe, and its help is that key's description. Keys that have no
+option of their own are given with `--set key=value`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunekit.cli.complete import complete_recipes
+
+Verb = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class KeyOption:
+    """An option of the command line that stands for keys of a recipe.
+
+    Attributes:
+        flag: as it is typed.
+        type: of its value.
+        keys: that get the value, dotted; the first describes it.
+        help: in place of the key's description.
+        metavar: what stands for the value in the help.
+        envvar: where its value comes from when it is not typed.
+    """
+
+    flag: str
+    type: Any
+    keys: tuple[str, ...]
+    help: str | None = None
+    metavar: str | None = None
+    envvar: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Its name as a parameter of a function."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    def as_parameter(self) -> inspect.Parameter:
+        """For the signature that typer reads."""
+        from tunekit.recipe import description
+
+        option = typer.Option(
+            self.flag,
+            help=self.help or description(self.keys[0]),
+            metavar=self.metavar,
+            envvar=self.envvar,
+            show_default=False,
+        )
+        return _keyword(self.parameter, Annotated[self.type | None, option])
+
+
+BUDGET = (
+    KeyOption("--trials", int, ("tuning.trials",)),
+    KeyOption("--trials-per-task", int, ("tuning.trials_per_task",)),
+    KeyOption("--trials-per-task-factor", int, ("tuning.trials_per_task_factor",)),
+    KeyOption("--min-trials-per-task", int, ("tuning.min_trials_per_task",)),
+    KeyOption("--max-seconds", float, ("tuning.max_seconds",)),
+    KeyOption("--patience", int, ("tuning.patience",)),
+)
+"""How much is searched."""
+
+SEARCH = (
+    KeyOption("--seed", int, ("tuning.seed",)),
+    KeyOption("--repeat", int, ("tuning.measure.repeat",)),
+    KeyOption("--min-repeat-ms", int, ("tuning.measure.min_repeat_ms",)),
+    KeyOption("--timeout", float, ("tuning.measure.timeout_s",)),
+    KeyOption("--jobs", int, ("tuning.measure.jobs",)),
+    KeyOption("--overlap", bool, ("tuning.measure.overlap",)),
+    KeyOption("--threads", int, ("tuning.measure.threads", "reference.threads")),
+)
+"""How it is searched and measured."""
+
+BUILD = (
+    KeyOption("--target", str, ("target",)),
+    KeyOption("--layout", str, ("layout",)),
+)
+"""What is built."""
+
+CATALOGUE = (KeyOption("--catalogue", str, ("catalogue",), envvar="TUNEKIT_CATALOGUE"),)
+"""Where measurements are."""
+
+ARTIFACTS = (KeyOption("--artifacts", Path, ("output",)),)
+"""Where libraries are."""
+
+DEVICES = (
+    KeyOption(
+        "--rpc-tracker",
+        str,
+        ("tuning.rpc.tracker",),
+        help="Measure on devices of this RPC tracker. Default: the recipe's, or TVM_TRACKER_HOST "
+        "and TVM_TRACKER_PORT.",
+        metavar="HOST:PORT",
+    ),
+    KeyOption(
+        "--rpc-key",
+        str,
+        ("tuning.rpc.key",),
+        help="Kind of device to measure on. Default: the recipe's, or TVM_TRACKER_KEY.",
+        metavar="KEY",
+    ),
+    KeyOption(
+        "--cc",
+        str,
+        ("tuning.rpc.cc",),
+        metavar="COMPILER",
+        envvar="TUNEKIT_CC",
+    ),
+)
+"""Where candidates are measured, if not here."""
+
+_RPC_KEYS = frozenset(key for option in DEVICES for key in option.keys)
+
+
+@dataclass(frozen=True)
+class RecipeVerb:
+    """A verb that works on a recipe, and the options that it lets people lay over it.
+
+    The signature that typer reads is made when the verb is used: the descriptions of keys need
+    pydantic, which the list of all verbs shall not wait for.
+    """
+
+    verb: Verb
+    options: tuple[KeyOption, ...]
+
+    def command(self) -> Verb:
+        """The function for typer: it makes the recipe and calls the verb with it."""
+        own = inspect.signature(self.verb, eval_str=True, locals={"Recipe": object})
+        rest = [param for name, param in own.parameters.items() if name != "recipe"]
+        options = [option.as_parameter() for option in self.options]
+
+        def run(recipe: str, **values: Any) -> None:
+            loaded = self._recipe(recipe, values)
+            if values.get("contest") is not None:
+                values["selection"] = values["contest"]
+            self.verb(loaded, **{param.name: values[param.name] for param in rest})
+
+        parameters = [
+            _keyword("recipe", _RECIPE, default=inspect.Parameter.empty),
+            *(param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in rest[:-2]),
+            _keyword("input_", _INPUTS),
+            _keyword("dim", _DIMS),
+            *options,
+            _keyword("set_", _SETTINGS),
+            *([_keyword("contest", _CONTEST)] if "selection" in own.parameters else []),
+            # Last, as everywhere: --quiet and --verbose.
+            *(param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in rest[-2:]),
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {param.name: param.annotation for param in parameters}
+        run.__doc__ = self.verb.__doc__
+        return run
+
+    def _recipe(self, recipe: str, values: Mapping[str, Any]) -> Any:
+        """The recipe that was named, with what was typed laid over it."""
+        from tunekit import api
+        from tunekit.models.as_recipe import parse_dims, parse_inputs
+        from tunekit.recipe import override, parse_settings
+
+        settings = parse_settings(values["set_"] or [])
+        names = {key: f"--set {key}" for key in settings}
+        for option in self.options:
+            value = values[option.parameter]
+            if value is not None:
+                settings.update(dict.fromkeys(option.keys, value))
+                names.update(dict.fromkeys(option.keys, option.flag))
+        devices = {key: settings.pop(key) for key in _RPC_KEYS & settings.keys()}
+        loaded = api.load_recipe(
+            recipe,
+            inputs=parse_inputs(values["input_"] or []),
+            dims=parse_dims(values["dim"] or []),
+            settings=settings,
+            names=names,
+        )
+        if DEVICES[0] not in self.options:
+            return override(loaded, devices, names=names)
+        return _with_devices(loaded, devices, names)
+
+
+def recipe_verb(*groups: tuple[KeyOption, ...]) -> Callable[[Verb], RecipeVerb]:
+    """Makes a verb of a function `(recipe, ..., quiet, verbose)`: on the command line the recipe
+    is a file or a model, with the options of these groups."""
+    return lambda verb: RecipeVerb(verb, tuple(option for group in groups for option in group))
+
+
+def _with_devices(recipe: Any, devices: dict[str, Any], names: Mapping[str, str]) -> Any:
+    """The recipe with where to measure laid over it: the flags, completed from the environment.
+
+    TVM's variables count where flags or recipe ask for devices, or where they name tracker and key.
+    """
+    from tunekit.recipe import override
+    from tunekit.rpc.tracker import tracker_in_environment
+
+    tracker, key = (option.keys[0] for option in DEVICES[:2])
+    environment = {tracker: tracker_in_environment(), key: os.environ.get("TVM_TRACKER_KEY")}
+    asked = tracker in devices or key in devices or recipe.tuning.rpc is not None
+    if not asked and not all(environment.values()):
+        return recipe
+    said = {name: value for name, value in environment.items() if value}
+    return override(recipe, {**said, **devices}, names=names)
+
+
+def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+_RECIPE = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe (a YAML file), or a model: an .onnx or .pt2 file, torchvision:<model>, or "
+        "python:<package.module>:<callable>.",
+        show_default=False,
+        autocompletion=complete_recipes,
+    ),
+]
+
+_INPUTS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=SHAPE",
+        help="Shape of an input, like ids=1x128, or with a dtype, ids=1x128:int64; several times.",
+        show_default=False,
+    ),
+]
+
+_DIMS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dim",
+        metavar="NAME=SIZE",
+        help="A size that the model's file leaves open, like batch=1; several times.",
+        show_default=False,
+    ),
+]
+
+_SETTINGS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any key of the recipe, like tuning.measure.cache=warm; several times. `tunekit "
+        "recipe keys` lists them.",
+        show_default=False,
+    ),
+]
+
+_CONTEST = Annotated[bool | None, typer.Option("--contest/--no-contest", hidden=True)]
+"""What `--selection` was called."""

@@ -1,0 +1,68 @@
+"""What identifies the work of a recipe, and the session that it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tunekit.cache import file_digest
+from tunekit.recipe.schema import Recipe
+
+_BUDGET = frozenset(
+    {
+        "trials",
+        "trials_per_task",
+        "trials_per_task_factor",
+        "min_trials_per_task",
+        "max_seconds",
+        "patience",
+    }
+)
+"""Keys of `tuning` that say how much is searched, and not for what."""
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """sha256 (hex) of what determines the work: model, target, layout, algorithms, huge pages,
+    tuning.
+
+    Name, catalogue, output and references do not count, nor does where a model or weights file
+    lies: its content does. Where trials are measured is the host's matter.
+    """
+    return _digest(recipe.model_dump(mode="json", include=_WORK, exclude=_WHERE), recipe)
+
+
+def session_digest(recipe: Recipe) -> str:
+    """sha256 (hex) of what makes two runs of recipes one session: `recipe_digest` without the
+    budget and without the number of builds at a time.
+
+    Values that are the defaults do not count: a key that a later version adds leaves it as it is.
+    """
+    unsaid: dict[str, Any] = {
+        "tuning": {**_WHERE["tuning"], **dict.fromkeys(_BUDGET, True), "measure": {"jobs": True}}
+    }
+    work = recipe.model_dump(mode="json", include=_WORK, exclude=unsaid, exclude_defaults=True)
+    return _digest(work, recipe)
+
+
+_WORK = {
+    *("model", "target", "layout", "algorithms", "winograd_relative_error", "huge_pages"),
+    "tuning",
+}
+_WHERE: dict[str, dict[str, Any]] = {"tuning": {"rpc": True}}
+
+
+def _digest(work: dict[str, Any], recipe: Recipe) -> str:
+    model = work["model"]
+    if recipe.model.is_file:
+        model["source"] = _content(Path(recipe.model.source))
+    if recipe.model.weights is not None:
+        model["weights"] = _content(recipe.model.weights)
+    text = json.dumps(work, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    """The file's sha256, or its path while it is not there."""
+    return f"sha256:{file_digest(file)}" if file.is_file() else str(file)
