@@ -15,6 +15,8 @@ from its signatures. tests/test_docs.py fails where a page is not what this woul
 
 from __future__ import annotations
 
+import html
+import importlib
 import inspect
 import re
 import textwrap
@@ -74,7 +76,7 @@ def _command(command: Any, name: str, level: int = 2) -> str:
     if not below:
         records = [(entry, entry.get_help_record(context)) for entry in command.params]
         rows = [
-            (f"`{_cell(record[0])}`", _cell(record[1]))
+            (_code(record[0]), _cell(_prose(record[1])))
             for entry, record in records
             if record is not None
         ]
@@ -178,7 +180,7 @@ def _type(model: type, name: str) -> str:
     for kind in model.__mro__:
         annotations = inspect.get_annotations(kind)
         if name in annotations:
-            return f"`{_cell(str(annotations[name]))}`"
+            return _code(str(annotations[name]))
     return ""
 
 
@@ -210,8 +212,35 @@ def api() -> str:
     """Every public name of `tunekit`."""
     import tunekit
 
-    names = getattr(tunekit, "__all__", ())
-    return "\n".join(_public(name, getattr(tunekit, name)) for name in names)
+    things = {name: getattr(tunekit, name) for name in tunekit.__all__}
+    functions = [name for name, thing in things.items() if inspect.isfunction(thing)]
+    functions.sort(key=lambda name: things[name].__code__.co_firstlineno)
+    classes = [name for name in things if name not in functions]
+    return "\n".join(_public(name, things[name]) for name in (*functions, *classes))
+
+
+def catalogue() -> str:
+    """What each door of the catalogue offers."""
+    from tunekit.catalogue import doors
+
+    lines: list[str] = []
+    for door in ("sessions", "trials", "records", "libraries", "benchmarks", "maintenance"):
+        module = importlib.import_module(f"{doors.__name__}.{door}")
+        kind = getattr(module, door.capitalize())
+        rows = [
+            (_code(f"{name}{_arguments(method)}"), _summary(method))
+            for name, method in _members(kind)
+        ]
+        lines += [f"### `catalogue.{door}`", "", _prose(_doc(kind)), ""]
+        lines += [*_table(("call", "what it does"), rows), ""]
+    return "\n".join(lines)
+
+
+def _arguments(method: Any) -> str:
+    """The names of a method's arguments."""
+    parts = _with_star(list(inspect.signature(method).parameters.values())[1:])
+    names = [part if part == "*" else part.name for part in parts]
+    return f"({', '.join(names)})"
 
 
 def _public(name: str, thing: Any) -> str:
@@ -247,8 +276,8 @@ def _signature(name: str, function: Callable[..., Any], level: int = 2) -> str:
     """A heading and the call, an argument a line where one line does not hold it."""
     signature = inspect.signature(function)
     kept = [part for part in signature.parameters.values() if part.name not in ("self", "cls")]
-    gives = "" if signature.return_annotation is signature.empty else signature.return_annotation
-    arrow = f" -> {_plain(gives)}" if gives else ""
+    gives = signature.return_annotation
+    arrow = "" if gives is signature.empty else f" -> {_short(gives)}"
     parts = [_plain(part) for part in _with_star(kept)]
     call = f"{name}({', '.join(parts)}){arrow}"
     if len(call) > 88:
@@ -269,9 +298,18 @@ def _with_star(parameters: list[inspect.Parameter]) -> list[Any]:
 
 
 def _plain(part: Any) -> str:
-    """An annotation or a parameter without quotes around its types and without module paths."""
-    text = re.sub(r"'([^']*[\w\]])'(?=$|,| =|\))", r"\1", str(part)) if part != "*" else "*"
-    return re.sub(r"\b(?:\w+\.)+(?=[A-Z]\w*)", "", text)
+    """A parameter as it is written, without module paths in its type."""
+    if not isinstance(part, inspect.Parameter):
+        return str(part)
+    stars = {part.VAR_POSITIONAL: "*", part.VAR_KEYWORD: "**"}.get(part.kind, "")
+    kind = "" if part.annotation is part.empty else f": {_short(part.annotation)}"
+    given = "" if part.default is part.empty else f" = {part.default!r}"
+    return f"{stars}{part.name}{kind}{given}"
+
+
+def _short(annotation: Any) -> str:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z]\w*)", "", text)
 
 
 def _documented(thing: Any) -> str:
@@ -280,7 +318,7 @@ def _documented(thing: Any) -> str:
     def section(found: re.Match[str]) -> str:
         title, body = found[1], textwrap.dedent(found[2])
         entries = _ENTRY.findall(body)
-        if not entries:
+        if title in ("Returns", "Yields"):
             return f"\n**{title}:** {' '.join(body.split())}\n\n"
         lines = [f"- `{name.strip('`')}`: {' '.join(text.split())}" for name, text in entries]
         return "\n".join([f"\n**{title}**\n", *lines, "", ""])
@@ -319,6 +357,13 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def _code(text: str) -> str:
+    """Code in a cell of a table, where Markdowns differ about what ends a cell."""
+    if "|" not in text:
+        return f"`{text}`"
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>"
+
+
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     lines = [titles, tuple("---" for _ in titles), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
@@ -330,6 +375,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": manifest,
     "errors": errors,
     "api": api,
+    "catalogue": catalogue,
 }
 """What can stand in a page, by the name in its comment."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -63,7 +65,7 @@ def test_every_public_name_and_every_error_is_documented() -> None:
     from tunekit import errors
 
     page = (DOCS / "reference/api.md").read_text("utf-8")
-    for name in getattr(tunekit, "__all__", ()):
+    for name in tunekit.__all__:
         assert re.search(rf"^## (class )?`{name}`$", page, re.M), name
     page = (DOCS / "reference/exit-codes.md").read_text("utf-8")
     for name, thing in vars(errors).items():
@@ -82,6 +84,42 @@ def test_the_recipe_in_the_reference_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "documented.yaml"
     file.write_text(text)
     assert load_recipe(file).name == "my_model"
+
+
+def _commands() -> list[Any]:
+    """The `tunekit` command lines in the documents' console blocks."""
+    lines = []
+    for page in PAGES:
+        for kind, block in _BLOCK.findall(page.read_text("utf-8")):
+            if kind == "console":
+                for line in re.sub(r"\\\n\s*", "", block).splitlines():
+                    found = re.match(r"\S*\$ +(tunekit .*)", line)
+                    if found:
+                        lines.append(pytest.param(found[1], id=f"{page.stem}: {found[1]}"))
+    return lines
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_commands_in_the_documents_have_verbs_and_flags_that_exist(line: str) -> None:
+    import typer
+
+    from tunekit.cli.app import VERBS, app, load_verb
+
+    words = shlex.split(line, comments=True)[1:]
+    if words[0].startswith("-"):
+        command = typer.main.get_command(app)
+    else:
+        assert words[0] in VERBS
+        command = load_verb(words[0], VERBS[words[0]])
+        for word in words[1:2]:
+            below = getattr(command, "commands", None)
+            if below is not None:
+                assert word in below
+                command = below[word]
+    known = {flag for entry in command.params for flag in (*entry.opts, *entry.secondary_opts)}
+    for word in words[1:]:
+        if re.match(r"--?[a-zA-Z]", word):
+            assert word.partition("=")[0] in known, word
 
 
 def test_the_readme_is_a_page() -> None:
