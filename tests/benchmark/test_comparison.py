@@ -171,7 +171,7 @@ def test_what_should_not_be_believed_is_said():
         "other processes used 30%",
         "records cover 42% of tuned's estimated latency",
         "tuned kept its threads spinning",
-        "waiting contestants used 50% of the CPU in tuned's turns",
+        "waiting runtimes used 50% of the CPU in tuned's turns",
         "tuned strays by 26% from round to round",
     ):
         assert any(words in line for line in found), words

@@ -1,4 +1,4 @@
-"""A compiled Relax library as a contestant, in the virtual machine and the thread pool of TVM."""
+"""A compiled Relax library as a runtime, in the virtual machine and the thread pool of TVM."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_library_runs_on_its_threads_and_gives_its_outputs_in_order(library, t
         "a": random.standard_normal((32, 8)).astype(np.float32),
     }
     plan = {"file": str(library), "device": "cpu", "input_names": ["x", "a"]}
-    competition = run_rounds(
+    result = run_rounds(
         [Entry("tuned", "tunekit.benchmark.own_libraries:Tuned", plan)],
         inputs,
         Settings(rounds=2, threads=2, turn_s=0.01, warm_up_s=0.01),
         folder=tmp_path,
         say=lambda line: None,
     )
-    outcome = competition.outcomes[0]
+    outcome = result.outcomes[0]
     assert outcome.reason is None, outcome.detail
     assert outcome.settings["threads"] == 2
     product, total, ordered = outcome.outputs[0]

@@ -248,7 +248,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_loaded(workplace, argume
     assert output == ""
 
 
-def test_ctrl_c_ends_every_contestant_and_says_so(workplace, still_running):
+def test_ctrl_c_ends_every_runtime_and_says_so(workplace, still_running):
     with start(
         workplace,
         *("torch.yaml", "--runtimes", "onnxruntime,toy_runtimes:Doubles", "--rounds", "500"),

@@ -1,4 +1,4 @@
 """Attribution: where a library's time goes, what that is of the machine's best, and of others'.
 
-Nothing is imported here: a contestant that loads its profiler must not load the compiler with it.
+Nothing is imported here: a process that loads its profiler must not load the compiler with it.
 """

@@ -1,8 +1,9 @@
-"""An explanation of a recipe's library: everyone profiles itself, in turns, in its own process."""
+"""An explanation of a recipe: runtimes profile themselves, in turns, in processes of their own."""
 
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
-from tunekit.attribution.operators import Measured, account
+from tunekit.attribution.operators import Measured, break_down
 from tunekit.attribution.profilers import LIBRARY, PROFILED
 from tunekit.attribution.results import Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
@@ -70,38 +71,18 @@ def explain_recipe(
         TunekitError: as for `tuned_library`.
     """
     from tunekit.cache import ContentCache
-    from tunekit.graph.pipeline import recipe_target
     from tunekit.library import tuned_library
     from tunekit.models import load_source
 
-    target = recipe_target(recipe)
     library = tuned_library(recipe, say=say)
     cache = ContentCache()
     source = load_source(recipe.model, cache=cache)
     inputs = source.sample_inputs(settings.seed)
-    remarks: list[str] = []
-    plans: dict[str, dict[str, Any]] = {
-        "tuned": {
-            "file": str(library.path.resolve()),
-            "device": library.manifest.device,
-            "input_names": [tensor.name for tensor in library.manifest.inputs],
-        }
-    }
-    if target.kind == "llvm":
-        say("building the roofline's kernels")
-        plans["tuned"]["roofline"] = roofline.build(target, settings.threads, cache)
-    else:
-        remarks.append(f"no roofline is measured for {target.kind}: shares of the peak are unknown")
     preparation = Preparation(recipe, source, inputs, cache, settings.threads, say)
-    missing = []
-    for name in dict.fromkeys(runtimes):
-        plan, reason = _prepare(name, preparation)
-        if plan is not None:
-            plans[name] = plan
-        else:
-            missing.append(Measured(name, reason))
+    own_plan, remarks = _own_plan(library, preparation)
+    plans, missing = _prepared(runtimes, preparation)
     with tempfile.TemporaryDirectory(prefix="tunekit-explain-") as folder:
-        measured = _measure(plans, inputs, settings, Path(folder), say)
+        measured = _measure({"tuned": own_plan, **plans}, inputs, settings, Path(folder), say)
     own, *others = measured
     if not own.usable:
         raise SandboxError(
@@ -109,7 +90,7 @@ def explain_recipe(
             hint="`tunekit bench` shows whether it runs at all",
         )
     others += missing
-    found = account(own, others, library.manifest.tasks, _trials(recipe, library), settings.sort)
+    parts = break_down(own, others, library.manifest.tasks, _trials(recipe, library), settings.sort)
     return Explanation(
         name=recipe.name,
         source=recipe.model.source,
@@ -119,12 +100,45 @@ def explain_recipe(
         threads=settings.threads,
         rounds=settings.rounds,
         sorted_by=settings.sort,
-        peaks=found.peaks,
-        runtimes=found.runtimes,
-        operators=found.operators,
-        unmatched=found.unmatched,
+        peaks=parts.peaks,
+        runtimes=parts.runtimes,
+        operators=parts.operators,
+        unmatched=parts.unmatched,
         remarks=(*remarks, *_remarks(others, library)),
     )
+
+
+def _own_plan(library: Library, preparation: Preparation) -> tuple[dict[str, Any], list[str]]:
+    """What the library's process loads, with the roofline's kernels; and what has none."""
+    from tunekit.graph.pipeline import recipe_target
+
+    plan: dict[str, Any] = {
+        "file": str(library.path.resolve()),
+        "device": library.manifest.device,
+        "input_names": [tensor.name for tensor in library.manifest.inputs],
+    }
+    target = recipe_target(preparation.recipe)
+    if target.kind != "llvm":
+        unknown = f"no roofline is measured for {target.kind}: shares of the peak are unknown"
+        return plan, [unknown]
+    preparation.say("building the roofline's kernels")
+    plan["roofline"] = roofline.build(target, preparation.threads, preparation.cache)
+    return plan, []
+
+
+def _prepared(
+    names: Sequence[str], preparation: Preparation
+) -> tuple[dict[str, dict[str, Any]], list[Measured]]:
+    """The plans of the runtimes that can be compared with, and the reasons of the others."""
+    plans: dict[str, dict[str, Any]] = {}
+    missing = []
+    for name in dict.fromkeys(names):
+        plan, reason = _prepare(name, preparation)
+        if plan is not None:
+            plans[name] = plan
+        else:
+            missing.append(Measured(name, reason))
+    return plans, missing
 
 
 def _prepare(name: str, preparation: Preparation) -> tuple[dict[str, Any] | None, str]:
@@ -148,45 +162,68 @@ def _measure(
     folder: Path,
     say: Say,
 ) -> list[Measured]:
-    """The turns of everyone with a plan, in the order of the plans."""
+    """The turns of every runtime with a plan, in the order of the plans."""
     import numpy as np
 
     file = folder / "inputs.npz"
     np.savez(file, *inputs.values())
-    failed: dict[str, str] = {}
-    runs: dict[str, list[float]] = {name: [] for name in plans}
-    profiles: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     with ExitStack() as stack:
-        running: dict[str, RunnerProcess] = {}
-
-        def ask(name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
-            try:
-                return running[name].ask(do, timeout_s=_TIMEOUT_S, **arguments)
-            except RunnerFailed as error:
-                failed[name] = error.reason
-                running.pop(name).close()
-                return None
-
+        runners = _Runners(settings, folder, stack)
         for name, plan in plans.items():
-            contestant = RunnerProcess(
-                PROFILED.get(name, LIBRARY), threads=settings.threads, log=folder / f"{name}.log"
-            )
-            running[name] = stack.enter_context(contestant)
-            names, threads = list(inputs), settings.threads
-            ask(name, "load", plan=plan, inputs=str(file), names=names, threads=threads)
+            runners.start(name, plan, inputs=str(file), names=list(inputs))
         for turn in range(settings.rounds):
-            say(f"round {turn + 1} of {settings.rounds}: {', '.join(running)}")
-            for name in list(running):
-                timed = ask(
-                    name, "run", seconds=settings.turn_s, least=1, most=_MOST_RUNS, untimed=1
-                )
-                profile = ask(name, "profile", seconds=settings.turn_s) if timed else None
-                if timed and profile:
-                    runs[name] += timed["seconds"]
-                    profiles[name].append(profile)
-            if "tuned" not in running:
+            say(f"round {turn + 1} of {settings.rounds}: {', '.join(runners.running)}")
+            for name in list(runners.running):
+                runners.turn(name)
+            if "tuned" not in runners.running:
                 break
-    return [Measured(name, failed.get(name, "ok"), runs[name], profiles[name]) for name in plans]
+    return [runners.measured(name) for name in plans]
+
+
+class _Runners:
+    """Runtimes in processes of their own and what their turns gave; who fails gets no more."""
+
+    def __init__(self, settings: Settings, folder: Path, stack: ExitStack) -> None:
+        self.running: dict[str, RunnerProcess] = {}
+        self._settings = settings
+        self._folder = folder
+        self._stack = stack
+        self._failed: dict[str, str] = {}
+        self._runs_s: dict[str, list[float]] = defaultdict(list)
+        self._profiles: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def start(
+        self, name: str, plan: Mapping[str, Any], *, inputs: str, names: Sequence[str]
+    ) -> None:
+        """Starts a runtime's process, which loads what its plan says."""
+        threads = self._settings.threads
+        process = RunnerProcess(
+            PROFILED.get(name, LIBRARY), threads=threads, log=self._folder / f"{name}.log"
+        )
+        self.running[name] = self._stack.enter_context(process)
+        self._ask(name, "load", plan=plan, inputs=inputs, names=names, threads=threads)
+
+    def turn(self, name: str) -> None:
+        """Runs without a profiler, then with it; counts where both went well."""
+        seconds = self._settings.turn_s
+        timed = self._ask(name, "run", seconds=seconds, least=1, most=_MOST_RUNS, untimed=1)
+        profile = self._ask(name, "profile", seconds=seconds) if timed else None
+        if timed and profile:
+            self._runs_s[name] += timed["seconds"]
+            self._profiles[name].append(profile)
+
+    def measured(self, name: str) -> Measured:
+        """What the turns of a runtime gave."""
+        status = self._failed.get(name, "ok")
+        return Measured(name, status, self._runs_s[name], self._profiles[name])
+
+    def _ask(self, name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
+        try:
+            return self.running[name].ask(do, timeout_s=_TIMEOUT_S, **arguments)
+        except RunnerFailed as error:
+            self._failed[name] = error.reason
+            self.running.pop(name).close()
+            return None
 
 
 def _trials(recipe: Recipe, library: Library) -> dict[str, int]:

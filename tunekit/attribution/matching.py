@@ -69,25 +69,25 @@ def match(kernels: Sequence[Kernel], nodes: Sequence[Node]) -> Matching:
     counterparts: dict[str, Counterpart] = {}
     left_kernels, left_nodes = list(kernels), list(nodes)
     levels: tuple[tuple[By, Callable[[Kernel | Node], Hashable]], ...] = (
-        ("work", lambda one: one.key),
-        ("size", lambda one: None if one.key else (one.kind, one.elements)),
-        ("kind", lambda one: None if one.key else one.kind),
+        ("work", lambda work: work.key),
+        ("size", lambda work: None if work.key else (work.kind, work.elements)),
+        ("kind", lambda work: None if work.key else work.kind),
     )
     for by, group_of in levels:
         groups = _grouped(left_nodes, group_of)
         for group, members in _grouped(left_kernels, group_of).items():
-            found = groups.get(group, [])
-            seconds = sum(node.seconds for node in found)
+            matched = groups.get(group, [])
+            seconds = sum(node.seconds for node in matched)
             calls = sum(kernel.calls for kernel in members)
-            for kernel in members if found else ():
+            for kernel in members if matched else ():
                 counterparts[kernel.name] = Counterpart(
                     seconds=seconds * kernel.calls / calls,
                     by=by,
-                    nodes=tuple(node.name for node in found),
+                    nodes=tuple(node.name for node in matched),
                     kernels=len(members),
                 )
-            if found:
-                taken = set(map(id, found))
+            if matched:
+                taken = set(map(id, matched))
                 left_nodes = [node for node in left_nodes if id(node) not in taken]
         left_kernels = [kernel for kernel in left_kernels if kernel.name not in counterparts]
     return Matching(counterparts, tuple(left_nodes))

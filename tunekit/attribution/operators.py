@@ -46,7 +46,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Account:
+class Breakdown:
     """The parts of an explanation that follow from the measurements."""
 
     peaks: Peaks | None
@@ -55,14 +55,43 @@ class Account:
     unmatched: tuple[Unmatched, ...]
 
 
-def account(
+@dataclass(frozen=True)
+class _TimedKernel:
+    """A kernel of the library, with what was measured of all its calls in a run.
+
+    Attributes:
+        kernel: what it computes.
+        task: its entry in the manifest, where it has one.
+        seconds: sum over its calls of the median of each.
+        best_s: sum over its calls of the least of each.
+        moved_bytes: of the arguments of all calls.
+    """
+
+    kernel: Kernel
+    task: TaskEntry | None
+    seconds: float
+    best_s: float
+    moved_bytes: int
+
+
+@dataclass(frozen=True)
+class _Roof:
+    """How near a kernel comes to the machine's peaks: its share of one, of which, the seconds at
+    it."""
+
+    of_peak: float | None = None
+    bound: Bound = "unknown"
+    attainable_s: float | None = None
+
+
+def break_down(
     library: Measured,
     others: Sequence[Measured],
     tasks: Sequence[TaskEntry],
     trials: Mapping[str, int],
     sort: Sort,
-) -> Account:
-    """Everything about the operators of a library.
+) -> Breakdown:
+    """The time of a library by its operators, beside the machine's peaks and other runtimes.
 
     Args:
         library: its own turns.
@@ -72,137 +101,111 @@ def account(
         sort: what comes first: what has most to gain, what others do faster, what takes longest.
     """
     peaks = _peaks(library)
-    kernels, seconds, best, moved = _kernels(library, tasks)
-    by_name = {task.name: task for task in tasks}
+    kernels = _timed_kernels(library, tasks)
+    total_s = sum(timed.seconds for timed in kernels)
+    runtimes = [_library_runtime(library, total_s)]
     counterparts: dict[str, dict[str, Counterpart]] = defaultdict(dict)
     unmatched: list[Unmatched] = []
-    runtimes = [_library_runtime(library, sum(seconds.values()))]
     for other in others:
         if not other.usable:
             runtimes.append(Runtime(name=other.name, status=other.status))
             continue
         nodes = _nodes(other)
-        matching = match(kernels, nodes)
-        for name, found in matching.counterparts.items():
-            counterparts[name][other.name] = Counterpart(
-                seconds=found.seconds, by=found.by, nodes=found.nodes, kernels=found.kernels
-            )
-        unmatched += [
-            Unmatched(
-                runtime=other.name,
-                name=node.name,
-                op=node.op,
-                kind=node.kind,
-                work=node.work,
-                seconds=node.seconds,
-            )
-            for node in matching.unmatched
-        ]
         runtimes.append(_other_runtime(other, sum(node.seconds for node in nodes)))
+        matching = match([timed.kernel for timed in kernels], nodes)
+        for name, counterpart in matching.counterparts.items():
+            counterparts[name][other.name] = Counterpart(**vars(counterpart))
+        unmatched += [_unmatched(other.name, node) for node in matching.unmatched]
     operators = [
-        _operator(
-            kernel,
-            by_name.get(kernel.name),
-            seconds=seconds[kernel.name],
-            best_s=best[kernel.name],
-            total_s=sum(seconds.values()),
-            moved=moved[kernel.name],
-            trials=trials,
-            peaks=peaks,
-            others=counterparts[kernel.name],
-        )
-        for kernel in kernels
+        _operator(timed, total_s, trials, _roof(timed, peaks), counterparts[timed.kernel.name])
+        for timed in kernels
     ]
-    return Account(
+    return Breakdown(
         peaks=peaks,
         runtimes=tuple(runtimes),
         operators=sorted_operators(operators, sort),
-        unmatched=tuple(sorted(unmatched, key=lambda one: (-one.seconds, one.runtime, one.name))),
+        unmatched=tuple(
+            sorted(unmatched, key=lambda node: (-node.seconds, node.runtime, node.name))
+        ),
     )
 
 
 def sorted_operators(operators: Sequence[Operator], sort: Sort) -> tuple[Operator, ...]:
     """The most rewarding first; what cannot be judged last, by its time."""
 
-    def reward(one: Operator) -> float | None:
-        return {"gain": one.gain_s, "difference": one.difference_s, "time": one.seconds}[sort]
-
-    def order(one: Operator) -> tuple[bool, float, float, str]:
-        value = reward(one)
-        return (value is None, -(value or 0.0), -one.seconds, one.name)
+    def order(operator: Operator) -> tuple[bool, float, float, str]:
+        rewards = {
+            "gain": operator.gain_s,
+            "difference": operator.difference_s,
+            "time": operator.seconds,
+        }
+        reward = rewards[sort]
+        return (reward is None, -(reward or 0.0), -operator.seconds, operator.name)
 
     return tuple(sorted(operators, key=order))
 
 
-def _kernels(
-    library: Measured, tasks: Sequence[TaskEntry]
-) -> tuple[list[Kernel], dict[str, float], dict[str, float], dict[str, int]]:
-    """The kernels, and by their names: seconds, least seconds and bytes of a run."""
-    operations = {task.name: task.operation for task in tasks}
-    first = library.profiles[0]["calls"]
-    seconds: dict[str, float] = defaultdict(float)
-    best: dict[str, float] = defaultdict(float)
-    moved: dict[str, int] = defaultdict(int)
-    calls: dict[str, int] = defaultdict(int)
-    elements: dict[str, int] = {}
-    for position, call in enumerate(first):
+def _timed_kernels(library: Measured, tasks: Sequence[TaskEntry]) -> list[_TimedKernel]:
+    """The kernels in the order of their first calls."""
+    entries = {task.name: task for task in tasks}
+    positions: dict[str, list[int]] = defaultdict(list)
+    calls = library.profiles[0]["calls"]
+    for position, call in enumerate(calls):
         # TVM renames what computes with weights that were packed when compiling.
-        name = str(call["function"]).removesuffix("_prepacked")
-        turns = [profile["calls"][position] for profile in library.profiles]
-        seconds[name] += statistics.median(turn["seconds"] for turn in turns)
-        best[name] += min(turn["best_s"] for turn in turns)
-        moved[name] += int(call["bytes"])
-        calls[name] += 1
-        elements[name] = int(call["elements"])
-    kernels = []
-    for name, count in calls.items():
-        operation = operations.get(name)
-        kernels.append(
-            Kernel(
-                name=name,
-                kind=_kind(name, operation is not None and not operation.window),
-                key=operation.key if operation else None,
-                elements=elements[name],
-                calls=count,
-            )
+        positions[str(call["function"]).removesuffix("_prepacked")].append(position)
+
+    def measured(position: int, key: str) -> list[float]:
+        return [profile["calls"][position][key] for profile in library.profiles]
+
+    return [
+        _TimedKernel(
+            kernel=_kernel(name, entries.get(name), [calls[position] for position in own]),
+            task=entries.get(name),
+            seconds=sum(statistics.median(measured(position, "seconds")) for position in own),
+            best_s=sum(min(measured(position, "best_s")) for position in own),
+            moved_bytes=sum(int(calls[position]["bytes"]) for position in own),
         )
-    return kernels, dict(seconds), dict(best), dict(moved)
+        for name, own in positions.items()
+    ]
 
 
-def _kind(name: str, is_product: bool) -> Any:
-    return "matrix product" if is_product else kind_of_function(name)
+def _kernel(name: str, task: TaskEntry | None, calls: Sequence[Mapping[str, Any]]) -> Kernel:
+    operation = task.operation if task else None
+    is_product = operation is not None and not operation.window
+    return Kernel(
+        name=name,
+        kind="matrix product" if is_product else kind_of_function(name),
+        key=operation.key if operation else None,
+        elements=int(calls[-1]["elements"]),
+        calls=len(calls),
+    )
 
 
 def _operator(
-    kernel: Kernel,
-    task: TaskEntry | None,
-    *,
-    seconds: float,
-    best_s: float,
+    timed: _TimedKernel,
     total_s: float,
-    moved: int,
     trials: Mapping[str, int],
-    peaks: Peaks | None,
+    roof: _Roof,
     others: dict[str, Counterpart],
 ) -> Operator:
-    flops = task.flops * kernel.calls if task else None
-    of_peak, bound, attainable_s = _against(peaks, flops or 0.0, moved, seconds)
-    fastest_s = min((one.seconds for one in others.values()), default=None)
+    kernel, task, seconds = timed.kernel, timed.task, timed.seconds
+    flops = _flops(timed)
+    fastest_s = min((counterpart.seconds for counterpart in others.values()), default=None)
     return Operator(
         name=kernel.name,
         work=kernel_text(kernel.name, task.operation if task else None),
         kind=kernel.kind,
         calls=kernel.calls,
         seconds=seconds,
-        best_s=best_s,
+        best_s=timed.best_s,
         share=seconds / total_s if total_s else 0.0,
         flops=flops,
-        bytes=moved,
+        bytes=timed.moved_bytes,
         flops_per_s=flops / seconds if flops is not None and seconds else None,
-        bytes_per_s=moved / seconds if seconds else 0.0,
-        of_peak=of_peak,
-        bound=bound,
-        gain_s=None if attainable_s is None else max(0.0, seconds - attainable_s),
+        bytes_per_s=timed.moved_bytes / seconds if seconds else 0.0,
+        of_peak=roof.of_peak,
+        bound=roof.bound,
+        gain_s=None if roof.attainable_s is None else max(0.0, seconds - roof.attainable_s),
         trials=trials.get(task.structural_hash, 0) if task else 0,
         space=task.space if task else "none",
         others=others,
@@ -210,18 +213,31 @@ def _operator(
     )
 
 
-def _against(
-    peaks: Peaks | None, flops: float, moved: int, seconds: float
-) -> tuple[float | None, Bound, float | None]:
-    """Share of the peak, which peak, and the seconds at it."""
-    if peaks is None or not seconds:
-        return None, "unknown", None
-    computing_s, moving_s = flops / peaks.flops_per_s, moved / peaks.bytes_per_s
+def _flops(timed: _TimedKernel) -> float | None:
+    return timed.task.flops * timed.kernel.calls if timed.task else None
+
+
+def _roof(timed: _TimedKernel, peaks: Peaks | None) -> _Roof:
+    if peaks is None or not timed.seconds:
+        return _Roof()
+    computing_s = (_flops(timed) or 0.0) / peaks.flops_per_s
+    moving_s = timed.moved_bytes / peaks.bytes_per_s
     attainable_s = max(computing_s, moving_s)
-    share = attainable_s / seconds
+    share = attainable_s / timed.seconds
     if computing_s >= moving_s:
-        return share, "compute", attainable_s
-    return share, "memory" if share <= 1 else "cache", attainable_s
+        return _Roof(share, "compute", attainable_s)
+    return _Roof(share, "memory" if share <= 1 else "cache", attainable_s)
+
+
+def _unmatched(runtime: str, node: Node) -> Unmatched:
+    return Unmatched(
+        runtime=runtime,
+        name=node.name,
+        op=node.op,
+        kind=node.kind,
+        work=node.work,
+        seconds=node.seconds,
+    )
 
 
 def _library_runtime(library: Measured, operators_s: float) -> Runtime:
@@ -261,11 +277,11 @@ def _nodes(other: Measured) -> list[Node]:
         {(node["name"], node["op"]): node for node in profile["nodes"]}
         for profile in other.profiles
     ]
-    found = []
+    nodes = []
     for which, node in turns[-1].items():
         samples = [turn[which]["seconds"] for turn in turns if which in turn]
-        found.append(Node(**{**node, "seconds": statistics.median(samples)}))
-    return found
+        nodes.append(Node(**{**node, "seconds": statistics.median(samples)}))
+    return nodes
 
 
 def _peaks(library: Measured) -> Peaks | None:

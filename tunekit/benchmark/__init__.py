@@ -1,13 +1,12 @@
-"""The benchmark: contestants in processes of their own take turns, and their outputs are compared.
+"""The benchmark: runtimes in processes of their own take turns, and their outputs are compared.
 
-- `runtimes/` what can run a model, one small file each, and the registry
-- `contestant` the child process that owns one runtime and times it
-- `process` the parent's handle on such a child: commands, timeouts, how it died
-- `harness` loads, warms up, lets the contestants take turns, asks for their outputs
-- `statistics`, `comparison` what the samples say, and when they should not be believed
-- `environment` the machine before and after
-- `results` the report, as it is written to JSON
+- `registry` the runtimes that there are, by name
+- `own_libraries` those that tunekit compiles itself: tuned, default, unscheduled
 - `run` all of it, from a recipe to a report
+- `comparison` from the samples to rows: who is right, who is faster, whether to believe it
+- `environment` the machine, before and after
+- `results` the report, as it is written to JSON
 
-This module imports nothing: a contestant imports it first, and its memory is what is measured.
+How runtimes run and take turns is in `tunekit.runtimes` and `tunekit.timing`. This package imports
+nothing: a runtime's process imports it first, and its memory is what is measured.
 """

@@ -14,6 +14,7 @@ from tunekit.benchmark.results import (
     Status,
 )
 from tunekit.timing.statistics import median, paired_ratio, quantile, relative_spread
+from tunekit.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ def row(outcome: Outcome, reference: Sequence[Array], tolerance: float) -> Runti
 
     # The worst of the outputs before and after the rounds.
     compared = [compare(reference, outputs) for outputs in outcome.outputs]
-    worst = max(compared, key=lambda one: one.relative_error, default=None)
+    worst = max(compared, key=lambda result: result.relative_error, default=None)
     status: Status = "ok"
     reason = outcome.reason
     if reason is not None:
@@ -101,7 +102,7 @@ def with_ratios(rows: Sequence[RuntimeResult], *, aside: frozenset[str]) -> list
     measures = [row for row in right if row.name not in aside]
     return [
         row.model_copy(
-            update={"ratio": _ratio(row, [one for one in measures if one.name != row.name])}
+            update={"ratio": _ratio(row, [other for other in measures if other.name != row.name])}
         )
         if row in right
         else row
@@ -137,7 +138,7 @@ def _round_medians(result: RuntimeResult) -> Mapping[int, float]:
 
 def verdict(rows: Sequence[RuntimeResult]) -> str:
     """One sentence: how the tuned library (or the fastest) compares with the best other runtime."""
-    tuned = next((one for one in rows if one.name == "tuned"), None)
+    tuned = next((row for row in rows if row.name == "tuned"), None)
     if tuned is not None:
         if tuned.status != "ok":
             return f"tuned {'gave ' if tuned.status == 'wrong' else ''}{_why(tuned)}"
@@ -145,8 +146,8 @@ def verdict(rows: Sequence[RuntimeResult]) -> str:
             return "tuned ran, and there is no other runtime to compare it with"
         return _sentence("tuned", tuned.ratio)
     ranked = sorted(
-        (one for one in rows if one.status == "ok" and one.latency),
-        key=lambda one: one.latency.median_ms if one.latency else 0.0,
+        (row for row in rows if row.status == "ok" and row.latency),
+        key=lambda row: row.latency.median_ms if row.latency else 0.0,
     )
     if not ranked:
         return "no runtime could be measured"
@@ -181,24 +182,21 @@ def _sentence(name: str, ratio: Ratio) -> str:
 
 def warnings(rows: Sequence[RuntimeResult], noise: Noise, *, threads: int, cores: int) -> list[str]:
     """What a reader should know before believing the numbers; empty when all was quiet."""
-    found = []
+    notes = []
     if threads > cores:
-        found.append(f"{threads} threads on {cores} usable cores: they wait for each other")
-    rounds = max((len(one.rounds) for one in rows), default=0)
+        notes.append(f"{threads} threads on {cores} usable cores: they wait for each other")
+    rounds = max((len(row.rounds) for row in rows), default=0)
     if 0 < rounds < _ROUNDS_FOR_95_PERCENT:
-        found.append(
-            f"{rounds} round{'s' if rounds > 1 else ''}: a 95 % interval needs "
-            f"{_ROUNDS_FOR_95_PERCENT}"
-        )
+        notes.append(f"{counted(rounds, 'round')}: a 95 % interval needs {_ROUNDS_FOR_95_PERCENT}")
     if noise.steal_share is not None and noise.steal_share > _NOISY_SHARE:
-        found.append(
+        notes.append(
             f"the hypervisor gave {noise.steal_share:.0%} of the CPU time to other machines"
         )
     if noise.others_share is not None and noise.others_share > _NOISY_SHARE:
-        found.append(f"other processes used {noise.others_share:.0%} of the CPU time")
-    for one in rows:
-        found.extend(_about(one, cores))
-    return found
+        notes.append(f"other processes used {noise.others_share:.0%} of the CPU time")
+    for row in rows:
+        notes.extend(_about(row, cores))
+    return notes
 
 
 def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
@@ -219,7 +217,7 @@ def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
     wall = sum(turn.wall_s for turn in result.rounds)
     if wall and taken > _NOISY_SHARE * wall * cores:
         share = taken / wall / cores
-        yield f"waiting contestants used {share:.0%} of the CPU in {result.name}'s turns"
+        yield f"waiting runtimes used {share:.0%} of the CPU in {result.name}'s turns"
     medians = list(_round_medians(result).values())
     if len(medians) >= 4 and relative_spread(medians) > _NOISY_SPREAD:
         yield f"{result.name} strays by {relative_spread(medians):.0%} from round to round"

@@ -1,4 +1,4 @@
-"""The machine on which contestants ran."""
+"""The machine on which the runtimes ran."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def describe(noise: Noise, extra_packages: Sequence[str] = ()) -> Environment:
     from tunekit.machine.host import detect_host
     from tunekit.machine.toolchain import installed_version, versions
 
-    found = versions()
+    installed = versions()
     for package in extra_packages:
-        if package not in found and (version := installed_version(package)) is not None:
-            found[package] = version
+        if package not in installed and (version := installed_version(package)) is not None:
+            installed[package] = version
     return Environment(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         host=detect_host().as_dict(),
         system=platform.platform(),
-        versions=found,
+        versions=installed,
         noise=noise,
     )

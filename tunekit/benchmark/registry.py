@@ -6,12 +6,12 @@ accepted wherever a name is.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 
 from tunekit.errors import UsageError
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
+from tunekit.wording import did_you_mean
 
 __all__ = ["RUNTIMES", "NotApplicable", "Preparation", "Runtime", "find_runtime", "missing_package"]
 
@@ -28,28 +28,31 @@ RUNTIMES: dict[str, str] = {
 
 
 def find_runtime(name: str) -> type[Runtime]:
-    """The runtime of this name, or of this `package.module:Class`. UsageError if there is none."""
-    place = name if ":" in name else RUNTIMES.get(name)
-    if place is None:
-        near = difflib.get_close_matches(name, RUNTIMES, n=1)
+    """The runtime of this name, or of this `package.module:Class`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    class_path = name if ":" in name else RUNTIMES.get(name)
+    if class_path is None:
         raise UsageError(
-            f"no runtime is called '{name}'",
-            hint=f"did you mean '{near[0]}'?" if near else f"known: {', '.join(RUNTIMES)}",
+            f"no runtime is called {name!r}{did_you_mean(name, RUNTIMES)}",
+            hint=f"there are {', '.join(RUNTIMES)}, and your own as package.module:Class",
         )
-    module_name, _, class_name = place.partition(":")
+    module_name, _, class_name = class_path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        runtime = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"cannot find runtime '{name}': {error}",
             hint="give it as package.module:Class, importable from here",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Runtime)):
+    if not (isinstance(runtime, type) and issubclass(runtime, Runtime)):
         raise UsageError(
             f"'{name}' is not a runtime",
             hint="it must be a subclass of tunekit.benchmark.registry.Runtime",
         )
-    return found
+    return runtime
 
 
 def missing_package(runtime: type[Runtime]) -> str | None:

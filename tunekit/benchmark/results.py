@@ -89,8 +89,8 @@ class Round(_Frozen):
     """One turn: seconds of every timed run, and how the machine was used meanwhile.
 
     `cpu_s` / `wall_s` is how many cores the runtime kept busy; `waiting_cpu_s` is what the
-    contestants whose turn it was not used; `at_rest` is whether its threads stopped spinning
-    before the next one's turn.
+    runtimes whose turn it was not used; `at_rest` is whether its threads stopped spinning before
+    the next turn.
     """
 
     round: int
@@ -173,7 +173,7 @@ class Report(_Frozen):
         document = {"schema": document.pop("schema_"), **document}
         text = json.dumps(document, indent=1, ensure_ascii=False)
         # One sample a line would make a file of thousands of lines that nobody can review.
-        return _PLAIN_ARRAY.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+        return _PLAIN_ARRAY.sub(lambda array: f"[{' '.join(array[1].split())}]", text) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, file: Path | None = None) -> Report:
@@ -181,12 +181,12 @@ class Report(_Frozen):
         where = f"{file}: " if file else ""
         try:
             document = json.loads(text)
-            found = document.pop("schema", None) if isinstance(document, dict) else None
-            if found != SCHEMA:
+            schema = document.pop("schema", None) if isinstance(document, dict) else None
+            if schema != SCHEMA:
                 raise UsageError(
-                    f"{where}not a benchmark report: schema is {found!r}, not {SCHEMA}"
+                    f"{where}not a benchmark report: schema is {schema!r}, not {SCHEMA}"
                 )
-            return cls.model_validate({"schema_": found, **document})
+            return cls.model_validate({"schema_": schema, **document})
         except json.JSONDecodeError as error:
             raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
         except ValidationError as error:

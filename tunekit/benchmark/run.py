@@ -37,10 +37,18 @@ def bench_recipe(
 ) -> Report:
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
 
-    `runtimes` are names as `find_runtime` knows them; by default tunekit's own and the recipe's.
-    A runtime that is missing or fails gets a row that says why. Raises UsageError for an unknown
-    name or anything else wrong with what was asked for, ModelError when the model itself cannot be
-    loaded, and Interrupted on Ctrl-C, with every child gone.
+    A runtime that is missing or fails gets a row that says why.
+
+    Args:
+        recipe: the recipe.
+        runtimes: names as `find_runtime` knows them; by default tunekit's own and the recipe's.
+        settings: how runtimes take turns.
+        say: told what is done, a line at a time.
+
+    Raises:
+        UsageError: an unknown name, or anything else wrong with what was asked for.
+        ModelError: the model itself cannot be loaded.
+        Interrupted: Ctrl-C, with every child gone.
     """
     classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
     try:
@@ -69,46 +77,43 @@ def _bench(
     inputs = source.sample_inputs(recipe.model.seed)
     say("computing the reference outputs")
     reference = source.reference(inputs)
-    preparation = Preparation(
-        recipe=recipe,
-        source=source,
-        inputs=inputs,
-        cache=cache,
-        threads=settings.threads,
-        say=say,
-    )
+    preparation = Preparation(recipe, source, inputs, cache, settings.threads, say)
     prepared = [_prepare(name, runtime, preparation) for name, runtime in classes.items()]
-    entries = [one for one in prepared if isinstance(one, Entry)]
+    entries = [runner for runner in prepared if isinstance(runner, Entry)]
     with tempfile.TemporaryDirectory(prefix="tunekit-bench-") as folder:
-        competition = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
+        measured = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
     tolerance = recipe.reference.relative_error
-    by_name = {one.name: comparison.row(one, reference, tolerance) for one in competition.outcomes}
+    by_name = {
+        outcome.name: comparison.row(outcome, reference, tolerance) for outcome in measured.outcomes
+    }
     rows = comparison.with_ratios(
-        [by_name[one.name] if isinstance(one, Entry) else one for one in prepared],
+        [by_name[runner.name] if isinstance(runner, Entry) else runner for runner in prepared],
         aside=frozenset(name for name, runtime in classes.items() if not runtime.yardstick),
     )
+    packages = [package for runtime in classes.values() for package in runtime.needs.values()]
     return Report(
         recipe=dump_recipe(recipe),
         recipe_digest=recipe_digest(recipe),
         model=_model(recipe, source),
-        protocol=Protocol(
-            rounds=settings.rounds,
-            threads=settings.threads,
-            seed=settings.seed,
-            turn_s=settings.turn_s,
-            warm_up_s=settings.warm_up_s,
-            relative_error=tolerance,
-        ),
-        environment=environment.describe(
-            competition.noise,
-            [package for runtime in classes.values() for package in runtime.needs.values()],
-        ),
+        protocol=_protocol(settings, tolerance),
+        environment=environment.describe(measured.noise, packages),
         order=_order(rows, settings.rounds),
         runtimes=rows,
         verdict=comparison.verdict(rows),
         warnings=comparison.warnings(
-            rows, competition.noise, threads=settings.threads, cores=detect_host().cores
+            rows, measured.noise, threads=settings.threads, cores=detect_host().cores
         ),
+    )
+
+
+def _protocol(settings: Settings, relative_error: float) -> Protocol:
+    return Protocol(
+        rounds=settings.rounds,
+        threads=settings.threads,
+        seed=settings.seed,
+        turn_s=settings.turn_s,
+        warm_up_s=settings.warm_up_s,
+        relative_error=relative_error,
     )
 
 
@@ -117,16 +122,16 @@ def _classes(names: Sequence[str]) -> dict[str, type[Runtime]]:
 
     One given as package.module:Class is called what it calls itself, unless that is taken.
     """
-    found: dict[str, type[Runtime]] = {}
+    classes: dict[str, type[Runtime]] = {}
     for name in dict.fromkeys(names):
         runtime = find_runtime(name)
-        taken = runtime.name in RUNTIMES or runtime.name in found
-        found[name if taken else runtime.name] = runtime
-    return found
+        taken = runtime.name in RUNTIMES or runtime.name in classes
+        classes[name if taken else runtime.name] = runtime
+    return classes
 
 
 def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Entry | RuntimeResult:
-    """The contestant ready to start, or the row that says why it does not."""
+    """The runtime ready to start, or the row that says why it does not."""
     if package := missing_package(runtime):
         return RuntimeResult(
             name=name, status="not installed", reason=f"not installed: pip install {package}"
@@ -150,8 +155,8 @@ def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Ent
             reason=f"{error_line(error)} (while preparing)",
             detail=whole_text(error),
         )
-    place = f"{runtime.__module__}:{runtime.__qualname__}"
-    return Entry(name, place, plan, few_samples=runtime.few_samples)
+    class_path = f"{runtime.__module__}:{runtime.__qualname__}"
+    return Entry(name, class_path, plan, few_samples=runtime.few_samples)
 
 
 def _model(recipe: Recipe, source: SourceModel) -> Model:
@@ -160,8 +165,8 @@ def _model(recipe: Recipe, source: SourceModel) -> Model:
         source=recipe.model.source,
         framework=source.framework,
         digest=source.digest,
-        inputs=tuple(_tensor(one) for one in source.inputs),
-        outputs=tuple(_tensor(one) for one in source.outputs),
+        inputs=tuple(map(_tensor, source.inputs)),
+        outputs=tuple(map(_tensor, source.outputs)),
     )
 
 
@@ -175,4 +180,4 @@ def _order(rows: Sequence[RuntimeResult], rounds: int) -> list[list[str]]:
     for row in rows:
         for turn in row.rounds:
             turns[turn.round].append((turn.position, row.name))
-    return [[name for _, name in sorted(one)] for one in turns]
+    return [[name for _, name in sorted(taken)] for taken in turns]

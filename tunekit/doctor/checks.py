@@ -21,7 +21,7 @@ from tunekit.errors import CatalogueError
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import installed_version, pip_install, tvm_problems
 from tunekit.processes.exit import Exit
-from tunekit.wording import last_lines
+from tunekit.wording import counted, last_lines
 
 Status = Literal["ok", "note", "problem"]
 
@@ -31,6 +31,9 @@ _COMPILER_TIMEOUT_S = 60
 _LITTLE_MEMORY_BYTES = 4 << 30
 _LITTLE_DISK_BYTES = 2 << 30
 _TOO_LITTLE_DISK_BYTES = 200 << 20
+
+# In the order in which TVM looks for one.
+_COMPILERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")
 
 # The features that decide how fast tensor code can be, widest first, by the kernel's names.
 _TELLING_FEATURES = (
@@ -179,15 +182,22 @@ def _cores(host: Host) -> Check:
 
 
 def _compiler() -> Check:
-    """Compile, link and load a small shared object, with the compiler that TVM would take."""
+    """A small shared object, with the compiler that TVM would take."""
     name = os.environ.get("CXX") or os.environ.get("CC")
-    candidates = ("g++", "gcc", "clang++", "clang", "c++", "cc")
-    compiler = name or next((path for path in map(shutil.which, candidates) if path), None)
+    compiler = name or next((path for path in map(shutil.which, _COMPILERS) if path), None)
     fix = "install a C++ compiler, for example: apt-get install g++ (or dnf install gcc-c++)"
     if compiler is None:
-        return Check("c++ compiler", "problem", f"none of {', '.join(candidates)}", fix)
+        return Check("c++ compiler", "problem", f"none of {', '.join(_COMPILERS)}", fix)
     if name:
         fix = f"CXX or CC names {name}: set it to a C++ compiler, or unset it"
+    fault = _fault_of(compiler)
+    if fault is not None:
+        return Check("c++ compiler", "problem", fault, fix)
+    return Check("c++ compiler", "ok", f"{compiler} compiles, links and its library loads")
+
+
+def _fault_of(compiler: str) -> str | None:
+    """What goes wrong when it compiles and links, and the result is loaded and called."""
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "answer.cc"), Path(folder, "answer.so")
         source.write_text('extern "C" int answer() { return 42; }\n')
@@ -197,17 +207,14 @@ def _compiler() -> Check:
                 command, capture_output=True, text=True, timeout=_COMPILER_TIMEOUT_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Check("c++ compiler", "problem", f"{compiler} cannot be run: {error}", fix)
+            return f"{compiler} cannot be run: {error}"
         if done.returncode != 0:
-            text = " ".join(done.stderr.split())[-200:]
-            return Check("c++ compiler", "problem", f"{compiler} does not link: {text}", fix)
+            return f"{compiler} does not link: {' '.join(done.stderr.split())[-200:]}"
         try:
             answer = ctypes.CDLL(str(library)).answer()
         except OSError as error:
-            return Check("c++ compiler", "problem", f"what {compiler} links: {error}", fix)
-    if answer != 42:
-        return Check("c++ compiler", "problem", f"what {compiler} compiles is wrong", fix)
-    return Check("c++ compiler", "ok", f"{compiler} compiles, links and its library loads")
+            return f"what {compiler} links: {error}"
+    return None if answer == 42 else f"what {compiler} compiles is wrong"
 
 
 def _gpu(host: Host) -> Check:
@@ -235,38 +242,49 @@ def _runtimes() -> Iterator[Check]:
             )
 
 
-def _catalogue(place: str) -> Check:
+def _catalogue(location: str) -> Check:
     try:
-        from tunekit.catalogue import Catalogue
         from tunekit.catalogue.db.connect import parse
     except ImportError as error:
         return Check(
             "catalogue", "problem", f"{error.name} is not installed", pip_install(str(error.name))
         )
     try:
-        url = parse(place)
+        url = parse(location)
+        file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        if file is not None and _is_absent(file):
+            return _absent_catalogue(location, file)
+        return _present_catalogue(location, file)
     except CatalogueError as error:
         return Check("catalogue", "problem", error.message, error.hint)
-    file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
-    if file is not None and (not file.exists() or (file.is_file() and not file.stat().st_size)):
-        folder = _nearest_folder(file)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return Check(
-                "catalogue",
-                "problem",
-                f"{place} is not there, and {folder} is not writable",
-                "give another with --catalogue or TUNEKIT_CATALOGUE",
-            )
-        return Check("catalogue", "ok", f"{place}: not there yet, the first tuning run makes it")
-    try:
-        with Catalogue.open(place, create=False) as catalogue:
-            sessions = len(catalogue.sessions.list())
-    except CatalogueError as error:
-        return Check("catalogue", "problem", error.message, error.hint)
+
+
+def _is_absent(file: Path) -> bool:
+    """SQLite makes a catalogue where there is no file, or an empty one."""
+    return not file.exists() or (file.is_file() and not file.stat().st_size)
+
+
+def _absent_catalogue(location: str, file: Path) -> Check:
+    folder = _nearest_folder(file)
+    if os.access(folder, os.W_OK | os.X_OK):
+        return Check("catalogue", "ok", f"{location}: not there yet, the first tuning run makes it")
+    return Check(
+        "catalogue",
+        "problem",
+        f"{location} is not there, and {folder} is not writable",
+        "give another with --catalogue or TUNEKIT_CATALOGUE",
+    )
+
+
+def _present_catalogue(location: str, file: Path | None) -> Check:
+    from tunekit.catalogue import Catalogue
+
+    with Catalogue.open(location, create=False) as catalogue:
+        sessions = len(catalogue.sessions.list())
     if file is not None and not os.access(file, os.W_OK):
         fix = f"chmod u+w {shlex.quote(str(file))}"
         return Check("catalogue", "problem", f"{file} is not writable", fix)
-    return Check("catalogue", "ok", f"{place}: {sessions} session{'' if sessions == 1 else 's'}")
+    return Check("catalogue", "ok", f"{location}: {counted(sessions, 'session')}")
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The benchmark's contestants that can also say where their time goes, one file for each."""
+"""The runtimes of the benchmark that can also say where their time goes, one file for each."""
 
 from __future__ import annotations
 

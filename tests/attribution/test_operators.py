@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunekit.attribution.operators import Measured, account, sorted_operators
+from tunekit.attribution.operators import Measured, break_down, sorted_operators
 from tunekit.library.manifest import TaskEntry
 
 PEAK = {
@@ -61,7 +61,7 @@ def operators():
         ],
     )
     tasks = [task("half", 100.0), task("full", 1.0), task("cached", 0.0)]
-    return account(library, [], tasks, {"half": 7}, "gain").operators
+    return break_down(library, [], tasks, {"half": 7}, "gain").operators
 
 
 def test_the_larger_share_names_the_bound(operators):
@@ -96,5 +96,5 @@ def test_other_orders(operators):
 
 def test_each_call_is_the_median_of_its_turns():
     turns = [profile(call("one", seconds, 1)) for seconds in (3.0, 1.0, 100.0)]
-    found = account(Measured("tuned", "ok", [1.0], turns), [], [], {}, "gain").operators
+    found = break_down(Measured("tuned", "ok", [1.0], turns), [], [], {}, "gain").operators
     assert [(one.seconds, one.best_s) for one in found] == [(3.0, 1.0)]
