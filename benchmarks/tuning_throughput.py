@@ -45,7 +45,7 @@ from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import Candidate, MeasureOptions, TensorArgument
 from tunekit.recipe import Tuning, load_recipe
-from tunekit.search.progress import Progress
+from tunekit.search.progress import Progress, SilentReporter
 from tunekit.search.tuner import Tuner, measure_options
 from tunekit.spaces.metaschedule import (
     generic_space,
@@ -194,7 +194,7 @@ def tunekit(tasks: list[Task], budget: int, seed: int) -> dict[str, Any]:
                 catalogue,
                 session,
                 preparation="",
-                listener=clock,
+                reporter=clock,
                 stop=lambda: False,
             )
             result = tuner.run(engine)
@@ -223,7 +223,7 @@ def use_generic_spaces() -> None:
     design_space.default_schedule = lambda *_: None
 
 
-class _Clock:
+class _Clock(SilentReporter):
     """Notes when each trial was known."""
 
     def __init__(self, started: float) -> None:

@@ -31,6 +31,7 @@ from tunekit import recipe as _recipes
 from tunekit.catalogue import Catalogue
 from tunekit.errors import TunekitError, UsageError
 from tunekit.recipe import Recipe
+from tunekit.search.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from tunekit.library import Library, Manifest
     from tunekit.library.coverage import Known
     from tunekit.models.as_recipe import InputShapes
-    from tunekit.sessions.run import Display
 
 __all__ = [
     "Catalogue",
@@ -112,7 +112,7 @@ def tune(
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
     selection: bool = True,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
     again: Callable[[str], str] | None = None,
 ) -> Library:
     """Tunes a model within a budget of trials, compiles it with the best, and verifies it.
@@ -155,7 +155,7 @@ def tune(
     )
     return tune_recipe(
         wanted,
-        reporter or _Silent(),
+        reporter or SilentReporter(),
         again=again or resume_command,
         fresh=fresh,
         contest=selection,
@@ -168,7 +168,7 @@ def resume(
     catalogue: str | os.PathLike[str] | None = None,
     trials: int | None = None,
     settings: Mapping[str, Any] | None = None,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
     again: Callable[[str], str] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Library:
@@ -206,7 +206,7 @@ def resume(
     # The catalogue stays the one that was named from here.
     values["catalogue"] = from_anywhere(location)
     wanted = _recipes.override(recipe_of(found), values, names=names)
-    reporter = reporter or _Silent()
+    reporter = reporter or SilentReporter()
     with _working_in(folder_of(found), reporter.say):
         return resume_recipe(wanted, found.id, reporter, again=again or resume_command)
 
@@ -221,7 +221,7 @@ def compile(  # noqa: A001 - the verb's name
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     selection: bool = True,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
 ) -> Library:
     """Compiles a model with the best records of its catalogue, without tuning, and verifies it.
 
@@ -250,7 +250,7 @@ def compile(  # noqa: A001 - the verb's name
         wanted,
         output=None if folder is None else Path(folder),
         contest=selection,
-        say=(reporter or _Silent()).say,
+        say=(reporter or SilentReporter()).say,
     )
 
 
@@ -265,7 +265,7 @@ def bench(
     output: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
 ) -> Report:
     """Compares the tuned library with other runtimes, in turns, outputs included.
 
@@ -305,7 +305,7 @@ def bench(
         runtimes=runtimes,
         # Not laid over the recipe: there, threads would also be those of the search.
         settings=Settings(rounds=rounds, threads=_threads(wanted, threads), seed=wanted.model.seed),
-        say=(reporter or _Silent()).say,
+        say=(reporter or SilentReporter()).say,
     )
 
 
@@ -321,7 +321,7 @@ def explain(
     output: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
 ) -> Explanation:
     """Says where the time of the tuned library goes, operator by operator.
 
@@ -357,7 +357,7 @@ def explain(
             seed=wanted.model.seed,
             sort=sort,
         ),
-        say=(reporter or _Silent()).say,
+        say=(reporter or SilentReporter()).say,
     )
 
 
@@ -368,7 +368,7 @@ def lookup(
     dims: Mapping[str, int] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    reporter: Display | None = None,
+    reporter: Reporter | None = None,
 ) -> Known:
     """Says how much of a model its catalogue knows, task by task; nothing is measured or written.
 
@@ -387,17 +387,7 @@ def lookup(
     from tunekit.sessions.run import look_up_recipe
 
     wanted = load_recipe(recipe, inputs=inputs, dims=dims, catalogue=catalogue, settings=settings)
-    return look_up_recipe(wanted, (reporter or _Silent()).say)
-
-
-class _Silent:
-    """A reporter that tells nobody."""
-
-    def say(self, line: str) -> None:
-        """Nothing."""
-
-    def update(self, progress: object) -> None:
-        """Nothing."""
+    return look_up_recipe(wanted, (reporter or SilentReporter()).say)
 
 
 def _loaded(

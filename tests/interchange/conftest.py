@@ -15,7 +15,7 @@ from tunekit.catalogue import Catalogue
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.interchange.replay import Replayer
 from tunekit.recipe import load_recipe, override
-from tunekit.search.tuner import Progress
+from tunekit.search.progress import SilentReporter
 from tunekit.sessions.run import tune_recipe
 
 _MODEL = """\
@@ -44,12 +44,6 @@ tuning:
 """
 
 
-class _Silent:
-    def say(self, line: str) -> None: ...
-
-    def update(self, progress: Progress) -> None: ...
-
-
 @dataclass(frozen=True)
 class Tuned:
     """A tuned model: its recipe's file, its catalogue, its only session, its kernels."""
@@ -76,7 +70,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        tune_recipe(recipe, _Silent())
+        tune_recipe(recipe, SilentReporter())
         prepared = prepare_model(recipe, ContentCache(), lambda _: None)
         with Catalogue.open(folder / "catalogue.db") as catalogue:
             (session,) = catalogue.sessions.list()

@@ -12,7 +12,7 @@ import pytest
 
 from tunekit.library import Library
 from tunekit.recipe import Recipe, load_recipe, override
-from tunekit.search.tuner import Progress
+from tunekit.search.progress import SilentReporter
 from tunekit.sessions.run import tune_recipe
 
 _MODEL = """\
@@ -36,14 +36,6 @@ tuning:
 """
 
 
-class Silent:
-    """Shows nothing."""
-
-    def say(self, line: str) -> None: ...
-
-    def update(self, progress: Progress) -> None: ...
-
-
 @dataclass(frozen=True)
 class Tuned:
     """The recipe, and the library as tuning wrote it."""
@@ -64,7 +56,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         # The library with the records, whether or not it is the fastest.
-        library = tune_recipe(recipe, Silent(), contest=False)
+        library = tune_recipe(recipe, SilentReporter(), contest=False)
         yield Tuned(recipe, library)
 
 

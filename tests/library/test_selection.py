@@ -24,7 +24,7 @@ from tunekit.library.variants import variants_of
 from tunekit.library.verify import reference_of
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe, load_recipe, override
-from tunekit.search.tuner import new_task
+from tunekit.search.trial_writer import new_task
 
 _MODEL = """\
 import torch

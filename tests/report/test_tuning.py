@@ -14,12 +14,13 @@ import pytest
 from tunekit.catalogue import FailureKind
 from tunekit.report.numbers import duration
 from tunekit.report.tuning import TuningDisplay, failures_text, summary_line, summary_lines
-from tunekit.search.tuner import Progress, TaskProgress
+from tunekit.search.progress import Progress, TaskProgress
 
 
 def _task(best_s: float | None = 1e-3, *, active: bool = False, **failures: int) -> TaskProgress:
     return TaskProgress(
         name="fused_conv2d_add_relu",
+        operation="3x3 64 to 64, 56x56 add relu",
         weight=2,
         flops=1e7,
         trials=12,
@@ -117,11 +118,12 @@ def test_a_quiet_display_says_nothing() -> None:
 
 _SHOW = """\
 from tunekit.report.tuning import TuningDisplay
-from tunekit.search.tuner import Progress, TaskProgress
+from tunekit.search.progress import Progress, TaskProgress
 
 tasks = [
     TaskProgress(
-        name=f"fused_contrib_conv2d_NCHWc_add_relu_with_a_long_name_{number}", weight=10,
+        name=f"fused_contrib_conv2d_NCHWc_add_relu_with_a_long_name_{number}",
+        operation=f"3x3 64 to 64, 56x56 add relu, number {number}", weight=10,
         flops=1e9, trials=1000, best_s=1e-3 * (number + 1), failures={}, active=number == 3,
     )
     for number in range(60)

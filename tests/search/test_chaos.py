@@ -27,6 +27,7 @@ from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
+from tunekit.search.progress import SilentReporter
 from tunekit.search.tuner import Tuner
 
 _BUDGET = 20
@@ -75,11 +76,6 @@ class _Chaos(LocalMeasurer):
             yield outcome
 
 
-class _NobodyWatches:
-    def update(self, progress: object) -> None:
-        pass
-
-
 def _tasks() -> list[Task]:
     a, b = te.placeholder((32, 32), name="a"), te.placeholder((32, 32), name="b")
     k = te.reduce_axis((0, 32), name="k")
@@ -121,7 +117,7 @@ def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(
                 catalogue,
                 session,
                 preparation="none",
-                listener=_NobodyWatches(),
+                reporter=SilentReporter(),
                 stop=lambda: False,
             )
             result = tuner.run(measurer)

@@ -33,7 +33,7 @@ from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import MeasureOptions
 from tunekit.search.candidates import candidate_of
-from tunekit.search.finals import Field, run_final
+from tunekit.search.finals import FinalEntry, run_final
 
 _HOST = "host"
 
@@ -170,7 +170,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
         toolchain_key=toolchain_key(versions()),
         top_k=4,
     )
-    (seconds,) = run_final([Field(records)], measurer, catalogue)
+    (seconds,) = run_final([FinalEntry(records)], measurer, catalogue)
     assert seconds is not None
     assert len(seconds) >= 3 * measurer.options.repeat
     assert chosen() == [better]
@@ -199,8 +199,8 @@ def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
     }
     best, last = catalogue.records.best(**where, top_k=2)
     assert (best.trial_id, last.trial_id) == (lucky, default)
-    assert run_final([Field([best])], measurer, catalogue) == [None]
-    assert run_final([Field([best], default=last)], measurer, catalogue) != [None]
+    assert run_final([FinalEntry([best])], measurer, catalogue) == [None]
+    assert run_final([FinalEntry([best], default=last)], measurer, catalogue) != [None]
     assert [winner.trial_id for winner in catalogue.records.winners(**where)] == [default]
 
 
@@ -222,11 +222,12 @@ def test_workloads_that_compete_are_measured_in_the_same_turns(
         "host_fingerprint": _HOST,
         "toolchain_key": toolchain_key(versions()),
     }
-    fields = [
-        Field(catalogue.records.best(structural_hashes=[one], **where, top_k=1)) for one in "12"
+    entries = [
+        FinalEntry(catalogue.records.best(structural_hashes=[one], **where, top_k=1))
+        for one in "12"
     ]
-    assert [len(field.finalists) for field in fields] == [1, 1]
-    slow, fast = run_final(fields, measurer, catalogue)
+    assert [len(entry.finalists) for entry in entries] == [1, 1]
+    slow, fast = run_final(entries, measurer, catalogue)
     assert slow is not None
     assert fast is not None
     # The slow one is many times slower; its trial had claimed the opposite.
@@ -254,7 +255,7 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
         top_k=4,
     )
     assert [record.trial_id for record in records] == [wrong, right]
-    assert run_final([Field(records)], measurer, catalogue) != [None]
+    assert run_final([FinalEntry(records)], measurer, catalogue) != [None]
     failures = {trial.trial_id: trial.failure for trial in catalogue.trials.read()}
     assert failures[right] is None
     marked = failures[wrong]
@@ -265,4 +266,4 @@ def test_a_wrong_finalist_is_marked_and_cannot_win(
 
 def test_a_single_candidate_needs_no_final(measurer: LocalMeasurer, catalogue: Catalogue) -> None:
     assert run_final([], measurer, catalogue) == []
-    assert run_final([Field([])], measurer, catalogue) == [None]
+    assert run_final([FinalEntry([])], measurer, catalogue) == [None]

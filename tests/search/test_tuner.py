@@ -21,7 +21,7 @@ from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import CacheState, Candidate, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
-from tunekit.search.finals import Field, run_final
+from tunekit.search.finals import FinalEntry, run_final
 from tunekit.spaces.default_schedule import default_schedule
 
 BUDGET = 44
@@ -160,14 +160,14 @@ def test_a_session_stopped_after_each_batch_goes_on_as_if_nothing_had_happened(
 ) -> None:
     session = begin(catalogue, native, BUDGET)
     for _ in range(BUDGET):
-        listener = Quiet()
+        reporter = Quiet()
 
-        def stop(listener: Quiet = listener) -> bool:
-            return listener.last is not None and listener.last.spent_now > 0
+        def stop(reporter: Quiet = reporter) -> bool:
+            return reporter.last is not None and reporter.last.spent_now > 0
 
         again = catalogue.sessions.resume(session.id)
         result = run(
-            catalogue, again, native, Arithmetic(options(native)), stop=stop, listener=listener
+            catalogue, again, native, Arithmetic(options(native)), stop=stop, reporter=reporter
         )
         if result.trials == BUDGET:
             break
@@ -213,11 +213,11 @@ def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compile
     first = begin(catalogue, native, 12)
     run(catalogue, first, native, fast, only=only)
     session = begin(catalogue, native, 12)
-    listener = Quiet()
+    reporter = Quiet()
     cold = Arithmetic(options(native, cache="weights"))
-    run(catalogue, session, native, cold, only=only, listener=listener)
-    assert listener.last is not None
-    [progress] = listener.last.tasks
+    run(catalogue, session, native, cold, only=only, reporter=reporter)
+    assert reporter.last is not None
+    [progress] = reporter.last.tasks
     assert progress.best_s is not None
     assert progress.best_s >= 1e-4
 
@@ -313,4 +313,4 @@ def test_weights_whose_layout_a_schedule_changes_are_measured_as_changed(
             structural_hashes=[trial.structural_hash], target_json=trial.target_json, top_k=3
         )
         alike = [replace(record, score_s=1.0) for record in records]
-        assert run_final([Field(alike)], measurer, catalogue) != [None]
+        assert run_final([FinalEntry(alike)], measurer, catalogue) != [None]

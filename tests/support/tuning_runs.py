@@ -19,7 +19,7 @@ from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
 from tunekit.measure.measurer import MeasureOptions
 from tunekit.recipe import Tuning
-from tunekit.search.progress import Progress, TuningResult
+from tunekit.search.progress import Progress, SilentReporter, TuningResult
 from tunekit.search.tuner import Tuner
 
 
@@ -114,7 +114,7 @@ def begin(catalogue: Catalogue, target: ResolvedTarget, budget: int, seed: int =
     )
 
 
-class Quiet:
+class Quiet(SilentReporter):
     """Keeps the last progress."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ def run(
     tuning: Tuning | None = None,
     *,
     stop: Callable[[], bool] = lambda: False,
-    listener: Quiet | None = None,
+    reporter: Quiet | None = None,
     only: slice = slice(3),
 ) -> TuningResult:
     tuner = Tuner(
@@ -143,7 +143,7 @@ def run(
         catalogue,
         session,
         preparation="none",
-        listener=listener or Quiet(),
+        reporter=reporter or Quiet(),
         stop=stop,
     )
     return tuner.run(measurer)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from tunekit.search.tuner import Progress, TaskProgress
+    from tunekit.search.progress import Progress, TaskProgress
 
 # Seconds between plain lines, and between redraws of the table.
 _LINE_INTERVAL_S = 15.0

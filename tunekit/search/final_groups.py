@@ -1,7 +1,7 @@
-"""Which tasks have a final together, and which finals are still to be held.
+"""Which tasks have a final together, and which finals are still to be run.
 
-Tasks compete where the library will have the kernels of only one of them, as of the algorithms of
-one convolution; every other task has its final alone.
+Tasks are compared with each other where the library will have the kernels of only one of them, as
+of the algorithms of one convolution; each other task has a final of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 from tunekit.catalogue import Catalogue, Record, SessionInfo, comparable, toolchain_key
 from tunekit.implementations import split
 from tunekit.machine.toolchain import versions
-from tunekit.search.finals import FINALISTS, Field
+from tunekit.measure.measurer import Measurer
+from tunekit.search.finals import FINALISTS, FinalEntry, run_final
 from tunekit.search.task_scheduler import winning_chances
 from tunekit.search.task_search import TaskSearch
 
 # Of the model's latency: a task below it is not worth a final.
 _FINAL_SHARE = 0.002
-# Of several tasks, as many as are measured in the same turns.
+# Of several tasks, as many as are measured in the same rounds.
 _FINALISTS_TOGETHER = 12
 
 
@@ -42,36 +43,46 @@ class FinalGroups:
         self._measure_options = measure_options
 
     def groups(self, searches: Sequence[TaskSearch]) -> list[list[FinalMember]]:
-        """The tasks that have a time and are worth a final, those together that compete."""
+        """The tasks that have a time and are worth a final, those of one convolution together."""
         groups: dict[str, list[FinalMember]] = {}
-        chance = winning_chances([search.state for search in searches])
-        for search, hope in zip(searches, chance, strict=True):
+        chances = winning_chances([search.state for search in searches])
+        for search, chance in zip(searches, chances, strict=True):
             if search.state.best_s is not None:
                 implementation = search.state.implementation
                 key = (
                     f"task {search.task_id}" if implementation is None else split(implementation)[0]
                 )
-                groups.setdefault(key, []).append(FinalMember(search, hope))
+                groups.setdefault(key, []).append(FinalMember(search, chance))
         least_s = _FINAL_SHARE * sum(search.state.latency_s for search in searches)
         return [
             group
             for group in groups.values()
-            if max(one.search.state.latency_s for one in group) >= least_s
+            if max(member.search.state.latency_s for member in group) >= least_s
         ]
 
-    def fields(self, group: Sequence[FinalMember]) -> list[Field]:
-        """What a group's final is held with, in its order; empty where it has been held."""
+    def entries(self, group: Sequence[FinalMember]) -> list[FinalEntry]:
+        """What a group's final is run with, in its order; empty where it was run already."""
         # An algorithm without a chance still has to show its best beside the others'.
         share = max(1, _FINALISTS_TOGETHER // len(group))
         records = [
-            self._records(one.search, min(FINALISTS, share) if one.chance else 1) for one in group
+            self._records(member.search, min(FINALISTS, share) if member.chance else 1)
+            for member in group
         ]
-        if all(map(self._is_settled, (one.search for one in group), records)):
+        if all(map(self._is_settled, (member.search for member in group), records)):
             return []
         return [
-            Field(of_task, self._default_record(one.search) if one.chance else None)
-            for one, of_task in zip(group, records, strict=True)
+            FinalEntry(of_task, self._default_record(member.search) if member.chance else None)
+            for member, of_task in zip(group, records, strict=True)
         ]
+
+    def run(
+        self, group: Sequence[FinalMember], entries: Sequence[FinalEntry], measurer: Measurer
+    ) -> None:
+        """Runs a group's final; the seconds of its winners are the tasks' best from now on."""
+        winners = run_final(entries, measurer, self._catalogue)
+        for member, samples_s in zip(group, winners, strict=True):
+            if samples_s is not None:
+                member.search.state.best_s = min(samples_s)
 
     def _default_record(self, search: TaskSearch) -> Record | None:
         """A task's default, None where it has none or it failed."""
@@ -84,8 +95,8 @@ class FinalGroups:
         return known[digest].as_record(search.workload_json()) if digest in known else None
 
     def _is_settled(self, search: TaskSearch, records: Sequence[Record]) -> bool:
-        """Whether a final was held after the last of these was measured: perhaps by an earlier run
-        of the session. One that was killed before or in its finals has them still to hold."""
+        """Whether a final was run after the last of these was measured: perhaps by an earlier run
+        of the session. A session that was killed before or in its finals has them still to run."""
         winners = self._catalogue.records.winners(**self._of(search))
         return any(
             all(record.measured_at <= winner.measured_at for record in records)

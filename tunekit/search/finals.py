@@ -1,10 +1,10 @@
-"""The finals: the best candidates of a task measured again, taking turns.
+"""The finals: the best candidates of a task measured again, in interleaved rounds.
 
 A shared host is twice as fast in one minute as in the next, so the best of hundreds of seconds
-taken over ten minutes is the candidate that met the best minute. Here the few that may be the
-best are measured within a few seconds, one after the other, round after round, and their least
-disturbed runs decide: noise only ever adds time. Their outputs are compared with those of the
-unscheduled function, so that nothing wrong is ever compiled.
+taken over ten minutes is the candidate that met the best minute. Here the few candidates that may
+be the best are measured within a few seconds, one after the other, round after round, and their
+least disturbed runs decide: noise only ever adds time. Their outputs are compared with those of
+the unscheduled function, so that nothing wrong is ever compiled.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Field:
-    """A workload's part in a final.
+class FinalEntry:
+    """A workload in a final.
 
     Attributes:
         records: its records, best first.
@@ -43,7 +43,7 @@ class Field:
 
     @property
     def finalists(self) -> list[Record]:
-        """Those that may be the fastest, and the default."""
+        """The records that may be the fastest, and the default."""
         if not self.records:
             return []
         limit_s = _SLOWEST_RATIO * self.records[0].score_s
@@ -52,43 +52,45 @@ class Field:
 
 
 def run_final(
-    fields: Sequence[Field], measurer: Measurer, catalogue: Catalogue
+    entries: Sequence[FinalEntry], measurer: Measurer, catalogue: Catalogue
 ) -> list[tuple[float, ...] | None]:
-    """Decides which of each workload's records is the fastest, and notes it in the catalogue.
+    """Decides which of each workload's records is the fastest, and records it in the catalogue.
 
-    Workloads that run_rounds, as algorithms of one convolution do, have their final together: only
-    seconds of the same turns say which of them is faster. Records whose outputs turn out to be
-    wrong are marked as such.
+    Workloads of which a library has one or the other, as of the algorithms of one convolution,
+    have their final together: only seconds of the same rounds say which of them is faster. Records
+    whose outputs turn out to be wrong are marked as such.
 
     Args:
-        fields: the workloads.
+        entries: the workloads.
         measurer: builds and measures their records.
         catalogue: gets the winners.
 
     Returns:
-        The run seconds of each workload's winner, None where nothing ran; None for all where there
-        was nothing to decide.
+        The samples of each workload's winner in seconds, None where nothing ran; None for all where
+        there was nothing to decide.
     """
-    finalists = [(at, record) for at, field in enumerate(fields) for record in field.finalists]
+    finalists = [
+        (index, record) for index, entry in enumerate(entries) for record in entry.finalists
+    ]
     if len(finalists) < 2:
-        return [None] * len(fields)
+        return [None] * len(entries)
     candidates = [candidate_of_record(key, record) for key, (_, record) in enumerate(finalists)]
-    outcomes = {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=_ROUNDS)}
+    results = {result.key: result for result in measurer.measure(candidates, rounds=_ROUNDS)}
     winners: dict[int, MeasureResult] = {}
-    for key, (at, record) in enumerate(finalists):
-        outcome = outcomes[key]
-        if outcome.failure is FailureKind.WRONG_OUTPUT:
-            catalogue.trials.mark_wrong(record.trial_id, outcome.text)
-        if outcome.seconds is not None and (
-            at not in winners or outcome.seconds < (winners[at].seconds or math.inf)
+    for key, (index, record) in enumerate(finalists):
+        result = results[key]
+        if result.failure is FailureKind.WRONG_OUTPUT:
+            catalogue.trials.mark_wrong(record.trial_id, result.text)
+        if result.seconds is not None and (
+            index not in winners or result.seconds < (winners[index].seconds or math.inf)
         ):
-            winners[at] = outcome
-    for outcome in winners.values():
-        assert outcome.samples_s is not None
-        catalogue.records.add_winner(finalists[outcome.key][1].trial_id, outcome.samples_s)
-    return [winners[at].samples_s if at in winners else None for at in range(len(fields))]
+            winners[index] = result
+    for result in winners.values():
+        assert result.samples_s is not None
+        catalogue.records.add_winner(finalists[result.key][1].trial_id, result.samples_s)
+    return [winners[index].samples_s if index in winners else None for index in range(len(entries))]
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:
-    """Without those that repeat another's trace."""
+    """The records without those that repeat another's trace."""
     return list({record.trace_json: record for record in reversed(records)}.values())[::-1]

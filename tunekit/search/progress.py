@@ -1,4 +1,4 @@
-"""Where a session stands, and what more of it would bring."""
+"""Where a session stands, what more of it would bring, and who is told."""
 
 from __future__ import annotations
 
@@ -18,12 +18,50 @@ _REAL_GAIN = 0.01
 Ending = Literal["budget", "seconds", "plateau", "exhausted", "interrupted"]
 
 
+@dataclass
+class Budget:
+    """The trials of a session.
+
+    Attributes:
+        trials: how many it may have in all.
+        done: how many it has had, earlier runs of it included.
+        spent_now: how many of these this run has spent.
+    """
+
+    trials: int
+    done: int
+    spent_now: int = 0
+
+    @property
+    def left(self) -> int:
+        """Trials that it may still have."""
+        return self.trials - self.done
+
+    def spend(self) -> None:
+        """Counts a trial."""
+        self.done += 1
+        self.spent_now += 1
+
+
 @dataclass(frozen=True)
 class TaskProgress:
-    """A task as the progress display shows it; `best_s` is seconds of one call, `implementation`
-    the convolution that it computes and how, where other algorithms compete with it."""
+    """A task of a session.
+
+    Attributes:
+        name: TVM's name of its kernel.
+        operation: what the kernel computes, in words for people.
+        weight: calls in one run of the model.
+        flops: floating-point operations of one call.
+        trials: trials spent on it.
+        best_s: best seconds of one call so far.
+        failures: failed trials by kind.
+        active: whether it is being searched or measured.
+        implementation: the convolution that it computes and how, where other algorithms of it are
+            tasks too.
+    """
 
     name: str
+    operation: str
     weight: float
     flops: float
     trials: int
@@ -116,11 +154,24 @@ class Progress:
         return forecast(self.curve, self.done, self.trials_per_minute)
 
 
-class Listener(Protocol):
-    """Who shows the progress."""
+class Reporter(Protocol):
+    """Whoever is told what happens: a terminal, a log, a notebook."""
+
+    def say(self, line: str) -> None:
+        """A line for the person who waits."""
 
     def update(self, progress: Progress) -> None:
-        """Called after each trial and at each change of phase."""
+        """Where the session stands: called after each trial and at each change of phase."""
+
+
+class SilentReporter:
+    """Says nothing and shows nothing."""
+
+    def say(self, line: str) -> None:
+        """Drops the line."""
+
+    def update(self, progress: Progress) -> None:
+        """Drops the progress."""
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,10 @@ class TaskState:
     def count(self, score_s: float | None) -> None:
         """Counts a trial; None for one that failed."""
         self.trials += 1
+        self.take(score_s)
+
+    def take(self, score_s: float | None) -> None:
+        """Takes a result that need not be of a trial of its own; None for a failure."""
         if score_s is not None:
             self.best_s = score_s if self.best_s is None else min(self.best_s, score_s)
 

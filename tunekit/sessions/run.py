@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
@@ -23,20 +23,10 @@ from tunekit.measure.interruption import Stop
 from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
 from tunekit.processes.interrupts import interruptible
 from tunekit.recipe import Recipe, dump_recipe, session_digest
-from tunekit.search.tuner import Progress, Tuner, TuningResult, measure_options
+from tunekit.search.progress import Reporter, TuningResult
+from tunekit.search.tuner import Tuner, measure_options
 from tunekit.sessions.resume import begun_in
 from tunekit.wording import time_shares
-
-
-class Display(Protocol):
-    """Who shows what happens."""
-
-    def say(self, line: str) -> None:
-        """A line for the person who waits."""
-
-    def update(self, progress: Progress) -> None:
-        """The session's progress."""
-
 
 Again = Callable[[str], str]
 """The command that goes on with a session, by its id."""
@@ -49,7 +39,7 @@ def resume_command(session_id: str) -> str:
 
 def tune_recipe(
     recipe: Recipe,
-    display: Display,
+    display: Reporter,
     *,
     again: Again = resume_command,
     fresh: bool = False,
@@ -85,7 +75,7 @@ def tune_recipe(
 def resume_recipe(
     recipe: Recipe,
     session_id: str,
-    display: Display,
+    display: Reporter,
     *,
     again: Again = resume_command,
     cache: ContentCache | None = None,
@@ -129,7 +119,7 @@ def _known(prepared: PreparedModel, catalogue: Catalogue) -> Known:
 
 @contextmanager
 def _opened(
-    recipe: Recipe, display: Display, cache: ContentCache | None, *, contest: bool = True
+    recipe: Recipe, display: Reporter, cache: ContentCache | None, *, contest: bool = True
 ) -> Iterator[_Run]:
     require_tvm()
     rpc = recipe.tuning.rpc
@@ -156,7 +146,7 @@ class _Run:
     prepared: PreparedModel
     catalogue: Catalogue
     folder: Path
-    display: Display
+    display: Reporter
     cache: ContentCache
     contest: bool
 
@@ -302,7 +292,7 @@ class _Session:
                     run.catalogue,
                     self.info,
                     preparation=prepared.graph.preparation,
-                    listener=run.display,
+                    reporter=run.display,
                     stop=stop,
                 )
                 describe_device(measurer, run.display.say)
