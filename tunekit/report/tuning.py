@@ -137,7 +137,7 @@ def _summary(progress: Progress) -> list[str]:
 
 
 def _activity(progress: Progress) -> list[str]:
-    active = next((task.name for task in progress.tasks if task.active), None)
+    active = next((task.operation for task in progress.tasks if task.active), None)
     if active is None or progress.phase == "done":
         return []
     return [f"{progress.phase} {active}"]
@@ -157,7 +157,7 @@ def task_table(progress: Progress, rows: int, columns: int) -> Text:
     total = sum(_share_s(task) for task in progress.tasks)
     ordered = sorted(progress.tasks, key=lambda task: -_share_s(task))
     shown: list[Column[TaskProgress]] = [
-        Column("task", lambda task: task.name, elide=True),
+        Column("task", lambda task: task.operation, elide=True),
         number("weight", lambda task: f"{task.weight:g}"),
         number("trials", lambda task: task.trials),
         number("failed", lambda task: sum(task.failures.values()) or None),

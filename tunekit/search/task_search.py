@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue.entries import FailureKind, Trial
+from tunekit.graph.operation import describe
 from tunekit.measure.measurer import Candidate
 from tunekit.search.candidates import candidate_of
 from tunekit.search.phase_clock import PhaseClock
@@ -95,7 +96,7 @@ class TaskSearch:
         """
         self.task = task
         self.task_id = task_id
-        self.operation = task.name
+        self.operation = describe(task.module)
         self.state = TaskState(
             weight=task.weight,
             flops=task.flops,

@@ -14,6 +14,7 @@ from tunekit.catalogue import (
     SessionInfo,
     Trial,
 )
+from tunekit.graph.operation import describe
 from tunekit.measure.measurer import MeasureResult
 from tunekit.search.task_search import Proposal, TaskSearch
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def new_task(task: Task, preparation: str) -> NewTask:
-    """A task as the catalogue takes it."""
+    """A task as the catalogue takes it: its workload named for people, itself as TVM names it."""
     import tvm
 
     workload = NewWorkload(
         structural_hash=task.structural_hash,
         module_json=tvm.ir.save_json(task.module),
         preparation=preparation,
-        name=task.name,
+        name=describe(task.module),
     )
     implementation = None if task.implementation is None else str(task.implementation)
     return NewTask(workload, task.name, float(task.weight), task.flops, implementation)
