@@ -36,7 +36,7 @@ def _recipe(tmp_path: Path) -> None:
 def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     run_tunekit, tmp_path: Path
 ) -> None:
-    done = run_tunekit("compile", "line.yaml", "-q", "--no-contest", "-o", "out/here")
+    done = run_tunekit("compile", "line.yaml", "-q", "--no-selection", "-o", "out/here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\n", "")
     folder = tmp_path / "out" / "here"
     assert sorted(file.name for file in folder.iterdir()) == [

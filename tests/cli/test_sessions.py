@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell_completion import SHELLS, offered
 
 from tunekit.catalogue import (
     Catalogue,
@@ -176,3 +177,16 @@ def test_looking_at_sessions_loads_no_framework(arguments: list[str], ids, tmp_p
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+@SHELLS
+def test_sessions_are_offered_by_their_ids(
+    ids: tuple[str, str], tmp_path: Path, shell: str
+) -> None:
+    first, second = ids
+    for verb in ("show", "resume"):
+        shown = offered(tmp_path, f"tunekit {verb} ", shell)
+        assert first in shown
+        assert second in shown
+    assert offered(tmp_path, f"tunekit show {first[:-1]}", shell).count(second) == 0
+    assert first not in offered(tmp_path, "tunekit show --catalogue gone.db ", shell)

@@ -20,7 +20,7 @@ app = new_typer(help="Look after the catalogue of measurements.", no_args_is_hel
 
 @app.command()
 def info(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbose = False) -> None:
-    """Where the catalogue is, its revision, its size and what it holds."""
+    """Say where the catalogue is, how large, and what it holds."""
     from tunekit.report.output import write
     from tunekit.report.records import facts_result
 
@@ -30,9 +30,9 @@ def info(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbos
 
 @app.command()
 def check(catalogue: Catalogue = None, form: Form = Format.table, verbose: Verbose = False) -> None:
-    """Read everything and look for damage; exits with 1 when the catalogue is not sound.
+    """Read everything and look for damage.
 
-    One line for each problem. Nothing is changed.
+    Exits with 1 when the catalogue is not sound. One line for each problem. Nothing is changed.
     """
     from tunekit.report.output import write
     from tunekit.report.records import soundness_result
@@ -65,9 +65,10 @@ def backup(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Copy the catalogue as it is at one moment; others may go on writing meanwhile.
+    """Copy the catalogue as it is at one moment.
 
-    The copy is a catalogue like any other. Its path is printed on standard output.
+    Others may go on writing meanwhile. The copy is a catalogue like any other. Its path is printed
+    on standard output.
     """
     with open_catalogue(catalogue) as opened:
         if output is None:
@@ -86,7 +87,7 @@ def merge(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Take in everything of another catalogue that this one does not have.
+    """Take in what another catalogue has and this one has not.
 
     Sessions, trials, finals, libraries and benchmark runs. The other catalogue is only read.
     Merging twice changes nothing; an interrupted merge is finished by another one.
@@ -112,7 +113,7 @@ def merge(
 
 @app.command()
 def vacuum(catalogue: Catalogue = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Remove what nothing refers to any more and give free space back to the disk.
+    """Remove what nothing refers to, and free space on the disk.
 
     Needs as much free space as the catalogue is large, for a moment; writers wait for it.
     """
@@ -137,7 +138,7 @@ def upgrade(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Bring an older catalogue to this version's schema, after a backup.
+    """Bring an older catalogue to this version's schema.
 
     An SQLite file is copied to one beside it first. Whatever goes wrong, the catalogue stays as it
     was.

@@ -97,7 +97,9 @@ def best(
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
-    """The fastest record of each operator on each target and host, slowest operators first.
+    """List the fastest record of each operator.
+
+    On each target and host, slowest operators first.
 
     "final ms" are the seconds of a record that won when the best were measured again in turns;
     where there is such a winner, it is what gets compiled.
@@ -125,7 +127,7 @@ def show(
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show one record: all runs, where they come from, and its schedule."""
+    """Show one record: all runs, its origin and its schedule."""
     from tunekit.report.output import write
     from tunekit.report.records import record_result
 
@@ -159,9 +161,10 @@ def rm(
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
-    """Remove records for good: those with these ids, or all that the filters mean.
+    """Remove records for good.
 
-    Says how many and asks before it does. Failed trials stay: they say what not to try again.
+    Those with these ids, or all that the filters mean. Says how many and asks before it does.
+    Failed trials stay: they say what not to try again.
     """
     wanted = _filter(model, operator, target, host, session, since, until, ids=records)
     if not wanted.narrows:
@@ -281,11 +284,12 @@ def import_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Take in the records of MetaSchedule's own files, also of torn or damaged ones.
+    """Take in the records of MetaSchedule's own files.
 
-    Every trace is replayed on its workload first, in a process of its own. Lines that cannot be
-    used are written to a file with their reasons; the folder's own files stay as they are. Records
-    that are here already are not taken twice. Exits with 1 when no line could be used.
+    Also of torn or damaged ones. Every trace is replayed on its workload first, in a process of its
+    own. Lines that cannot be used are written to a file with their reasons; the folder's own files
+    stay as they are. Records that are here already are not taken twice. Exits with 1 when no line
+    could be used.
     """
     from tunekit.interchange.importing import import_folder
     from tunekit.interchange.replay import Replayer
