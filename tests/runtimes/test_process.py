@@ -1,4 +1,4 @@
-"""A contestant never outlives who started it, whatever either of them is doing."""
+"""A runner process never outlives who started it, whatever either of them is doing."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PARENT = textwrap.dedent(
     from tunekit.runtimes.process import RunnerProcess
     folder = Path({folder!r})
     np.savez(folder / "in.npz", np.ones(2))
-    contestant = RunnerProcess("toy_runtimes:{name}", threads=1, log=folder / "log")
-    contestant.ask("load", timeout_s=60, plan={{}}, inputs=str(folder / "in.npz"), names=["x"],
+    runner = RunnerProcess("toy_runtimes:{name}", threads=1, log=folder / "log")
+    runner.ask("load", timeout_s=60, plan={{}}, inputs=str(folder / "in.npz"), names=["x"],
                    threads=1)
-    print(contestant.pid, flush=True)
+    print(runner.pid, flush=True)
     if {busy}:
-        contestant.ask("run", timeout_s=600, seconds=600, least=1, most=10**9, untimed=0)
+        runner.ask("run", timeout_s=600, seconds=600, least=1, most=10**9, untimed=0)
     sys.stdin.read()
     """
 )
 
 
 @pytest.mark.parametrize(("name", "busy"), [("Doubles", False), ("Doubles", True), ("Hangs", True)])
-def test_a_killed_parent_takes_its_contestants_along(tmp_path, still_running, name, busy):
+def test_a_killed_parent_takes_its_runners_along(tmp_path, still_running, name, busy):
     script = PARENT.format(support=str(SUPPORT), folder=str(tmp_path), name=name, busy=busy)
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -50,31 +50,31 @@ def test_a_killed_parent_takes_its_contestants_along(tmp_path, still_running, na
     assert still_running([child]) == []
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_a_contestant(tmp_path):
-    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
-        assert os.getpgid(contestant.pid) != os.getpgid(0)
+def test_ctrl_c_in_the_terminal_does_not_reach_a_runner(tmp_path):
+    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
+        assert os.getpgid(runner.pid) != os.getpgid(0)
 
 
 def test_every_thread_pool_is_given_its_size_before_a_library_loads(tmp_path):
-    with RunnerProcess("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as contestant:
-        environment = psutil.Process(contestant.pid).environ()
+    with RunnerProcess("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as runner:
+        environment = psutil.Process(runner.pid).environ()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
         assert environment[name] == "3"
 
 
 def test_a_command_out_of_place_is_an_answer_and_not_the_end(tmp_path):
-    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as contestant:
+    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
         for _ in range(2):
             with pytest.raises(RunnerFailed, match="'outputs' before 'load'"):
-                contestant.ask("outputs", timeout_s=60, to="nowhere")
+                runner.ask("outputs", timeout_s=60, to="nowhere")
 
 
-def test_a_contestant_can_be_closed_twice_and_is_gone_after_the_first(tmp_path):
-    contestant = RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
-    contestant.close()
-    assert not psutil.pid_exists(contestant.pid)
-    contestant.close()
-    assert contestant.cpu_s() == 0.0
+def test_a_runner_process_can_be_closed_twice_and_is_gone_after_the_first(tmp_path):
+    runner = RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
+    runner.close()
+    assert not psutil.pid_exists(runner.pid)
+    runner.close()
+    assert runner.cpu_s() == 0.0
 
 
 def test_an_exception_keeps_its_traceback_for_the_report():

@@ -1,6 +1,6 @@
 """Runtimes for tests: they double their input, or fail in one of the ways runtimes do.
 
-Imported by name in the contestants' own processes, so this folder is on their path.
+Imported by name in the runners' own processes, so this folder is on their path.
 """
 
 from __future__ import annotations

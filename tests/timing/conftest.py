@@ -1,4 +1,4 @@
-"""What the tests of the race share."""
+"""What the tests of rounds share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def inputs():
 
 @pytest.fixture
 def run_toys(tmp_path, inputs):
-    """Lets toy runtimes compete; gives the outcomes by name, and keeps what was said."""
+    """Lets toy runtimes take turns; gives the outcomes by name, and keeps what was said."""
 
     def run(*names, rounds=3, threads=1, **settings):
         import toy_runtimes
@@ -23,20 +23,20 @@ def run_toys(tmp_path, inputs):
         entries = [
             Entry(
                 name=getattr(toy_runtimes, name).name,
-                place=f"toy_runtimes:{name}",
+                class_path=f"toy_runtimes:{name}",
                 plan={},
                 few_samples=getattr(toy_runtimes, name).few_samples,
             )
             for name in names
         ]
         brief = {"turn_s": 0.01, "warm_up_s": 0.01, **settings}
-        competition = run_rounds(
+        result = run_rounds(
             entries,
             inputs,
             Settings(rounds=rounds, threads=threads, **brief),
             folder=tmp_path,
             say=lambda line: None,
         )
-        return {outcome.name: outcome for outcome in competition.outcomes}
+        return {outcome.name: outcome for outcome in result.outcomes}
 
     return run

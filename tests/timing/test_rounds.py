@@ -1,4 +1,4 @@
-"""Contestants take turns, and what one of them does cannot hurt the others."""
+"""Runners take turns, and what one of them does cannot hurt the others."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_one_that_never_rests_is_noticed(run_toys):
     assert all(turn.at_rest for turn in outcomes["doubles"].turns)
 
 
-def test_no_child_outlives_the_competition(run_toys):
+def test_no_child_outlives_the_rounds(run_toys):
     before = psutil.Process().children()
     run_toys("Doubles", "Raises", rounds=1)
     assert psutil.Process().children() == before
@@ -142,12 +142,12 @@ def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
 
 def test_input_names_may_be_anything_a_model_calls_them(tmp_path):
     inputs = {"file": np.ones(2, np.float32), "a/b.1": np.zeros(3, np.int64)}
-    competition = run_rounds(
+    result = run_rounds(
         [Entry("doubles", "toy_runtimes:Doubles", {})],
         inputs,
         Settings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01),
         folder=tmp_path,
         say=lambda line: None,
     )
-    outputs = competition.outcomes[0].outputs[0]
+    outputs = result.outcomes[0].outputs[0]
     assert [array.dtype for array in outputs] == [np.float32, np.int64]

@@ -15,7 +15,7 @@ class OnnxRuntime(Runtime):
     """All graph optimisations, one operator at a time on all threads, inputs bound once.
 
     Its threads spin between operators and for some 40 ms after a run, which is its default and
-    its best for runs in a row. The contestant waits that out before it ends its turn.
+    its best for runs in a row. The runner process waits that out before it ends its turn.
     """
 
     name = "onnxruntime"

@@ -1,4 +1,4 @@
-"""The parent's handle on a contestant: start it, ask it, and find out how it died."""
+"""The parent's handle on a runner's process: start it, ask it, and find out how it died."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CLOSE_S = 5.0
 
 
 class RunnerFailed(Exception):  # noqa: N818 - reads as what happened
-    """A contestant did not answer as it should: `reason` in one line, `detail` all there is."""
+    """A runner did not answer as it should: `reason` in one line, `detail` all there is."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -43,14 +43,15 @@ class RunnerProcess:
     """A runner in a child process, which lives as long as this object is open.
 
     Args:
-        place: `package.module:Class` of the runner.
+        class_path: `package.module:Class` of the runner.
         threads: threads its libraries may use.
         log: file that takes what it prints.
 
-    Raises nothing but OSError when it starts; `ask` says when it has died.
+    Raises:
+        OSError: the process cannot be started; `ask` says when it has died.
     """
 
-    def __init__(self, place: str, *, threads: int, log: Path) -> None:
+    def __init__(self, class_path: str, *, threads: int, log: Path) -> None:
         command_read, command_write = os.pipe()
         reply_read, reply_write = os.pipe()
         self._log = log
@@ -61,7 +62,7 @@ class RunnerProcess:
                         sys.executable,
                         "-m",
                         "tunekit.runtimes.worker",
-                        place,
+                        class_path,
                         str(command_read),
                         str(reply_write),
                     ],
@@ -92,8 +93,9 @@ class RunnerProcess:
     def ask(self, do: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """Sends one command and waits for its reply.
 
-        Raises RunnerFailed when the child raises, dies, or takes longer than `timeout_s`;
-        after the last two it is gone.
+        Raises:
+            RunnerFailed: the child raises, dies, or takes longer than `timeout_s`; after the last
+                two it is gone.
         """
         line = json.dumps({"do": do, **arguments}) + "\n"
         try:
@@ -207,7 +209,7 @@ def _environment(threads: int) -> dict[str, str]:
     """The child's environment: this one, with every thread pool set to `threads`.
 
     How long idle threads spin (OMP_WAIT_POLICY and the like) is left at each library's default,
-    which is its best for runs in a row; a contestant waits until its threads are quiet before it
+    which is its best for runs in a row; a runner waits until its threads are quiet before it
     ends its turn, and says so when they never are.
     """
     return {

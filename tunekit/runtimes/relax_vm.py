@@ -1,4 +1,4 @@
-"""A compiled Relax library as a contestant."""
+"""A compiled Relax library as a runner."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RelaxLibrary(Runner):
         tvm = runtime_only(plan["device"])
         from tvm.runtime.vm import VirtualMachine
 
-        # The thread pool's size comes from TVM_NUM_THREADS, which every contestant gets.
+        # The thread pool's size comes from TVM_NUM_THREADS, which every runner process gets.
         device = tvm.device(plan["device"], 0)
         machine = VirtualMachine(tvm.runtime.load_module(plan["file"]), device)
         self._device, self._wait = device, plan["device"] != "cpu"

@@ -1,4 +1,4 @@
-"""What can take turns in a race: something that runs a model, in a process of its own."""
+"""What can take turns in a comparison: something that runs a model, in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class NotApplicable(TunekitError):  # noqa: N818 - reads as what happened
 
 
 class Runner(ABC):
-    """Everything happens on one instance in the contestant's own process, in this order: `load`,
+    """Everything happens on one instance in the runner's own process, in this order: `load`,
     then `infer` many times, with `arrays` on some of its results, then `close`. An exception from
-    any of them, or the death of the process, is this contestant's failure; it never stops the
+    any of them, or the death of the process, is this runner's failure; it never stops the
     others.
     """
 

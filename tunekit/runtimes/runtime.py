@@ -1,4 +1,4 @@
-"""What a runtime must be able to do to enter the benchmark."""
+"""A runtime: a runner that also makes, in the parent process, the files that it will load."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Preparation:
     Attributes:
         recipe: the resolved recipe.
         source: the model, loaded once for all runtimes.
-        inputs: one array per input name, the ones every contestant runs on.
+        inputs: one array per input name, the ones every runner runs on.
         cache: files made once are found again here by content.
-        threads: threads each contestant may use.
+        threads: threads each runner may use.
         say: shows one line of progress.
     """
 
@@ -43,7 +43,7 @@ class Runtime(Runner):
     """Something that can run the model.
 
     `prepare` is called on the class in the parent process. Everything else happens in the
-    contestant's own process, and what fails there becomes this runtime's row in the report.
+    runner's own process, and what fails there becomes this runtime's row in the report.
 
     The modules of runtimes import their framework inside these methods only: looking a runtime up
     must cost nothing.
@@ -54,15 +54,21 @@ class Runtime(Runner):
     """Import name -> what pip installs, for each package without which `load` cannot work."""
 
     few_samples: ClassVar[bool] = False
-    #: Whether others are compared with it; not what only shows how far tuning came.
-    yardstick: ClassVar[bool] = True
     """So slow that it takes part in a few rounds only, with as little warming up as possible."""
+
+    yardstick: ClassVar[bool] = True
+    """Whether others are compared with it; not what only shows how far tuning came."""
 
     @classmethod
     @abstractmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
         """Makes the files that `load` needs, and says where they are.
 
-        Returns what JSON can carry: paths as text, names, options. Not timed. Raises
-        NotApplicable where the model is of a kind that this runtime does not run.
+        Not timed.
+
+        Returns:
+            What JSON can carry: paths as text, names, options.
+
+        Raises:
+            NotApplicable: the model is of a kind that this runtime does not run.
         """

@@ -1,4 +1,4 @@
-"""A contestant: one runner in a process of its own, which times itself when it is its turn.
+"""A runner in a process of its own, which times itself when it is its turn.
 
     python -m tunekit.runtimes.worker <package.module:Class> <command fd> <reply fd>
 
@@ -50,7 +50,7 @@ _DETAIL_CHARACTERS = 3000
 
 def main(arguments: list[str]) -> None:
     """Answers commands until the pipe closes."""
-    place, command_fd, reply_fd = arguments[0], int(arguments[1]), int(arguments[2])
+    class_path, command_fd, reply_fd = arguments[0], int(arguments[1]), int(arguments[2])
     _end_with_parent(command_fd)
     # Ctrl-C is for the parent, which ends this process when it has tidied up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -59,21 +59,21 @@ def main(arguments: list[str]) -> None:
         os.fdopen(command_fd, "r", encoding="utf-8") as commands,
         os.fdopen(reply_fd, "w", encoding="utf-8") as replies,
     ):
-        _answer(place, commands, replies)
+        _answer(class_path, commands, replies)
     # Not sys.exit: some libraries crash or wait for their threads while the interpreter ends.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
+def _answer(class_path: str, commands: IO[str], replies: IO[str]) -> None:
     runner: Runner | None = None
     for line in commands:
         command = json.loads(line)
         do = command.pop("do")
         try:
             if do == "load":
-                runner, reply = _load(place, **command)
+                runner, reply = _load(class_path, **command)
             elif runner is None:
                 raise RuntimeError(f"'{do}' before 'load'")
             elif do == "run":
@@ -104,11 +104,11 @@ def _answer(place: str, commands: IO[str], replies: IO[str]) -> None:
 
 
 def _load(
-    place: str, *, plan: dict[str, Any], inputs: str, names: list[str], threads: int
+    class_path: str, *, plan: dict[str, Any], inputs: str, names: list[str], threads: int
 ) -> tuple[Runner, dict[str, Any]]:
     import numpy as np
 
-    module_name, _, class_name = place.partition(":")
+    module_name, _, class_name = class_path.partition(":")
     runner: Runner = getattr(importlib.import_module(module_name), class_name)()
     with np.load(inputs) as archive:
         arrays = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""What else the machine did while the contestants ran."""
+"""What else the machine did while the runners ran."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_cpu_seconds(file: Path = Path("/proc/stat")) -> CpuSeconds | None:
 
 
 def noise_between(before: Moment, after: Moment, own_cpu_s: float) -> Noise:
-    """What happened between two moments that was not the contestants' own `own_cpu_s`."""
+    """What happened between two moments that was not the runners' own `own_cpu_s`."""
     others = steal = None
     if before.cpu and after.cpu and after.cpu.total > before.cpu.total:
         total = after.cpu.total - before.cpu.total

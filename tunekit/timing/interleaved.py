@@ -1,6 +1,6 @@
 """Libraries of one model that take turns run by run, in one process.
 
-Contestants of different runtimes need a process each, and a turn lasts as long as the threads of
+Runners of different runtimes need a process each, and a turn lasts as long as the threads of
 the one before take to come to rest; meanwhile a shared host has changed. Libraries for one runtime
 share its threads: what the host does to one of them it does to the next, a few milliseconds later.
 That tells apart what differs by half a percent, in seconds.
@@ -24,7 +24,7 @@ from tunekit.timing.statistics import LEAST_ROUNDS, median
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
 
-_PLACE = "tunekit.timing.interleaved:InterleavedLibraries"
+_CLASS_PATH = "tunekit.timing.interleaved:InterleavedLibraries"
 _TIMEOUT_S = 600.0
 _WARM_UP_S = 0.3
 # Timed runs of a library in a round take so long together, if one does not take longer.
@@ -78,7 +78,7 @@ def interleave(
         {"file": str(file.absolute()), "device": device, "input_names": list(inputs)}
         for file in files
     ]
-    with RunnerProcess(_PLACE, threads=threads, log=folder / "alternation.log") as process:
+    with RunnerProcess(_CLASS_PATH, threads=threads, log=folder / "alternation.log") as process:
         process.ask(
             "load",
             timeout_s=_TIMEOUT_S,

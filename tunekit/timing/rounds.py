@@ -1,9 +1,9 @@
-"""Contestants load, warm up, and take turns.
+"""Runners load, warm up, and take turns in rounds.
 
-What makes the turns fair: one contestant runs at a time, on the same threads, on the same
+What makes the turns fair: one runner runs at a time, on the same threads, on the same
 inputs; the order is shuffled anew in every round, from a seed; a turn starts with an untimed run
 that fills the caches again, and lasts long enough for several samples; it ends when the
-contestant's threads have stopped spinning. How much CPU the waiting ones took meanwhile is
+runner's threads have stopped spinning. How much CPU the waiting ones took meanwhile is
 measured, not assumed.
 """
 
@@ -32,11 +32,11 @@ _MOST_RUNS_A_TURN = 2000
 
 @dataclass(frozen=True)
 class Settings:
-    """How a race runs.
+    """How rounds are run.
 
     Attributes:
-        rounds: rounds in which every contestant has one turn.
-        threads: threads of each contestant.
+        rounds: rounds in which every runner has one turn.
+        threads: threads of each runner.
         seed: decides the order of the turns.
         turn_s: seconds of timed runs in one turn, at least.
         warm_up_s: seconds of untimed runs before the first round, at least.
@@ -55,20 +55,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class Entry:
-    """One contestant before the start: its name, its class, and what `prepare` made for it."""
+    """A runner before the start.
+
+    Attributes:
+        name: what it is called in results.
+        class_path: `package.module:Class` of the runner.
+        plan: what `prepare` made for it.
+        few_samples: it takes part in a few rounds only; see `Runtime.few_samples`.
+    """
 
     name: str
-    place: str
+    class_path: str
     plan: Mapping[str, Any]
     few_samples: bool = False
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn: in which round, at which place in it, and every run's seconds.
+    """One turn: in which round, at which position in it, and every run's seconds.
 
     `wall_s` and `cpu_s` are of the timed runs together, so cpu_s / wall_s is the number of busy
-    cores; `waiting_cpu_s` is what the other contestants used meanwhile.
+    cores; `waiting_cpu_s` is what the other runners used meanwhile.
     """
 
     round: int
@@ -82,7 +89,7 @@ class Turn:
 
 @dataclass
 class Outcome:
-    """What became of one contestant; `reason` is None as long as nothing went wrong."""
+    """What became of one runner; `reason` is None as long as nothing went wrong."""
 
     name: str
     turns: list[Turn] = field(default_factory=list)
@@ -108,7 +115,7 @@ class RoundsResult:
 class _Running:
     entry: Entry
     outcome: Outcome
-    contestant: RunnerProcess
+    process: RunnerProcess
     run_s: float = 0.0
 
     @property
@@ -124,56 +131,62 @@ def run_rounds(
     folder: Path,
     say: Callable[[str], None],
 ) -> RoundsResult:
-    """Runs the race; gives one outcome per entry, in the order of the entries.
+    """Has the runners take turns; an outcome for each entry, in the order of the entries.
 
-    `folder` takes the inputs, the outputs and the contestants' logs. A contestant that fails
-    keeps the turns it has had, and the others go on. On any exception (Ctrl-C among them) every
-    child is gone before it leaves here.
+    A runner that fails keeps the turns it has had, and the others go on. On any exception (Ctrl-C
+    among them) every child is gone before it leaves here.
+
+    Args:
+        entries: the runners.
+        inputs: one array per input name, the same for all.
+        settings: how rounds are run.
+        folder: takes the inputs, the outputs and the runners' logs.
+        say: shows one line of progress.
     """
     import numpy as np
 
     inputs_file = folder / "inputs.npz"
     np.savez(inputs_file, *inputs.values())
     with ExitStack() as children:
-        field_: list[_Running] = []
+        runners: list[_Running] = []
         for index, entry in enumerate(entries):
             say(f"loading {entry.name}")
-            contestant = children.enter_context(
+            process = children.enter_context(
                 RunnerProcess(
-                    entry.place, threads=settings.threads, log=folder / f"contestant-{index}.log"
+                    entry.class_path, threads=settings.threads, log=folder / f"runner-{index}.log"
                 )
             )
-            running = _Running(entry, Outcome(entry.name), contestant)
-            field_.append(running)
+            running = _Running(entry, Outcome(entry.name), process)
+            runners.append(running)
             _load(running, inputs_file, list(inputs), settings)
             _warm_up(running, settings)
             _take_outputs(running, folder / f"outputs-{index}-before.npz", settings)
-        before, own_before = now(), _own_cpu_s(field_)
-        _rounds(field_, settings, say)
-        noise = noise_between(before, now(), _own_cpu_s(field_) - own_before)
-        for index, running in enumerate(field_):
+        before, own_before = now(), _own_cpu_s(runners)
+        _rounds(runners, settings, say)
+        noise = noise_between(before, now(), _own_cpu_s(runners) - own_before)
+        for index, running in enumerate(runners):
             # Again: one that is right at first and wrong later is wrong.
             _take_outputs(running, folder / f"outputs-{index}-after.npz", settings)
-    return RoundsResult([running.outcome for running in field_], noise)
+    return RoundsResult([running.outcome for running in runners], noise)
 
 
-def _own_cpu_s(field_: Sequence[_Running]) -> float:
+def _own_cpu_s(runners: Sequence[_Running]) -> float:
     """CPU seconds of this process, of its children that have ended, and of those that run."""
     times = os.times()
     ended = times.children_user + times.children_system
-    return times.user + times.system + ended + sum(one.contestant.cpu_s() for one in field_)
+    return times.user + times.system + ended + sum(running.process.cpu_s() for running in runners)
 
 
 def _ask(running: _Running, what: str, do: str, timeout_s: float, **arguments: Any) -> Any:
-    """The reply, or None when the contestant failed, which is noted with what it was doing."""
+    """The reply, or None when the runner failed, which is noted with what it was doing."""
     if not running.alive:
         return None
     try:
-        reply = running.contestant.ask(do, timeout_s=timeout_s, **arguments)
+        reply = running.process.ask(do, timeout_s=timeout_s, **arguments)
     except RunnerFailed as failure:
         running.outcome.reason = f"{failure.reason} ({what})"
         running.outcome.detail = failure.detail
-        running.contestant.kill()
+        running.process.kill()
         return None
     running.outcome.peak_rss_bytes = max(running.outcome.peak_rss_bytes, reply["peak_rss_bytes"])
     running.outcome.rss_bytes = reply["rss_bytes"]
@@ -250,18 +263,18 @@ def _run(
     )
 
 
-def _rounds(field_: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
+def _rounds(runners: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
     shuffle = random.Random(settings.seed)
     for number in range(settings.rounds):
-        ready = [running for running in field_ if _takes_part(running, number, settings.rounds)]
+        ready = [running for running in runners if _takes_part(running, number, settings.rounds)]
         shuffle.shuffle(ready)
         say(f"round {number + 1} of {settings.rounds}")
         for position, running in enumerate(ready):
-            _turn(running, number, position, field_, settings)
+            _turn(running, number, position, runners, settings)
 
 
 def _takes_part(running: _Running, number: int, rounds: int) -> bool:
-    """A slow contestant has `_SLOW_ROUNDS` turns, spread evenly over the rounds."""
+    """A slow runner has `_SLOW_ROUNDS` turns, spread evenly over the rounds."""
     if not running.alive:
         return False
     if not running.entry.few_samples or rounds <= _SLOW_ROUNDS:
@@ -271,9 +284,9 @@ def _takes_part(running: _Running, number: int, rounds: int) -> bool:
 
 
 def _turn(
-    running: _Running, number: int, position: int, field_: list[_Running], settings: Settings
+    running: _Running, number: int, position: int, runners: list[_Running], settings: Settings
 ) -> None:
-    waiting = [other.contestant for other in field_ if other is not running and other.alive]
+    waiting = [other.process for other in runners if other is not running and other.alive]
     waiting_before = sum(other.cpu_s() for other in waiting)
     few = running.entry.few_samples
     reply = _run(

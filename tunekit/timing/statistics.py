@@ -21,7 +21,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedRatio:
-    """How often faster one contestant is than another: the median over rounds, and its interval.
+    """How often faster one runner is than another: the median over rounds, and its interval.
 
     `value` 1.2 means: in the time the other needs for 10 runs, this one makes 12.
     """
@@ -79,7 +79,7 @@ def paired_ratio(
 ) -> PairedRatio:
     """How many times as fast "mine" is, from the median seconds of both in the same rounds.
 
-    A disturbance that lasts longer than a round slows both contestants of that round and leaves
+    A disturbance that lasts longer than a round slows both runners of that round and leaves
     the ratio in it, so ratios are taken within rounds first, and their median then. ValueError
     when the two differ in length or are empty.
     """
