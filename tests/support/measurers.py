@@ -38,11 +38,17 @@ class Arithmetic:
             digest = hashlib.sha256(candidate.module_json.encode()).digest()
             self.measured.append(digest.hex())
             number = int.from_bytes(digest[:4], "big")
-            if number % 9 == 0:
+            if self.fails(candidate.module_json):
                 yield MeasureResult(candidate.key, None, FailureKind.BUILD_ERROR, "no", 0.01, 0.0)
                 continue
             seconds = self._scale * 1e-4 * (1 + number / 2**32)
             yield MeasureResult(candidate.key, (seconds,) * rounds, None, "", 0.01, 0.02)
+
+    @staticmethod
+    def fails(module_json: str) -> bool:
+        """Whether a candidate of this code fails."""
+        digest = hashlib.sha256(module_json.encode()).digest()
+        return int.from_bytes(digest[:4], "big") % 9 == 0
 
     def close(self) -> None:
         """Nothing to end."""
