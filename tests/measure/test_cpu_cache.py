@@ -11,7 +11,7 @@ import tvm
 import tvm_ffi
 from tuning_runs import matmul, options, task
 
-from tunekit.graph.algorithms import Place, Site
+from tunekit.graph.algorithms import ConvProblem, Implementation
 from tunekit.graph.tasks import Task
 from tunekit.machine.host import last_level_cache_bytes
 from tunekit.machine.target import ResolvedTarget
@@ -36,7 +36,7 @@ def test_weights_come_from_memory_where_they_are_more_than_half_of_the_last_cach
     assert cache_state(Tuning(), _tasks(cache // 2 + 1), native) == "weights"
     # Of several algorithms of a convolution only one will run.
     [large] = _tasks(cache)
-    rival = replace(large, place=Place(Site(1, 8, 8, 8, 8), "winograd2"))
+    rival = replace(large, implementation=Implementation(ConvProblem(1, 8, 8, 8, 8), "winograd2"))
     assert cache_state(Tuning(), [rival], native) == "warm"
 
 

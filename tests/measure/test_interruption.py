@@ -9,8 +9,9 @@ from types import TracebackType
 
 import pytest
 
-from tunekit.measure.interruption import Stop
+from tunekit.measure.interruption import GuardedMeasurer
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
+from tunekit.processes.interrupts import Stop
 
 
 def _interrupt() -> None:
@@ -19,7 +20,7 @@ def _interrupt() -> None:
 
 
 class _Measurer:
-    """Yields outcomes; may be interrupted while it waits for the next."""
+    """Yields results; may be interrupted while it waits for the next."""
 
     def __init__(self, interrupt_before: int | None = None) -> None:
         self.interrupt_before = interrupt_before
@@ -82,11 +83,11 @@ def test_the_second_lets_a_measurement_reach_the_catalogue() -> None:
     kept: list[int] = []
 
     def record_all() -> None:
-        for outcome in stop.guarding(_Measurer()).measure([]):
-            if outcome.key == 1:
+        for result in GuardedMeasurer(_Measurer(), stop).measure([]):
+            if result.key == 1:
                 _interrupt()
                 _interrupt()
-            kept.append(outcome.key)
+            kept.append(result.key)
 
     with stop.listening(), pytest.raises(KeyboardInterrupt):
         record_all()
@@ -99,8 +100,8 @@ def test_the_second_does_not_wait_for_what_is_being_measured() -> None:
 
     def record_all() -> None:
         _interrupt()
-        for outcome in stop.guarding(_Measurer(interrupt_before=2)).measure([]):
-            kept.add(outcome.key)
+        for result in GuardedMeasurer(_Measurer(interrupt_before=2), stop).measure([]):
+            kept.add(result.key)
 
     with stop.listening(), pytest.raises(KeyboardInterrupt):
         record_all()
@@ -109,7 +110,7 @@ def test_the_second_does_not_wait_for_what_is_being_measured() -> None:
 
 def test_a_guarded_measurer_is_closed_with_its_block() -> None:
     measurer = _Measurer()
-    with Stop(lambda _: None).guarding(measurer) as guarded:
-        assert [outcome.key for outcome in guarded.measure([])] == [0, 1, 2]
+    with GuardedMeasurer(measurer, Stop(lambda _: None)) as guarded:
+        assert [result.key for result in guarded.measure([])] == [0, 1, 2]
         assert not measurer.closed
     assert measurer.closed

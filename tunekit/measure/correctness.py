@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.measure.measurer import TensorArgument
+from tunekit.measure.measurer import Candidate, TensorArgument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,12 +84,12 @@ def filled(
 class References:
     """The references of the workloads that the server has lately met.
 
-    A reference is `Expected`, None while it is being computed, or text: why there is none.
+    A reference is `Expected`, or text: why there is none.
     """
 
     def __init__(self) -> None:
         self._memory: dict[str, mmap.mmap] = {}
-        self._found: dict[str, Expected | str] = {}
+        self._kept: dict[str, Expected | str] = {}
         self._bytes: dict[str, int] = {}
 
     def make_room(self, workload: str, arguments: Sequence[TensorArgument]) -> bool:
@@ -98,15 +98,15 @@ class References:
         What was met longest ago gives way where the outputs kept are too many. Not to be called
         while processes work on references.
         """
-        if workload in self._found:
+        if workload in self._kept:
             return False
         while self._bytes and sum(self._bytes.values()) > _KEPT_BYTES:
             oldest = next(iter(self._bytes))
-            del self._bytes[oldest], self._found[oldest], self._memory[oldest]
+            del self._bytes[oldest], self._kept[oldest], self._memory[oldest]
         try:
             self._memory[workload] = mmap.mmap(-1, max(1, _offsets(arguments)[-1]))
         except (OSError, OverflowError, ValueError) as error:
-            self._found[workload] = f"no memory for them: {error}"
+            self._kept[workload] = f"no memory for them: {error}"
             return False
         return True
 
@@ -116,26 +116,21 @@ class References:
         return None if workload is None else self._memory.get(workload)
 
     def note(
-        self, workload: str, found: Expected | str, arguments: Sequence[TensorArgument]
+        self, workload: str, reference: Expected | str, arguments: Sequence[TensorArgument]
     ) -> None:
         """Keeps what became of the computation."""
-        self._found[workload] = found
-        if isinstance(found, Expected):
-            self._bytes[workload] = sum(arguments[at].bytes for at in found.outputs)
+        self._kept[workload] = reference
+        if isinstance(reference, Expected):
+            self._bytes[workload] = sum(arguments[at].bytes for at in reference.outputs)
 
     def get(self, workload: str) -> Expected | str:
         """The reference, or why there is none."""
-        return self._found.get(workload, "the unscheduled function was not run")
+        return self._kept.get(workload, "the unscheduled function was not run")
 
 
-def compute_expected(
-    module: IRModule,
-    target: Any,
-    arguments: Sequence[TensorArgument],
-    pool: Array,
-    memory: mmap.mmap,
-) -> Expected:
-    """Runs the unscheduled function, its loops reordered, and leaves its outputs in `memory`.
+def compute_expected(candidate: Candidate, target: Any, pool: Array, memory: mmap.mmap) -> Expected:
+    """Runs a candidate's unscheduled function, its loops reordered, and leaves its outputs in
+    `memory`.
 
     Inputs are of both signs unless some output is then not
     finite (the root or the logarithm of a negative number): then they are positive.
@@ -146,6 +141,9 @@ def compute_expected(
     # Not above: it needs TVM to be imported at all.
     from tunekit.models.baseline import schedule_kernel
 
+    assert candidate.workload_json is not None
+    module = tvm.ir.load_json(candidate.workload_json)
+    arguments = candidate.unscheduled_arguments
     function = tvm.tirx.build(schedule_kernel(module), target)["main"]
     for signed in (True, False):
         before = _filled_all(arguments, pool, signed)

@@ -1,26 +1,23 @@
-"""What kind of failure it was, by the stage a candidate was in and by how it ended; the same for
-candidates here and on remote devices."""
+"""What becomes of a candidate, here and on remote devices alike: its result, or which kind of
+failure it was, by the stage that it was in and by how that ended."""
 
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 
 from tunekit.catalogue.entries import Failure, FailureKind
+from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected
+from tunekit.measure.measurer import Candidate, MeasureResult
+from tunekit.measure.messages import Failed, Late
+from tunekit.measure.timing import Measurement
+from tunekit.processes.child import Child
 from tunekit.processes.exit import Exit
-from tunekit.wording import last_lines
 
 BUILDING = "building"
-_TOLD_LINES = 6
 _OUT_OF_MEMORY_WORDS = ("bad_alloc", "MemoryError", "Cannot allocate memory")
-# Of a failure's text, what is sent to the tuner.
+# Of a text, what is sent to the tuner.
 _TEXT_LIMIT = 2000
-
-
-def failure_text(error: BaseException) -> str:
-    """What a child tells of its failure: the last lines of the message, without the backtrace that
-    TVM's C++ part puts in front of it."""
-    text = last_lines(error, _TOLD_LINES)
-    return f"MemoryError: {text}" if isinstance(error, MemoryError) else text
 
 
 def of_exit(ended: Exit | None, stage: str) -> Failure:
@@ -44,9 +41,9 @@ def of_exit(ended: Exit | None, stage: str) -> Failure:
 def of_text(text: str, stage: str) -> Failure:
     """Of a candidate whose process lived on to say what went wrong in a stage."""
     if any(words in text for words in _OUT_OF_MEMORY_WORDS):
-        return Failure(FailureKind.OUT_OF_MEMORY, text[:_TEXT_LIMIT])
+        return Failure(FailureKind.OUT_OF_MEMORY, text)
     kind = FailureKind.BUILD_ERROR if stage == BUILDING else FailureKind.RUN_ERROR
-    return Failure(kind, text[:_TEXT_LIMIT])
+    return Failure(kind, text)
 
 
 def late_build(limit_s: float) -> Failure:
@@ -55,5 +52,72 @@ def late_build(limit_s: float) -> Failure:
 
 
 def late_measurement(limit_s: float, where: str = "") -> Failure:
-    """Of a candidate whose measurement took longer than it may, `where` where that is remote."""
+    """Of a candidate whose measurement took longer than it may; `where` is " on DEVICE"."""
     return Failure(FailureKind.RUN_TIMEOUT, f"not measured within {limit_s:g} s{where}")
+
+
+def reference_of(message: Expected | Failed | Late | None, process: Child) -> Expected | str:
+    """What the process that computes expected outputs came to: them, or why there are none.
+
+    Args:
+        message: what it says, None where it says nothing any more.
+        process: not collected yet.
+    """
+    match message:
+        case Expected():
+            return message
+        case Failed(text=text):
+            return text
+        case Late():
+            return f"the unscheduled function takes longer than {REFERENCE_LIMIT_S:g} s"
+        case None:
+            return of_exit(process.exit(), "the unscheduled function ran").text
+
+
+@dataclass(eq=False)
+class Pending:
+    """A candidate without a result yet.
+
+    Attributes:
+        candidate: what it is.
+        measured: its readings so far.
+        build_s: wall seconds of its build.
+        measure_s: wall seconds of its measurement so far.
+        remark: why its outputs cannot be compared, "" if they can.
+    """
+
+    candidate: Candidate
+    measured: Measurement
+    build_s: float = 0.0
+    measure_s: float = 0.0
+    remark: str = ""
+
+    def result(self, device: str | None = None) -> MeasureResult:
+        """The result of a good candidate, by what has been measured.
+
+        Args:
+            device: name of the remote device that measured.
+        """
+        return MeasureResult(
+            key=self.candidate.key,
+            samples_s=self.measured.samples,
+            failure=None,
+            text=self.remark[:_TEXT_LIMIT],
+            build_s=self.build_s,
+            measure_s=self.measure_s,
+            calibration_s=self.measured.calibration_s,
+            slowdown=self.measured.slowdown,
+            device=device,
+        )
+
+    def failed(self, failure: Failure, device: str | None = None) -> MeasureResult:
+        """The result of a candidate that failed."""
+        return MeasureResult(
+            key=self.candidate.key,
+            samples_s=None,
+            failure=failure.kind,
+            text=failure.text[:_TEXT_LIMIT],
+            build_s=self.build_s,
+            measure_s=self.measure_s,
+            device=device,
+        )

@@ -19,9 +19,9 @@ from tunekit.library.coverage import Known, look_up
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import require_tvm, versions
 from tunekit.measure.cpu_cache import cache_state
-from tunekit.measure.interruption import Stop
+from tunekit.measure.interruption import GuardedMeasurer
 from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
-from tunekit.processes.interrupts import interruptible
+from tunekit.processes.interrupts import Stop, interruptible
 from tunekit.recipe import Recipe, dump_recipe, session_digest
 from tunekit.search.progress import Reporter, TuningResult
 from tunekit.search.tuner import Tuner, measure_options
@@ -296,7 +296,7 @@ class _Session:
                     stop=stop,
                 )
                 describe_device(measurer, run.display.say)
-                return tuner.run(stop.guarding(measurer))
+                return tuner.run(GuardedMeasurer(measurer, stop))
         except KeyboardInterrupt:
             done = run.catalogue.sessions.get(self.info.id).trials_done
             raise Interrupted(

@@ -1,36 +1,26 @@
 """The life of a candidate's process: build, measure when told to, compare outputs when told to.
 
-Whatever the candidate does, crash, hang, exhaust the memory, ends with this process. It answers the
-server's messages, tuples whose first part says what they are:
-
-    -> ("built",)
-    <- ("measure", MeasureOrder)         -> ("measured", readings)
-    <- ("check", Expected)               -> ("checked", what is wrong or "")
-    -> ("failed", text) in place of any of these, after which the process ends
+Whatever the candidate does, crash, hang, exhaust the memory, ends with this process. It says
+`Built`, and answers the server: a `MeasureOrder` with `Measured`, `Expected` outputs with
+`Checked`. `Failed`, in place of any of these, is its last word.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.lowering import build as lowering
 from tunekit.machine.huge_pages import ask_for_huge_pages
 from tunekit.measure import correctness
+from tunekit.measure.build import build_target, build_to_run, with_packed_weights
 from tunekit.measure.correctness import Expected
 from tunekit.measure.cpu_cache import eviction
 from tunekit.measure.measurer import Candidate, MeasureOptions
+from tunekit.measure.messages import Built, Checked, Measured, answer
 from tunekit.measure.noise_guard import Calibration, Reading
 from tunekit.measure.timing import MeasureOrder, take_readings, time_samples
-from tunekit.measure.verdict import failure_text
-from tunekit.processes.child import (
-    die_with_parent,
-    leave_no_core,
-    pin_to_cores,
-)
+from tunekit.processes.child import pin_to_cores
 
 if TYPE_CHECKING:
     import mmap
@@ -53,68 +43,38 @@ class Shared:
     memory: mmap.mmap | None = None
 
 
-def candidate_main(
-    connection: Connection,
-    parent: int,
-    options: MeasureOptions,
-    candidate: Candidate,
-    shared: Shared,
-) -> NoReturn:
-    """Builds and then obeys; never returns."""
+def measure_candidate(
+    connection: Connection, options: MeasureOptions, candidate: Candidate, shared: Shared
+) -> None:
+    """Builds a candidate and then obeys, until the process is killed or the candidate fails."""
 
     def work() -> None:
         process = _CandidateProcess(options, candidate, shared)
-        connection.send(("built",))
+        connection.send(Built())
         while True:
-            message = connection.recv()
-            if message[0] == "measure":
-                connection.send(("measured", process.measure(message[1])))
+            order: MeasureOrder | Expected = connection.recv()
+            if isinstance(order, MeasureOrder):
+                connection.send(Measured(process.measure(order)))
             else:
-                connection.send(("checked", process.check(message[1])))
+                connection.send(Checked(process.check(order)))
 
-    _live(connection, parent, options, work)
+    answer(connection, work)
 
 
-def reference_main(
-    connection: Connection,
-    parent: int,
-    options: MeasureOptions,
-    candidate: Candidate,
-    shared: Shared,
-) -> NoReturn:
-    """Computes the expected outputs of a candidate's workload; never returns."""
+def compute_reference(
+    connection: Connection, options: MeasureOptions, candidate: Candidate, shared: Shared
+) -> None:
+    """Computes the expected outputs of a candidate's workload; says them or `Failed`."""
 
-    def work() -> None:
+    def work() -> Expected:
         import tvm
 
-        assert candidate.workload_json is not None
         assert shared.memory is not None
-        expected = correctness.compute_expected(
-            tvm.ir.load_json(candidate.workload_json),
-            # Plain loops, which no other device than a CPU runs.
-            _target(options) if options.device == "cpu" else tvm.target.Target("llvm"),
-            candidate.unscheduled_arguments,
-            shared.pool,
-            shared.memory,
-        )
-        connection.send(("expected", expected))
+        # Plain loops, which no other device than a CPU runs.
+        target = build_target(options) if options.device == "cpu" else tvm.target.Target("llvm")
+        return correctness.compute_expected(candidate, target, shared.pool, shared.memory)
 
-    _live(connection, parent, options, work)
-
-
-def _live(connection: Connection, parent: int, options: MeasureOptions, work: Any) -> NoReturn:
-    try:
-        os.setsid()
-        die_with_parent(parent)
-        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
-        leave_no_core()
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - a failed candidate is data
-            connection.send(("failed", failure_text(error)))
-    finally:
-        # Not sys.exit: nothing of the server's may be flushed or finalised twice.
-        os._exit(0)
+    answer(connection, work)
 
 
 class _CandidateProcess:
@@ -125,7 +85,7 @@ class _CandidateProcess:
         self._candidate = candidate
         self._shared = shared
         self._module = tvm.ir.load_json(candidate.module_json)
-        self._library = self._build(keep_rewrites=False)
+        self._library = build_to_run(with_packed_weights(self._module), options)
         self._device = tvm.runtime.device(options.device, 0)
         self._tensors: list[Any] = []
         self._evict = ""
@@ -162,7 +122,7 @@ class _CandidateProcess:
         library = self._library
         if self._candidate.packs_weights:
             # Measured is what runs on weights that were packed before; here they come as they are.
-            library = self._build(keep_rewrites=True)
+            library = build_to_run(self._module, self._options)
         return correctness.what_is_wrong(
             library["main"],
             expected,
@@ -172,28 +132,8 @@ class _CandidateProcess:
             self._device,
         )
 
-    def _build(self, *, keep_rewrites: bool) -> Any:
-        from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-        module = self._module
-        if not keep_rewrites:
-            module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-        library = lowering.build(module, _target(self._options))
-        # LLVM compiles at the first look-up: now, several candidates at a time and within the
-        # build's limit, rather than in the time and the quiet that measuring needs.
-        library["main"]
-        return library
-
     def _sample(self, number: int, repeat: int) -> list[float]:
         """Seconds of one call in each of `repeat` samples, of `number` calls each."""
         return time_samples(
             self._library, self._device, self._tensors, number, repeat, evict=self._evict
         )
-
-
-def _target(options: MeasureOptions) -> Any:
-    import json
-
-    import tvm
-
-    return tvm.target.Target(json.loads(options.target))

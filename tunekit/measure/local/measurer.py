@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from tunekit.catalogue.entries import FailureKind
-from tunekit.measure.local.server import Request
+from tunekit.measure.local.protocol import Request
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.processes.child import core_ids
 from tunekit.processes.server import ServerProcess
@@ -33,10 +33,10 @@ class LocalMeasurer(ServerProcess):
         self._calibrations: deque[float] = deque(maxlen=_TOLD)
 
     def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
-        """Outcomes of all candidates, each as soon as it is known, in no promised order.
+        """Results of all candidates, each as soon as it is known, in no promised order.
 
         With several `rounds` the candidates (16 at a time) are measured in turns, so that a slow
-        second of the host meets all of them; an outcome then has the seconds of all its rounds.
+        second of the host meets all of them; a result then has the seconds of all its rounds.
         Where the server itself dies, what it had not yet told is lost (`LOST_DEVICE`). Candidates
         that are the same but for their keys are built and measured once.
 
@@ -56,12 +56,12 @@ class LocalMeasurer(ServerProcess):
         try:
             self._socket.send(Request(self.options, batch, rounds))
             while open_keys:
-                outcome: MeasureResult = self._socket.recv()
-                if outcome.calibration_s is not None:
-                    self._calibrations.append(outcome.calibration_s)
-                for key in (outcome.key, *firsts[outcome.key]):
+                result: MeasureResult = self._socket.recv()
+                if result.calibration_s is not None:
+                    self._calibrations.append(result.calibration_s)
+                for key in (result.key, *firsts[result.key]):
                     open_keys.discard(key)
-                    yield dataclasses.replace(outcome, key=key)
+                    yield dataclasses.replace(result, key=key)
         except GeneratorExit:
             # Whoever stops listening would find the rest of this batch among the next one's.
             self._stop()

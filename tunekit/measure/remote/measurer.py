@@ -43,7 +43,7 @@ class RpcMeasurer(ServerProcess):
         return answer
 
     def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
-        """Outcomes of all candidates, each as soon as it is known, in no promised order.
+        """Results of all candidates, each as soon as it is known, in no promised order.
 
         With several `rounds` the candidates are measured in turns, all of them on one device. A
         candidate whose device dies or hangs is measured on another one.
@@ -57,10 +57,10 @@ class RpcMeasurer(ServerProcess):
             return
         open_keys = {candidate.key for candidate in candidates}
         try:
-            for outcome in self._ask(tuple(candidates), rounds, answers=len(open_keys)):
-                assert isinstance(outcome, MeasureResult)
-                open_keys.discard(outcome.key)
-                yield outcome
+            for result in self._ask(tuple(candidates), rounds, answers=len(open_keys)):
+                assert isinstance(result, MeasureResult)
+                open_keys.discard(result.key)
+                yield result
         except (EOFError, OSError):
             text = f"the measuring server ended: {self._tail()}"
             self._stop()

@@ -11,6 +11,7 @@ closing ends it and its children.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -21,14 +22,20 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from tunekit.measure.build import build_calibration, build_probe
 from tunekit.measure.correctness import References, random_pool
-from tunekit.measure.remote import session
-from tunekit.measure.remote.batch import Batch, ServerAssets, TunerGone
+from tunekit.measure.measurer import MeasureOptions
+from tunekit.measure.messages import Built, Failed, answer
+from tunekit.measure.remote.batch import Batch, TunerGone
+from tunekit.measure.remote.builds import ServerAssets
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.protocol import Fatal, Request
+from tunekit.processes.pool import ChildPool
 from tunekit.rpc.tracker import parse_tracker
 
 _KERNEL_BUILD_S = 120.0
+
+_BuildKernel = Callable[[MeasureOptions, str | None, Path], None]
 
 
 class _Server:
@@ -36,6 +43,7 @@ class _Server:
 
     def __init__(self, control: Connection) -> None:
         self._control = control
+        self._children = ChildPool(control)
         self._folder = Path(tempfile.mkdtemp(prefix="tunekit-remote-"))
         # Children that build are killed without a word: what they and their compilers leave behind
         # lies in there, too.
@@ -44,7 +52,7 @@ class _Server:
         self._kernels: dict[tuple[object, ...], Path] = {}
         self._references = References()
         self._floats = random_pool()
-        self._pools: dict[tuple[str, str], DevicePool] = {}
+        self._devices: dict[tuple[str, str], DevicePool] = {}
 
     def serve(self) -> None:
         try:
@@ -58,18 +66,16 @@ class _Server:
 
     def _handle(self, request: Request) -> Request | None:
         """Works off a request; returns the next one, if it came meanwhile."""
-        equipment = self._equipment(request)
-        if isinstance(equipment, Fatal):
-            self._control.send(equipment)
+        assets = self._assets(request)
+        if isinstance(assets, Fatal):
+            self._control.send(assets)
             return None
         remote = request.remote
-        place = (remote.tracker, remote.key)
-        if place not in self._pools:
-            self._pools[place] = DevicePool(parse_tracker(remote.tracker), remote.key)
+        kind = (remote.tracker, remote.key)
+        if kind not in self._devices:
+            self._devices[kind] = DevicePool(parse_tracker(remote.tracker), remote.key)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        batch = Batch(
-            request, self._pools[place], self._control, folder=folder, equipment=equipment
-        )
+        batch = Batch(request, self._devices[kind], self._control, folder=folder, assets=assets)
         try:
             fatal = batch.run()
             if fatal is not None:
@@ -79,48 +85,63 @@ class _Server:
             batch.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _equipment(self, request: Request) -> ServerAssets | Fatal:
+    def _assets(self, request: Request) -> ServerAssets | Fatal:
         options = request.options
-        probe = self._kernel(session.build_probe, request)
+        probe = self._kernel(build_probe, request)
         if isinstance(probe, Fatal):
             return probe
+        assets = ServerAssets(self._children, probe, None, self._references, self._floats)
         if not options.noise_guard or options.device != "cpu":
-            return ServerAssets(probe, None, self._references, self._floats)
-        calibration = self._kernel(session.build_calibration, request)
+            return assets
+        calibration = self._kernel(build_calibration, request)
         if isinstance(calibration, Fatal):
             return calibration
-        return ServerAssets(probe, calibration, self._references, self._floats)
+        return dataclasses.replace(assets, calibration=calibration)
 
-    def _kernel(self, build: Callable[..., None], request: Request) -> Path | Fatal:
+    def _kernel(self, build: _BuildKernel, request: Request) -> Path | Fatal:
         """The library of one of our own kernels, built at the first request for such devices."""
         options, linking = request.options, request.remote.linking
-        place = (build, options.target, options.threads, linking)
-        if place in self._kernels:
-            return self._kernels[place]
-        path = self._folder / f"kernel{len(self._kernels)}{linking.suffix}"
-        pid, connection = session.fork(
-            functools.partial(build, options=options, linking=linking, path=path),
-            [self._control],
-        )
-        text = f"not built within {_KERNEL_BUILD_S:g} s"
+        kind = (build, options.target, options.threads, linking)
+        if kind not in self._kernels:
+            path = self._folder / f"kernel{len(self._kernels)}{linking.suffix}"
+            problem = self._build_kernel(functools.partial(build, options, linking.compiler, path))
+            if problem:
+                return Fatal(
+                    f"nothing can be built for target {options.target}: {problem}",
+                    "--cc (or TUNEKIT_CC) names the compiler that links for the device, for "
+                    "example aarch64-linux-gnu-g++",
+                )
+            self._kernels[kind] = path
+        return self._kernels[kind]
+
+    def _build_kernel(self, build: Callable[[], None]) -> str:
+        """Builds in a process of its own; returns why that failed, "" if it did not.
+
+        Raises:
+            TunerGone: nobody listens any more.
+        """
+
+        def work() -> Built:
+            build()
+            return Built()
+
+        process = self._children.fork(functools.partial(answer, work=work))
         try:
-            ready = wait([connection, self._control], _KERNEL_BUILD_S)
+            ready = wait([process.connection, self._control], _KERNEL_BUILD_S)
             if self._control in ready:
                 raise TunerGone
-            if ready:
-                message = session.receive(connection)
-                if message == ("built",):
-                    self._kernels[place] = path
-                    return path
-                text = str(message[1]) if message else "the compiler died"
+            if not ready:
+                return f"not built within {_KERNEL_BUILD_S:g} s"
+            message: Built | Failed | None = process.receive()
         finally:
-            connection.close()
-            session.end(pid)
-        return Fatal(
-            f"nothing can be built for target {options.target}: {text}",
-            "--cc (or TUNEKIT_CC) names the compiler that links for the device, for example "
-            "aarch64-linux-gnu-g++",
-        )
+            self._children.end(process)
+        match message:
+            case Built():
+                return ""
+            case Failed(text=text):
+                return text
+            case None:
+                return "the compiler died"
 
 
 def main() -> None:
