@@ -115,10 +115,10 @@ def _candidates(
     ]
 
 
-def _outcomes(
+def _results(
     measurer: Measurer, candidates: list[Candidate], rounds: int = 1
 ) -> dict[int, MeasureResult]:
-    return {outcome.key: outcome for outcome in measurer.measure(candidates, rounds)}
+    return {result.key: result for result in measurer.measure(candidates, rounds)}
 
 
 @pytest.mark.parametrize(
@@ -138,30 +138,30 @@ def test_wrong_outputs_of_the_fastest_are_a_failure_of_that_kind(
     wrong: Callable[[], tvm.ir.IRModule],
     text: str,
 ) -> None:
-    (outcome,) = measurer.measure(_candidates(workload(), arguments, wrong()))
-    assert (outcome.failure, outcome.samples_s) == (FailureKind.WRONG_OUTPUT, None)
-    assert text in outcome.text
+    (result,) = measurer.measure(_candidates(workload(), arguments, wrong()))
+    assert (result.failure, result.samples_s) == (FailureKind.WRONG_OUTPUT, None)
+    assert text in result.text
 
 
 def test_schedules_that_add_up_in_another_order_are_right(measurer: Measurer) -> None:
-    outcomes = _outcomes(measurer, _candidates(_matmul(), _MATRICES, _tiled(), _matmul()), rounds=2)
-    for outcome in outcomes.values():
-        assert outcome.failure is None
-        assert outcome.text == ""
-        assert outcome.seconds is not None
+    results = _results(measurer, _candidates(_matmul(), _MATRICES, _tiled(), _matmul()), rounds=2)
+    for result in results.values():
+        assert result.failure is None
+        assert result.text == ""
+        assert result.seconds is not None
 
 
 def test_a_candidate_that_does_not_lead_is_not_compared(measurer: Measurer) -> None:
     candidates = _candidates(_matmul(), _MATRICES, _matmul(_N - 1), best_s=1e-12)
-    assert _outcomes(measurer, candidates)[0].failure is None
+    assert _results(measurer, candidates)[0].failure is None
 
 
 def test_in_several_rounds_all_are_compared(measurer: Measurer) -> None:
     candidates = _candidates(
         _matmul(), _MATRICES, _matmul(_N - 1), _tiled(), _matmul(_N - 2), best_s=1e-12
     )
-    outcomes = _outcomes(measurer, candidates, rounds=2)
-    failures = [outcomes[key].failure for key in range(3)]
+    results = _results(measurer, candidates, rounds=2)
+    failures = [results[key].failure for key in range(3)]
     assert failures == [FailureKind.WRONG_OUTPUT, None, FailureKind.WRONG_OUTPUT]
 
 
@@ -180,16 +180,16 @@ def test_a_candidate_that_takes_packed_weights_is_compared_with_them_unpacked(
         module = tvm.IRModule({"main": workload})
         return candidate_of(key, schedule.mod, module, math.inf, workload_json=whole)
 
-    outcomes = _outcomes(measurer, [packed(0, _N), packed(1, _N - 16)], rounds=2)
-    assert outcomes[0].failure is None
-    assert outcomes[0].text == ""
-    assert outcomes[1].failure is FailureKind.WRONG_OUTPUT
+    results = _results(measurer, [packed(0, _N), packed(1, _N - 16)], rounds=2)
+    assert results[0].failure is None
+    assert results[0].text == ""
+    assert results[1].failure is FailureKind.WRONG_OUTPUT
 
 
 def test_a_workload_that_cannot_be_run_is_said_and_blames_no_candidate(measurer: Measurer) -> None:
-    (outcome,) = measurer.measure(_candidates(wild.calling("abort"), wild.VECTORS, wild.good()))
-    assert outcome.failure is None
-    assert outcome.text == (
+    (result,) = measurer.measure(_candidates(wild.calling("abort"), wild.VECTORS, wild.good()))
+    assert result.failure is None
+    assert result.text == (
         "the outputs were not compared: SIGABRT while the unscheduled function ran"
     )
 

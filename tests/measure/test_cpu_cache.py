@@ -15,9 +15,9 @@ from tunekit.graph.algorithms import ConvProblem, Implementation
 from tunekit.graph.tasks import Task
 from tunekit.machine.host import last_level_cache_bytes
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.cpu_cache import cache_state, eviction
+from tunekit.measure.cpu_cache import cpu_cache_of, eviction
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import CacheState, Candidate
+from tunekit.measure.measurer import Candidate, CpuCache
 from tunekit.recipe import Tuning
 from tunekit.recipe.schema import Measure, Rpc
 from tunekit.search.candidates import candidate_of
@@ -32,26 +32,26 @@ def test_weights_come_from_memory_where_they_are_more_than_half_of_the_last_cach
     native: ResolvedTarget,
 ) -> None:
     cache = (last_level_cache_bytes() or 32 << 20) >> 20
-    assert cache_state(Tuning(), _tasks(cache // 2 - 1), native) == "warm"
-    assert cache_state(Tuning(), _tasks(cache // 2 + 1), native) == "weights"
+    assert cpu_cache_of(Tuning(), _tasks(cache // 2 - 1), native) == "warm"
+    assert cpu_cache_of(Tuning(), _tasks(cache // 2 + 1), native) == "weights"
     # Of several algorithms of a convolution only one will run.
     [large] = _tasks(cache)
     rival = replace(large, implementation=Implementation(ConvProblem(1, 8, 8, 8, 8), "winograd2"))
-    assert cache_state(Tuning(), [rival], native) == "warm"
+    assert cpu_cache_of(Tuning(), [rival], native) == "warm"
 
 
 @pytest.mark.parametrize("wanted", ["warm", "weights", "flush"])
 def test_a_recipe_that_says_what_is_in_the_caches_gets_that(
-    native: ResolvedTarget, wanted: CacheState
+    native: ResolvedTarget, wanted: CpuCache
 ) -> None:
     tuning = Tuning(measure=Measure(cache=wanted))
     for megabytes in (1, 1024):
-        assert cache_state(tuning, _tasks(megabytes), native) == wanted
+        assert cpu_cache_of(tuning, _tasks(megabytes), native) == wanted
 
 
 def test_other_machines_find_everything_in_their_caches(native: ResolvedTarget) -> None:
     tuning = Tuning(rpc=Rpc(tracker="tracker:9190", key="phone"))
-    assert cache_state(tuning, _tasks(1024), native) == "warm"
+    assert cpu_cache_of(tuning, _tasks(1024), native) == "warm"
 
 
 def _candidate(size: int, constants: list[int]) -> Candidate:
@@ -71,7 +71,7 @@ def _candidate(size: int, constants: list[int]) -> Candidate:
     ],
 )
 def test_what_has_to_come_from_memory_is_evicted_and_not_changed(
-    cache: CacheState, size: int, constants: list[int], evicts: bool
+    cache: CpuCache, size: int, constants: list[int], evicts: bool
 ) -> None:
     candidate = _candidate(size, constants)
     assert candidate.constants == tuple(constants)
@@ -93,10 +93,10 @@ def measurer(native: ResolvedTarget) -> Iterator[LocalMeasurer]:
 
 @pytest.mark.parametrize("cache", ["warm", "weights", "flush"])
 def test_samples_are_as_many_and_outputs_compared_whatever_the_caches_hold(
-    measurer: LocalMeasurer, cache: CacheState
+    measurer: LocalMeasurer, cache: CpuCache
 ) -> None:
-    measurer.options = replace(measurer.options, cache=cache)
-    [outcome] = measurer.measure([_candidate(64, [1])])
-    assert (outcome.failure, outcome.text) == (None, "")
-    assert outcome.samples_s is not None
-    assert len(outcome.samples_s) == 3
+    measurer.options = replace(measurer.options, cpu_cache=cache)
+    [result] = measurer.measure([_candidate(64, [1])])
+    assert (result.failure, result.text) == (None, "")
+    assert result.samples_s is not None
+    assert len(result.samples_s) == 3

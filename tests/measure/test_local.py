@@ -84,7 +84,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         run_timeout_s=8,
         jobs=2,
         threads=2,
-        cache="warm",
+        cpu_cache="warm",
         memory_bytes=2 << 30,
     )
 
@@ -103,7 +103,7 @@ def measurer(options: MeasureOptions) -> Iterator[LocalMeasurer]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(measurer: LocalMeasurer) -> list[tuple[str, MeasureResult]]:
+def results(measurer: LocalMeasurer) -> list[tuple[str, MeasureResult]]:
     """Outcomes of the wild batch, each with the candidate's fate, "" for a good one."""
     names: list[str] = [""]
     candidates = [wild.candidate(0, wild.good(10))]
@@ -115,7 +115,7 @@ def outcomes(measurer: LocalMeasurer) -> list[tuple[str, MeasureResult]]:
         if len(candidates) % 5 == 0 or len(names) > len(FATES):
             names.append("")
             candidates.append(wild.candidate(len(candidates), wild.good(len(candidates))))
-    return [(names[outcome.key], outcome) for outcome in measurer.measure(candidates)]
+    return [(names[result.key], result) for result in measurer.measure(candidates)]
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _options(measurer: LocalMeasurer, options: MeasureOptions) -> Iterator[None]
 
 def _measure(measurer: LocalMeasurer, *modules: object) -> dict[int, MeasureResult]:
     candidates = [wild.candidate(key, module) for key, module in enumerate(modules)]
-    return {outcome.key: outcome for outcome in measurer.measure(candidates)}
+    return {result.key: result for result in measurer.measure(candidates)}
 
 
 def _servers(process: psutil.Process | None = None) -> list[psutil.Process]:
@@ -144,39 +144,39 @@ def _servers(process: psutil.Process | None = None) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("fate", FATES)
 def test_a_candidate_that_fails_has_a_kind_and_a_reason(
-    fate: str, outcomes: list[tuple[str, MeasureResult]]
+    fate: str, results: list[tuple[str, MeasureResult]]
 ) -> None:
-    (outcome,) = [outcome for name, outcome in outcomes if name == fate]
+    (result,) = [result for name, result in results if name == fate]
     kind, text = FATES[fate]
-    assert (outcome.failure, outcome.samples_s) == (kind, None)
-    assert text in outcome.text
-    assert "Traceback" not in outcome.text
-    assert "/site-packages/" not in outcome.text
+    assert (result.failure, result.samples_s) == (kind, None)
+    assert text in result.text
+    assert "Traceback" not in result.text
+    assert "/site-packages/" not in result.text
 
 
-def test_every_candidate_has_exactly_one_outcome(outcomes: list[tuple[str, MeasureResult]]) -> None:
-    assert sorted(outcome.key for _, outcome in outcomes) == list(range(len(outcomes)))
-    assert {name for name, _ in outcomes} == {"", *FATES}
+def test_every_candidate_has_exactly_one_result(results: list[tuple[str, MeasureResult]]) -> None:
+    assert sorted(result.key for _, result in results) == list(range(len(results)))
+    assert {name for name, _ in results} == {"", *FATES}
 
 
 def test_good_candidates_among_bad_ones_are_measured(
-    outcomes: list[tuple[str, MeasureResult]],
+    results: list[tuple[str, MeasureResult]],
 ) -> None:
-    good = [outcome for name, outcome in outcomes if name == ""]
+    good = [result for name, result in results if name == ""]
     assert len(good) >= 4
-    for outcome in good:
-        assert outcome.failure is None
-        assert outcome.text == ""
-        assert outcome.samples_s is not None
+    for result in good:
+        assert result.failure is None
+        assert result.text == ""
+        assert result.samples_s is not None
         # More where the host was slow meanwhile.
-        assert len(outcome.samples_s) % _REPEAT == 0
-        assert all(0 < seconds < 1 for seconds in outcome.samples_s)
-        assert outcome.build_s > 0
-        assert outcome.measure_s > 0
+        assert len(result.samples_s) % _REPEAT == 0
+        assert all(0 < seconds < 1 for seconds in result.samples_s)
+        assert result.build_s > 0
+        assert result.measure_s > 0
 
 
 def test_a_batch_after_a_wild_one_is_as_good_as_any(
-    measurer: LocalMeasurer, outcomes: list[tuple[str, MeasureResult]]
+    measurer: LocalMeasurer, results: list[tuple[str, MeasureResult]]
 ) -> None:
     again = _measure(measurer, wild.good(1), wild.good(2))
     assert [again[key].failure for key in (0, 1)] == [None, None]
@@ -193,38 +193,38 @@ def test_the_server_that_candidates_are_forked_from_does_without_torch(
     assert not [name for name in files if "torch" in name]
 
 
-def test_an_empty_batch_has_no_outcomes(measurer: LocalMeasurer) -> None:
+def test_an_empty_batch_has_no_results(measurer: LocalMeasurer) -> None:
     assert _measure(measurer) == {}
 
 
 def test_a_candidate_much_slower_than_the_best_is_run_a_few_times_only(
     measurer: LocalMeasurer,
 ) -> None:
-    (outcome,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
-    assert outcome.samples_s is not None
-    assert (outcome.key, len(outcome.samples_s)) == (7, 5)
+    (result,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
+    assert result.samples_s is not None
+    assert (result.key, len(result.samples_s)) == (7, 5)
 
 
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
     measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
     with _options(measurer, dataclasses.replace(options, build_timeout_s=8)):
-        outcomes = _measure(measurer, wild.good(), wild.long_to_build(16000))
-    assert outcomes[0].failure is None
-    assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
-    assert outcomes[1].text == "not built within 8 s"
+        results = _measure(measurer, wild.good(), wild.long_to_build(16000))
+    assert results[0].failure is None
+    assert results[1].failure is FailureKind.BUILD_TIMEOUT
+    assert results[1].text == "not built within 8 s"
     # Nothing is measured while something is being built.
-    assert list(outcomes) == [1, 0]
+    assert list(results) == [1, 0]
 
 
 def test_candidates_are_measured_beside_builds_where_they_may_overlap(
     measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
     with _options(measurer, dataclasses.replace(options, build_timeout_s=5, overlap=True)):
-        outcomes = _measure(measurer, wild.good(), wild.long_to_build(16000))
-    assert list(outcomes) == [0, 1]
-    assert outcomes[0].failure is None
-    assert outcomes[1].failure is FailureKind.BUILD_TIMEOUT
+        results = _measure(measurer, wild.good(), wild.long_to_build(16000))
+    assert list(results) == [0, 1]
+    assert results[0].failure is None
+    assert results[1].failure is FailureKind.BUILD_TIMEOUT
 
 
 def test_a_batch_that_is_given_up_leaves_nothing_to_the_next(measurer: LocalMeasurer) -> None:
@@ -250,12 +250,12 @@ def test_a_server_that_is_killed_loses_its_batch_and_nothing_else(
         first = next(batch)
         children = server.children()
         server.kill()
-        lost = {outcome.key: outcome for outcome in batch}
+        lost = {result.key: result for result in batch}
         assert (first.key, first.failure) == (0, None)
         assert sorted(lost) == [1, 2]
-        for outcome in lost.values():
-            assert outcome.failure is FailureKind.LOST_DEVICE
-            assert "the measuring server ended" in outcome.text
+        for result in lost.values():
+            assert result.failure is FailureKind.LOST_DEVICE
+            assert "the measuring server ended" in result.text
         assert children
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
@@ -293,8 +293,8 @@ def test_nothing_is_left_when_the_tuner_is_killed(
         "import pickle, sys\n"
         "from tunekit.measure.local.measurer import LocalMeasurer\n"
         "options, candidates = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "for outcome in LocalMeasurer(options).measure(candidates):\n"
-        "    print(outcome.key, flush=True)\n"
+        "for result in LocalMeasurer(options).measure(candidates):\n"
+        "    print(result.key, flush=True)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(batch)], stdout=subprocess.PIPE, text=True

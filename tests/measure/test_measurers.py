@@ -29,7 +29,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         run_timeout_s=20,
         jobs=2,
         threads=1,
-        cache="warm",
+        cpu_cache="warm",
         memory_bytes=4 << 30,
     )
 

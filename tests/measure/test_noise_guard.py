@@ -89,24 +89,24 @@ def measurer(native: ResolvedTarget) -> Iterator[LocalMeasurer]:
 
 def _measure(measurer: LocalMeasurer, *numbers: int) -> list[MeasureResult]:
     candidates = [wild.candidate(key, wild.good(number)) for key, number in enumerate(numbers)]
-    return sorted(measurer.measure(candidates), key=lambda outcome: outcome.key)
+    return sorted(measurer.measure(candidates), key=lambda result: result.key)
 
 
-def test_an_outcome_has_all_its_samples_and_says_how_slow_the_host_was(
+def test_an_result_has_all_its_samples_and_says_how_slow_the_host_was(
     measurer: LocalMeasurer,
 ) -> None:
-    for outcome in _measure(measurer, 1, 2):
-        assert outcome.samples_s is not None
-        assert len(outcome.samples_s) >= measurer.options.repeat
-        assert outcome.calibration_s is not None
-        assert outcome.slowdown is not None
-        assert outcome.seconds is not None
-        score_s = math.fsum(outcome.samples_s) / len(outcome.samples_s)
-        assert math.isclose(outcome.seconds * outcome.slowdown, score_s)
+    for result in _measure(measurer, 1, 2):
+        assert result.samples_s is not None
+        assert len(result.samples_s) >= measurer.options.repeat
+        assert result.calibration_s is not None
+        assert result.slowdown is not None
+        assert result.seconds is not None
+        score_s = math.fsum(result.samples_s) / len(result.samples_s)
+        assert math.isclose(result.seconds * result.slowdown, score_s)
 
 
 def test_equal_candidates_of_a_batch_are_measured_once(measurer: LocalMeasurer) -> None:
     one, other, same = _measure(measurer, 1, 2, 1)
-    assert [outcome.key for outcome in (one, other, same)] == [0, 1, 2]
+    assert [result.key for result in (one, other, same)] == [0, 1, 2]
     assert one.samples_s == same.samples_s
     assert one.samples_s != other.samples_s

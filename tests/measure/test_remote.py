@@ -42,7 +42,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         run_timeout_s=20,
         jobs=2,
         threads=1,
-        cache="warm",
+        cpu_cache="warm",
         memory_bytes=4 << 30,
     )
 
@@ -68,17 +68,17 @@ def _remote(
 
 def _measure(measurer: RpcMeasurer, *modules: object, rounds: int = 1) -> dict[int, MeasureResult]:
     candidates = [wild.candidate(key, module) for key, module in enumerate(modules)]
-    return {outcome.key: outcome for outcome in measurer.measure(candidates, rounds=rounds)}
+    return {result.key: result for result in measurer.measure(candidates, rounds=rounds)}
 
 
-def _assert_measured(outcome: MeasureResult, samples: int = _REPEAT) -> None:
-    assert (outcome.failure, outcome.text) == (None, "")
-    assert outcome.samples_s is not None
+def _assert_measured(result: MeasureResult, samples: int = _REPEAT) -> None:
+    assert (result.failure, result.text) == (None, "")
+    assert result.samples_s is not None
     # More, if the host was slow meanwhile.
-    assert len(outcome.samples_s) >= samples
-    assert all(seconds > 0 for seconds in outcome.samples_s)
-    assert outcome.build_s > 0
-    assert outcome.measure_s > 0
+    assert len(result.samples_s) >= samples
+    assert all(seconds > 0 for seconds in result.samples_s)
+    assert result.build_s > 0
+    assert result.measure_s > 0
 
 
 # -- measuring ------------------------------------------------------------------------------------
@@ -90,11 +90,11 @@ def test_candidates_are_measured_on_the_devices_of_the_key(
     key, servers = machines.servers(2)
     machines.servers(1)
     measurer.remote = _remote(machines, key)
-    outcomes = _measure(measurer, *[wild.good() for _ in range(6)])
-    assert sorted(outcomes) == list(range(6))
-    for outcome in outcomes.values():
-        _assert_measured(outcome)
-        assert outcome.device in servers
+    results = _measure(measurer, *[wild.good() for _ in range(6)])
+    assert sorted(results) == list(range(6))
+    for result in results.values():
+        _assert_measured(result)
+        assert result.device in servers
 
 
 def test_a_device_says_who_it_is(machines: Machines, measurer: RpcMeasurer) -> None:
@@ -110,12 +110,12 @@ def test_a_device_says_who_it_is(machines: Machines, measurer: RpcMeasurer) -> N
 def test_what_takes_turns_meets_the_same_device(machines: Machines, measurer: RpcMeasurer) -> None:
     key, servers = machines.servers(2)
     measurer.remote = _remote(machines, key)
-    outcomes = _measure(measurer, wild.good(), wild.for_a_gpu(), wild.good(), rounds=3)
-    _assert_measured(outcomes[0], samples=3 * _REPEAT)
-    _assert_measured(outcomes[2], samples=3 * _REPEAT)
-    assert outcomes[0].device == outcomes[2].device
-    assert outcomes[0].device in servers
-    assert outcomes[1].failure is FailureKind.BUILD_ERROR
+    results = _measure(measurer, wild.good(), wild.for_a_gpu(), wild.good(), rounds=3)
+    _assert_measured(results[0], samples=3 * _REPEAT)
+    _assert_measured(results[2], samples=3 * _REPEAT)
+    assert results[0].device == results[2].device
+    assert results[0].device in servers
+    assert results[1].failure is FailureKind.BUILD_ERROR
 
 
 def test_a_candidate_much_slower_than_the_best_is_timed_a_few_times_only(
@@ -123,25 +123,25 @@ def test_a_candidate_much_slower_than_the_best_is_timed_a_few_times_only(
 ) -> None:
     key, _ = machines.servers(1)
     measurer.remote = _remote(machines, key)
-    (outcome,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
-    assert outcome.samples_s is not None
-    assert (outcome.key, len(outcome.samples_s)) == (7, 5)
-    assert outcome.calibration_s is None
+    (result,) = measurer.measure([wild.candidate(7, wild.good(), slow_s=1e-12)])
+    assert result.samples_s is not None
+    assert (result.key, len(result.samples_s)) == (7, 5)
+    assert result.calibration_s is None
 
 
 def test_the_noise_guard_goes_along(machines: Machines, measurer: RpcMeasurer) -> None:
     key, _ = machines.servers(1)
     measurer.remote = _remote(machines, key)
-    outcome = _measure(measurer, wild.good())[0]
-    assert outcome.samples_s is not None
-    assert outcome.calibration_s is not None
+    result = _measure(measurer, wild.good())[0]
+    assert result.samples_s is not None
+    assert result.calibration_s is not None
     # About half a millisecond on any CPU.
-    assert 1e-5 < outcome.calibration_s < 0.1
-    assert outcome.slowdown is not None
-    assert outcome.slowdown >= 1
+    assert 1e-5 < result.calibration_s < 0.1
+    assert result.slowdown is not None
+    assert result.slowdown >= 1
     measurer.options = dataclasses.replace(measurer.options, noise_guard=False)
-    outcome = _measure(measurer, wild.good())[0]
-    assert (outcome.calibration_s, outcome.slowdown) == (None, None)
+    result = _measure(measurer, wild.good())[0]
+    assert (result.calibration_s, result.slowdown) == (None, None)
 
 
 def test_without_a_compiler_here_the_device_links(
@@ -157,10 +157,10 @@ def test_a_build_that_fails_or_takes_too_long_needs_no_device(
 ) -> None:
     measurer.remote = _remote(machines, "no-such-key", wait_s=0.1)
     measurer.options = dataclasses.replace(measurer.options, build_timeout_s=1.5)
-    outcomes = _measure(measurer, wild.long_to_build(4000), wild.for_a_gpu())
-    assert outcomes[0].failure is FailureKind.BUILD_TIMEOUT
-    assert outcomes[1].failure is FailureKind.BUILD_ERROR
-    assert {outcome.device for outcome in outcomes.values()} == {None}
+    results = _measure(measurer, wild.long_to_build(4000), wild.for_a_gpu())
+    assert results[0].failure is FailureKind.BUILD_TIMEOUT
+    assert results[1].failure is FailureKind.BUILD_ERROR
+    assert {result.device for result in results.values()} == {None}
 
 
 # -- devices that hang and die --------------------------------------------------------------------
@@ -172,15 +172,15 @@ def test_a_candidate_that_hangs_on_two_devices_has_timed_out_and_they_measure_on
     key, servers = machines.servers(2)
     measurer.remote = _remote(machines, key)
     measurer.options = dataclasses.replace(measurer.options, run_timeout_s=2)
-    outcomes = _measure(measurer, wild.good(), wild.calling("pause"), wild.good())
-    assert outcomes[1].failure is FailureKind.RUN_TIMEOUT
+    results = _measure(measurer, wild.good(), wild.calling("pause"), wild.good())
+    assert results[1].failure is FailureKind.RUN_TIMEOUT
     for name in servers:
-        assert name in outcomes[1].text
-    _assert_measured(outcomes[0])
-    _assert_measured(outcomes[2])
+        assert name in results[1].text
+    _assert_measured(results[0])
+    _assert_measured(results[2])
     again = _measure(measurer, wild.good(), wild.good())
-    for outcome in again.values():
-        _assert_measured(outcome)
+    for result in again.values():
+        _assert_measured(result)
 
 
 def test_a_candidate_that_hangs_on_the_only_device_has_timed_out(
@@ -189,9 +189,9 @@ def test_a_candidate_that_hangs_on_the_only_device_has_timed_out(
     key, (name, *_) = machines.servers(1)
     measurer.remote = _remote(machines, key)
     measurer.options = dataclasses.replace(measurer.options, run_timeout_s=1)
-    outcome = _measure(measurer, wild.calling("pause"))[0]
-    assert outcome.failure is FailureKind.RUN_TIMEOUT
-    assert outcome.text == (
+    result = _measure(measurer, wild.calling("pause"))[0]
+    assert result.failure is FailureKind.RUN_TIMEOUT
+    assert result.text == (
         f"not measured within 1 s on {name}, and there is no other device to try"
     )
 
@@ -201,15 +201,15 @@ def test_a_candidate_that_kills_two_devices_has_crashed_and_the_third_measures_t
 ) -> None:
     key, servers = machines.servers(3)
     measurer.remote = _remote(machines, key)
-    outcomes = _measure(measurer, wild.good(), wild.writing_far_away(), wild.good(), wild.good())
-    assert outcomes[1].failure is FailureKind.CRASH
-    assert outcomes[1].text.startswith("it took down ")
-    assert sum(name in outcomes[1].text for name in servers) == 2
+    results = _measure(measurer, wild.good(), wild.writing_far_away(), wild.good(), wild.good())
+    assert results[1].failure is FailureKind.CRASH
+    assert results[1].text.startswith("it took down ")
+    assert sum(name in results[1].text for name in servers) == 2
     for position in (0, 2, 3):
-        _assert_measured(outcomes[position])
+        _assert_measured(results[position])
     left = [device.name for device in tracker_summary(machines.address).of_key(key)]
     assert len(left) == 1
-    assert left[0] not in outcomes[1].text
+    assert left[0] not in results[1].text
 
 
 def test_a_device_that_is_killed_loses_no_candidate(
@@ -221,11 +221,11 @@ def test_a_device_that_is_killed_loses_no_candidate(
     first = next(batch)
     assert first.device is not None
     kill(servers[first.device])
-    outcomes = [first, *batch]
-    assert sorted(outcome.key for outcome in outcomes) == list(range(16))
-    for outcome in outcomes:
-        _assert_measured(outcome)
-    assert {outcome.device for outcome in outcomes} == set(servers)
+    results = [first, *batch]
+    assert sorted(result.key for result in results) == list(range(16))
+    for result in results:
+        _assert_measured(result)
+    assert {result.device for result in results} == set(servers)
 
 
 def test_a_candidate_whose_last_device_dies_under_it_is_lost(
@@ -245,16 +245,16 @@ def test_a_candidate_whose_last_device_dies_under_it_is_lost(
     killer = threading.Thread(target=kill_when_it_runs)
     killer.start()
     try:
-        outcome = _measure(measurer, wild.calling("raise", signal.SIGSTOP))[0]
+        result = _measure(measurer, wild.calling("raise", signal.SIGSTOP))[0]
     finally:
         killer.join()
-    assert outcome.failure is FailureKind.LOST_DEVICE
-    assert outcome.text == f"{name} died, and no other device came within 1 s"
+    assert result.failure is FailureKind.LOST_DEVICE
+    assert result.text == f"{name} died, and no other device came within 1 s"
     with pytest.raises(DeviceError) as caught:
         _measure(measurer, wild.good())
     assert f"had no device of key '{key}' for 1 s" in caught.value.message
     assert caught.value.hint == (
-        f"on the device, run: python -m tvm.exec.rpc_server --tracker {machines.address} "
+        f"on the device, run: python -m tunekit.rpc.device_server --tracker {machines.address} "
         f"--key {key}"
     )
     # And once there is one again, it goes on.
@@ -333,12 +333,12 @@ def test_the_projects_own_server_survives_the_candidates_that_crash(
     ):
         try:
             facts = measurer.describe().facts
-            outcomes = _measure(measurer, wild.writing_far_away(), wild.good())
+            results = _measure(measurer, wild.writing_far_away(), wild.good())
         finally:
             server.terminate()
     assert facts["threads"] == min(2, os.cpu_count() or 1)
-    assert outcomes[0].failure is FailureKind.CRASH
-    _assert_measured(outcomes[1])
+    assert results[0].failure is FailureKind.CRASH
+    _assert_measured(results[1])
     assert "going on" in log.read_text()
 
 
@@ -351,14 +351,14 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
     key, _ = machines.servers(1)
     measurer.remote = _remote(machines, key)
     batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
-    outcomes = [next(batch)]
+    results = [next(batch)]
     worker = _worker()
     children = worker.children()
     worker.kill()
-    outcomes += batch
-    assert sorted(outcome.key for outcome in outcomes) == list(range(8))
-    assert {outcome.failure for outcome in outcomes} <= {None, FailureKind.LOST_DEVICE}
-    assert outcomes[-1].failure is FailureKind.LOST_DEVICE
+    results += batch
+    assert sorted(result.key for result in results) == list(range(8))
+    assert {result.failure for result in results} <= {None, FailureKind.LOST_DEVICE}
+    assert results[-1].failure is FailureKind.LOST_DEVICE
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive
 

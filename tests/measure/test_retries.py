@@ -23,7 +23,7 @@ _OPTIONS = MeasureOptions(
     run_timeout_s=8,
     jobs=1,
     threads=1,
-    cache="warm",
+    cpu_cache="warm",
     memory_bytes=1 << 30,
 )
 _WAIT_S = 30.0

@@ -64,7 +64,7 @@ def test_devices_of_a_key_that_there_are_none_of(machines: Machines, run_tunekit
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: the tracker at {machines.address} has no device of key 'rasp4'" in done.stderr
     assert key in done.stderr
-    assert "  hint: on the device, run: python -m tvm.exec.rpc_server" in done.stderr
+    assert "  hint: on the device, run: python -m tunekit.rpc.device_server" in done.stderr
 
 
 def test_devices_without_a_tracker(run_tunekit: Run) -> None:

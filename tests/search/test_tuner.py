@@ -19,7 +19,7 @@ from tunekit.catalogue import Catalogue
 from tunekit.library.coverage import best_records
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import CacheState, Candidate, MeasureOptions, MeasureResult
+from tunekit.measure.measurer import Candidate, CpuCache, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
 from tunekit.search.finals import FinalEntry, run_final
 from tunekit.spaces.default_schedule import default_schedule
@@ -214,14 +214,14 @@ def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compile
     run(catalogue, first, native, fast, only=only)
     session = begin(catalogue, native, 12)
     reporter = Quiet()
-    cold = Arithmetic(options(native, cache="weights"))
+    cold = Arithmetic(options(native, cpu_cache="weights"))
     run(catalogue, session, native, cold, only=only, reporter=reporter)
     assert reporter.last is not None
     [progress] = reporter.last.tasks
     assert progress.best_s is not None
     assert progress.best_s >= 1e-4
 
-    def compiled(cache: CacheState) -> float:
+    def compiled(cache: CpuCache) -> float:
         host = session.host_fingerprint
         [record] = best_records(catalogue, [matmul], native, host, cache=cache)
         return record.score_s

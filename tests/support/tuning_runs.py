@@ -89,7 +89,7 @@ def options(target: ResolvedTarget, **changes: Any) -> MeasureOptions:
         "run_timeout_s": 10.0,
         "jobs": 2,
         "threads": 2,
-        "cache": "warm",
+        "cpu_cache": "warm",
         "memory_bytes": 2**31,
     }
     return MeasureOptions(**{**values, **changes})

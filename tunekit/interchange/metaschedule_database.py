@@ -41,7 +41,7 @@ from tunekit.catalogue.workload_digest import content_digest
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target, target_spec
 from tunekit.machine.toolchain import versions
-from tunekit.measure.measurer import CacheState
+from tunekit.measure.measurer import CpuCache
 from tunekit.spaces.metaschedule import load_trace
 
 # From here on run seconds are MetaSchedule's word for "failed" (it writes 1e10).
@@ -68,7 +68,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         target: ResolvedTarget | Target | str,
         *,
         name: str = _NAME,
-        cache: CacheState = "warm",
+        cache: CpuCache = "warm",
     ) -> None:
         """
         Args:
@@ -89,7 +89,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         self._host = detect_host()
         self._versions = versions()
         self._name = name
-        self._cache: CacheState = cache
+        self._cache: CpuCache = cache
         #: By target, the session that takes what is committed.
         self._sessions: dict[str, str] = {}
         self._tasks: dict[tuple[str, str], int] = {}

@@ -233,7 +233,7 @@ def _end(process: ForkServerProcess, connection: Connection) -> None:
 
 
 def _serve(connection: Connection) -> None:
-    """The life of a child: strands in, outcomes out."""
+    """What a child does: strands in, what becomes of them out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     leave_no_core()
     # The server that forks goes with whoever started it, and this process with the server.

@@ -38,7 +38,7 @@ from tunekit.library.verify import reference_of
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
-from tunekit.measure.cpu_cache import cache_state
+from tunekit.measure.cpu_cache import cpu_cache_of
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def compile_prepared(
         prepared.tasks,
         prepared.target,
         prepared.host.fingerprint,
-        cache=cache_state(prepared.recipe.tuning, prepared.tasks, prepared.target),
+        cache=cpu_cache_of(prepared.recipe.tuning, prepared.tasks, prepared.target),
     )
     first, *others = variants_of(prepared, records)
     skipped = _why_no_contest(prepared, others, contest)

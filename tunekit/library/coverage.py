@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from tunekit.catalogue import Catalogue, toolchain_key
 from tunekit.graph.algorithms import choose
 from tunekit.machine.toolchain import versions
-from tunekit.measure.cpu_cache import automatic_state
+from tunekit.measure.cpu_cache import automatic_cpu_cache
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Record
     from tunekit.graph.tasks import Task
     from tunekit.machine.target import ResolvedTarget
-    from tunekit.measure.measurer import CacheState
+    from tunekit.measure.measurer import CpuCache
 
 # What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
 _NAIVE_FLOPS_PER_S = 2e9
@@ -103,7 +103,7 @@ def look_up(
     target: ResolvedTarget,
     host_fingerprint: str,
     *,
-    cache: CacheState | None = None,
+    cache: CpuCache | None = None,
 ) -> Known:
     """What is known of these tasks on this target and host, by a compatible toolchain; see
     `best_records`."""
@@ -145,7 +145,7 @@ def best_records(
     target: ResolvedTarget,
     host_fingerprint: str,
     *,
-    cache: CacheState | None = None,
+    cache: CpuCache | None = None,
 ) -> list[Record]:
     """The record of each task to compile with on this target and host, by a compatible toolchain
     (see `Catalogue.records.to_compile`).
@@ -163,7 +163,7 @@ def best_records(
         target_json=target.spec,
         host_fingerprint=host_fingerprint,
         toolchain_key=toolchain_key(versions()),
-        measured_with={"cache": cache or automatic_state(tasks, target)},
+        measured_with={"cache": cache or automatic_cpu_cache(tasks, target)},
     )
 
 

@@ -121,7 +121,7 @@ class References:
         """Keeps what became of the computation."""
         self._kept[workload] = reference
         if isinstance(reference, Expected):
-            self._bytes[workload] = sum(arguments[at].bytes for at in reference.outputs)
+            self._bytes[workload] = sum(arguments[position].bytes for position in reference.outputs)
 
     def get(self, workload: str) -> Expected | str:
         """The reference, or why there is none."""
@@ -151,13 +151,15 @@ def compute_expected(candidate: Candidate, target: Any, pool: Array, memory: mma
         function(*tensors)
         after = [tensor.numpy() for tensor in tensors]
         outputs = tuple(
-            at for at, (old, new) in enumerate(zip(before, after, strict=True)) if _differ(old, new)
+            position
+            for position, (old, new) in enumerate(zip(before, after, strict=True))
+            if _differ(old, new)
         )
-        if not signed or all(np.isfinite(after[at]).all() for at in outputs):
+        if not signed or all(np.isfinite(after[position]).all() for position in outputs):
             break
-    for at in outputs:
-        view = _view(memory, arguments, at)
-        view[...] = after[at]
+    for position in outputs:
+        view = _view(memory, arguments, position)
+        view[...] = after[position]
     return Expected(outputs, signed, longest_reduction(module))
 
 
@@ -174,23 +176,25 @@ def what_is_wrong(
     import tvm
 
     arrays = _filled_all(arguments, pool, expected.signed)
-    for at in expected.outputs:
-        if arrays[at].dtype.kind == "f":
-            arrays[at][...] = np.nan  # What the candidate forgets to write must not look right.
+    for position in expected.outputs:
+        if arrays[position].dtype.kind == "f":
+            arrays[position][...] = (
+                np.nan
+            )  # What the candidate forgets to write must not look right.
     tensors = [tvm.runtime.tensor(array, device) for array in arrays]
     function(*tensors)
-    for at, argument in enumerate(arguments):
-        result = tensors[at].numpy()
-        if at not in expected.outputs:
-            if _differ(arrays[at], result):
-                return f"it writes into argument {at}, which is an input"
+    for position, argument in enumerate(arguments):
+        result = tensors[position].numpy()
+        if position not in expected.outputs:
+            if _differ(arrays[position], result):
+                return f"it writes into argument {position}, which is an input"
             continue
-        wanted = _view(memory, arguments, at)
-        error = relative_error(result, wanted)
+        right = _view(memory, arguments, position)
+        error = relative_error(result, right)
         limit = tolerance(argument.dtype, expected.reduction)
         if not error <= limit:
             return (
-                f"argument {at} differs from the unscheduled function's: relative error "
+                f"argument {position} differs from the unscheduled function's: relative error "
                 f"{error:.2g}, at most {limit:.2g} is rounding"
             )
     return ""
@@ -246,7 +250,8 @@ def longest_reduction(module: IRModule) -> int:
 
 def _filled_all(arguments: Sequence[TensorArgument], pool: Array, signed: bool) -> list[Array]:
     return [
-        filled(argument, pool, position=at, signed=signed) for at, argument in enumerate(arguments)
+        filled(argument, pool, position=position, signed=signed)
+        for position, argument in enumerate(arguments)
     ]
 
 
@@ -256,12 +261,12 @@ def _differ(old: Array, new: Array) -> bool:
     return not np.array_equal(old, new, equal_nan=old.dtype.kind == "f")
 
 
-def _view(memory: mmap.mmap, arguments: Sequence[TensorArgument], at: int) -> Array:
+def _view(memory: mmap.mmap, arguments: Sequence[TensorArgument], position: int) -> Array:
     import numpy as np
 
-    argument = arguments[at]
+    argument = arguments[position]
     return np.frombuffer(
-        memory, argument.dtype, math.prod(argument.shape), _offsets(arguments)[at]
+        memory, argument.dtype, math.prod(argument.shape), _offsets(arguments)[position]
     ).reshape(argument.shape)
 
 

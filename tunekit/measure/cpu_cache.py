@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.tasks import constant_bytes
 from tunekit.machine.host import last_level_cache_bytes
-from tunekit.measure.measurer import CacheState, Candidate
+from tunekit.measure.measurer import Candidate, CpuCache
 
 if TYPE_CHECKING:
     from tunekit.graph.tasks import Task
@@ -30,19 +30,19 @@ _EVICT_WEIGHTS = "tunekit.evict_weights"
 EVICT_ALL = "cache_flush_cpu_non_first_arg"
 
 
-def cache_state(tuning: Tuning, tasks: Sequence[Task], target: ResolvedTarget) -> CacheState:
+def cpu_cache_of(tuning: Tuning, tasks: Sequence[Task], target: ResolvedTarget) -> CpuCache:
     """What the recipe's `tuning.measure.cache` means for a model with these tasks; the caches of
     GPUs are left alone."""
-    wanted = tuning.measure.cache
+    asked_for = tuning.measure.cache
     if target.device != "cpu":
         return "warm"
-    if wanted != "auto":
-        return wanted
+    if asked_for != "auto":
+        return asked_for
     # Other machines evict everything or nothing.
-    return "warm" if tuning.rpc is not None else automatic_state(tasks, target)
+    return "warm" if tuning.rpc is not None else automatic_cpu_cache(tasks, target)
 
 
-def automatic_state(tasks: Sequence[Task], target: ResolvedTarget) -> CacheState:
+def automatic_cpu_cache(tasks: Sequence[Task], target: ResolvedTarget) -> CpuCache:
     """What `auto` means for a model with these tasks on this machine."""
     if target.device != "cpu":
         return "warm"
@@ -50,26 +50,28 @@ def automatic_state(tasks: Sequence[Task], target: ResolvedTarget) -> CacheState
     return "weights" if constant_bytes(tasks) > room else "warm"
 
 
-def eviction(cache: CacheState, candidate: Candidate) -> str:
+def eviction(cpu_cache: CpuCache, candidate: Candidate) -> str:
     """The name of the function that evicts, before a timed run, what the candidate is not to find
     in the caches; "" where it is to find everything. Called in the process that measures it.
 
     It does nothing else, so that the threads of the measured code have not gone to sleep when it
     is done.
     """
-    if cache == "flush":
+    if cpu_cache == "flush":
         return EVICT_ALL
     weights = [
-        at for at in candidate.constants if candidate.arguments[at].bytes >= _LEAST_EVICTED_BYTES
+        position
+        for position in candidate.constants
+        if candidate.arguments[position].bytes >= _LEAST_EVICTED_BYTES
     ]
-    if cache == "warm" or not weights:
+    if cpu_cache == "warm" or not weights:
         return ""
     import tvm_ffi
 
     evict_others: Any = tvm_ffi.get_global_func(EVICT_ALL)
 
     def evict(*arguments: Any) -> None:
-        evict_others(arguments[0], *(arguments[at] for at in weights))
+        evict_others(arguments[0], *(arguments[position] for position in weights))
 
     tvm_ffi.register_global_func(_EVICT_WEIGHTS, evict, override=True)
     return _EVICT_WEIGHTS

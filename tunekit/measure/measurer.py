@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from tunekit.catalogue.entries import FailureKind, corrected_mean
 
-CacheState = Literal["warm", "weights", "flush"]
+CpuCache = Literal["warm", "weights", "flush"]
 """What a timed run finds in the CPU's caches: everything, everything but the weights, or its first
 argument only."""
 
@@ -87,7 +87,7 @@ class MeasureOptions:
         run_timeout_s: limit of one candidate's whole measurement.
         jobs: builds at a time.
         threads: threads of the measured code.
-        cache: what each timed run finds in the caches.
+        cpu_cache: what each timed run finds in the caches.
         memory_bytes: limit of one candidate's data segment.
         noise_guard: see `tunekit.measure.noise_guard`; without it the mean of the samples counts.
         overlap: measure while other candidates of the batch are still being built. Where there are
@@ -103,7 +103,7 @@ class MeasureOptions:
     run_timeout_s: float
     jobs: int
     threads: int
-    cache: CacheState
+    cpu_cache: CpuCache
     memory_bytes: int
     noise_guard: bool = True
     overlap: bool = False
@@ -116,7 +116,7 @@ class MeasureOptions:
             "repeat": self.repeat,
             "min_repeat_ms": self.min_repeat_ms,
             "threads": self.threads,
-            "cache": self.cache,
+            "cache": self.cpu_cache,
             "overlap": self.overlap,
             "huge_pages": self.huge_pages,
         }
@@ -130,7 +130,7 @@ class MeasureResult:
         key: the candidate's.
         samples_s: raw seconds of each sample, None for a failure.
         failure: why there are no seconds.
-        text: of the failure; of a good outcome "", or why its outputs could not be compared.
+        text: of the failure; of a good result "", or why its outputs could not be compared.
         build_s: wall seconds of the build.
         measure_s: wall seconds of the measurement, its repeats and warm-up included.
         calibration_s: seconds of the calibration kernel timed beside the samples, None where none
@@ -173,10 +173,10 @@ class Measurer(Protocol):
         """Begins to get ready and does not wait for it: the tuner searches meanwhile."""
 
     def measure(self, candidates: Sequence[Candidate], rounds: int = 1) -> Iterator[MeasureResult]:
-        """Exactly one outcome for each candidate, as soon as it is known, in no promised order.
+        """Exactly one result for each candidate, as soon as it is known, in no promised order.
 
-        With several `rounds` the candidates are measured in turns, and an outcome has the seconds
-        of all its rounds. What goes wrong with a candidate is its outcome, and so is a measurer
+        With several `rounds` the candidates are measured in turns, and a result has the seconds
+        of all its rounds. What goes wrong with a candidate is its result, and so is a measurer
         that dies under it (`FailureKind.LOST_DEVICE`).
 
         Raises:

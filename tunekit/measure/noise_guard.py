@@ -178,19 +178,19 @@ def calibration_module(threads: int) -> IRModule:
     from tvm.script import tirx as T
 
     n, lanes, steps, floats = _ACCUMULATORS, _LANES, _STEPS, _STREAM_FLOATS
-    every = n * lanes
+    accumulated = n * lanes
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def main(  # type: ignore[no-untyped-def]
         factor: T.Buffer((lanes,), "float32"),  # type: ignore[valid-type]
         stream: T.Buffer((threads * floats,), "float32"),  # type: ignore[valid-type]
-        result: T.Buffer((threads * every,), "float32"),  # type: ignore[valid-type]
+        result: T.Buffer((threads * accumulated,), "float32"),  # type: ignore[valid-type]
     ):
         T.func_attr({"global_symbol": "main", "tirx.noalias": True})
         for thread in T.parallel(threads):
             with T.sblock("calibration"):
-                at = T.axis.spatial(threads, thread)
-                total = T.sblock_alloc_buffer((every,), "float32")
+                part = T.axis.spatial(threads, thread)
+                total = T.sblock_alloc_buffer((accumulated,), "float32")
                 for j in T.unroll(n):
                     for lane in T.vectorized(lanes):
                         total[j * lanes + lane] = factor[lane]
@@ -200,15 +200,15 @@ def calibration_module(threads: int) -> IRModule:
                             total[j * lanes + lane] = (
                                 total[j * lanes + lane] * factor[lane] + factor[lane]
                             )
-                for i in range(floats // every):
+                for i in range(floats // accumulated):
                     for j in T.unroll(n):
                         for lane in T.vectorized(lanes):
                             total[j * lanes + lane] = (
                                 total[j * lanes + lane]
-                                + stream[at * floats + (i * n + j) * lanes + lane]
+                                + stream[part * floats + (i * n + j) * lanes + lane]
                             )
                 for j in T.unroll(n):
                     for lane in T.vectorized(lanes):
-                        result[(at * n + j) * lanes + lane] = total[j * lanes + lane]
+                        result[(part * n + j) * lanes + lane] = total[j * lanes + lane]
 
     return tvm.IRModule({"main": main})

@@ -101,10 +101,10 @@ def describe_device(measurer: Measurer, say: Callable[[str], None]) -> None:
     """
     if not isinstance(measurer, RpcMeasurer):
         return
-    found = measurer.describe()
-    facts = dict(found.facts)
+    device = measurer.describe()
+    facts = dict(device.facts)
     threads = facts.pop("threads", None)
     texts = [str(fact) for fact in facts.values()]
     if threads is not None:
         texts.append(f"{threads} thread{'' if threads == 1 else 's'}")
-    say(f"device {found.name}: {', '.join(texts) or 'it runs the target, and says no more'}")
+    say(f"device {device.name}: {', '.join(texts) or 'it runs the target, and says no more'}")

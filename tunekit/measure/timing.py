@@ -117,7 +117,7 @@ def time_samples(
         "main", device, number=number // calls, repeat=repeat * calls, f_preproc=evict
     )
     seconds = [float(value) for value in evaluator(*tensors).results]
-    return [mean(tuple(seconds[at : at + calls])) for at in range(0, len(seconds), calls)]
+    return [mean(tuple(seconds[first : first + calls])) for first in range(0, len(seconds), calls)]
 
 
 def _amount(once_s: float, options: MeasureOptions) -> tuple[int, int]:

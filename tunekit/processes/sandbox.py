@@ -72,15 +72,23 @@ def run_library(
     timeout_s: float = 600.0,
     elsewhere: Elsewhere | None = None,
 ) -> list[list[Array]]:
-    """Run the ``main`` of a compiled Relax library once for each input set, in another process.
+    """Runs the `main` of a compiled Relax library once for each input set, in another process.
 
-    ``inputs`` map each of ``input_names`` (the order of main's parameters) to an array. Returns,
-    for each input set, the outputs in order, nested tuples flattened. ``threads`` sets the size of
-    TVM's thread pool (None: TVM's own choice); ``timeout_s`` holds for all sets together, the
-    start of the process and loading included. With ``elsewhere`` the library runs on such a
-    device, and the process here only talks to it; the device's threads are those of its server.
+    Args:
+        library: the shared object.
+        inputs: input sets, each an array for each of `input_names`.
+        input_names: in the order of main's parameters.
+        device: TVM device that the library is for.
+        threads: size of TVM's thread pool, None for TVM's own choice.
+        timeout_s: for all sets together, the start of the process and loading included.
+        elsewhere: run on such a device, to which the process here only talks; the device's threads
+            are those of its server.
 
-    Raises SandboxError when the process dies of a signal, exceeds ``timeout_s`` or raises.
+    Returns:
+        For each input set the outputs in order, nested tuples flattened.
+
+    Raises:
+        SandboxError: the process dies of a signal, exceeds `timeout_s` or raises.
     """
     import numpy as np
 
@@ -90,7 +98,9 @@ def run_library(
     folder = Path(tempfile.mkdtemp(prefix="tunekit-sandbox-"))
     try:
         for index, values in enumerate(inputs):
-            arrays = {str(at): np.asarray(values[name]) for at, name in enumerate(input_names)}
+            arrays = {
+                str(position): np.asarray(values[name]) for position, name in enumerate(input_names)
+            }
             np.savez(folder / f"inputs-{index}.npz", allow_pickle=False, **arrays)
         request = {
             "library": str(library),
@@ -195,7 +205,7 @@ def _serve(folder: Path) -> None:
     machine = VirtualMachine(library, device)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
-            arrays = [archive[str(at)] for at in range(len(archive.files))]
+            arrays = [archive[str(position)] for position in range(len(archive.files))]
         tensors = [tvm.runtime.tensor(array, device) for array in arrays]
         if session is None:
             outputs = machine["main"](*tensors)
@@ -204,7 +214,7 @@ def _serve(folder: Path) -> None:
             machine.set_input("main", *tensors)
             machine.invoke_stateful("main")
             outputs = machine.get_outputs("main")
-        flat = {str(at): array for at, array in enumerate(_flatten(outputs))}
+        flat = {str(position): array for position, array in enumerate(_flatten(outputs))}
         np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
     (folder / _DONE).touch()
 
@@ -218,8 +228,8 @@ def _connect(request: Mapping[str, Any]) -> Any:
     from tunekit.rpc.tracker import parse_tracker, wait_for_device
 
     # Asked for now: what a tracker gives away and nobody uses within seconds is taken back.
-    wanted = Elsewhere(**request["elsewhere"])
-    grant = wait_for_device(parse_tracker(wanted.tracker), wanted.key, wanted.wait_s)
+    elsewhere = Elsewhere(**request["elsewhere"])
+    grant = wait_for_device(parse_tracker(elsewhere.tracker), elsewhere.key, elsewhere.wait_s)
     return rpc.connect(
         grant.device.host,
         grant.device.port,

@@ -111,7 +111,7 @@ def tracker_in_environment() -> str | None:
 
 def server_command(address: TrackerAddress | str, key: str) -> str:
     """The command that registers the machine it is typed on as a device."""
-    return f"python -m tvm.exec.rpc_server --tracker {address} --key {key}"
+    return f"python -m tunekit.rpc.device_server --tracker {address} --key {key}"
 
 
 def tracker_summary(address: TrackerAddress) -> TrackerSummary:
@@ -123,17 +123,17 @@ def tracker_summary(address: TrackerAddress) -> TrackerSummary:
     with _connect(address) as connection:
         try:
             _send(connection, [_SUMMARY])
-            status, found = _receive(connection)
+            status, summary = _receive(connection)
             if status != _SUCCESS:
                 raise ValueError(f"status {status}")
             devices = [
                 # "server:rasp4" is how a server calls itself.
                 Device(entry["key"].partition(":")[2], str(entry["addr"][0]), int(entry["addr"][1]))
-                for entry in found["server_info"]
+                for entry in summary["server_info"]
             ]
             queues = {
                 str(key): KeyQueue(int(queue["free"]), int(queue["pending"]))
-                for key, queue in found["queue_info"].items()
+                for key, queue in summary["queue_info"].items()
             }
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise _not_a_tracker(address, error) from error

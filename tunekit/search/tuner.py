@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, FailureKind, SessionInfo, comparable
 from tunekit.errors import SandboxError
-from tunekit.measure.measurer import CacheState, MeasureOptions, Measurer, MeasureResult
+from tunekit.measure.measurer import CpuCache, MeasureOptions, Measurer, MeasureResult
 from tunekit.search import warm_start
 from tunekit.search.final_groups import FinalGroups
 from tunekit.search.progress import Budget, Ending, Reporter, TuningResult, on_plateau
@@ -31,7 +31,7 @@ def measure_options(
     tuning: Tuning,
     target: ResolvedTarget,
     memory_bytes: int,
-    cache: CacheState,
+    cpu_cache: CpuCache,
     *,
     huge_pages: bool = False,
 ) -> MeasureOptions:
@@ -41,7 +41,7 @@ def measure_options(
         tuning: the recipe's.
         target: what candidates are built for.
         memory_bytes: the memory of the machine that builds them.
-        cache: what the recipe's choice means for this model (see `cpu_cache.cache_state`).
+        cpu_cache: what the recipe's choice means for this model; see `cpu_cache_of`.
         huge_pages: whether the library will ask for them.
     """
     measure = tuning.measure
@@ -54,7 +54,7 @@ def measure_options(
         run_timeout_s=measure.timeout_s,
         jobs=measure.jobs or target.cores,
         threads=measure.threads or target.cores,
-        cache=cache,
+        cpu_cache=cpu_cache,
         memory_bytes=int(memory_bytes * _MEMORY_SHARE),
         overlap=measure.overlap,
         huge_pages=huge_pages,

@@ -18,7 +18,7 @@ from tunekit.library.compile import library_folder, require_writable
 from tunekit.library.coverage import Known, look_up
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import require_tvm, versions
-from tunekit.measure.cpu_cache import cache_state
+from tunekit.measure.cpu_cache import cpu_cache_of
 from tunekit.measure.interruption import GuardedMeasurer
 from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
 from tunekit.processes.interrupts import Stop, interruptible
@@ -113,7 +113,7 @@ def _known(prepared: PreparedModel, catalogue: Catalogue) -> Known:
         prepared.tasks,
         prepared.target,
         prepared.host.fingerprint,
-        cache=cache_state(prepared.recipe.tuning, prepared.tasks, prepared.target),
+        cache=cpu_cache_of(prepared.recipe.tuning, prepared.tasks, prepared.target),
     )
 
 
@@ -265,15 +265,15 @@ class _Session:
     def _search(self, hint: str) -> TuningResult:
         run, prepared = self.run, self.run.prepared
         tuning = prepared.recipe.tuning
-        cache = cache_state(tuning, prepared.tasks, prepared.target)
+        cpu_cache = cpu_cache_of(tuning, prepared.tasks, prepared.target)
         options = measure_options(
             tuning,
             prepared.target,
             detect_host().memory_bytes,
-            cache,
+            cpu_cache,
             huge_pages=prepared.recipe.huge_pages and tuning.rpc is None,
         )
-        if cache == "weights":
+        if cpu_cache == "weights":
             run.display.say("candidates are timed with their weights in memory, not in the caches")
         stop = Stop(run.display.say)
         try:

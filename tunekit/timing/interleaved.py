@@ -90,10 +90,10 @@ def interleave(
         turns = process.ask("turns", timeout_s=seconds + _TIMEOUT_S, seconds=seconds, most=rounds)
         count = process.ask("outputs", timeout_s=_TIMEOUT_S, to=str(results))["count"]
     with np.load(results) as archive:
-        arrays = [archive[f"arr_{at}"] for at in range(count)]
+        arrays = [archive[f"arr_{position}"] for position in range(count)]
     each = count // len(files)
     return Turns(
-        turns["rounds_s"], [arrays[at * each : (at + 1) * each] for at in range(len(files))]
+        turns["rounds_s"], [arrays[first : first + each] for first in range(0, count, each)]
     )
 
 
@@ -133,11 +133,12 @@ class InterleavedLibraries(Runner):
                 if done >= LEAST_ROUNDS and time.perf_counter() - start >= seconds:
                     break
                 shuffle.shuffle(order)
-                for at in order:
-                    if usual_s[at] < _LONG_RUN_S:
-                        self._libraries[at].infer()
-                    samples_ns = time_runs(self._libraries[at], seconds=_TURN_S)
-                    rounds_s[at].append(median(samples_ns) / 1e9)
+                for position in order:
+                    library = self._libraries[position]
+                    if usual_s[position] < _LONG_RUN_S:
+                        library.infer()
+                    samples_ns = time_runs(library, seconds=_TURN_S)
+                    rounds_s[position].append(median(samples_ns) / 1e9)
         finally:
             gc.enable()
         return {"rounds_s": rounds_s}

@@ -97,12 +97,12 @@ class _CandidateProcess:
             import tvm
 
             pin_to_cores(self._options.threads)
-            self._evict = eviction(self._options.cache, self._candidate)
+            self._evict = eviction(self._options.cpu_cache, self._candidate)
             self._tensors = [
                 tvm.runtime.tensor(
-                    correctness.filled(argument, self._shared.pool, position=at), self._device
+                    correctness.filled(argument, self._shared.pool, position=position), self._device
                 )
-                for at, argument in enumerate(self._candidate.arguments)
+                for position, argument in enumerate(self._candidate.arguments)
             ]
             if self._options.huge_pages and self._options.device == "cpu":
                 for tensor in self._tensors:

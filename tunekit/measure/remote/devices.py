@@ -124,7 +124,7 @@ class DevicePool:
 
     def _drop_stale(self) -> None:
         oldest = time.monotonic() - _GRANT_LIFE_S
-        self._grants = [(at, grant) for at, grant in self._grants if at > oldest]
+        self._grants = [(given, grant) for given, grant in self._grants if given > oldest]
 
     def _stumble(self, error: DeviceError) -> None:
         self.trouble = error

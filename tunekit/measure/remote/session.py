@@ -254,7 +254,7 @@ class _SessionRun:
     def _readings(self, loaded: _Loaded, best_s: float) -> list[Reading]:
         options = self._options
         # What is far away can evict everything or nothing.
-        flush = EVICT_ALL if options.cache == "flush" else ""
+        flush = EVICT_ALL if options.cpu_cache == "flush" else ""
 
         def sample(number: int, repeat: int) -> list[float]:
             return time_samples(
