@@ -22,7 +22,7 @@ from tunekit.measure.local.candidate_process import (
     compute_reference,
     measure_candidate,
 )
-from tunekit.measure.local.protocol import Request
+from tunekit.measure.local.protocol import LocalRequest
 from tunekit.measure.measurer import Candidate
 from tunekit.measure.messages import Built, Checked, Failed, Late, Measured
 from tunekit.measure.noise_guard import Calibration, Reading, UsualSpeed
@@ -44,7 +44,7 @@ _Stage = Literal["building", "parked", "running", "being checked", "done"]
 
 
 @dataclass
-class ServerAssets:
+class LocalAssets:
     """What the server has for all its batches.
 
     Attributes:
@@ -99,14 +99,14 @@ class _Reference:
     deadline: float
 
 
-class Batch:
+class LocalBatch:
     """Candidates of one request, as many as may be parked, from their builds to their results."""
 
     def __init__(
         self,
         candidates: Sequence[Candidate],
-        request: Request,
-        assets: ServerAssets,
+        request: LocalRequest,
+        assets: LocalAssets,
         control: Connection,
     ) -> None:
         self._options = request.options

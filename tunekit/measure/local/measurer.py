@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from tunekit.catalogue.entries import FailureKind
-from tunekit.measure.local.protocol import Request
+from tunekit.measure.local.protocol import LocalRequest
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.processes.child import core_ids
 from tunekit.processes.server import ServerProcess
@@ -54,7 +54,7 @@ class LocalMeasurer(ServerProcess):
         open_keys = {candidate.key for candidate in candidates}
         batch = [candidate for candidate in candidates if candidate.key in firsts]
         try:
-            self._socket.send(Request(self.options, batch, rounds))
+            self._socket.send(LocalRequest(self.options, batch, rounds))
             while open_keys:
                 result: MeasureResult = self._socket.recv()
                 if result.calibration_s is not None:
@@ -77,7 +77,7 @@ class LocalMeasurer(ServerProcess):
     def _greet(self) -> None:
         # Should it have died by now, `_await_ready` says so.
         with contextlib.suppress(OSError):
-            self._socket.send(Request(self.options, calibrations=list(self._calibrations)))
+            self._socket.send(LocalRequest(self.options, calibrations=list(self._calibrations)))
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -9,7 +9,7 @@ from tunekit.measure.measurer import Candidate, MeasureOptions
 
 
 @dataclass(frozen=True)
-class Request:
+class LocalRequest:
     """A batch, or none: to get ready for one. Answered with a `MeasureResult` for each candidate.
 
     Attributes:

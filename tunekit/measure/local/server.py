@@ -5,8 +5,8 @@ starts none of its threads, and forks: a child builds its candidate, waits for i
 straight from the JIT, reports, and is gone (`tunekit.measure.local.candidate_process`).
 
 Started as ``python -m tunekit.measure.local.server FD``; speaks pickles over that socket, whose
-closing ends it and its children: it takes one `Request` after the other and answers each with a
-`MeasureResult` for every candidate.
+closing ends it and its children: it takes one `LocalRequest` after the other and answers each with
+a `MeasureResult` for every candidate.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import sys
 from multiprocessing.connection import Connection
 
 from tunekit.measure.correctness import random_pool
-from tunekit.measure.local.batch import PARKED_LIMIT, Batch, ServerAssets
-from tunekit.measure.local.protocol import Request
+from tunekit.measure.local.batch import PARKED_LIMIT, LocalAssets, LocalBatch
+from tunekit.measure.local.protocol import LocalRequest
 from tunekit.measure.noise_guard import Calibration
 from tunekit.processes.child import adopt_orphans
 from tunekit.processes.pool import ChildPool
@@ -28,25 +28,25 @@ class _Server:
 
     def __init__(self, control: Connection) -> None:
         self._control = control
-        self._assets = ServerAssets(ChildPool(control), random_pool())
+        self._assets = LocalAssets(ChildPool(control), random_pool())
         self._calibrated_for: tuple[str, int] | None = None
 
     def serve(self) -> None:
         while True:
             try:
-                request: Request = self._control.recv()
+                request: LocalRequest = self._control.recv()
             except (EOFError, ConnectionResetError):
                 return
             self._prepare(request)
             for first in range(0, len(request.candidates), PARKED_LIMIT):
                 part = request.candidates[first : first + PARKED_LIMIT]
                 try:
-                    if not Batch(part, request, self._assets, self._control).run():
+                    if not LocalBatch(part, request, self._assets, self._control).run():
                         return
                 finally:
                     self._assets.children.end_all()
 
-    def _prepare(self, request: Request) -> None:
+    def _prepare(self, request: LocalRequest) -> None:
         options, assets = request.options, self._assets
         for seconds in request.calibrations:
             assets.usual.note(seconds)

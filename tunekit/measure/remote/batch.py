@@ -10,7 +10,7 @@ from tunekit.measure.messages import Late
 from tunekit.measure.remote.builds import Builds, ServerAssets
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.job import Job
-from tunekit.measure.remote.protocol import Fatal, Request
+from tunekit.measure.remote.protocol import Fatal, RemoteRequest
 from tunekit.measure.remote.retries import BUSY_PATIENCE, Retries
 from tunekit.measure.remote.sessions import DeviceSessions
 from tunekit.rpc.tracker import server_command
@@ -22,7 +22,7 @@ class TunerGone(Exception):  # noqa: N818 - reads as what happened
     """The tuner closed the connection."""
 
 
-class Batch:
+class RemoteBatch:
     """One request, from the first build to the last result.
 
     Attributes:
@@ -32,7 +32,7 @@ class Batch:
 
     def __init__(
         self,
-        request: Request,
+        request: RemoteRequest,
         devices: DevicePool,
         control: Connection,
         *,
@@ -45,7 +45,7 @@ class Batch:
         self._builds = Builds(request, assets, devices, folder, control.send)
         self._retries = Retries(request.options, request.remote.wait_s)
         self._sessions = DeviceSessions(request, assets, devices, self._retries, control.send)
-        self.early: Request | None = None
+        self.early: RemoteRequest | None = None
         if not request.candidates:
             self._retries.add([Job([])])
 

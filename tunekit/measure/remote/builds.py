@@ -17,7 +17,7 @@ from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected, References,
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.measure.messages import Built, Failed, Late, answer
 from tunekit.measure.remote.job import Job, RemoteCandidate
-from tunekit.measure.remote.protocol import Linking, Request
+from tunekit.measure.remote.protocol import Linking, RemoteRequest
 from tunekit.measure.timing import Measurement
 from tunekit.processes.child import Child
 from tunekit.processes.pool import ChildPool
@@ -79,7 +79,7 @@ class Builds:
 
     def __init__(
         self,
-        request: Request,
+        request: RemoteRequest,
         assets: ServerAssets,
         devices: DevicePool,
         folder: Path,

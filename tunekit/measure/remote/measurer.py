@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tunekit.catalogue.entries import FailureKind
 from tunekit.errors import DeviceError, SandboxError
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
-from tunekit.measure.remote.protocol import DeviceFacts, Fatal, Remote, Request
+from tunekit.measure.remote.protocol import DeviceFacts, Fatal, Remote, RemoteRequest
 from tunekit.processes.server import ServerProcess
 
 
@@ -75,7 +75,7 @@ class RpcMeasurer(ServerProcess):
         connection = self._socket
         complete = False
         try:
-            connection.send(Request(self.options, self.remote, candidates, rounds))
+            connection.send(RemoteRequest(self.options, self.remote, candidates, rounds))
             for position in range(answers):
                 answer = connection.recv()
                 # Before it is handed on: whoever has the last one may not come back.

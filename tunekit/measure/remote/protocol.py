@@ -43,7 +43,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Request:
+class RemoteRequest:
     """What the tuner asks for; without candidates, who one of the devices is."""
 
     options: MeasureOptions

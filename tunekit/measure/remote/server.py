@@ -26,10 +26,10 @@ from tunekit.measure.build import build_calibration, build_probe
 from tunekit.measure.correctness import References, random_pool
 from tunekit.measure.measurer import MeasureOptions
 from tunekit.measure.messages import Built, Failed, answer
-from tunekit.measure.remote.batch import Batch, TunerGone
+from tunekit.measure.remote.batch import RemoteBatch, TunerGone
 from tunekit.measure.remote.builds import ServerAssets
 from tunekit.measure.remote.devices import DevicePool
-from tunekit.measure.remote.protocol import Fatal, Request
+from tunekit.measure.remote.protocol import Fatal, RemoteRequest
 from tunekit.processes.pool import ChildPool
 from tunekit.rpc.tracker import parse_tracker
 
@@ -56,7 +56,7 @@ class _Server:
 
     def serve(self) -> None:
         try:
-            request: Request | None = None
+            request: RemoteRequest | None = None
             while True:
                 request = self._handle(request or self._control.recv())
         except (EOFError, BrokenPipeError, TunerGone):
@@ -64,7 +64,7 @@ class _Server:
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _handle(self, request: Request) -> Request | None:
+    def _handle(self, request: RemoteRequest) -> RemoteRequest | None:
         """Works off a request; returns the next one, if it came meanwhile."""
         assets = self._assets(request)
         if isinstance(assets, Fatal):
@@ -75,7 +75,9 @@ class _Server:
         if kind not in self._devices:
             self._devices[kind] = DevicePool(parse_tracker(remote.tracker), remote.key)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        batch = Batch(request, self._devices[kind], self._control, folder=folder, assets=assets)
+        batch = RemoteBatch(
+            request, self._devices[kind], self._control, folder=folder, assets=assets
+        )
         try:
             fatal = batch.run()
             if fatal is not None:
@@ -85,7 +87,7 @@ class _Server:
             batch.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _assets(self, request: Request) -> ServerAssets | Fatal:
+    def _assets(self, request: RemoteRequest) -> ServerAssets | Fatal:
         options = request.options
         probe = self._kernel(build_probe, request)
         if isinstance(probe, Fatal):
@@ -98,7 +100,7 @@ class _Server:
             return calibration
         return dataclasses.replace(assets, calibration=calibration)
 
-    def _kernel(self, build: _BuildKernel, request: Request) -> Path | Fatal:
+    def _kernel(self, build: _BuildKernel, request: RemoteRequest) -> Path | Fatal:
         """The library of one of our own kernels, built at the first request for such devices."""
         options, linking = request.options, request.remote.linking
         kind = (build, options.target, options.threads, linking)

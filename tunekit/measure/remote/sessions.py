@@ -28,7 +28,7 @@ from tunekit.measure.messages import (
 from tunekit.measure.remote.builds import ServerAssets, unpacked_library
 from tunekit.measure.remote.devices import DevicePool
 from tunekit.measure.remote.job import Ending, Job, RemoteCandidate
-from tunekit.measure.remote.protocol import DeviceFacts, Request
+from tunekit.measure.remote.protocol import DeviceFacts, RemoteRequest
 from tunekit.measure.remote.retries import Retries, Settled
 from tunekit.measure.remote.session import DeviceSession, OutputCheck, Upload, hold_session
 from tunekit.processes.child import Child
@@ -77,7 +77,7 @@ class DeviceSessions:
 
     def __init__(
         self,
-        request: Request,
+        request: RemoteRequest,
         assets: ServerAssets,
         devices: DevicePool,
         retries: Retries,
