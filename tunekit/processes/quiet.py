@@ -49,6 +49,6 @@ def quiet() -> Iterator[None]:
 
 
 def abandon(builder: Any) -> None:
-    """End what an exception left open in a Relax block builder, which would be told later."""
+    """Ends what an exception left open in a Relax block builder, which would be told later."""
     with contextlib.suppress(Exception):
         builder._end_block()

@@ -22,10 +22,11 @@ class NotApplicable(TunekitError):  # noqa: N818 - reads as what happened
 
 
 class Runner(ABC):
-    """Everything happens on one instance in the runner's own process, in this order: `load`,
-    then `infer` many times, with `arrays` on some of its results, then `close`. An exception from
-    any of them, or the death of the process, is this runner's failure; it never stops the
-    others.
+    """Something that runs a model, in a process of its own.
+
+    Everything happens on one instance, in this order: `load`, then `infer` many times, with
+    `arrays` on some of its results, then `close`. An exception from any of them, or the death of
+    the process, is this runner's failure; it never stops the others.
     """
 
     @abstractmethod
@@ -34,8 +35,13 @@ class Runner(ABC):
     ) -> dict[str, Any]:
         """Gets ready to run on these inputs, which are converted here, once, untimed.
 
-        `plan` holds what JSON can carry: paths as text, names, options. Returns the settings in
-        effect.
+        Args:
+            plan: what JSON can carry: paths as text, names, options.
+            inputs: one array per input name.
+            threads: threads that it may use.
+
+        Returns:
+            The settings in effect.
         """
 
     @abstractmethod
@@ -49,15 +55,26 @@ class Runner(ABC):
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where the time of one inference goes, from runs of about `seconds` in all.
 
-        Returns what JSON can carry. Raises NotApplicable where a runner cannot say.
+        Returns:
+            What JSON can carry.
+
+        Raises:
+            NotApplicable: this runner cannot say.
         """
         raise NotApplicable(f"{type(self).__name__} does not say where its time goes")
 
     def take_turns(self, seconds: float, most: int) -> dict[str, Any]:
-        """What a runner of several libraries sees when they take turns: `rounds_s`, seconds of each
-        of them in each of at most `most` rounds, of which none begins after `seconds`.
+        """What a runner of several libraries sees when they take turns.
 
-        Raises NotApplicable where there is only one.
+        Args:
+            seconds: after which no round begins.
+            most: rounds at the most.
+
+        Returns:
+            `rounds_s`: of each library, its seconds in each round.
+
+        Raises:
+            NotApplicable: there is only one library.
         """
         raise NotApplicable(f"{type(self).__name__} has nobody to take turns with")
 

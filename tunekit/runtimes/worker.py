@@ -13,7 +13,7 @@ the parent's log file. A process whose parent is gone ends itself, even in the m
     {"do": "turns", "seconds": S, "most": N}
     {"do": "close"}
 
-A reply is {"ok": true, ...} or {"ok": false, "error": one line, "trace": text}.
+A reply is {"ok": true, ...} or {"ok": false, "error": a line, "trace": text}.
 """
 
 from __future__ import annotations

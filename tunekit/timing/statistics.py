@@ -34,7 +34,10 @@ class PairedRatio:
 def quantile(values: Sequence[float], q: float) -> float:
     """The q-quantile (0 <= q <= 1), linear between order statistics (Hyndman and Fan's type 7).
 
-    The same as `numpy.quantile` by default. ValueError when there are no values or q is outside.
+    The same as `numpy.quantile` by default.
+
+    Raises:
+        ValueError: there are no values, or q is outside.
     """
     if not values:
         raise ValueError("a quantile of no values")
@@ -80,8 +83,10 @@ def paired_ratio(
     """How many times as fast "mine" is, from the median seconds of both in the same rounds.
 
     A disturbance that lasts longer than a round slows both runners of that round and leaves
-    the ratio in it, so ratios are taken within rounds first, and their median then. ValueError
-    when the two differ in length or are empty.
+    the ratio in it, so ratios are taken within rounds first, and their median then.
+
+    Raises:
+        ValueError: the two differ in length or are empty.
     """
     if len(mine_s) != len(others_s):
         raise ValueError("paired ratios need the same rounds of both")
