@@ -154,8 +154,11 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
         "onnxruntime,toy_runtimes:Doubles,toy_runtimes:Missing,toy_runtimes:SegfaultsAtOnce,"
         "toy_runtimes:RefusesToPrepare",
         *("--rounds", "1", "-f", "md", "-o", "report.md"),
+        # Not a catalogue: what was measured is not lost for it.
+        *("--catalogue", "torch.yaml"),
     )
     assert code == 0, progress
+    assert "warning: the report is not kept in the catalogue: " in progress
     lines = (workplace / "report.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
     assert "wrong outputs: output 0 has shape" in rows["doubles"]
@@ -227,6 +230,21 @@ def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_m
     assert [row.status for row in report.runtimes] == ["failed", "ok"]
     assert "(while loading)" in report.runtimes[0].reason
     assert report.verdict.startswith("tuned failed: ")
+
+
+def test_every_report_is_in_the_catalogue_and_listed(tuned_run, workplace):
+    arguments = ("torch.yaml", "--history", "--catalogue", "empty.db")
+    code, output, progress = bench(workplace, *arguments, "-f", "json")
+    assert code == 0, progress
+    kept = json.loads(output)[-1]
+    assert (kept["name"], kept["status"], kept["against"]) == ("small_cnn", "ok", "onnxruntime")
+    assert kept["ratio_low"] <= kept["ratio"] <= kept["ratio_high"]
+    code, output, progress = bench(workplace, *arguments)
+    assert output.splitlines()[0].split()[:4] == ["benchmark", "machine", "tuned", "ms"]
+    code, output, progress = bench(
+        workplace, "onnx.yaml", "--history", "--catalogue", "empty.db", "--set", "name=other"
+    )
+    assert (code, output, progress) == (0, "", "no benchmarks of other yet\n")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from tunekit.benchmark.history import PastRun
 from tunekit.catalogue import (
+    BenchRunInfo,
     CompiledLibrary,
     FailureExample,
     FailureKind,
@@ -186,6 +188,16 @@ def test_an_account_of_nothing_yet_is_short() -> None:
         assert absent not in shown
     value = account_value(empty)
     assert (value["latency_s"], value["curve"], value["tasks"]) == (None, [], [])
+
+
+def test_an_account_ends_with_the_benchmarks_of_its_library() -> None:
+    run = BenchRunInfo(1, "resnet50_x86", _THEN, "recipe", "host", "AMD EPYC", "tuned is faster")
+    past = PastRun(run, "ok", 0.05, "onnxruntime", 1.12, 1.11, 1.13)
+    lines = account_text(_account(), 80, [past], unicode=True).plain.splitlines()
+    assert lines[-2].split()[:2] == ["benchmark", "machine"]
+    assert lines[-1].endswith("AMD EPYC      50.0    1.12x  1.11 to 1.13x  faster")
+    assert account_value(_account(), [past])["benchmarks"][0]["verdict"] == "tuned is faster"
+    assert account_value(_account())["benchmarks"] == []
 
 
 def test_an_account_for_programs_is_whole() -> None:

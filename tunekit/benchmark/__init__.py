@@ -6,6 +6,7 @@
 - `comparison` from the samples to rows: who is right, who is faster, whether to believe it
 - `environment` the machine, before and after
 - `results` the report, as it is written to JSON
+- `history` reports kept in the catalogue
 
 How runtimes run and take turns is in `tunekit.runtimes` and `tunekit.timing`. This package imports
 nothing: a runtime's process imports it first, and its memory is what is measured.

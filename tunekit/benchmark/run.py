@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.benchmark import comparison, environment
+from tunekit.benchmark.history import keep
 from tunekit.benchmark.registry import (
     RUNTIMES,
     NotApplicable,
@@ -37,7 +38,8 @@ def bench_recipe(
 ) -> Report:
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
 
-    A runtime that is missing or fails gets a row that says why.
+    A runtime that is missing or fails gets a row that says why. The report is kept in the recipe's
+    catalogue; where that cannot be, a line says so.
 
     Args:
         recipe: the recipe.
@@ -52,13 +54,19 @@ def bench_recipe(
     """
     classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
     try:
-        return _bench(recipe, classes, settings, say)
+        report = _bench(recipe, classes, settings, say)
     except KeyboardInterrupt:
         raise Interrupted(
             "benchmark interrupted; no report was written",
             hint="prepared files are kept: the next run starts sooner. "
             "--rounds and --runtimes make it shorter",
         ) from None
+    try:
+        keep(report, recipe)
+    except (TunekitError, OSError) as error:
+        # What was measured is not lost for want of a place to keep it.
+        say(f"warning: the report is not kept in the catalogue: {error}")
+    return report
 
 
 def _bench(

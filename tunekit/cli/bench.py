@@ -13,6 +13,7 @@ from tunekit.cli.style import Lines, Quiet, ReportForm
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
+    from tunekit.report.output import Format
 
 
 @recipe_verb(BUILD, CATALOGUE, ARTIFACTS)
@@ -35,6 +36,12 @@ def bench(
             min=1, max=1024, help="Threads of each runtime. Default: the recipe's, or all cores."
         ),
     ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="List the recipe's earlier benchmarks instead.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="With --history: at most so many.")
+    ] = 20,
     format_: ReportForm = None,
     output: Annotated[
         Path | None,
@@ -49,7 +56,7 @@ def bench(
 
     They take turns. Each runtime has a process of its own, the same inputs and the same threads.
     Exits with 1 when the tuned library fails or is wrong; a reference runtime that fails only gets
-    a row that says why.
+    a row that says why. Every report is kept in the catalogue.
     """
     from tunekit import api
     from tunekit.files import check_writable
@@ -61,9 +68,26 @@ def bench(
     if output is not None:
         check_writable(output)
     reporter = Lines(quiet=quiet)
+    if history:
+        _write_history(recipe, limit, format_, output)
+        return
     report = api.bench(recipe, runtimes=names, rounds=rounds, threads=threads, reporter=reporter)
     write(bench_result(report, details=verbose), format_, file=output)
     if output is not None:
         reporter.say(f"report written to {output}")
     if not report.succeeded:
         raise typer.Exit(1)
+
+
+def _write_history(recipe: Recipe, limit: int, format_: Format | None, output: Path | None) -> None:
+    from tunekit.benchmark.history import past_runs
+    from tunekit.cli.catalogue import open_catalogue
+    from tunekit.report.history import history_result
+    from tunekit.report.output import Format, write
+
+    with open_catalogue(recipe.catalogue) as ledger:
+        runs = past_runs(ledger, name=recipe.name, limit=limit)
+    if not runs and output is None and format_ in (None, Format.table):
+        typer.echo(f"no benchmarks of {recipe.name} yet", err=True)
+    else:
+        write(history_result(runs), format_, file=output)

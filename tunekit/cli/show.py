@@ -12,6 +12,9 @@ from tunekit.cli.style import Catalogue, Verbose, WholeForm
 from tunekit.errors import UsageError
 from tunekit.report.output import Format
 
+# Of the session's libraries, the newest.
+_BENCHMARKS = 3
+
 
 def show(
     session: Annotated[
@@ -28,8 +31,10 @@ def show(
 ) -> None:
     """Show how a session went.
 
-    Its tasks and their trials, the best and what failed, where time went, and how it got better.
+    Its tasks and their trials, the best and what failed, where time went, how it got better, and
+    the newest benchmarks of its library.
     """
+    from tunekit.benchmark.history import past_runs
     from tunekit.report.output import speaks_unicode, write
     from tunekit.report.sessions import account_result
 
@@ -45,4 +50,5 @@ def show(
                 )
             found = newest[0]
         account = ledger.sessions.report(found.id)
-    write(account_result(account, unicode=speaks_unicode()), form)
+        runs = past_runs(ledger, session_id=found.id, limit=_BENCHMARKS)
+    write(account_result(account, runs, unicode=speaks_unicode()), form)

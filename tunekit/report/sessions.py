@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit import implementations
 from tunekit.report import numbers
 from tunekit.report.curve import curve_text
+from tunekit.report.history import history_columns, past_value
 from tunekit.report.numbers import duration, moment
 from tunekit.report.output import Result, as_json, rows_result
 from tunekit.report.table import Column, facts, number, terminal
@@ -18,6 +19,7 @@ from tunekit.wording import time_shares
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from tunekit.benchmark.history import PastRun
     from tunekit.catalogue import SessionInfo, SessionReport, TaskSummary
 
 # Of a failure's text, what fits beside its kind.
@@ -92,15 +94,23 @@ def sessions_result(sessions: Sequence[SessionInfo], now: datetime | None = None
     )
 
 
-def account_result(account: SessionReport, *, unicode: bool) -> Result:
-    """How a session went; `unicode`: whether the reader has more than ASCII."""
+def account_result(
+    account: SessionReport, benchmarks: Sequence[PastRun] = (), *, unicode: bool
+) -> Result:
+    """How a session went, and the benchmarks of its libraries.
+
+    Args:
+        account: the session's.
+        benchmarks: newest first.
+        unicode: whether the reader has more than ASCII.
+    """
     return Result(
-        table=lambda width: account_text(account, width, unicode=unicode),
-        json=lambda: as_json(account_value(account)),
+        table=lambda width: account_text(account, width, benchmarks, unicode=unicode),
+        json=lambda: as_json(account_value(account, benchmarks)),
     )
 
 
-def account_value(account: SessionReport) -> dict[str, Any]:
+def account_value(account: SessionReport, benchmarks: Sequence[PastRun] = ()) -> dict[str, Any]:
     """How a session went, for programs; all times in seconds."""
     session = account.session
     curve = account.curve()
@@ -136,10 +146,13 @@ def account_value(account: SessionReport) -> dict[str, Any]:
             {"path": library.path, "created_at": library.created_at}
             for library in account.libraries
         ],
+        "benchmarks": [past_value(past) for past in benchmarks],
     }
 
 
-def account_text(account: SessionReport, width: int, *, unicode: bool) -> Text:
+def account_text(
+    account: SessionReport, width: int, benchmarks: Sequence[PastRun] = (), *, unicode: bool
+) -> Text:
     """How a session went, for people: each part that there is, an empty line between two."""
     from rich.text import Text
 
@@ -162,6 +175,8 @@ def account_text(account: SessionReport, width: int, *, unicode: bool) -> Text:
         )
         heading = Text("estimated latency of the model, ms, against trials", style="bold")
         parts.append(Text("\n").join([heading, *map(Text, drawn)]))
+    if benchmarks:
+        parts.append(terminal(history_columns(), benchmarks, width))
     return Text("\n\n").join(parts)
 
 

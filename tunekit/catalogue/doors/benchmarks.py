@@ -33,8 +33,12 @@ class Benchmarks:
         name: str | None = None,
         recipe_digest: str | None = None,
         host_fingerprint: str | None = None,
+        session_id: str | None = None,
     ) -> _BenchRunList:
-        """The benchmarks, newest first; only those of which all that is given is true."""
+        """The benchmarks, newest first; only those of which all that is given is true.
+
+        `session_id` is of the session whose library took part.
+        """
         with self._transactions.reading() as connection:
             return _benchmarks.listed(
                 connection,
@@ -42,4 +46,5 @@ class Benchmarks:
                 name=name,
                 recipe_digest=recipe_digest,
                 host_fingerprint=host_fingerprint,
+                session_id=session_id,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.db.transactions import Transactions
@@ -39,3 +39,13 @@ class Libraries:
                 )
                 .returning(schema.Library.id)
             ).scalar_one()
+
+    def find(self, path: str, sha256: str) -> int | None:
+        """The id of the library that was written to this path last, with this content."""
+        with self._transactions.reading() as connection:
+            return connection.execute(
+                select(schema.Library.id)
+                .where(schema.Library.path == path, schema.Library.sha256 == sha256)
+                .order_by(schema.Library.id.desc())
+                .limit(1)
+            ).scalar_one_or_none()

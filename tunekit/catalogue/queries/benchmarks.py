@@ -49,6 +49,7 @@ def listed(
     name: str | None,
     recipe_digest: str | None,
     host_fingerprint: str | None,
+    session_id: str | None = None,
 ) -> list[BenchRunInfo]:
     """The runs of which all of this is true, newest first."""
     query: Select[Any] = select(*_INFO).join(schema.Host, schema.Host.id == _runs.host_id)
@@ -58,6 +59,13 @@ def listed(
         query = query.where(_runs.recipe_digest == recipe_digest)
     if host_fingerprint is not None:
         query = query.where(schema.Host.fingerprint == host_fingerprint)
+    if session_id is not None:
+        libraries = (
+            select(schema.Library.id)
+            .join(schema.Session, schema.Session.id == schema.Library.session_id)
+            .where(schema.Session.public_id == session_id)
+        )
+        query = query.where(_runs.library_id.in_(libraries))
     ordered = query.order_by(_runs.measured_at.desc(), _runs.id.desc()).limit(limit)
     return [_info(row) for row in connection.execute(ordered)]
 
