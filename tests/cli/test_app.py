@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tunekit.cli import app
 from tunekit.cli.app import VERBS, run_guarded
 from tunekit.errors import Interrupted, TunekitError, UsageError
 
@@ -76,6 +78,21 @@ def test_wrong_usage_ends_with_2_and_says_nothing_on_standard_output(
     assert done.stdout == ""
     assert "error: " in done.stderr.lower()
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["tune", "resume", "compile", "bench", "explain", "lookup"])
+def test_what_works_on_a_model_calls_what_python_is_offered(verb: str) -> None:
+    source = Path(app.__file__).with_name(f"{verb}.py").read_text("utf-8")
+    imported = {
+        node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+    }
+    work = {"sessions", "library", "search", "graph", "models", "catalogue"}
+    assert not {f"tunekit.{package}" for package in work} & {
+        ".".join(module.split(".")[:2]) for module in imported
+    }
+    assert "tunekit" in imported
 
 
 def test_a_misspelt_verb_is_answered_with_the_near_one(run_tunekit) -> None:

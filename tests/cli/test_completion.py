@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +55,28 @@ def test_help_fits_eighty_columns_and_cuts_nothing_off(run_tunekit, verb: str) -
     help_text = run_tunekit(*verb.split(), "--help", env={"COLUMNS": "80"}).stdout
     assert max(map(len, help_text.splitlines())) <= 80
     assert "..." not in help_text.replace("[ARGS]...", "").replace("]...", "").replace("}...", "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_with_the_script_that_tunekit_gives_it(tmp_path: Path) -> None:
+    command = tmp_path / "bin" / "tunekit"
+    command.parent.mkdir()
+    command.write_text(
+        f"#!{sys.executable}\nfrom tunekit.cli.app import main\n\nmain()\n", encoding="utf-8"
+    )
+    command.chmod(0o755)
+    session = """
+        eval "$(_TUNEKIT_COMPLETE=source_bash tunekit)"
+        COMP_WORDS=(tunekit recipe copy resnet5) COMP_CWORD=3
+        _tunekit_completion tunekit
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", session],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("resnet50_x86\n", "")

@@ -50,7 +50,7 @@ def complete_profiled(incomplete: str) -> list[str]:
 
 def complete_sessions(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
     """Ids of sessions in the catalogue, the newest first, each with its recipe and state."""
-    from tunekit.api import Catalogue
+    from tunekit.catalogue import Catalogue
     from tunekit.environment import DEFAULT_CATALOGUE
     from tunekit.errors import TunekitError
 
