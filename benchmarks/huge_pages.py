@@ -40,7 +40,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
             library = compile_recipe(
                 recipe.model_copy(update={"huge_pages": huge_pages}),
                 output=Path(folder, label),
-                contest=False,
+                selection=False,
             )
             coverage = library.manifest.coverage
             libraries[label] = library.path

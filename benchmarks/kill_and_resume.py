@@ -47,7 +47,7 @@ _DOING = (
     ("searching", r" searching "),
     (
         "compiling or verifying",
-        r"^(compiling|coverage|contest|the \w+ library|verified)|\d+ trials, .* reused",
+        r"^(compiling|coverage|selection|contest|the \w+ library|verified)|\d+ trials, .* reused",
     ),
     ("opening the session", r"\d+ tasks|going on with session"),
     ("importing the model", r""),

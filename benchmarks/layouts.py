@@ -17,7 +17,7 @@ from library_races import ROOT, parse, race, write
 from tunekit.cache import ContentCache
 from tunekit.graph.layouts.convert import choose_layout
 from tunekit.graph.pipeline import prepare_model
-from tunekit.library.build import default_of
+from tunekit.library.default_library import default_of
 from tunekit.recipe import load_recipe
 from tunekit.timing.statistics import median
 

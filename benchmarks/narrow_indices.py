@@ -19,7 +19,7 @@ from library_races import ROOT, parse, print_pairs, race_pair, write
 from tunekit.cache import ContentCache
 from tunekit.graph.lowering.narrow_indices import narrow_indices
 from tunekit.graph.pipeline import prepare_model
-from tunekit.library.build import default_module
+from tunekit.library.default_library import default_module
 from tunekit.recipe import load_recipe
 
 RECIPES = ("inception_v3_x86", "densenet121_x86", "resnet50_x86", "mobilenet_v2_x86")

@@ -25,7 +25,7 @@ from tunekit.cache import ContentCache
 from tunekit.graph.lowering.build import compile_model
 from tunekit.graph.lowering.narrow_indices import narrow_indices
 from tunekit.graph.pipeline import prepare_model
-from tunekit.library.build import default_module
+from tunekit.library.default_library import default_module
 from tunekit.recipe import load_recipe
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
     from tunekit.benchmark.results import Report
     from tunekit.library import Library, Manifest
-    from tunekit.library.coverage import Known
+    from tunekit.library.coverage import Knowledge
     from tunekit.models.as_recipe import InputShapes
 
 __all__ = [
@@ -158,7 +158,7 @@ def tune(
         reporter or SilentReporter(),
         again=again or resume_command,
         fresh=fresh,
-        contest=selection,
+        selection=selection,
     )
 
 
@@ -249,7 +249,7 @@ def compile(  # noqa: A001 - the verb's name
     return compile_recipe(
         wanted,
         output=None if folder is None else Path(folder),
-        contest=selection,
+        selection=selection,
         say=(reporter or SilentReporter()).say,
     )
 
@@ -369,7 +369,7 @@ def lookup(
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
-) -> Known:
+) -> Knowledge:
     """Says how much of a model its catalogue knows, task by task; nothing is measured or written.
 
     Args:

@@ -46,7 +46,7 @@ def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     ]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["outputs"][0]["shape"] == [2, 4]
-    assert manifest["contest"]["skipped"] == "it was not wanted"
+    assert manifest["selection"]["skipped"] == "it was not wanted"
     assert not (tmp_path / "artifacts").exists()
 
 

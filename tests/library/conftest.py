@@ -56,7 +56,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuned]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         # The library with the records, whether or not it is the fastest.
-        library = tune_recipe(recipe, SilentReporter(), contest=False)
+        library = tune_recipe(recipe, SilentReporter(), selection=False)
         yield Tuned(recipe, library)
 
 

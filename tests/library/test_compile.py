@@ -37,8 +37,8 @@ def test_records_and_libraries_of_another_target_are_not_used(
     library = tuned_library(recipe, say=said.append)
     assert (library.manifest.coverage, library.manifest.applied) == (0.0, 0)
     assert library.manifest.target["mcpu"] == "x86-64-v2"
-    assert library.manifest.contest is not None
-    assert (library.manifest.contest.skipped or "").startswith("no records apply")
+    assert library.manifest.selection is not None
+    assert (library.manifest.selection.skipped or "").startswith("no records apply")
     assert any("holds another library" in line for line in said)
     assert any("0.0%" in line and "the others have default schedules" in line for line in said)
     assert max(library.manifest.relative_errors) < 1e-4

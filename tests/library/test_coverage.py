@@ -10,7 +10,7 @@ import pytest
 from tunekit.catalogue import Catalogue, Record
 from tunekit.graph.tasks import Task
 from tunekit.library import Library
-from tunekit.library.coverage import Known, assess, look_up, naive_seconds
+from tunekit.library.coverage import Knowledge, assess, look_up, naive_seconds
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
 from tunekit.recipe import Recipe
@@ -35,7 +35,7 @@ def _record(task: Task, score_s: float) -> Record:
     )
 
 
-def _known(tasks: list[Task], seconds: dict[str, float]) -> Known:
+def _known(tasks: list[Task], seconds: dict[str, float]) -> Knowledge:
     records = [_record(task, seconds[task.name]) for task in tasks if task.name in seconds]
     return assess(tasks, {record.structural_hash: record for record in records})
 

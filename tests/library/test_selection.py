@@ -54,10 +54,10 @@ class Sabotaged:
     library: Library
     said: Sequence[str]
 
-    def candidate(self, name: str) -> VariantEntry:
-        contest = self.library.manifest.contest
-        assert contest is not None
-        return next(one for one in contest.candidates if one.name == name)
+    def variant(self, name: str) -> VariantEntry:
+        selection = self.library.manifest.selection
+        assert selection is not None
+        return next(one for one in selection.variants if one.name == name)
 
 
 def _praise_naive_loops(prepared: PreparedModel, catalogue: Catalogue) -> None:
@@ -126,8 +126,8 @@ def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sabotaged]:
 
 def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: Sabotaged) -> None:
     manifest = sabotaged.library.manifest
-    assert manifest.contest is not None
-    assert manifest.contest.shipped == "default"
+    assert manifest.selection is not None
+    assert manifest.selection.shipped == "default"
     # The manifest is of what ships, kernels and algorithms.
     assert (manifest.coverage, manifest.applied) == (0.0, 0)
     assert {task.space for task in manifest.tasks} == {"default"}
@@ -139,29 +139,29 @@ def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: S
 
 
 def test_the_manifest_says_by_how_much_it_is_faster_and_than_what(sabotaged: Sabotaged) -> None:
-    contest = sabotaged.library.manifest.contest
-    assert contest is not None
-    assert [one.name for one in contest.candidates] == ["tuned", "direct", "default"]
-    assert contest.rounds >= 6
-    assert sabotaged.candidate("default").ratio is None
+    selection = sabotaged.library.manifest.selection
+    assert selection is not None
+    assert [one.name for one in selection.variants] == ["tuned", "direct", "default"]
+    assert selection.rounds >= 6
+    assert sabotaged.variant("default").ratio is None
     for name in ("tuned", "direct"):
-        slow = sabotaged.candidate(name)
+        slow = sabotaged.variant(name)
         assert slow.ratio is not None
         assert 1.0 < slow.ratio.low <= slow.ratio.value <= slow.ratio.high
         assert slow.ratio.confidence >= 0.95
         assert slow.median_ms is not None
-        assert len(slow.rounds_ms) == contest.rounds
+        assert len(slow.rounds_ms) == selection.rounds
         assert (slow.left_out, slow.relative_error is None) == (None, False)
     [line] = [line for line in sabotaged.said if line.endswith("it ships")]
     assert line.startswith("the default library is ")
     assert " as fast as tuned, " in line
 
 
-def test_a_candidate_that_is_not_exact_enough_is_left_out_with_its_reason(
+def test_a_variant_that_is_not_exact_enough_is_left_out_with_its_reason(
     sabotaged: Sabotaged, tmp_path: Path
 ) -> None:
-    exact = sabotaged.candidate("direct").relative_error
-    rough = sabotaged.candidate("tuned").relative_error
+    exact = sabotaged.variant("direct").relative_error
+    rough = sabotaged.variant("tuned").relative_error
     assert exact is not None
     assert rough is not None
     assert exact < rough / 2, "Winograd should round less exactly"
@@ -171,23 +171,24 @@ def test_a_candidate_that_is_not_exact_enough_is_left_out_with_its_reason(
     strict = sabotaged.recipe.model_copy(update={"reference": reference})
     said: list[str] = []
     library = compile_recipe(strict, output=tmp_path / "strict", say=said.append)
-    contest = library.manifest.contest
-    assert contest is not None
-    by_name = {one.name: one for one in contest.candidates}
+    selection = library.manifest.selection
+    assert selection is not None
+    by_name = {one.name: one for one in selection.variants}
     assert "relative error" in (by_name["tuned"].left_out or "")
     assert (by_name["tuned"].median_ms, by_name["tuned"].ratio) == (None, None)
-    assert contest.shipped == "default"
+    assert selection.shipped == "default"
     assert by_name["direct"].ratio is not None
     assert any(line.startswith("warning: the tuned library is left out: ") for line in said)
     assert max(library.manifest.relative_errors) <= reference.relative_error
 
 
 def test_without_a_contest_the_records_decide(sabotaged: Sabotaged, tmp_path: Path) -> None:
-    library = compile_recipe(sabotaged.recipe, output=tmp_path / "alone", contest=False)
+    library = compile_recipe(sabotaged.recipe, output=tmp_path / "alone", selection=False)
     manifest = library.manifest
-    assert manifest.contest is not None
-    assert (manifest.contest.shipped, manifest.contest.skipped) == ("tuned", "it was not wanted")
-    assert [one.name for one in manifest.contest.candidates] == ["tuned"]
+    assert manifest.selection is not None
+    assert manifest.selection.shipped == "tuned"
+    assert manifest.selection.skipped == "it was not wanted"
+    assert [one.name for one in manifest.selection.variants] == ["tuned"]
     assert manifest.coverage == 1.0
     assert set(manifest.algorithms.values()) == {"winograd4"}
     assert manifest.rounding_errors.keys() == manifest.algorithms.keys()
@@ -201,11 +202,11 @@ def _record(structural_hash: str, score_s: float) -> Any:
 
 
 def _names(seconds: dict[str, float]) -> list[str]:
-    """The candidates of a model with two problems and one other kernel, by the hashes below."""
+    """The variants of a model with two problems and one other kernel, by the hashes below."""
     first, second = ConvProblem(1, 64, 64, 56, 56), ConvProblem(1, 128, 128, 28, 28)
     tasks = [
-        SimpleNamespace(structural_hash=structural_hash, weight=1, place=place)
-        for structural_hash, place in {
+        SimpleNamespace(structural_hash=structural_hash, weight=1, implementation=implementation)
+        for structural_hash, implementation in {
             "first direct": Implementation(first, "direct"),
             "first winograd": Implementation(first, "winograd4"),
             "second direct": Implementation(second, "direct"),
@@ -215,10 +216,10 @@ def _names(seconds: dict[str, float]) -> list[str]:
     ]
     prepared: Any = SimpleNamespace(tasks=tasks)
     records = [_record(structural_hash, score_s) for structural_hash, score_s in seconds.items()]
-    return [candidate.name for candidate in variants_of(prepared, records)]
+    return [variant.name for variant in variants_of(prepared, records)]
 
 
-def test_every_candidate_is_another_library() -> None:
+def test_every_variant_is_another_library() -> None:
     direct = {"first direct": 2.0, "second direct": 2.0}
     assert _names({}) == ["tuned"]
     assert _names({"pool": 1.0}) == ["tuned", "default"]
@@ -253,19 +254,19 @@ def test_the_verdict_in_a_line() -> None:
         return VariantEntry(name=name, ratio=value)
 
     shipped = VariantEntry(name="tuned")
-    candidates = (shipped, entry("direct", 1.041, 1.012, 1.07), entry("default", 1.31, 1.27, 1.36))
-    assert verdict(Selection(shipped="tuned", threads=2, rounds=24, candidates=candidates)) == (
+    variants = (shipped, entry("direct", 1.041, 1.012, 1.07), entry("default", 1.31, 1.27, 1.36))
+    assert verdict(Selection(shipped="tuned", threads=2, rounds=24, variants=variants)) == (
         "the tuned library is 1.04x (1.01 to 1.07) as fast as direct, "
         "1.31x (1.27 to 1.36) as default; it ships"
     )
-    skipped = Selection(shipped="tuned", skipped="no room", threads=2, candidates=(shipped,))
-    assert verdict(skipped) == "warning: the candidates could not be compared, no room; tuned ships"
+    skipped = Selection(shipped="tuned", skipped="no room", threads=2, variants=(shipped,))
+    assert verdict(skipped) == "warning: the variants could not be compared, no room; tuned ships"
     wrong = VariantEntry(name="tuned", left_out="relative error 1")
-    only = Selection(shipped="default", threads=2, candidates=(wrong, VariantEntry(name="default")))
-    assert verdict(only) == "warning: of 2 candidates only default is right; it ships"
+    only = Selection(shipped="default", threads=2, variants=(wrong, VariantEntry(name="default")))
+    assert verdict(only) == "warning: of 2 variants only default is right; it ships"
 
 
-def test_a_candidate_that_cannot_be_compiled_is_left_out(
+def test_a_variant_that_cannot_be_compiled_is_left_out(
     sabotaged: Sabotaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:
@@ -273,10 +274,10 @@ def test_a_candidate_that_cannot_be_compiled_is_left_out(
 
     monkeypatch.setattr("tunekit.library.built_variant.default_of", fails)
     library = compile_recipe(sabotaged.recipe, output=tmp_path / "failing")
-    contest = library.manifest.contest
-    assert contest is not None
-    assert contest.shipped != "default"
-    [default] = [one for one in contest.candidates if one.name == "default"]
+    selection = library.manifest.selection
+    assert selection is not None
+    assert selection.shipped != "default"
+    [default] = [one for one in selection.variants if one.name == "default"]
     assert default.left_out == "no room for it"
 
 
@@ -287,15 +288,15 @@ def test_one_that_fails_in_the_contest_is_left_out_and_the_others_go_on(
     shipped = sabotaged.library.path
     broken = tmp_path / "broken.so"
     broken.write_bytes(shipped.read_bytes()[:1000])
-    candidate = variants_of(prepared, [])[0]
-    good, bad, other = (BuiltVariant(candidate, path) for path in (shipped, broken, shipped))
+    variant = variants_of(prepared, [])[0]
+    good, bad, other = (BuiltVariant(variant, path) for path in (shipped, broken, shipped))
     said: list[str] = []
     skipped = take_turns(
         [good, bad, other], prepared, reference_of(prepared), tmp_path, said.append
     )
     assert skipped is None
     assert bad.failure is not None
-    assert "in the contest it failed" in bad.failure.message
+    assert "in the selection it failed" in bad.failure.message
     assert (good.failure, other.failure, bad.rounds_s) == (None, None, {})
     assert len(good.rounds_s) == len(other.rounds_s) >= 6
     [line] = said

@@ -104,7 +104,7 @@ def test_a_model_is_tuned_on_two_devices_of_which_one_dies_in_the_middle(
     manifest = json.loads((tmp_path / "artifacts/tiny/manifest.json").read_text())
     assert manifest["applied"] > 0
     assert manifest["relative_errors"]
-    assert manifest["contest"]["skipped"] == "the library is for other machines"
+    assert manifest["selection"]["skipped"] == "the library is for other machines"
     assert (tmp_path / "artifacts/tiny/model.so").is_file()
 
 

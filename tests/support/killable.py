@@ -277,7 +277,7 @@ class Place:
         good = {trial.trial_id: trial.structural_hash for trial in trials if trial.samples_s}
         manifest = self.manifest(name)
         library = self.folder / "artifacts" / name / manifest["library"]
-        bare = manifest["contest"]["shipped"] == "default"
+        bare = manifest["selection"]["shipped"] == "default"
         found = [
             f"{task['name']} has the record {task['trial_id']}, which is none of its good trials"
             for task in manifest["tasks"]

@@ -93,8 +93,8 @@ def _library_id(catalogue: Catalogue, report: Report, recipe: Recipe) -> int | N
     """The tuned library that ran, if this catalogue knows it."""
     if not any(row.name == "tuned" and row.rounds for row in report.runtimes):
         return None
-    from tunekit.library.compile import library_folder
     from tunekit.library.manifest import MANIFEST_FILE, load_manifest
+    from tunekit.library.output import library_folder
 
     folder = library_folder(recipe)
     if not (folder / MANIFEST_FILE).is_file():

@@ -26,7 +26,7 @@ class Tuned(_Own):
 
         library = tuned_library(preparation.recipe, say=preparation.say)
         manifest = library.manifest
-        contest = manifest.contest
+        contest = manifest.selection
         return {
             "file": str(Path(library.path).resolve()),
             "device": manifest.device,

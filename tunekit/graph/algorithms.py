@@ -127,9 +127,15 @@ def tile_of(algorithm: Algorithm) -> int | None:
     return None if algorithm == "direct" else int(algorithm.removeprefix("winograd"))
 
 
-def is_direct(implementation: Implementation) -> bool:
-    """Whether the implementation is computed by the direct algorithm."""
-    return implementation.algorithm == "direct"
+def is_direct(implementation: Implementation | None) -> bool:
+    """Whether a kernel computes directly; so does one for which there is no choice (None)."""
+    return implementation is None or implementation.algorithm == "direct"
+
+
+def is_selected(task: Alternative, choice: Choice) -> bool:
+    """Whether a task's kernel runs in a model with this choice."""
+    implementation = task.implementation
+    return implementation is None or choice[implementation.problem] == implementation.algorithm
 
 
 def annotate(implementation: Implementation) -> dict[str, str]:

@@ -49,12 +49,7 @@ class PreparedModel:
     def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
         """The graph with these algorithms, and its tasks."""
         if all(algorithm == "direct" for algorithm in choice.values()):
-            tasks = [
-                task
-                for task in self.tasks
-                if not task.implementation or is_direct(task.implementation)
-            ]
-            return self.graph, tasks
+            return self.graph, [task for task in self.tasks if is_direct(task.implementation)]
         graph = prepare(self.imported.module, self.target, self.graph.layout, choice=choice)
         return graph, extract_tasks(graph, self.target)
 

@@ -94,7 +94,7 @@ def constant_bytes(tasks: Iterable[Task]) -> int:
     directly."""
     total = 0
     for task in tasks:
-        if task.implementation is None or is_direct(task.implementation):
+        if is_direct(task.implementation):
             sizes = _argument_sizes(task.module)
             total += task.weight * sum(sizes[at] for at in constant_arguments(task.module))
     return total

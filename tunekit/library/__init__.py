@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tunekit.library.build import build_default, build_unscheduled
-from tunekit.library.compile import Library, compile_prepared, compile_recipe, tuned_library
+from tunekit.library.compile import compile_prepared, compile_recipe, tuned_library
+from tunekit.library.default_library import build_default, build_unscheduled
+from tunekit.library.library import Library
 from tunekit.library.manifest import Manifest, load_manifest
 
 __all__ = [

@@ -1,30 +1,21 @@
-"""From a Relax module to a shared library, and those that need no measurement, built once."""
+"""From a Relax module to a shared library."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.cache import ContentCache, content_key, file_digest
+from tunekit.cache import content_key
 from tunekit.errors import CompileError
-from tunekit.graph.algorithms import choose
 from tunekit.graph.lowering.build import compile_model
-from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.library import huge_page_pass
-from tunekit.library.apply import apply_records
-from tunekit.library.manifest import LIBRARY_FILE
-from tunekit.machine.target import ResolvedTarget, resolve_target
-from tunekit.machine.toolchain import versions
+from tunekit.machine.target import ResolvedTarget
 from tunekit.recipe import Recipe, Tuning, recipe_digest
 from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-
-Say = Callable[[str], None]
 
 
 def export(
@@ -60,115 +51,6 @@ def export(
             f"the model could not be compiled: {last_lines(error)}",
             hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
         ) from error
-
-
-def build_unscheduled(
-    recipe: Recipe, *, cache: ContentCache | None = None, say: Say = lambda _: None
-) -> Path:
-    """A library of the model as imported, compiled by TVM's default pipeline: naive loops.
-
-    Returns the path of the .so, in the cache.
-    """
-
-    def build(cache: ContentCache, path: Path) -> None:
-        from tunekit.models import import_model, load_source
-
-        imported = import_model(
-            load_source(recipe.model, cache),
-            max_relative_error=recipe.reference.import_relative_error,
-            cache=cache,
-            say=say,
-        )
-        say("compiling without schedules")
-        export(imported.module, resolve_target(recipe.target), path)
-
-    return _built_once("unscheduled", recipe, cache, build)
-
-
-def build_default(
-    recipe: Recipe,
-    *,
-    model_digest: str,
-    cache: ContentCache | None = None,
-    say: Say = lambda _: None,
-) -> Path:
-    """A library of the prepared model in which every kernel has its default schedule: what a
-    compilation without a single record gives.
-
-    Args:
-        recipe: the recipe.
-        model_digest: of its model's structure and weights.
-        cache: takes the library, and imported models.
-        say: told what is done, a line at a time.
-
-    Returns the path of the .so, in the cache.
-    """
-
-    def build(cache: ContentCache, path: Path) -> None:
-        _export_default(prepare_model(recipe, cache, say), path, say)
-
-    return _built_once(_default_kind(recipe, model_digest), recipe, cache, build)
-
-
-def default_of(prepared: PreparedModel, *, cache: ContentCache, say: Say) -> Path:
-    """The same library as `build_default`'s, of a recipe that is already prepared."""
-
-    def build(_: ContentCache, path: Path) -> None:
-        _export_default(prepared, path, say)
-
-    kind = _default_kind(prepared.recipe_as_given, prepared.source.digest)
-    return _built_once(kind, prepared.recipe_as_given, cache, build)
-
-
-def _default_kind(recipe: Recipe, model_digest: str) -> str:
-    # The layout decides here, which it does not for a model as imported. The digest, because the
-    # code behind a recipe's model may have changed, and a rival must be of the same model.
-    return f"default {recipe.layout} {model_digest} {_schedules_digest()}"
-
-
-@lru_cache(maxsize=1)
-def _schedules_digest() -> str:
-    """Of the code that prepares, schedules and lowers: a default library is what it makes of a
-    model."""
-    package = Path(__file__).parent.parent
-    folders = (package / "graph", package / "spaces", package / "ir")
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return content_key(*map(file_digest, [*files, Path(huge_page_pass.__file__)]))
-
-
-def default_module(prepared: PreparedModel) -> IRModule:
-    """A prepared model in which every kernel has its default schedule, ready to be built."""
-    graph, tasks = prepared.with_choice(choose(prepared.tasks, lambda _: None))
-    return apply_records(graph, tasks, [], prepared.target).module
-
-
-def _export_default(prepared: PreparedModel, path: Path, say: Say) -> None:
-    say("compiling with default schedules")
-    module = default_module(prepared)
-    export(module, prepared.target, path, in_huge_pages=prepared.recipe.huge_pages)
-
-
-def _built_once(
-    kind: str,
-    recipe: Recipe,
-    cache: ContentCache | None,
-    build: Callable[[ContentCache, Path], None],
-) -> Path:
-    """Path of the library that `build` writes, in the cache, from where the next call takes it."""
-    cache = cache or ContentCache()
-    key = content_key(kind, work_digest(recipe, resolve_target(recipe.target)), versions())
-    folder = kind.split()[0]
-    entry = cache.get(folder, key)
-    if entry is None:
-        with cache.put(folder, key) as temporary:
-            build(cache, temporary / LIBRARY_FILE)
-        entry = cache.get(folder, key)
-        if entry is None:
-            raise CompileError(
-                "the compiled library did not survive in the cache",
-                hint="is the disk full? TUNEKIT_CACHE names another folder",
-            )
-    return entry / LIBRARY_FILE
 
 
 def work_digest(recipe: Recipe, target: ResolvedTarget) -> str:

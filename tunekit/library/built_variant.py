@@ -1,4 +1,4 @@
-"""Candidates built: what takes part in the contest."""
+"""Variants built: what takes part in the selection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import CompileError, TunekitError
 from tunekit.library.apply import coverage_line
-from tunekit.library.build import default_of, export
+from tunekit.library.build import export
+from tunekit.library.default_library import default_of
 from tunekit.library.variants import Assembled, Variant, assemble
 
 if TYPE_CHECKING:
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Seconds = Mapping[int, float]
-"""Median seconds of a candidate's turn in each round that it took part in."""
+"""Median seconds of a variant's turn in each round that it took part in."""
 
 
 @dataclass
 class BuiltVariant:
-    """A candidate that was built, and what became of it.
+    """A variant that was built, and what became of it.
 
     Attributes:
-        candidate: the candidate.
+        variant: what was built.
         path: of its library.
         assembled: its kernels; None where the library came from the cache.
         errors: relative error of each seeded input, once it is verified.
         failure: why it cannot ship.
-        rounds_s: what it took in the contest.
+        rounds_s: what it took in the selection.
     """
 
-    candidate: Variant
+    variant: Variant
     path: Path
     assembled: Assembled | None = None
     errors: tuple[float, ...] = ()
@@ -43,41 +44,39 @@ class BuiltVariant:
 
     @property
     def name(self) -> str:
-        """The candidate's."""
-        return self.candidate.name
+        """The variant's."""
+        return self.variant.name
 
     def leave_out(self, error: TunekitError, say: Say) -> None:
-        """Takes it out of the contest, and says why."""
+        """Takes it out of the selection, and says why."""
         self.failure = error
         say(f"warning: the {self.name} library is left out: {error.message}")
 
 
-def build_first(
-    candidate: Variant, prepared: PreparedModel, folder: Path, say: Say
-) -> BuiltVariant:
-    """Builds the candidate that ships unless another one is better.
+def build_first(variant: Variant, prepared: PreparedModel, folder: Path, say: Say) -> BuiltVariant:
+    """Builds the variant that ships unless another one is better.
 
     Raises:
         CompileError: it cannot be compiled or linked.
     """
-    built = BuiltVariant(candidate, folder / f"{candidate.name}.so")
-    built.assembled = assemble(candidate, prepared)
+    built = BuiltVariant(variant, folder / f"{variant.name}.so")
+    built.assembled = assemble(variant, prepared)
     say(coverage_line(built.assembled.applied, len(built.assembled.tasks)))
     _export(built.assembled, prepared, built.path)
     return built
 
 
 def build_other(
-    candidate: Variant, prepared: PreparedModel, folder: Path, cache: ContentCache, say: Say
+    variant: Variant, prepared: PreparedModel, folder: Path, cache: ContentCache, say: Say
 ) -> BuiltVariant:
-    """Builds a candidate that may be better; one that cannot be compiled is left out."""
-    built = BuiltVariant(candidate, folder / f"{candidate.name}.so")
+    """Builds a variant that may be better; it is left out where it cannot be compiled."""
+    built = BuiltVariant(variant, folder / f"{variant.name}.so")
     try:
-        if candidate.name == "default":
+        if variant.name == "default":
             built.path = default_of(prepared, cache=cache, say=say)
         else:
-            say(f"compiling the {candidate.name} library to compare it")
-            built.assembled = assemble(candidate, prepared)
+            say(f"compiling the {variant.name} library to compare it")
+            built.assembled = assemble(variant, prepared)
             _export(built.assembled, prepared, built.path)
     except CompileError as error:
         built.leave_out(error, say)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, toolchain_key
-from tunekit.graph.algorithms import choose
+from tunekit.graph.algorithms import choose, is_selected
 from tunekit.machine.toolchain import versions
 from tunekit.measure.cpu_cache import automatic_cpu_cache
 
@@ -48,7 +48,7 @@ class TaskKnowledge:
 
 
 @dataclass(frozen=True)
-class Known:
+class Knowledge:
     """Which tasks of a model have a record on its target and host."""
 
     tasks: Sequence[TaskKnowledge]
@@ -61,16 +61,7 @@ class Known:
     @property
     def running(self) -> Sequence[TaskKnowledge]:
         """Those that would run: of the algorithms of a convolution only the fastest known."""
-        best_s = {
-            entry.task.structural_hash: entry.record.score_s for entry in self.tasks if entry.record
-        }
-        choice = choose([entry.task for entry in self.tasks], best_s.get)
-        return [
-            entry
-            for entry in self.tasks
-            if entry.task.implementation is None
-            or choice[entry.task.implementation.problem] == entry.task.implementation.algorithm
-        ]
+        return [entry for entry in self.tasks if entry.chosen]
 
     @property
     def coverage(self) -> float:
@@ -87,14 +78,14 @@ class Known:
 
     def line(self) -> str:
         """One line: "22 of 28 tasks known, 81 % of the estimated latency; 6 new"."""
-        known, every = len(self.known), len(self.tasks)
+        known, total = len(self.known), len(self.tasks)
         if not known:
-            return f"none of {every} tasks known"
+            return f"none of {total} tasks known"
         # Rounded down: 100 % means all.
         line = (
-            f"{known} of {every} tasks known, {int(100 * self.coverage)} % of the estimated latency"
+            f"{known} of {total} tasks known, {int(100 * self.coverage)} % of the estimated latency"
         )
-        return line if known == every else f"{line}; {every - known} new"
+        return line if known == total else f"{line}; {total - known} new"
 
 
 def look_up(
@@ -104,7 +95,7 @@ def look_up(
     host_fingerprint: str,
     *,
     cache: CpuCache | None = None,
-) -> Known:
+) -> Knowledge:
     """What is known of these tasks on this target and host, by a compatible toolchain; see
     `best_records`."""
     records = {
@@ -122,17 +113,16 @@ def look_up(
 
 def assess(
     tasks: Sequence[Task], records: Mapping[str, Record], trials: Mapping[str, int] | None = None
-) -> Known:
+) -> Knowledge:
     """What these records (by structural hash) are to these tasks."""
     choice = choose(tasks, lambda digest: records[digest].score_s if digest in records else None)
-    return Known(
+    return Knowledge(
         [
             TaskKnowledge(
                 task,
                 records.get(task.structural_hash),
                 (trials or {}).get(task.structural_hash, 0),
-                task.implementation is None
-                or choice[task.implementation.problem] == task.implementation.algorithm,
+                is_selected(task, choice),
             )
             for task in tasks
         ]
@@ -148,7 +138,7 @@ def best_records(
     cache: CpuCache | None = None,
 ) -> list[Record]:
     """The record of each task to compile with on this target and host, by a compatible toolchain
-    (see `Catalogue.records.to_compile`).
+    (see `Records.to_compile`).
 
     Args:
         catalogue: where they are.

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tunekit.errors import UsageError
 from tunekit.graph.operation import Operation
@@ -84,18 +84,20 @@ class Selection(_Frozen):
     """How the library that ships came to be the one.
 
     Attributes:
-        shipped: the candidate that this library is.
+        shipped: the variant that this library is.
         skipped: why nothing was compared, None where it was.
-        threads: of each candidate.
+        threads: of each variant.
         rounds: in which each had a turn.
-        candidates: all of them, also those that were left out.
+        variants: all of them, also those that were left out.
     """
 
     shipped: str
     skipped: str | None = None
     threads: int
     rounds: int = 0
-    candidates: tuple[VariantEntry, ...]
+    variants: tuple[VariantEntry, ...] = Field(
+        validation_alias=AliasChoices("variants", "candidates")
+    )
 
 
 class Manifest(_Frozen):
@@ -111,7 +113,7 @@ class Manifest(_Frozen):
         algorithms: of each problem of a 3x3 convolution, by its sizes.
         rounding_errors: of those that another algorithm than the direct one computes, the max abs
             error / max abs output expected of that algorithm.
-        contest: the candidates for this library; None where it is from before there was one.
+        selection: the variants of this library; None where it is from before there were any.
     """
 
     manifest_version: int = MANIFEST_VERSION
@@ -141,7 +143,10 @@ class Manifest(_Frozen):
     host: dict[str, Any]
     versions: dict[str, str]
     tasks: tuple[TaskEntry, ...]
-    contest: Selection | None = None
+    # Before it was called a selection it was a contest.
+    selection: Selection | None = Field(
+        default=None, validation_alias=AliasChoices("selection", "contest")
+    )
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""

@@ -1,4 +1,4 @@
-"""Which candidate ships: the fastest of those that are right, end to end, by taking turns.
+"""Which variant ships: the fastest of those that are right, end to end, by taking turns.
 
 A kernel that was fastest only need not be fastest in the model: there its weights come from
 memory, its neighbours use the caches, and its seconds were a sample. The model has the last word.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tunekit.library.verify import Reference
 
 _ROUNDS = 100
-# For all candidates together.
+# For all variants together.
 _TOTAL_S = 20.0
 # Alone, to see which of them fails.
 _ALONE_S = 2.0
@@ -42,10 +42,10 @@ def select(
     folder: Path,
     say: Say,
 ) -> tuple[BuiltVariant, Selection]:
-    """Verifies the candidates, lets those that are right take turns, and says which one ships.
+    """Verifies the variants, lets those that are right take turns, and says which one ships.
 
     Args:
-        built_variants: the candidates; the first ships unless it is wrong or another one is faster.
+        built_variants: the variants; the first ships unless it is wrong or another one is faster.
         prepared: their model.
         reference: what it should give.
         folder: takes what the processes write.
@@ -64,20 +64,20 @@ def select(
     right = _right(built_variants)
     skipped = None
     if len(right) > 1:
-        say(f"contest: {', '.join(one.name for one in right)} take turns")
+        say(f"selection: {', '.join(built.name for built in right)} take turns")
         skipped = take_turns(right, prepared, reference, folder, say)
         right = _right(right)
-    name = decide({one.name: one.rounds_s for one in right})
-    shipped = next(one for one in right if one.name == name)
-    contest = _summary(shipped, built_variants, prepared, skipped)
-    say(verdict(contest))
-    return shipped, contest
+    name = decide({built.name: built.rounds_s for built in right})
+    shipped = next(built for built in right if built.name == name)
+    selection = _summary(shipped, built_variants, prepared, skipped)
+    say(verdict(selection))
+    return shipped, selection
 
 
 def only(
     built: BuiltVariant, prepared: PreparedModel, reference: Reference, reason: str
 ) -> tuple[BuiltVariant, Selection]:
-    """Verifies the only candidate; `reason` says why there is no other.
+    """Verifies the only variant; `reason` says why there is no other.
 
     Raises:
         TunekitError: as for `verify`.
@@ -103,32 +103,32 @@ def decide(rounds_s: Mapping[str, Seconds]) -> str:
     return best
 
 
-def verdict(contest: Selection) -> str:
+def verdict(selection: Selection) -> str:
     """One line: which library ships, and how it compares with each other one."""
-    if contest.skipped is not None:
+    if selection.skipped is not None:
         return (
-            f"warning: the candidates could not be compared, {contest.skipped}; "
-            f"{contest.shipped} ships"
+            f"warning: the variants could not be compared, {selection.skipped}; "
+            f"{selection.shipped} ships"
         )
     compared = [
         (f"{entry.ratio.value:.2f}x ({entry.ratio.low:.2f} to {entry.ratio.high:.2f})", entry.name)
-        for entry in contest.candidates
+        for entry in selection.variants
         if entry.ratio is not None
     ]
     if not compared:
-        every = len(contest.candidates)
-        return f"warning: of {every} candidates only {contest.shipped} is right; it ships"
+        count = len(selection.variants)
+        return f"warning: of {count} variants only {selection.shipped} is right; it ships"
     (ratio, name), *others = compared
     text = ", ".join(
         [f"{ratio} as fast as {name}", *(f"{ratio} as {name}" for ratio, name in others)]
     )
-    return f"the {contest.shipped} library is {text}; it ships"
+    return f"the {selection.shipped} library is {text}; it ships"
 
 
 def _right(built_variants: Sequence[BuiltVariant]) -> list[BuiltVariant]:
-    right = [one for one in built_variants if one.failure is None]
+    right = [built for built in built_variants if built.failure is None]
     if not right:
-        raise next(one.failure for one in built_variants if one.failure is not None)
+        raise next(built.failure for built in built_variants if built.failure is not None)
     return right
 
 
@@ -139,21 +139,21 @@ def take_turns(
     folder: Path,
     say: Say,
 ) -> str | None:
-    """Lets the candidates run in turns, and notes the seconds of each; leaves out those that fail.
+    """Lets the variants run in turns, and notes the seconds of each; leaves out those that fail.
 
     Returns why they could not take turns, None if they could.
     """
     try:
-        _race(built_variants, prepared, reference, folder, _TOTAL_S, say)
+        _take_turns(built_variants, prepared, reference, folder, _TOTAL_S, say)
     except RunnerFailed as together:
-        for one in built_variants:
+        for built in built_variants:
             # They were in one process: which of them it was shows when each has its own.
             try:
-                _race([one], prepared, reference, folder, _ALONE_S, say)
+                _take_turns([built], prepared, reference, folder, _ALONE_S, say)
             except RunnerFailed as failure:
-                one.leave_out(SandboxError(f"in the contest it failed: {failure.reason}"), say)
-            one.rounds_s = {}
-        left = [one for one in built_variants if one.failure is None]
+                built.leave_out(SandboxError(f"in the selection it failed: {failure.reason}"), say)
+            built.rounds_s = {}
+        left = [built for built in built_variants if built.failure is None]
         if len(left) == len(built_variants):
             return f"they fail where they take turns: {together.reason}"
         if len(left) > 1:
@@ -161,7 +161,7 @@ def take_turns(
     return None
 
 
-def _race(
+def _take_turns(
     built_variants: Sequence[BuiltVariant],
     prepared: PreparedModel,
     reference: Reference,
@@ -169,24 +169,24 @@ def _race(
     seconds: float,
     say: Say,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="contest-", dir=folder) as place:
+    with tempfile.TemporaryDirectory(prefix="selection-", dir=folder) as exchange:
         turns = interleave(
-            [one.path for one in built_variants],
+            [built.path for built in built_variants],
             {spec.name: reference.inputs[0][spec.name] for spec in prepared.source.inputs},
             device=prepared.target.device,
             threads=prepared.target.cores,
             seconds=seconds,
             rounds=_ROUNDS,
-            folder=Path(place),
+            folder=Path(exchange),
         )
     limit = prepared.recipe.reference.relative_error
-    for one, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):
-        one.rounds_s = dict(enumerate(rounds_s))
+    for built, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):
+        built.rounds_s = dict(enumerate(rounds_s))
         # Once more: a library that is right at first may be wrong after a thousand runs.
         comparison = compare(reference.outputs[0], outputs)
         if not comparison.within(limit):
             error = f"its outputs had a relative error of {comparison.relative_error:.2e}"
-            one.leave_out(SandboxError(f"in the contest {error}"), say)
+            built.leave_out(SandboxError(f"in the selection {error}"), say)
 
 
 def _ratio(mine: Seconds, others: Seconds) -> PairedRatio | None:
@@ -208,30 +208,30 @@ def _summary(
         skipped=skipped,
         threads=prepared.target.cores,
         rounds=len(shipped.rounds_s),
-        candidates=tuple(_entry(one, shipped) for one in built_variants),
+        variants=tuple(_entry(built, shipped) for built in built_variants),
     )
 
 
-def _entry(one: BuiltVariant, shipped: BuiltVariant) -> VariantEntry:
-    comparable = one is not shipped and one.failure is None
-    rounds_ms = tuple(1e3 * seconds for seconds in one.rounds_s.values())
+def _entry(built: BuiltVariant, shipped: BuiltVariant) -> VariantEntry:
+    comparable = built is not shipped and built.failure is None
+    rounds_ms = tuple(1e3 * seconds for seconds in built.rounds_s.values())
     return VariantEntry(
-        name=one.name,
-        left_out=one.failure.message if one.failure is not None else None,
-        relative_error=max(one.errors, default=None),
+        name=built.name,
+        left_out=built.failure.message if built.failure is not None else None,
+        relative_error=max(built.errors, default=None),
         median_ms=median(rounds_ms) if rounds_ms else None,
         rounds_ms=rounds_ms,
-        ratio=_ratio_entry(shipped, one) if comparable else None,
+        ratio=_ratio_entry(shipped, built) if comparable else None,
     )
 
 
 def _ratio_entry(shipped: BuiltVariant, other: BuiltVariant) -> RatioEntry | None:
-    found = _ratio(shipped.rounds_s, other.rounds_s)
-    if found is None:
+    ratio = _ratio(shipped.rounds_s, other.rounds_s)
+    if ratio is None:
         return None
     return RatioEntry(
-        value=found.value,
-        low=found.interval.low,
-        high=found.interval.high,
-        confidence=found.interval.confidence,
+        value=ratio.value,
+        low=ratio.interval.low,
+        high=ratio.interval.high,
+        confidence=ratio.interval.confidence,
     )

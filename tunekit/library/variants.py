@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import Choice, choose
+from tunekit.graph.algorithms import Choice, choose, is_selected
 from tunekit.library.apply import Applied, apply_records
 
 if TYPE_CHECKING:
@@ -40,51 +40,46 @@ class Variant:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A candidate's kernels with their schedules."""
+    """A variant's kernels with their schedules."""
 
-    candidate: Variant
+    variant: Variant
     graph: PreparedGraph
     tasks: Sequence[Task]
     applied: Applied
 
 
 def variants_of(prepared: PreparedModel, records: Sequence[Record]) -> list[Variant]:
-    """The candidates, each of them another library, "tuned" first."""
+    """The variants, each of them another library, "tuned" first."""
     seconds = {record.structural_hash: record.score_s for record in records}.get
     no_winograd = choose(prepared.tasks, lambda _: None)
     clear = choose(prepared.tasks, seconds, least_gain=_CLEAR_GAIN)
-    tuned = _candidate("tuned", choose(prepared.tasks, seconds), prepared, records)
-    cautious = _candidate("cautious", clear, prepared, records)
-    direct = _candidate("direct", no_winograd, prepared, records)
-    default = _candidate("default", no_winograd, prepared, [])
-    found = [tuned]
-    for candidate in (cautious, direct):
-        if not any(_same(candidate, other) for other in (*found, default)):
-            found.append(candidate)
-    return found if _same(tuned, default) else [*found, default]
+    tuned = _variant("tuned", choose(prepared.tasks, seconds), prepared, records)
+    cautious = _variant("cautious", clear, prepared, records)
+    direct = _variant("direct", no_winograd, prepared, records)
+    default = _variant("default", no_winograd, prepared, [])
+    variants = [tuned]
+    for variant in (cautious, direct):
+        if not any(_same(variant, other) for other in (*variants, default)):
+            variants.append(variant)
+    return variants if _same(tuned, default) else [*variants, default]
 
 
-def assemble(candidate: Variant, prepared: PreparedModel) -> Assembled:
-    """Prepares the model with the candidate's algorithms and applies its records."""
-    graph, tasks = prepared.with_choice(candidate.choice)
-    applied = apply_records(graph, tasks, candidate.records, prepared.target)
-    return Assembled(candidate, graph, tasks, applied)
+def assemble(variant: Variant, prepared: PreparedModel) -> Assembled:
+    """Prepares the model with the variant's algorithms and applies its records."""
+    graph, tasks = prepared.with_choice(variant.choice)
+    applied = apply_records(graph, tasks, variant.records, prepared.target)
+    return Assembled(variant, graph, tasks, applied)
 
 
-def _candidate(
+def _variant(
     name: Name, choice: Choice, prepared: PreparedModel, records: Sequence[Record]
 ) -> Variant:
-    used = {
-        task.structural_hash
-        for task in prepared.tasks
-        if task.implementation is None
-        or choice[task.implementation.problem] == task.implementation.algorithm
-    }
+    used = {task.structural_hash for task in prepared.tasks if is_selected(task, choice)}
     return Variant(name, choice, [record for record in records if record.structural_hash in used])
 
 
-def _same(one: Variant, other: Variant) -> bool:
-    def trials(candidate: Variant) -> set[int]:
-        return {record.trial_id for record in candidate.records}
+def _same(first: Variant, second: Variant) -> bool:
+    def trials(variant: Variant) -> set[int]:
+        return {record.trial_id for record in variant.records}
 
-    return one.choice == other.choice and trials(one) == trials(other)
+    return first.choice == second.choice and trials(first) == trials(second)

@@ -11,7 +11,7 @@ from tunekit.report.table import Column, as_csv, fields, number, terminal, wrapp
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from tunekit.library.coverage import Known, TaskKnowledge
+    from tunekit.library.coverage import Knowledge, TaskKnowledge
 
 TASK_FIELDS = (
     "task",
@@ -28,7 +28,7 @@ TASK_FIELDS = (
 )
 
 
-def known_result(known: Known) -> Result:
+def known_result(known: Knowledge) -> Result:
     """The tasks with how much of the model's time is known."""
     return Result(
         table=lambda width: _text(known, width),
@@ -37,7 +37,7 @@ def known_result(known: Known) -> Result:
     )
 
 
-def _rows(known: Known) -> list[dict[str, Any]]:
+def _rows(known: Knowledge) -> list[dict[str, Any]]:
     """The tasks for programs: `latency_s` seconds of a call, where there is a record; `estimated_s`
     of all its calls, naive loops where there is none."""
     total = sum(entry.seconds for entry in known.tasks)
@@ -59,7 +59,7 @@ def _rows(known: Known) -> list[dict[str, Any]]:
     ]
 
 
-def _value(known: Known) -> dict[str, Any]:
+def _value(known: Knowledge) -> dict[str, Any]:
     """All of it for programs."""
     return {
         "total": len(known.tasks),
@@ -70,7 +70,7 @@ def _value(known: Known) -> dict[str, Any]:
     }
 
 
-def _text(known: Known, width: int) -> Text:
+def _text(known: Knowledge, width: int) -> Text:
     """The tasks for people, those that take longest first; what is new has no time."""
     from rich.text import Text
 

@@ -14,8 +14,8 @@ from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import CatalogueError, Interrupted, UsageError
 from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
 from tunekit.library import Library, compile_prepared
-from tunekit.library.compile import library_folder, require_writable
-from tunekit.library.coverage import Known, look_up
+from tunekit.library.coverage import Knowledge, look_up
+from tunekit.library.output import library_folder, require_writable
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import require_tvm, versions
 from tunekit.measure.cpu_cache import cpu_cache_of
@@ -43,7 +43,7 @@ def tune_recipe(
     *,
     again: Again = resume_command,
     fresh: bool = False,
-    contest: bool = True,
+    selection: bool = True,
     cache: ContentCache | None = None,
 ) -> Library:
     """Tunes a recipe's model, or goes on with its unfinished session, and compiles it.
@@ -53,7 +53,7 @@ def tune_recipe(
         display: shows the progress.
         again: the command that goes on after an interruption, for the message.
         fresh: begin another session even where one is unfinished.
-        contest: compare the candidates for the library end to end (see `compile_prepared`).
+        selection: compare the variants of the library end to end (see `compile_prepared`).
         cache: of imported models.
 
     Raises:
@@ -61,7 +61,7 @@ def tune_recipe(
         UsageError: another process runs the recipe's session.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
-    with _opened(recipe, display, cache, contest=contest) as run:
+    with _opened(recipe, display, cache, selection=selection) as run:
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         if budget == 0:
             display.say("no trials to spend: compiling with the records there are")
@@ -95,7 +95,7 @@ def resume_recipe(
 
 def look_up_recipe(
     recipe: Recipe, say: Callable[[str], None], *, cache: ContentCache | None = None
-) -> Known:
+) -> Knowledge:
     """What the recipe's catalogue knows of its model; nothing is written or measured.
 
     Raises:
@@ -107,7 +107,7 @@ def look_up_recipe(
         return _known(prepare_model(recipe, cache or ContentCache(), say), catalogue)
 
 
-def _known(prepared: PreparedModel, catalogue: Catalogue) -> Known:
+def _known(prepared: PreparedModel, catalogue: Catalogue) -> Knowledge:
     return look_up(
         catalogue,
         prepared.tasks,
@@ -119,7 +119,7 @@ def _known(prepared: PreparedModel, catalogue: Catalogue) -> Known:
 
 @contextmanager
 def _opened(
-    recipe: Recipe, display: Reporter, cache: ContentCache | None, *, contest: bool = True
+    recipe: Recipe, display: Reporter, cache: ContentCache | None, *, selection: bool = True
 ) -> Iterator[_Run]:
     require_tvm()
     rpc = recipe.tuning.rpc
@@ -136,7 +136,7 @@ def _opened(
         cache = cache or ContentCache()
         prepared = prepare_model(recipe, cache, display.say)
         display.say(_known(prepared, catalogue).line())
-        yield _Run(prepared, catalogue, folder, display, cache, contest)
+        yield _Run(prepared, catalogue, folder, display, cache, selection)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class _Run:
     folder: Path
     display: Reporter
     cache: ContentCache
-    contest: bool
+    selection: bool
 
     def unfinished(self) -> SessionInfo | None:
         """The session to go on with.
@@ -223,7 +223,7 @@ class _Run:
             say=self.display.say,
             session_id=session_id,
             cache=self.cache,
-            contest=self.contest,
+            selection=self.selection,
         )
 
     def _recipe_yaml(self) -> str:
