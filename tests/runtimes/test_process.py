@@ -9,12 +9,16 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.runtimes.worker import whole_text
+
+if TYPE_CHECKING:
+    from tests.conftest import StillRunning
 
 SUPPORT = Path(__file__).parents[1] / "support"
 PARENT = textwrap.dedent(
@@ -38,11 +42,14 @@ PARENT = textwrap.dedent(
 
 
 @pytest.mark.parametrize(("name", "busy"), [("Doubles", False), ("Doubles", True), ("Hangs", True)])
-def test_a_killed_parent_takes_its_runners_along(tmp_path, still_running, name, busy):
+def test_a_killed_parent_takes_its_runners_along(
+    tmp_path: Path, still_running: StillRunning, name: str, busy: bool
+) -> None:
     script = PARENT.format(support=str(SUPPORT), folder=str(tmp_path), name=name, busy=busy)
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
+        assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         time.sleep(0.3)  # most likely in the middle of a run by then; it must not matter
         assert child.ppid() == parent.pid
@@ -50,26 +57,26 @@ def test_a_killed_parent_takes_its_runners_along(tmp_path, still_running, name, 
     assert still_running([child]) == []
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_a_runner(tmp_path):
+def test_ctrl_c_in_the_terminal_does_not_reach_a_runner(tmp_path: Path) -> None:
     with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
         assert os.getpgid(runner.pid) != os.getpgid(0)
 
 
-def test_every_thread_pool_is_given_its_size_before_a_library_loads(tmp_path):
+def test_every_thread_pool_is_given_its_size_before_a_library_loads(tmp_path: Path) -> None:
     with RunnerProcess("toy_runtimes:Doubles", threads=3, log=tmp_path / "log") as runner:
         environment = psutil.Process(runner.pid).environ()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
         assert environment[name] == "3"
 
 
-def test_a_command_out_of_place_is_an_answer_and_not_the_end(tmp_path):
+def test_a_command_out_of_place_is_an_answer_and_not_the_end(tmp_path: Path) -> None:
     with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
         for _ in range(2):
             with pytest.raises(RunnerFailed, match="'outputs' before 'load'"):
                 runner.ask("outputs", timeout_s=60, to="nowhere")
 
 
-def test_a_runner_process_can_be_closed_twice_and_is_gone_after_the_first(tmp_path):
+def test_a_runner_process_can_be_closed_twice_and_is_gone_after_the_first(tmp_path: Path) -> None:
     runner = RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log")
     runner.close()
     assert not psutil.pid_exists(runner.pid)
@@ -77,14 +84,14 @@ def test_a_runner_process_can_be_closed_twice_and_is_gone_after_the_first(tmp_pa
     assert runner.cpu_s() == 0.0
 
 
-def test_an_exception_keeps_its_traceback_for_the_report():
+def test_an_exception_keeps_its_traceback_for_the_report() -> None:
     with pytest.raises(ValueError) as raised:
         raise ValueError("no such layout\nmore about it")
     assert "more about it" in whole_text(raised.value)
     assert "Traceback" in whole_text(raised.value)
 
 
-def test_an_exception_that_prints_a_whole_tensor_does_not_fill_the_report():
+def test_an_exception_that_prints_a_whole_tensor_does_not_fill_the_report() -> None:
     error = RuntimeError("cannot trace " + "0.1234, " * 100_000 + "the end")
     assert len(whole_text(error)) < 10_000
     assert whole_text(error).rstrip().endswith("the end")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tunekit.timing.rounds import Entry, Settings, run_rounds
+from tunekit.timing.rounds import Entry, Outcome, Settings, run_rounds
+
+Array = NDArray[Any]
+RunToys = Callable[..., dict[str, Outcome]]
 
 
 @pytest.fixture
-def inputs():
+def inputs() -> dict[str, Array]:
     return {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
 
 
 @pytest.fixture
-def run_toys(tmp_path, inputs):
-    """Lets toy runtimes take turns; gives the outcomes by name, and keeps what was said."""
+def run_toys(tmp_path: Path, inputs: dict[str, Array]) -> RunToys:
+    """Lets toy runtimes take turns; gives the outcomes by name."""
 
-    def run(*names, rounds=3, threads=1, **settings):
+    def run(
+        *names: str, rounds: int = 3, threads: int = 1, **settings: float
+    ) -> dict[str, Outcome]:
         import toy_runtimes
 
         entries = [

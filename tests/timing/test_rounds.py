@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import psutil
 import pytest
 
-from tunekit.timing.rounds import Entry, Settings, run_rounds
+from tunekit.timing.rounds import Entry, Outcome, Settings, run_rounds
+
+if TYPE_CHECKING:
+    from tests.timing.conftest import Array, RunToys
 
 
-def order_of(outcomes):
+def order_of(outcomes: dict[str, Outcome]) -> list[list[str]]:
     turns = sorted(
         (turn.round, turn.position, name)
         for name, outcome in outcomes.items()
         for turn in outcome.turns
     )
-    return [[name for number, _, name in turns if number == wanted] for wanted in range(8)]
+    return [[name for number, _, name in turns if number == round_] for round_ in range(8)]
 
 
-def test_everyone_has_one_turn_a_round_in_an_order_that_changes(run_toys):
+def test_everyone_has_one_turn_a_round_in_an_order_that_changes(run_toys: RunToys) -> None:
     outcomes = run_toys("Doubles", "DoublesAgain", "Chatty", rounds=8)
     order = order_of(outcomes)
     assert all(sorted(names) == ["again", "chatty", "doubles"] for names in order)
     assert len({tuple(names) for names in order}) > 1
 
 
-def test_the_same_seed_gives_the_same_order_and_another_one_does_not(run_toys):
+def test_the_same_seed_gives_the_same_order_and_another_one_does_not(run_toys: RunToys) -> None:
     names = ("Doubles", "DoublesAgain", "Chatty")
     first, same, other = (order_of(run_toys(*names, rounds=8, seed=seed)) for seed in (1, 1, 2))
     assert first == same != other
 
 
-def test_a_turn_lasts_as_long_as_asked_and_every_run_is_kept(run_toys):
+def test_a_turn_lasts_as_long_as_asked_and_every_run_is_kept(run_toys: RunToys) -> None:
     turns = run_toys("Doubles", rounds=2, turn_s=0.05)["doubles"].turns
     for turn in turns:
         assert len(turn.seconds) >= 2000 or turn.wall_s >= 0.05
         assert 0 < sum(turn.seconds) <= turn.wall_s
 
 
-def test_a_turn_of_a_tiny_model_ends_after_two_thousand_runs(run_toys):
+def test_a_turn_of_a_tiny_model_ends_after_two_thousand_runs(run_toys: RunToys) -> None:
     turns = run_toys("Doubles", rounds=2, turn_s=60)["doubles"].turns
     assert [len(turn.seconds) for turn in turns] == [2000, 2000]
 
 
-def test_a_slow_runtime_has_three_turns_of_one_run_spread_over_the_rounds(run_toys):
+def test_a_slow_runtime_has_three_turns_of_one_run_spread_over_the_rounds(
+    run_toys: RunToys,
+) -> None:
     outcomes = run_toys("Slow", "Doubles", rounds=9, turn_s=0.2)
     assert [turn.round for turn in outcomes["slow"].turns] == [0, 4, 8]
     assert all(len(turn.seconds) == 1 for turn in outcomes["slow"].turns)
     assert len(outcomes["doubles"].turns) == 9
 
 
-def test_outputs_come_back_from_before_and_after_the_rounds(run_toys, inputs):
+def test_outputs_come_back_from_before_and_after_the_rounds(
+    run_toys: RunToys, inputs: dict[str, Array]
+) -> None:
     outcome = run_toys("Doubles")["doubles"]
     assert len(outcome.outputs) == 2
     for outputs in outcome.outputs:
@@ -58,7 +68,9 @@ def test_outputs_come_back_from_before_and_after_the_rounds(run_toys, inputs):
     assert outcome.peak_rss_bytes >= outcome.rss_bytes > 2**20
 
 
-def test_what_a_library_prints_is_not_taken_for_a_reply(run_toys, inputs):
+def test_what_a_library_prints_is_not_taken_for_a_reply(
+    run_toys: RunToys, inputs: dict[str, Array]
+) -> None:
     outcome = run_toys("Chatty")["chatty"]
     assert outcome.reason is None
     np.testing.assert_array_equal(outcome.outputs[0][0], inputs["x"] * 2)
@@ -80,7 +92,9 @@ def test_what_a_library_prints_is_not_taken_for_a_reply(run_toys, inputs):
         ),
     ],
 )
-def test_a_runtime_that_fails_says_how_and_the_others_finish(run_toys, name, reason):
+def test_a_runtime_that_fails_says_how_and_the_others_finish(
+    run_toys: RunToys, name: str, reason: str
+) -> None:
     outcomes = list(run_toys(name, "Doubles", rounds=2).values())
     assert outcomes[0].reason == reason
     assert outcomes[0].turns == []
@@ -88,7 +102,9 @@ def test_a_runtime_that_fails_says_how_and_the_others_finish(run_toys, name, rea
     assert len(outcomes[1].turns) == 2
 
 
-def test_a_crash_in_the_middle_keeps_the_turns_before_it_and_its_last_words(run_toys):
+def test_a_crash_in_the_middle_keeps_the_turns_before_it_and_its_last_words(
+    run_toys: RunToys,
+) -> None:
     outcomes = run_toys("Segfaults", "Doubles", rounds=6, turn_s=0, warm_up_s=0)
     crashed = outcomes["segfaults"]
     assert crashed.reason.startswith("SIGSEGV (segmentation fault)")
@@ -99,7 +115,7 @@ def test_a_crash_in_the_middle_keeps_the_turns_before_it_and_its_last_words(run_
     assert len(outcomes["doubles"].turns) == 6
 
 
-def test_a_runtime_that_hangs_is_ended_and_the_others_finish(run_toys):
+def test_a_runtime_that_hangs_is_ended_and_the_others_finish(run_toys: RunToys) -> None:
     # The limit holds for the others too, and a busy host may stop for a second or two.
     outcomes = run_toys("Hangs", "Doubles", rounds=2, run_timeout_s=6.0)
     assert outcomes["hangs"].reason == "timeout: no answer within 6 s (in its first run)"
@@ -107,23 +123,23 @@ def test_a_runtime_that_hangs_is_ended_and_the_others_finish(run_toys):
     assert len(outcomes["doubles"].turns) == 2
 
 
-def test_one_that_never_rests_is_noticed(run_toys):
+def test_one_that_never_rests_is_noticed(run_toys: RunToys) -> None:
     outcomes = run_toys("Spins", "Doubles", rounds=2, turn_s=0.3)
     assert not any(turn.at_rest for turn in outcomes["spins"].turns)
     assert sum(turn.waiting_cpu_s for turn in outcomes["doubles"].turns) > 0
     assert all(turn.at_rest for turn in outcomes["doubles"].turns)
 
 
-def test_no_child_outlives_the_rounds(run_toys):
+def test_no_child_outlives_the_rounds(run_toys: RunToys) -> None:
     before = psutil.Process().children()
     run_toys("Doubles", "Raises", rounds=1)
     assert psutil.Process().children() == before
 
 
-def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
+def test_an_interruption_leaves_no_child_behind(tmp_path: Path, inputs: dict[str, Array]) -> None:
     before = psutil.Process().children()
 
-    def interrupt(line):
+    def interrupt(line: str) -> None:
         if line.startswith("round 2"):
             assert len(psutil.Process().children()) == len(before) + 2
             raise KeyboardInterrupt
@@ -140,7 +156,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path, inputs):
     assert psutil.Process().children() == before
 
 
-def test_input_names_may_be_anything_a_model_calls_them(tmp_path):
+def test_input_names_may_be_anything_a_model_calls_them(tmp_path: Path) -> None:
     inputs = {"file": np.ones(2, np.float32), "a/b.1": np.zeros(3, np.int64)}
     result = run_rounds(
         [Entry("doubles", "toy_runtimes:Doubles", {})],
