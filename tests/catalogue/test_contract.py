@@ -27,6 +27,7 @@ from tunekit.catalogue import (
     NewTrial,
     toolchain_key,
 )
+from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -371,6 +372,27 @@ class TestTasks:
         assert second.best_s is None
         found = catalogue.sessions.get(session.id)
         assert (found.trials_done, found.failures, found.trials_left) == (5, 3, 59)
+
+    def test_a_workload_is_named_for_people_once_somebody_says_what_it_computes(
+        self, catalogue: Catalogue, new: Examples
+    ) -> None:
+        [task] = new.tasks(1)
+        old = replace(task, workload=replace(task.workload, name=task.name))
+        words = "3x3 512 to 512, 7x7 add relu"
+        described = replace(task, workload=replace(task.workload, name=words))
+        for number, (written, expected) in enumerate(
+            ((old, task.name), (described, words), (old, words))
+        ):
+            session = catalogue.sessions.begin(new.session())
+            (task_id,) = catalogue.trials.ensure_tasks(session.id, [written])
+            catalogue.trials.add(session.id, [new.trial(task_id, candidate_digest=f"c{number}")])
+            (summary,) = catalogue.trials.summaries(session.id)
+            assert (summary.name, summary.operation) == (task.name, expected)
+
+        for pattern in ("512 to 512", task.name):
+            found = catalogue.records.listed(RecordFilter(operator=pattern))
+            assert [record.operation for record in found] == [words] * 3
+            assert {record.operator for record in found} == {task.name}
 
 
 class TestRecords:

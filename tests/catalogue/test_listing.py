@@ -52,7 +52,9 @@ def filled(catalogue: Catalogue, new: Examples) -> Catalogue:
             host_fingerprint="elsewhere",
         )
     )
-    task = replace(new.task("c"), name="pool_c", flops=None)
+    task = new.task("c")
+    words = replace(task.workload, name="max pool 2x2")
+    task = replace(task, workload=words, name="pool_c", flops=None)
     (pool,) = catalogue.trials.ensure_tasks(there.id, [task])
     catalogue.trials.add(there.id, [new.trial(pool, 1e-3, measured_at=_MOMENT)])
     catalogue.sessions.close(there.id, "finished")
@@ -88,6 +90,7 @@ _FILTERS: list[tuple[dict[str, object], list[int]]] = [
     ({"operator": "conv*a*b"}, []),
     ({"operator": "c"}, [5, 3, 2, 1]),
     ({"operator": "%"}, []),
+    ({"operator": "Pool 2x2"}, [5]),
     ({"target": "llvm"}, [3, 2, 1]),
     ({"target": "-num-cores=2 llvm"}, [3, 2, 1]),
     ({"target": "sm_90"}, [5]),

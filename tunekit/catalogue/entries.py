@@ -142,7 +142,8 @@ class SessionInfo:
 @dataclass(frozen=True)
 class NewWorkload:
     """One fused operator: `module_json` is the saved TIR module, `preparation` says how the graph
-    it was extracted from had been prepared (for people; equality is hash and content)."""
+    it was extracted from had been prepared, `name` what it computes in words, or TVM's name (both
+    for people; equality is hash and content)."""
 
     structural_hash: str
     module_json: str
@@ -287,7 +288,8 @@ class Record:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """A task of a session with what its trials came to; `best_s` is the lowest mean, seconds."""
+    """A task of a session with what its trials came to; `best_s` is the lowest mean, seconds.
+    `name` is TVM's, `operation` what it computes in words (TVM's name again where nobody said)."""
 
     task_id: int
     position: int
@@ -299,6 +301,7 @@ class TaskSummary:
     trials: int
     failures: dict[FailureKind, int]
     best_s: float | None
+    operation: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 _COLUMNS: tuple[Column[Row], ...] = (
     number("id", lambda row: row["id"]),
-    Column("operator", lambda row: row["operator"], elide=True),
+    Column("operator", lambda row: row["operation"], elide=True),
     number("ms", lambda row: milliseconds(1000 * row["score_s"])),
     number("GFLOP/s", lambda row: "-" if not row["gflops"] else significant(row["gflops"])),
     Column("target", lambda row: row["target"].replace("llvm -mcpu=", ""), priority=3, elide=True),
@@ -42,6 +42,7 @@ _SHOWN_BAD = 10
 _KEYS = (
     "id",
     "operator",
+    "operation",
     "structural_hash",
     "score_s",
     "samples_s",
@@ -64,6 +65,7 @@ def record_row(record: ListedRecord) -> dict[str, Any]:
     return {
         "id": record.trial_id,
         "operator": record.operator,
+        "operation": record.operation or record.operator,
         "structural_hash": record.structural_hash,
         "score_s": record.score_s,
         "samples_s": list(record.samples_s),
@@ -111,7 +113,8 @@ def _record_facts(record: ListedRecord) -> dict[str, str]:
     options = ", ".join(f"{key} {value}" for key, value in record.measure_options.items())
     return {
         "record": str(record.trial_id),
-        "operator": record.operator,
+        "operator": record.operation or record.operator,
+        "task": record.operator,
         "workload": record.structural_hash,
         "runs": ", ".join(f"{milliseconds(1000 * s)} ms" for s in record.samples_s),
         "ranks with": f"{milliseconds(1000 * record.score_s)} ms{_speed(record)}",

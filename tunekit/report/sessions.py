@@ -123,6 +123,7 @@ def account_value(account: SessionReport, benchmarks: Sequence[PastRun] = ()) ->
         "tasks": [
             {
                 "name": task.name,
+                "operation": task.operation or task.name,
                 "structural_hash": task.structural_hash,
                 "weight": task.weight,
                 "flops": task.flops,
@@ -253,7 +254,7 @@ def _tasks(account: SessionReport, width: int) -> Text:
         return numbers.milliseconds(1e3 * seconds) if seconds else ""
 
     columns: list[Column[TaskSummary]] = [
-        Column("task", lambda task: task.name, elide=True),
+        Column("task", lambda task: task.operation or task.name, elide=True),
         number("weight", lambda task: f"{task.weight:g}"),
         number("trials", lambda task: task.trials),
         number("failed", lambda task: sum(task.failures.values()) or None),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, exists, select, update
 
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import NewWorkload, canonical_json, digest, toolchain_key
@@ -92,6 +92,17 @@ def workload(connection: Connection, new: NewWorkload) -> int:
         name=new.name,
         preparation=new.preparation,
         module_json=new.module_json,
+    )
+
+
+def name_workload(connection: Connection, workload_id: int, name: str) -> None:
+    """Gives a workload its name for people, where it had no more than a task's: TVM's."""
+    workloads, tasks = schema.Workload, schema.Task
+    of_task = exists().where(tasks.workload_id == workloads.id, tasks.name == workloads.name)
+    connection.execute(
+        update(workloads)
+        .where(workloads.id == workload_id, workloads.name != name, of_task)
+        .values(name=name)
     )
 
 

@@ -42,7 +42,7 @@ class RecordFilter:
 
     Attributes:
         model: name of the model or of the recipe.
-        operator: name of the task, or its structural hash in full.
+        operator: name of the task, what it computes in words, or its structural hash in full.
         target: in the form "llvm -mcpu=znver3 -num-cores=2".
         host: fingerprint (or its start) or name of the CPU.
         session: session, or the start of its id.
@@ -78,6 +78,8 @@ class ListedRecord:
 
     Attributes:
         score_s: what ranks it, seconds; `samples_s` are as measured.
+        operator: TVM's name of its task.
+        operation: what it computes in words; TVM's name again where nobody said.
         flops: floating-point operations of one run, where known.
         winner_s: seconds in the latest final of its workload, where it won that.
     """
@@ -101,6 +103,7 @@ class ListedRecord:
     candidate_digest: str
     measure_options: dict[str, Any]
     winner_s: float | None = None
+    operation: str = ""
 
     @property
     def gflops(self) -> float | None:
@@ -322,6 +325,7 @@ def _listed() -> Any:
             _sessions.origin,
             schema.Model.name.label("model_name"),
             schema.Workload.structural_hash,
+            schema.Workload.name.label("operation"),
             schema.Target.canonical_json,
             schema.Host.fingerprint,
             schema.Host.cpu_name,
@@ -372,6 +376,7 @@ def _with_winners(connection: Connection, rows: Sequence[Row[Any]]) -> list[List
             candidate_digest=row.candidate_digest,
             measure_options=row.options,
             winner_s=won.get(row.id),
+            operation=row.operation,
         )
         for row in rows
     ]
@@ -405,7 +410,10 @@ def _condition(
                 ),
                 _trials.workload_id.in_(
                     select(schema.Workload.id).where(
-                        schema.Workload.structural_hash == wanted.operator
+                        or_(
+                            schema.Workload.structural_hash == wanted.operator,
+                            _matches(schema.Workload.name, wanted.operator),
+                        )
                     )
                 ),
             )

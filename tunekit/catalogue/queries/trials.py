@@ -64,6 +64,8 @@ def ensure_tasks(connection: Connection, session_id: int, new: Sequence[NewTask]
     ids: list[int] = []
     for task in new:
         workload_id = keys.workload(connection, task.workload)
+        if task.workload.name != task.name:
+            keys.name_workload(connection, workload_id, task.workload.name)
         if workload_id not in known:
             known[workload_id] = connection.execute(
                 insert(_tasks)
@@ -290,7 +292,7 @@ def summaries(connection: Connection, session_id: int) -> list[TaskSummary]:
         if row.best_s is not None:
             best[row.task_id] = row.best_s
     tasks = connection.execute(
-        select(_tasks, schema.Workload.structural_hash)
+        select(_tasks, schema.Workload.structural_hash, schema.Workload.name.label("operation"))
         .join(schema.Workload)
         .where(_tasks.session_id == session_id)
         .order_by(_tasks.position)
@@ -311,6 +313,7 @@ def summaries(connection: Connection, session_id: int) -> list[TaskSummary]:
                 if kind is not None
             },
             best_s=best.get(row.id),
+            operation=row.operation,
         )
         for row in tasks
     ]
