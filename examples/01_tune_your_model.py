@@ -35,7 +35,7 @@ def main(folder: Path = Path("artifacts/examples"), trials: int = 48, size: int 
 
     library = tunekit.tune(file, trials=trials, output=folder, catalogue=folder / "catalogue.db")
 
-    output = np.asarray(library.run(image.numpy())[0])
+    output = library.run(image.numpy())
     expected = model(image).detach().numpy()
     error = np.abs(output - expected).max() / np.abs(expected).max()
     print(f"library: {library.folder}")

@@ -52,9 +52,9 @@ def main(folder: Path = Path("artifacts/examples"), trials: int = 32) -> None:
         catalogue=folder / "catalogue.db",
     )
 
-    scores = library.run(features=np.ones((4, 64), "float32"))[0]
+    scores = library.run(features=np.ones((4, 64), "float32"))
     print(f"library: {library.folder}")
-    print(f"scores: {np.asarray(scores).shape}, of the input {library.manifest.inputs[0]}")
+    print(f"scores: {scores.shape}, of the input {library.manifest.inputs[0]}")
 
 
 if __name__ == "__main__":

@@ -132,3 +132,37 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+_NAMED = sorted(
+    {
+        (page.relative_to(ROOT).as_posix(), path.rstrip("."))
+        for page in PAGES
+        for path in re.findall(
+            r"(?<![\w/.-])((?:tunekit|tests|benchmarks|examples|docs|recipes)/[\w/.-]*)(?![\w/.<*{-])",
+            page.read_text("utf-8"),
+        )
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "path"), _NAMED)
+def test_files_that_the_documents_name_exist(page: str, path: str) -> None:
+    assert (ROOT / path).exists() or "NNNN" in path
+
+
+_DOTTED = sorted(
+    {
+        name
+        for page in PAGES
+        for name in re.findall(r"`(tunekit(?:\.\w+)+)(?:\([^`]*\))?`", page.read_text("utf-8"))
+    }
+)
+
+
+@pytest.mark.parametrize("name", _DOTTED)
+def test_names_that_the_documents_give_can_be_had(name: str) -> None:
+    import pkgutil
+
+    if name != "tunekit.Library.manifest":  # a field, which its class does not have
+        pkgutil.resolve_name(name)
