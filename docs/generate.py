@@ -1,4 +1,4 @@
-"""Writes the parts of docs/reference/ that the code itself says.
+"""Writes the parts of docs/ that the code itself says.
 
     python docs/generate.py
 
@@ -15,6 +15,7 @@ from its signatures. tests/test_docs.py fails where a page is not what this woul
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib
 import inspect
@@ -28,7 +29,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+DOCS = Path(__file__).resolve().parent
 
 _PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):\n((?:[ \t]+.*\n?|\n)*)", re.M)
@@ -43,7 +44,7 @@ def main() -> None:
 
 def pages() -> list[Path]:
     """The pages with something generated in them."""
-    return [page for page in sorted(REFERENCE.glob("*.md")) if _PLACE.search(page.read_text())]
+    return [page for page in sorted(DOCS.rglob("*.md")) if _PLACE.search(page.read_text())]
 
 
 def current(page: Path) -> str:
@@ -326,6 +327,25 @@ def _documented(thing: Any) -> str:
     return _prose(_SECTION.sub(section, _doc(thing) + "\n")) + "\n"
 
 
+# Architecture
+
+
+def floors() -> str:
+    """The rooms of the package from the ground up, as the test of the architecture has them."""
+    test = ast.parse((DOCS.parent / "tests/test_architecture.py").read_text("utf-8"))
+    (plan,) = (
+        ast.literal_eval(statement.value)
+        for statement in test.body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FLOORS"
+    )
+    rows = []
+    for floor in plan:
+        for room in sorted(floor - {"api", "__main__"}):
+            module = importlib.import_module(f"tunekit.{room}")
+            rows.append((f"`{room}`", _summary(module).rstrip(".")))
+    return "\n".join(_table(("room", "what it is"), rows))
+
+
 # Pieces
 
 
@@ -376,6 +396,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "api": api,
     "catalogue": catalogue,
+    "floors": floors,
 }
 """What can stand in a page, by the name in its comment."""
 

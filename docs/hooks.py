@@ -48,12 +48,8 @@ def _examples() -> str:
         "Each lies in `examples/` and runs in minutes; `make examples` runs them all.",
     ]
     for file in sorted((ROOT / "examples").glob("[0-9]*.py")):
-        parts += ["", f"## {file.stem[:2]}: {file.stem[3:].replace('_', ' ')}", ""]
-        parts += [
-            f"`examples/{file.name}`",
-            "",
-            "```python",
-            file.read_text("utf-8").strip(),
-            "```",
-        ]
+        code = file.read_text("utf-8").strip()
+        title = code.partition("\n")[0].strip('"').rstrip(".")
+        parts += ["", f"## {int(file.stem[:2])}. {title}", "", f"`examples/{file.name}`", ""]
+        parts += ["```python", code, "```"]
     return "\n".join(parts) + "\n"
