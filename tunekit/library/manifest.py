@@ -23,7 +23,13 @@ class _Frozen(BaseModel):
 
 
 class TensorEntry(_Frozen):
-    """An input or output of the library's `main`."""
+    """An input or output of the library's `main`.
+
+    Attributes:
+        name: that `Library.run` takes or gives it by.
+        shape: sizes in the model's own order.
+        dtype: element type.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -34,7 +40,12 @@ class TaskEntry(_Frozen):
     """One kernel of the library.
 
     Attributes:
+        name: TVM's name of its function.
+        structural_hash: of its workload.
+        weight: its calls in one run of the model.
+        flops: floating-point operations of one call.
         latency_s: measured mean of one call, None where no record was applied.
+        trial_id: of the applied record in the catalogue, None where there is none.
         space: the search space that its record comes from; "default" for the default schedule,
             "none" for none.
         operation: the convolution or matrix product in it.
@@ -51,8 +62,14 @@ class TaskEntry(_Frozen):
 
 
 class RatioEntry(_Frozen):
-    """How many times as fast the library that ships is: the median over the rounds, and an
-    interval that covers it with probability `confidence`."""
+    """How many times as fast the library that ships is.
+
+    Attributes:
+        value: the median over the rounds.
+        low: where the interval begins that covers the true median.
+        high: where it ends.
+        confidence: with which probability it does.
+    """
 
     value: float
     low: float
@@ -104,12 +121,32 @@ class Manifest(_Frozen):
     """Everything that has to be known about a library besides its bytes.
 
     Attributes:
+        manifest_version: of this form; another one when a field changes its meaning.
+        name: the recipe's.
+        library: the library's file, beside the manifest.
+        sha256: of the library's bytes.
+        size_bytes: of the library.
+        created_at: when it was compiled, UTC.
+        inputs: of `main`, in order.
+        outputs: of `main`, in order.
+        target: TVM's target.
+        device: TVM's name of what it runs on, such as "cpu".
+        layout: of its convolutions.
+        layout_transforms: of activations, as many as remained in the graph.
+        kernels: different ones in the library.
         coverage: share of the estimated latency whose kernels have an applied record, 0 to 1.
         applied: kernels with an applied record.
         estimated_latency_s: sum over the kernels with a record, weighted by their calls.
         relative_errors: max abs error / max abs reference, one for each seeded input.
+        model_digest: of the model's source: structure, weights, versions that import it.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
             interchangeable.
+        recipe_digest: of the resolved recipe.
+        recipe: the resolved recipe.
+        catalogue: where its records are.
+        host: the machine that it was compiled on.
+        versions: of the packages that compiled it.
+        tasks: its kernels.
         algorithms: of each problem of a 3x3 convolution, by its sizes.
         rounding_errors: of those that another algorithm than the direct one computes, the max abs
             error / max abs output expected of that algorithm.
