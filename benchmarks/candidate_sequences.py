@@ -1,6 +1,6 @@
 """Records which candidates the search tries, trial by trial, and compares with an earlier record.
 
-    python benchmarks/candidate_sequences.py [RECIPE ...] [--trials 200 120] [-o FILE]
+    python benchmarks/candidate_sequences.py [RECIPE ...] [-o FILE]
     python benchmarks/candidate_sequences.py --compare benchmarks/results/candidate_sequences.json
 
 The same seed and catalogue have to give the same candidates, whatever becomes of the code: run it
@@ -39,7 +39,8 @@ from tunekit.search.progress import TuningResult  # noqa: E402
 from tunekit.search.tuner import Tuner  # noqa: E402
 
 RESULT = Path(__file__).resolve().parent / "results" / "candidate_sequences.json"
-RECIPES = ("quickstart", "mobilenet_v2_x86")
+# With the trials of the first and of the second session.
+RECIPES = {"quickstart": (400, 200), "mobilenet_v2_x86": (300, 160)}
 TARGET = "llvm -mcpu=x86-64-v3 -num-cores=2"
 HOST = {"cpu_name": "pretend", "cores": 2, "memory_bytes": 8 << 30, "features": []}
 # What the candidates follow from, beside tunekit.
@@ -48,9 +49,8 @@ _PACKAGES = ("apache-tvm", "xgboost", "torch", "torchvision")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", help=f"names in recipes/ (default: {RECIPES})")
     parser.add_argument(
-        "--trials", nargs=2, type=int, default=(200, 120), help="of the first and second session"
+        "recipes", nargs="*", help=f"of {', '.join(RECIPES)} (default: all)", metavar="RECIPE"
     )
     parser.add_argument("-o", "--output", type=Path, help="write the record here")
     parser.add_argument("--compare", type=Path, help="an earlier record; exit with 1 if it differs")
@@ -58,7 +58,7 @@ def main() -> int:
     found: dict[str, Any] = {
         "target": TARGET,
         "versions": {name: versions()[name] for name in _PACKAGES},
-        "models": {name: record(name, *arguments.trials) for name in arguments.recipes or RECIPES},
+        "models": {name: record(name, *RECIPES[name]) for name in arguments.recipes or RECIPES},
     }
     if arguments.output:
         arguments.output.write_text(json.dumps(found, indent=0) + "\n")

@@ -93,15 +93,15 @@ def code_features(context: TuneContext, candidates: Sequence[ScheduledCandidate]
         context, [MeasureCandidate(candidate.schedule, []) for candidate in candidates]
     )
     rows = []
-    for candidate, found in zip(candidates, stores, strict=True):
-        values = found.numpy().astype(np.float32)
+    for candidate, features in zip(candidates, stores, strict=True):
+        values = features.numpy().astype(np.float32)
         decisions = [] if candidate.point is None else [decision_features(candidate.point)]
         rows.append(np.concatenate([values.sum(0), values.max(0), *decisions]))
     return rows
 
 
 def _matrix(rows: Sequence[Features]) -> Features:
-    """Rows of unequal length side by side; what one lacks is missing, which trees can handle."""
+    """Rows of unequal length side by side; what a row lacks is missing, which trees can handle."""
     import numpy as np
 
     matrix = np.full((len(rows), max(len(row) for row in rows)), np.nan, dtype=np.float32)

@@ -34,8 +34,8 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """Trials that it may still have."""
-        return self.trials - self.done
+        """Trials that it may still have; none where its budget was made smaller than that."""
+        return max(0, self.trials - self.done)
 
     def spend(self) -> None:
         """Counts a trial."""
