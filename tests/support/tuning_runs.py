@@ -53,7 +53,7 @@ def relu(size: int) -> Any:
 
 def convolution(target: ResolvedTarget) -> Any:
     """A blocked 1x1 convolution, which gets the space of register tiles."""
-    lanes = max(target.vector_bits // 32, 4)
+    lanes = target.f32_lanes
     data = te.placeholder((1, 2, 8, 8, lanes), name="data")
     weight = te.placeholder((4, 2, 1, 1, lanes, lanes), name="weight")
     ic, ib = te.reduce_axis((0, 2), name="ic"), te.reduce_axis((0, lanes), name="ib")

@@ -69,7 +69,7 @@ def build(target: ResolvedTarget, threads: int, cache: ContentCache) -> dict[str
     Raises:
         CompileError: TVM or the system's linker failed.
     """
-    lanes = max(target.vector_bits // 32, 4)
+    lanes = target.f32_lanes
     key = content_key("roofline", target.spec, threads, _STEPS, _STREAMS_MIB, versions())
     entry = cache.get("roofline", key)
     if entry is None:

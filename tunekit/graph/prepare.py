@@ -76,7 +76,7 @@ def prepare(
             [relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()]
         )(module)
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout
-        lanes = max(target.vector_bits // 32, 4)
+        lanes = target.f32_lanes
         laid_out = convert_layout(module, chosen, lanes, choice)
         prepared = transform.Sequential(
             [

@@ -143,6 +143,21 @@ class Kernel:
         return _read(self.schedule, self.schedule.get_producers(handle))
 
 
+def extents_of(node: SBlock) -> tuple[int, ...]:
+    """The extents of a static block's axes."""
+    return Block.of(node).extents
+
+
+def constant_extents(shape: Iterable[Any]) -> tuple[int, ...] | None:
+    """The extents of a shape, None where any is symbolic."""
+    from tvm.tirx import IntImm
+
+    extents = list(shape)
+    if not all(isinstance(extent, IntImm) for extent in extents):
+        return None
+    return tuple(int(extent) for extent in extents)
+
+
 def blocks_of(schedule: Schedule) -> list[SBlockRV]:
     """The blocks of a kernel that is being scheduled, in program order."""
     # Called "root", but for a kernel that is one block with loops of its own.

@@ -134,6 +134,11 @@ class ResolvedTarget:
         return Target(json.loads(self.spec))
 
     @property
+    def f32_lanes(self) -> int:
+        """Values of float32 in one vector register."""
+        return max(self.vector_bits // 32, 4)
+
+    @property
     def architecture(self) -> str:
         """Architecture of the machine that runs it; this one's where the target names none."""
         return architecture_of(str(json.loads(self.spec).get("mtriple", "")))

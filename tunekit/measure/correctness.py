@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.tir import Kernel
 from tunekit.measure.measurer import Candidate, TensorArgument
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def compute_expected(candidate: Candidate, target: Any, pool: Array, memory: mma
     import tvm
 
     # Not above: it needs TVM to be imported at all.
-    from tunekit.models.baseline import schedule_kernel
+    from tunekit.ir.simple_schedule import schedule_kernel
 
     assert candidate.workload_json is not None
     module = tvm.ir.load_json(candidate.workload_json)
@@ -230,22 +231,7 @@ def tolerance(dtype: str, reduction: int) -> float:
 
 def longest_reduction(module: IRModule) -> int:
     """The most terms that any block of the module adds up for one element."""
-    from tvm.s_tir import Schedule
-    from tvm.tirx import IterVar
-
-    schedule = Schedule(module)
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-    return max(
-        (
-            math.prod(
-                int(variable.dom.extent)
-                for variable in schedule.get(block).iter_vars
-                if variable.iter_type == IterVar.CommReduce
-            )
-            for block in blocks
-        ),
-        default=1,
-    )
+    return max((math.prod(block.reduced) for block in Kernel.of(module).blocks), default=1)
 
 
 def _filled_all(arguments: Sequence[TensorArgument], pool: Array, signed: bool) -> list[Array]:

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tunekit.ir.tir import Block, Kernel, extents_of
 from tunekit.spaces.register_tiles import (
     L2_BYTES,
     PARTITION,
@@ -39,7 +40,6 @@ from tunekit.spaces.steps import (
     decode,
     divisors,
     encode,
-    extents_of,
     fold_epilogue,
     parallelize,
     sample,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import LoopRV, SBlockRV
-    from tvm.tirx import SBlock
 
     from tunekit.machine.target import ResolvedTarget
 
@@ -92,47 +91,31 @@ def find_anchor(module: IRModule) -> Anchor | None:
     It is told by its iteration: five spatial axes, and four reduced ones reading a six-dimensional
     weight (dense, grouped) or two reading a four-dimensional one (depthwise).
     """
-    from tvm.s_tir import Schedule
-    from tvm.tirx import IntImm
-
-    found = []
-    schedule = Schedule(module)
-    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
-        block = schedule.get(child)
-        kinds = [int(axis.iter_type) for axis in block.iter_vars]
-        if 2 not in kinds:
-            continue
-        extents = [axis.dom.extent for axis in block.iter_vars]
-        if not all(isinstance(extent, IntImm) for extent in extents):
-            return None
-        sizes = [int(extent) for extent in extents]
-        reads = sorted({str(read.source): len(read.region) for read in block.reads}.values())
-        spatial = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 0)
-        reduction = tuple(size for size, kind in zip(sizes, kinds, strict=True) if kind == 2)
-        found.append((block, spatial, reduction, reads))
-    if len(found) != 1:
+    reducing = Kernel.of(module).reducing
+    if len(reducing) != 1 or not reducing[0].static:
         return None
-    block, spatial, reduction, reads = found[0]
-    if len(spatial) != 5 or (len(reduction), reads) not in ((4, [5, 6]), (2, [4, 5])):
+    [block] = reducing
+    if len(block.spatial) != 5:
         return None
-    depthwise = len(reduction) == 2
-    pointwise = not depthwise and reduction[1:3] == (1, 1) and _reads_its_own_place(block)
-    return Anchor(str(block.name_hint), spatial, reduction, depthwise, pointwise)
+    depthwise = (len(block.reduced), block.dimensions_read) == (2, [4, 5])
+    if not depthwise and (len(block.reduced), block.dimensions_read) != (4, [5, 6]):
+        return None
+    pointwise = not depthwise and block.reduced[1:3] == (1, 1) and _reads_where_it_writes(block)
+    return Anchor(block.name, block.spatial, block.reduced, depthwise, pointwise)
 
 
-def _reads_its_own_place(block: SBlock) -> bool:
+def _reads_where_it_writes(block: Block) -> bool:
     """Whether a dense convolution with a window of one reads its input where it writes."""
     from tvm.sym import Analyzer
 
-    _, _, row, column, _, ic, kh, kw, _ = (axis.var for axis in block.iter_vars)
+    _, _, row, column, _, ic, kh, kw, _ = (axis.var for axis in block.axes)
     analyzer = Analyzer()
     analyzer.bind(kh, 0)
     analyzer.bind(kw, 0)
-    (data,) = (read for read in block.reads if len(read.region) == 5)
+    (data,) = (read for read in block.node.reads if len(read.region) == 5)
     at = [region.min for region in data.region]
-    extents = list(extents_of(block)[2:4])
     return (
-        [int(extent) for extent in data.source.shape[2:4]] == extents
+        tuple(int(extent) for extent in data.source.shape[2:4]) == block.extents[2:4]
         and analyzer.can_prove_equal(at[1], ic)
         and analyzer.can_prove_equal(at[2], row)
         and analyzer.can_prove_equal(at[3], column)

@@ -8,8 +8,10 @@ spatial loop left to LLVM's vectorizer with reductions outside of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tunekit.ir.simple_schedule import schedule_block
+from tunekit.ir.tir import Block, blocks_of
 from tunekit.spaces import steps
 from tunekit.spaces.registry import first_design
 
@@ -47,19 +49,12 @@ def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | Non
 def _simple(schedule: Schedule) -> None:
     from tvm.s_tir.schedule import ScheduleError
 
-    # Not above: it needs TVM to be imported at all.
-    from tunekit.models.baseline import schedule_block
-
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-        if _reduces(schedule, block) or not schedule.get_consumers(block):
+    for block in blocks_of(schedule):
+        if Block.of(schedule.get(block)).reduces or not schedule.get_consumers(block):
             continue
         try:
             schedule.compute_inline(block)
         except ScheduleError:
             continue
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+    for block in blocks_of(schedule):
         schedule_block(schedule, block)
-
-
-def _reduces(schedule: Schedule, block: Any) -> bool:
-    return any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)

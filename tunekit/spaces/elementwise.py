@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.tir import Block, Kernel, blocks_of
 from tunekit.spaces.register_tiles import PARTITION
-from tunekit.spaces.steps import divisors, extents_of, sample, thread_use, variants_of
+from tunekit.spaces.steps import divisors, sample, thread_use, variants_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -49,36 +50,25 @@ class Elementwise:
 
 def find_elementwise(module: IRModule) -> Elementwise | None:
     """The elements that a workload computes, None if it reduces or has several results."""
-    from tvm.s_tir import Schedule
-    from tvm.tirx import IntImm
-
-    schedule = Schedule(module)
-    outputs = []
-    choices = []
-    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
-        block = schedule.get(child)
-        if any(int(axis.iter_type) != 0 for axis in block.iter_vars):
-            return None
-        if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
-            return None
-        choices.append((extents_of(block), _choosing_axis(block)))
-        if not schedule.get_consumers(child):
-            outputs.append(block)
-    if len(outputs) != 1 or not outputs[0].writes[0].region:
+    kernel = Kernel.of(module)
+    if kernel.reducing or not all(block.static for block in kernel.blocks):
         return None
-    [block] = outputs
-    extents = extents_of(block)
-    joined = [axis for shape, axis in choices if shape == extents and axis is not None]
-    return Elementwise(str(block.name_hint), extents, joined[0] if len(joined) == 1 else None)
+    outputs = [block for block in kernel.blocks if not kernel.consumers(block)]
+    if len(outputs) != 1 or not outputs[0].node.writes[0].region:
+        return None
+    [output] = outputs
+    choosing = (_choosing_axis(b) for b in kernel.blocks if b.extents == output.extents)
+    joined = [axis for axis in choosing if axis is not None]
+    return Elementwise(output.name, output.extents, joined[0] if len(joined) == 1 else None)
 
 
-def _choosing_axis(block: Any) -> int | None:
+def _choosing_axis(block: Block) -> int | None:
     """The axis, not the last, that alone decides between the values that a block chooses from."""
     from tvm.ir import Call, Op
     from tvm.tirx import Var
     from tvm_ffi import structural_walk
 
-    axes = [axis.var for axis in block.iter_vars]
+    axes = [axis.var for axis in block.axes]
     deciding: set[int] = set()
 
     def note(call: Any) -> None:
@@ -88,7 +78,7 @@ def _choosing_axis(block: Any) -> int | None:
     def note_axis(var: Any) -> None:
         deciding.update(at for at, axis in enumerate(axes) if axis.same_as(var))
 
-    structural_walk(block.body, (Call, note))
+    structural_walk(block.node.body, (Call, note))
     return deciding.pop() if len(deciding) == 1 and len(axes) - 1 not in deciding else None
 
 
@@ -119,12 +109,12 @@ def _apply(
     vectors: bool,
     parallel: bool,
 ) -> None:
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+    for block in blocks_of(schedule):
         if schedule.get_consumers(block):
             schedule.compute_inline(block)
     *outer, last = schedule.get_loops(schedule.get_sblock(kernel.output))
     if vectors:
-        widths = divisors(kernel.extents[-1], 2 * max(target.vector_bits // 32, 4))
+        widths = divisors(kernel.extents[-1], 2 * target.f32_lanes)
         width = sample(schedule, widths[::-1], ordered=True)
         last, lane = schedule.split(last, [None, width])
         schedule.vectorize(lane)

@@ -129,7 +129,7 @@ def _passes(product: Product) -> list[int]:
 def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
     """The tiles worth trying, best expected first; none where packing would cost too much."""
     rows, columns = product.extent("m"), product.extent("n")
-    lanes = widest = max(target.vector_bits // 32, 4)
+    lanes = widest = target.f32_lanes
     packed = product.constant
     if packed:
         # Weights cannot be padded as they are packed when compiling: narrower vectors may fit.

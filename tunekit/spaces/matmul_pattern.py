@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.spaces.steps import extents_of
+from tunekit.ir.tir import Kernel
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -58,41 +58,30 @@ def find_product(module: IRModule) -> Product | None:
     It is told by its block, the only one that reduces: it adds up, over one axis, products of two
     values that are read at plain axes.
     """
-    from tvm.s_tir import Schedule
-
-    schedule = Schedule(module)
-    reducing = [
-        block
-        for block in schedule.get_child_blocks(schedule.get_sblock("root"))
-        if any(int(axis.iter_type) != 0 for axis in schedule.get(block).iter_vars)
-    ]
-    if len(reducing) != 1 or schedule.get_producers(reducing[0]):
+    kernel = Kernel.of(module)
+    reducing = kernel.reducing
+    if len(reducing) != 1 or kernel.producers(reducing[0]):
         return None
-    return _product(module, schedule.get(reducing[0]))
-
-
-def _product(module: IRModule, block: Any) -> Product | None:
-    from tvm.tirx import IntImm
-
-    kinds = [int(axis.iter_type) for axis in block.iter_vars]
-    if sorted(set(kinds)) != [0, 2] or kinds.count(2) != 1 or not _multiplies(block):
+    [block] = reducing
+    if not block.static or not _multiplies(block.node):
         return None
-    if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
+    spatial, reduced_axes = block.divide(range(len(block.axes)))
+    if not spatial or len(reduced_axes) != 1 or len(spatial) + 1 != len(block.axes):
         return None
-    axes = [axis.var for axis in block.iter_vars]
-    reads = [_plain_axes(read.region, axes) for read in block.reads]
-    written = _plain_axes(block.writes[0].region, axes)
-    spatial = [at for at, kind in enumerate(kinds) if kind == 0]
+    [reduced] = reduced_axes
+    axes = [axis.var for axis in block.axes]
+    reads = [_plain_axes(read.region, axes) for read in block.node.reads]
+    written = _plain_axes(block.node.writes[0].region, axes)
     if len(reads) != 2 or None in reads or written != spatial:
         return None
     first, second = ([at for at in read or () if at is not None] for read in reads)
-    column, reduced = spatial[-1], kinds.index(2)
+    column = spatial[-1]
     right = 1 if column in second else 0
     one, other = (first, second) if right else (second, first)
     if column in one or reduced not in one or reduced not in other:
         return None
     # Axes of extent one may be read as 0 by either.
-    extents = extents_of(block)
+    extents = block.extents
     roles = "".join(_role(at, column, reduced, one, other, extents) for at in range(len(axes)))
     rows = [at for at, role in enumerate(roles) if role == "m"]
     # One axis of rows makes tiles; those before it run outside, as batches do.
@@ -102,11 +91,11 @@ def _product(module: IRModule, block: Any) -> Product | None:
     roles = "".join("b" if role == "m" and at != kept else role for at, role in enumerate(roles))
     operand = reads[right] or []
     return Product(
-        str(block.name_hint),
+        block.name,
         roles,
         extents,
         right,
-        constant=_layout_free(module, block.reads[right].source),
+        constant=_layout_free(module, block.node.reads[right].source),
         columns_at=operand.index(column),
         dimensions=len(operand),
     )

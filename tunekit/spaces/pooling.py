@@ -17,8 +17,9 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from tunekit.ir.tir import Block, Kernel, constant_extents
 from tunekit.spaces.steps import (
     divisors,
     fold_epilogue,
@@ -82,38 +83,20 @@ def find_pooling(module: IRModule) -> Pooling | None:
     It is told by its block, the only one that reduces: it reads one tensor, whose last axis is the
     last of the output.
     """
-    from tvm.s_tir import Schedule
-
-    schedule = Schedule(module)
-    reducing = [
-        block
-        for block in map(schedule.get, schedule.get_child_blocks(schedule.get_sblock("root")))
-        if any(int(axis.iter_type) != 0 for axis in block.iter_vars)
-    ]
-    return _pooling(reducing[0]) if len(reducing) == 1 else None
-
-
-def _pooling(block: Any) -> Pooling | None:
-    from tvm.tirx import IntImm
-
-    kinds = [int(axis.iter_type) for axis in block.iter_vars]
-    sizes = [axis.dom.extent for axis in block.iter_vars]
-    if sorted(set(kinds)) != [0, 2] or len(block.reads) != 1 or len(block.writes) != 1:
+    reducing = Kernel.of(module).reducing
+    if len(reducing) != 1 or not reducing[0].static:
         return None
-    read = block.reads[0]
-    shape = list(read.source.shape)
-    if not all(isinstance(extent, IntImm) for extent in (*sizes, *shape)):
+    [block] = reducing
+    if set(block.roles) != {"spatial", "reduced"}:
         return None
-    spatial = [at for at, kind in enumerate(kinds) if kind == 0]
-    last = block.iter_vars[spatial[-1]].var
-    if not read.region or not last.same_as(read.region[-1].min):
+    if len(block.node.reads) != 1 or len(block.node.writes) != 1:
         return None
-    return Pooling(
-        str(block.name_hint),
-        tuple(int(sizes[at]) for at in spatial),
-        tuple(int(size) for size, kind in zip(sizes, kinds, strict=True) if kind == 2),
-        math.prod(int(extent) for extent in shape),
-    )
+    [read] = block.node.reads
+    shape = constant_extents(read.source.shape)
+    [*_, last], _ = block.divide([axis.var for axis in block.axes])
+    if shape is None or not read.region or not last.same_as(read.region[-1].min):
+        return None
+    return Pooling(block.name, block.spatial, block.reduced, math.prod(shape))
 
 
 def pooling_designs(schedule: Schedule, anchor: Pooling, target: ResolvedTarget) -> list[Schedule]:
@@ -163,12 +146,10 @@ def _apply(
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
 
-    lanes = math.gcd(pooling.spatial[-1], max(target.vector_bits // 32, 4))
+    lanes = math.gcd(pooling.spatial[-1], target.f32_lanes)
     axes = _axes(pooling, pooling.spatial[-1] // lanes)
     loops = schedule.get_loops(block)
-    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
-    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 0]
-    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2]
+    spatial, reduced = Block.of(schedule.get(block)).divide(loops)
     spatial[-1], lane = schedule.split(spatial[-1], [None, lanes])
     extents = [*pooling.spatial[:-1], pooling.spatial[-1] // lanes]
 

@@ -127,7 +127,7 @@ def fits_registers(
         return False
     places = rows * columns
     # A block wider than a vector takes several registers.
-    vectors = max(1, anchor.spatial[4] // max(target.vector_bits // 32, 4))
+    vectors = max(1, anchor.spatial[4] // target.f32_lanes)
     if anchor.depthwise:
         # What is loaded for one column of the window serves the next one too.
         return 2 * (places * vectors - 1) <= register_count(target)

@@ -13,11 +13,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tunekit.ir.tir import Block, Kernel, blocks_of, extents_of
 from tunekit.spaces.steps import (
     divisors,
-    extents_of,
     sample,
     thread_use,
     unroll_and_vectorize,
@@ -68,45 +68,32 @@ def find_rows(module: IRModule) -> Rows | None:
     It is told by its blocks that reduce: all over as many elements, for as many rows, and each
     reads a tensor at its own axes in order, the reduced ones last.
     """
-    from tvm.s_tir import Schedule
-    from tvm.tirx import IntImm
-
-    schedule = Schedule(module)
-    found: list[tuple[str, tuple[int, ...], int]] = []
-    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
-        block = schedule.get(child)
-        kinds = [int(axis.iter_type) for axis in block.iter_vars]
-        if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
-            return None
-        if not any(kinds):
-            continue
-        spatial = [axis for axis, kind in zip(block.iter_vars, kinds, strict=True) if kind == 0]
-        reduced = [axis for axis, kind in zip(block.iter_vars, kinds, strict=True) if kind == 2]
-        if len(spatial) + len(reduced) != len(kinds) or not _along_rows(block, spatial, reduced):
-            return None
-        rows = tuple(int(axis.dom.extent) for axis in spatial)
-        columns = math.prod(int(axis.dom.extent) for axis in reduced)
-        found.append((str(block.name_hint), rows, columns))
-    shapes = {(rows, columns) for _, rows, columns in found}
+    kernel = Kernel.of(module)
+    reducing = kernel.reducing
+    if not all(block.static for block in kernel.blocks) or not all(map(_along_rows, reducing)):
+        return None
+    shapes = {(block.spatial, math.prod(block.reduced)) for block in reducing}
     if len(shapes) != 1:
         return None
     [(rows, columns)] = shapes
     while len(rows) > 1 and rows[-1] == 1:
         rows = rows[:-1]
-    return Rows(tuple(name for name, _, _ in found), rows or (1,), columns)
+    return Rows(tuple(block.name for block in reducing), rows or (1,), columns)
 
 
-def _along_rows(block: Any, spatial: list[Any], reduced: list[Any]) -> bool:
+def _along_rows(block: Block) -> bool:
     """Whether one of the tensors that a block reads is rows: at each row, all of its columns."""
     from tvm.sym import Analyzer
     from tvm.tirx import IntImm
 
-    axes = [axis.var for axis in spatial if int(axis.dom.extent) > 1]
-    axes += [axis.var for axis in reduced if int(axis.dom.extent) > 1]
+    spatial, reduced = block.divide(block.axes)
+    if len(spatial) + len(reduced) != len(block.axes):
+        return False
+    axes = [axis.var for axis in (*spatial, *reduced) if axis.extent != 1]
     analyzer = Analyzer()
-    for axis in (*spatial, *reduced):
-        analyzer.bind(axis.var, axis.dom)
-    for read in block.reads:
+    for variable in block.node.iter_vars:
+        analyzer.bind(variable.var, variable.dom)
+    for read in block.node.reads:
         # An axis of one place is always at its first.
         places = [analyzer.simplify(place.min) for place in read.region]
         places = [place for place in places if not isinstance(place, IntImm)]
@@ -129,7 +116,7 @@ def rows_designs(schedule: Schedule, anchor: Rows, target: ResolvedTarget) -> li
 
 
 def _apply(schedule: Schedule, rows: Rows, target: ResolvedTarget, *, parallel: bool) -> None:
-    lanes = max(target.vector_bits // 32, 4)
+    lanes = target.f32_lanes
     # Vectors of partial sums of a row.
     vectors = [count for count in (4, 2, 8, 1) if rows.columns % (count * lanes) == 0] or [1]
     parts = sample(schedule, vectors, ordered=True)
@@ -175,8 +162,7 @@ def _take_rows(schedule: Schedule, rows: Rows, output: SBlockRV, *, several: boo
 def _inline_the_cheap(schedule: Schedule, rows: Rows) -> list[SBlockRV]:
     """Inlines what is needed once or is one value for a row; the blocks that are left, in program
     order."""
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-    names = [str(schedule.get(block).name_hint) for block in blocks]
+    names = [str(schedule.get(block).name_hint) for block in blocks_of(schedule)]
     left = []
     for name in names:
         block = schedule.get_sblock(name)
@@ -195,19 +181,17 @@ def _partial_sums(
 ) -> tuple[SBlockRV, SBlockRV]:
     """Cuts a reduction into `parts` vectors of partial ones, adds those up to one vector, and
     leaves its lanes to `block`."""
-    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
-    loops = schedule.get_loops(block)
-    reduced = schedule.fuse(*[loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2])
-    _, part, lane = schedule.split(reduced, [None, parts, lanes])
-    many = schedule.rfactor(schedule.fuse(part, lane), kinds.count(0))
+    spatial, reduced = Block.of(schedule.get(block)).divide(schedule.get_loops(block))
+    _, part, lane = schedule.split(schedule.fuse(*reduced), [None, parts, lanes])
+    many = schedule.rfactor(schedule.fuse(part, lane), len(spatial))
     _, lane = schedule.split(schedule.get_loops(block)[-1], [None, lanes])
-    few = schedule.rfactor(lane, kinds.count(0))
+    few = schedule.rfactor(lane, len(spatial))
     return many, few
 
 
 def _partial(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
-    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
-    step, column = loops[kinds.index(2)], loops[kinds.index(0)]
+    roles = Block.of(schedule.get(block)).roles
+    step, column = loops[roles.index("reduced")], loops[roles.index("spatial")]
     schedule.reorder(*[loop for loop in loops if loop not in (step, column)], step, column)
     part, lane = schedule.split(column, [None, lanes])
     schedule.unroll(part)
@@ -217,18 +201,17 @@ def _partial(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: in
 
 def _lanes(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
     """Adds up the lanes of a vector."""
-    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
-    if len(loops) == len(kinds):
-        schedule.unroll(loops[kinds.index(2)])
+    roles = Block.of(schedule.get(block)).roles
+    if len(loops) == len(roles):
+        schedule.unroll(loops[roles.index("reduced")])
 
 
 def _side_by_side(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], lanes: int) -> None:
     """Adds up a few rows at once, an element of each at a time."""
-    kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
-    if len(loops) != len(kinds):
+    read = Block.of(schedule.get(block))
+    if len(loops) != len(read.axes):
         return
-    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 2]
-    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == 0]
+    spatial, reduced = read.divide(loops)
     schedule.reorder(*reduced, *spatial)
     for loop in spatial:
         schedule.unroll(loop)

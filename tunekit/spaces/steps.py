@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.tir import extents_of
+
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import ExprRV, SBlockRV
@@ -93,11 +95,6 @@ def parallelize(schedule: Schedule, block: SBlockRV) -> None:
     schedule.parallel(schedule.fuse(*(loops[:-2] or loops[:1])))
     if len(loops) == 5:
         schedule.vectorize(loops[-1])
-
-
-def extents_of(block: Any) -> tuple[int, ...]:
-    """The extents of a block's axes, which are constants."""
-    return tuple(int(axis.dom.extent) for axis in block.iter_vars)
 
 
 def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) -> Epilogue:

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunekit.ir.tir import Kernel
 from tunekit.spaces.register_tiles import (
     L2_BYTES,
     LAST_CACHE_BYTES,
@@ -30,7 +31,6 @@ from tunekit.spaces.steps import (
     decode,
     divisors,
     encode,
-    extents_of,
     fold_epilogue,
     parallelize,
     sample,
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _TILES = 12
 # Bytes of transformed input and output of a strip that may be worth trying.
 _LARGEST_STRIP_BYTES = 4 << 20
+# (m+2)^2 -> m
+_TILE_OF_POINTS = {16: 2, 36: 4}
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class WinogradAnchor:
     @property
     def m(self) -> int:
         """Rows and columns of a tile's output."""
-        return {16: 2, 36: 4}[self.points]
+        return _TILE_OF_POINTS[self.points]
 
     @property
     def columns(self) -> int:
@@ -93,41 +95,27 @@ def find_winograd(module: IRModule) -> WinogradAnchor | None:
     It is told by its products: four spatial axes and two reduced ones, over a five-dimensional
     weight and a four-dimensional input, the number of products being that of a known tile.
     """
-    from tvm.s_tir import Schedule
-    from tvm.tirx import IntImm
-
-    schedule = Schedule(module)
-    found = []
-    for child in schedule.get_child_blocks(schedule.get_sblock("root")):
-        block = schedule.get(child)
-        kinds = [int(axis.iter_type) for axis in block.iter_vars]
-        if 2 not in kinds:
-            continue
-        if not all(isinstance(axis.dom.extent, IntImm) for axis in block.iter_vars):
-            return None
-        sizes = list(extents_of(block))
-        reads = sorted({str(read.source): len(read.region) for read in block.reads}.values())
-        found.append((child, str(block.name_hint), kinds, sizes, reads))
-    if len(found) != 1:
+    kernel = Kernel.of(module)
+    reducing = kernel.reducing
+    if len(reducing) != 1 or not reducing[0].static:
         return None
-    child, name, kinds, sizes, reads = found[0]
-    if kinds != [0, 0, 0, 0, 2, 2] or reads != [4, 5] or sizes[0] not in (16, 36):
+    [products] = reducing
+    if products.roles != ("spatial",) * 4 + ("reduced",) * 2 or products.dimensions_read != [4, 5]:
         return None
-    halves = schedule.get_consumers(child)
-    outputs = schedule.get_consumers(halves[0]) if len(halves) == 1 else []
-    if len(outputs) != 1:
+    points, out_blocks, tiles, out_lanes, in_blocks, in_lanes = products.extents
+    if points not in _TILE_OF_POINTS:
         return None
-    output = extents_of(schedule.get(outputs[0]))
-    if len(output) != 5:
+    halves = kernel.consumers(products)
+    outputs = kernel.consumers(halves[0]) if len(halves) == 1 else ()
+    if len(outputs) != 1 or len(outputs[0].axes) != 5:
         return None
-    m = {16: 2, 36: 4}[sizes[0]]
-    batch, _, height, _, _ = output
-    rows = -(-height // m)
-    if sizes[2] % (batch * rows):
+    batch, blocks, height, width, lanes = outputs[0].extents
+    rows = -(-height // _TILE_OF_POINTS[points])
+    if tiles % (batch * rows):
         return None
-    points, out_blocks, tiles, out_lanes, in_blocks, in_lanes = sizes
+    output = (batch, blocks, height, width, lanes)
     return WinogradAnchor(
-        name, points, out_blocks, tiles, out_lanes, in_blocks, in_lanes, output, rows
+        products.name, points, out_blocks, tiles, out_lanes, in_blocks, in_lanes, output, rows
     )
 
 
