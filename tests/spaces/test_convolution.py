@@ -267,10 +267,10 @@ def test_a_convolution_that_reads_its_own_places_is_pointwise() -> None:
         # Weights of four channel blocks that do not fit the second cache beside anything.
         (Kernel(in_blocks=64, out_blocks=16, size=(5, 5)), {"channels", "partial"}),
         # Many places, few weights.
-        (Kernel(in_blocks=2, out_blocks=3, size=(24, 24)), {"channels", "places"}),
+        (Kernel(in_blocks=2, out_blocks=3, size=(24, 24)), {"channels", "pixels"}),
         (
             Kernel(in_blocks=2, out_blocks=7, size=(17, 16), kernel=(1, 1), padding=(0, 0, 0, 0)),
-            {"channels", "places"},
+            {"channels", "pixels"},
         ),
         (Kernel("depthwise", out_blocks=9, size=(9, 11), kernel=(5, 5)), {"channels"}),
         # What squeeze-and-excite has: nothing to cut into strips.

@@ -17,8 +17,8 @@ from fused_convolutions import ELSEWHERE, NATIVE, compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.spaces.matmul import product_tiles
-from tunekit.spaces.matmul_pattern import find_product
+from tunekit.spaces.matmul import matmul_tiles
+from tunekit.spaces.matmul_pattern import find_matmul
 from tunekit.spaces.registry import find_family
 
 FAMILY = "matrix product"
@@ -91,11 +91,11 @@ def test_rows_and_columns_that_no_tile_divides_are_right() -> None:
 
 
 def test_operands_are_told_from_each_other() -> None:
-    found = find_product(product(batch=(2,), transposed=True, parallel=False, constant=False))
+    found = find_matmul(product(batch=(2,), transposed=True, parallel=False, constant=False))
     assert found is not None
     assert (found.roles, found.extents) == ("bmnk", (2, 13, 24, 20))
     assert (found.right, found.constant, found.columns_last) == (1, False, False)
-    parallel = find_product(product(batch=(1, 5)))
+    parallel = find_matmul(product(batch=(1, 5)))
     assert parallel is not None
     assert (parallel.roles, parallel.constant, parallel.columns_last) == ("bbmnk", True, True)
 
@@ -106,12 +106,12 @@ def test_what_is_no_product_of_two_matrices_is_not_taken_for_one() -> None:
     a, b = te.placeholder((16, 32), name="a"), te.placeholder((16, 32), name="b")
     k = te.reduce_axis((0, 32), name="k")
     row = te.compute((16,), lambda i: te.sum(a[i, k] * b[i, k], axis=k))
-    assert find_product(kernel([a, b, row])) is None
-    assert find_product(kernel([a, topi.sum(a, axis=1)])) is None
+    assert find_matmul(kernel([a, b, row])) is None
+    assert find_matmul(kernel([a, topi.sum(a, axis=1)])) is None
     difference = te.compute((16, 16), lambda i, j: te.sum(a[i, k] - b[j, k], axis=k))
-    assert find_product(kernel([a, b, difference])) is None
+    assert find_matmul(kernel([a, b, difference])) is None
     whole = [te.placeholder((8, 8), name=name, dtype="int32") for name in "cd"]
-    assert find_product(kernel([*whole, topi.matmul(*whole)])) is None
+    assert find_matmul(kernel([*whole, topi.matmul(*whole)])) is None
 
 
 @given(
@@ -121,10 +121,10 @@ def test_what_is_no_product_of_two_matrices_is_not_taken_for_one() -> None:
 )
 @settings(max_examples=15)
 def test_tiles_stay_within_the_registers(rows: int, columns: int, constant: bool) -> None:
-    found = find_product(product(rows=rows, columns=columns, constant=constant))
+    found = find_matmul(product(rows=rows, columns=columns, constant=constant))
     assert found is not None
     for target, registers in ((ELSEWHERE["avx2"], 16), (ELSEWHERE["neon"], 32)):
-        for tile in product_tiles(found, target):
+        for tile in matmul_tiles(found, target):
             assert tile.lanes * 32 <= target.vector_bits
             assert tile.operand != "constant panels" or columns % tile.width == 0
             assert tile.rows <= rows
@@ -148,7 +148,7 @@ def test_tiles_become_vector_multiply_adds(name: str, instruction: str) -> None:
 
 
 def default_for(module: Any, name: str) -> Any:
-    from tunekit.spaces.steps import first_choices
+    from tunekit.spaces.sampling import first_choices
 
     with first_choices():
         return variants(module, ELSEWHERE[name], 1, FAMILY)[0]

@@ -90,7 +90,7 @@ def test_the_default_tile_of_common_convolutions_fills_the_registers() -> None:
 @pytest.mark.parametrize(
     ("channels", "size", "order"),
     # Of ResNet-50 on pictures of 224x224, and of 800x800.
-    [((256, 1024), 14, "channels"), ((256, 64), 200, "places"), ((512, 128), 100, "places")],
+    [((256, 1024), 14, "channels"), ((256, 64), 200, "pixels"), ((512, 128), 100, "pixels")],
 )
 def test_an_input_that_no_cache_holds_is_fetched_once(
     channels: tuple[int, int], size: int, order: str

@@ -109,10 +109,10 @@ def test_strips_divide_the_image_and_tiles_stay_within_the_registers(
         for by_strips in (True, False):
             for strip in strips(anchor, target, by_strips=by_strips):
                 assert rows % strip.rows == 0
-                assert strip.places <= strip.rows * columns
+                assert strip.tiles <= strip.rows * columns
                 assert out_blocks % strip.blocks == 0
                 # Beside the sums the tile's places and a vector of weights.
-                assert strip.blocks * strip.places + strip.places + 1 <= registers
+                assert strip.blocks * strip.tiles + strip.tiles + 1 <= registers
         # However small an image is, there is a candidate.
         assert strips(anchor, target, by_strips=False)
 

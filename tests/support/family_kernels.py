@@ -10,7 +10,7 @@ from fused_convolutions import ELSEWHERE, NATIVE, Array, compiled, random_argume
 
 from tunekit.machine.target import ResolvedTarget
 from tunekit.spaces.registry import find_family
-from tunekit.spaces.steps import first_choices
+from tunekit.spaces.sampling import first_choices
 
 
 def kernel(arguments: Sequence[Any], *, constants: Sequence[int] = ()) -> Any:

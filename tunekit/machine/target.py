@@ -139,6 +139,11 @@ class ResolvedTarget:
         return max(self.vector_bits // 32, 4)
 
     @property
+    def vector_registers(self) -> int:
+        """How many there are: 32 with AVX-512 and NEON, 16 with AVX2 and before."""
+        return 32 if self.vector_bits >= 512 or "neon" in self.spec else 16
+
+    @property
     def architecture(self) -> str:
         """Architecture of the machine that runs it; this one's where the target names none."""
         return architecture_of(str(json.loads(self.spec).get("mtriple", "")))

@@ -3,14 +3,14 @@
 A tile of the output, (channel blocks) x (rows) x (columns) vectors of one channel block each, is
 accumulated in vector registers while the reduction streams over input and weights; see `tiling`.
 What follows in the fused kernel (bias, residual, activation) is computed on the tile before it
-leaves the first cache. Where every place of the output reads one place of the input, height and
+leaves the first cache. Where every pixel of the output reads one pixel of the input, height and
 width are one axis, so that a small image has no more left over than a large one.
 
 There are three orders of the loops around the tile, for three relations of weights to caches:
 
-- `channels`: threads share channels and places; the weights of a tile stay near while it moves
-  over the places.
-- `places`: threads share places; a strip of the input stays near while all weights pass.
+- `channels`: threads share channels and pixels; the weights of a tile stay near while it moves
+  over the pixels.
+- `pixels`: threads share pixels; a strip of the input stays near while all weights pass.
 - `partial`: as `channels`, but the reduction is cut into passes whose weights fit the second
   cache, and the sums so far wait in a buffer.
 
@@ -36,36 +36,29 @@ from tunekit.spaces.register_tiles import (
     shares_channels_only,
     tiles,
 )
-from tunekit.spaces.steps import (
-    decode,
-    divisors,
-    encode,
-    fold_epilogue,
-    parallelize,
-    sample,
-    unroll_and_vectorize,
-)
+from tunekit.spaces.sampling import decode, divisors, encode, sample
+from tunekit.spaces.steps import fold_epilogue, parallelize, unroll_and_vectorize
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import LoopRV, SBlockRV
+    from tvm.s_tir.schedule import ExprRV, LoopRV, SBlockRV
 
     from tunekit.machine.target import ResolvedTarget
 
 # Tiles offered to the sampler for one order of the loops.
 _TILES = 20
 _UNROLLED = (1, 2, 4, 8)
-# Strips of places that each thread may get, in turn; so many of these numbers are on offer.
+# Strips of pixels that each thread may get, in turn; so many of these numbers are on offer.
 _STRIPS = (1, 2, 4, 8, 16, 32, 64, 128)
 _STRIP_CHOICES = 5
-# Places of a tile, at most.
-_TILE_PLACES = 16
+# Pixels of a tile, at most.
+_TILE_PIXELS = 16
 # Bytes of input that a strip should keep near, of a second cache that weights need too.
 _STRIP_BYTES = L2_BYTES // 4
 _PASS_BYTES = L2_BYTES // 4
 
-Order = Literal["channels", "places", "partial"]
+Order = Literal["channels", "pixels", "partial"]
 
 
 @dataclass(frozen=True)
@@ -151,10 +144,10 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
                 target,
                 _TILES,
                 channels_inside=channels_inside,
-                divide_channels=order != "places",
+                divide_channels=order != "pixels",
             )
             expected = factor * cost(anchor, target, found[0])
-            if order != "places":
+            if order != "pixels":
                 expected *= 1 + input_share(anchor, target, found[0])
             for fused_pad in fused_pads:
                 variant = Variant(order, channels_inside, fused_pad, tuple(found))
@@ -167,7 +160,7 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
     if not anchor.depthwise:
         wide = anchor.weight_bytes(blocks) > L2_BYTES
         if batch * rows * columns >= 64 * target.cores:
-            offer("places", both, 1.2 if wide else 1.01)
+            offer("pixels", both, 1.2 if wide else 1.01)
         if not fits and blocks >= 2 * target.cores and _passes(anchor):
             offer("partial", (False,), 1.05)
     return [variant for *_, variant in sorted(options, key=lambda option: option[:2])]
@@ -182,19 +175,40 @@ def _passes(anchor: Anchor) -> list[int]:
 
 
 def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
-    """Strips into which the places (or rows) are cut for the threads, best expected first."""
+    """Strips into which the pixels (or rows) are cut for the threads, best expected first."""
     batch, blocks, height, width, _ = anchor.spatial
     if order == "channels":
         # Channels are enough to share, unless they are few or do not go around.
         few = batch * (blocks // min(blocks, 4)) < 4 * target.cores
         wanted = [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
-        # A strip without a place would still write: TVM drops the condition of an axis of one.
-        return [n for n in wanted if n == 1 or _TILE_PLACES * n <= height * width]
+        # A strip without a pixel would still write: TVM drops the condition of an axis of one.
+        return [n for n in wanted if n == 1 or _TILE_PIXELS * n <= height * width]
     input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
     options = [n * target.cores for n in _STRIPS]
-    options = [n for n in options if _TILE_PLACES * n <= height * width]
+    options = [n for n in options if _TILE_PIXELS * n <= height * width]
     options.sort(key=lambda n: abs(math.log2(input_bytes / n / _STRIP_BYTES)))
     return options[:_STRIP_CHOICES] or [1]
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """A convolution whose loops are about to be tiled.
+
+    Attributes:
+        anchor: what it computes.
+        variant: how it is to be scheduled.
+        target: what it is for.
+        block: the convolution.
+        epilogue: what follows on its output, a copy if nothing does.
+        sizes: of a tile, (channel blocks, rows, columns), as they are sampled.
+    """
+
+    anchor: Anchor
+    variant: Variant
+    target: ResolvedTarget
+    block: SBlockRV
+    epilogue: SBlockRV
+    sizes: Sequence[ExprRV]
 
 
 def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: ResolvedTarget) -> None:
@@ -205,21 +219,20 @@ def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: Resolve
     if follows.tail is not None:
         parallelize(schedule, follows.tail)
     if anchor.pointwise:
-        _fuse_places(schedule, block, epilogue, anchor)
+        _fuse_pixels(schedule, block, epilogue, anchor)
     codes = [encode(tile) for tile in variant.tiles]
     sizes = decode(sample(schedule, codes, ordered=True))
+    tiling = _Tiling(anchor, variant, target, block, epilogue, sizes)
     if variant.order == "partial":
-        fused = _partial_sums(schedule, anchor, variant, block, epilogue, sizes)
+        fused = _partial_sums(schedule, tiling)
     else:
         small = padding is not None and _block_bytes(schedule, padding) <= L2_BYTES // 2
-        fused = _whole_sums(
-            schedule, anchor, variant, block, epilogue, sizes, target, small_image=small
-        )
+        fused = _whole_sums(schedule, tiling, small_image=small)
     if padding is not None:
         _schedule_padding(schedule, padding, fused if variant.fused_pad else None)
 
 
-def _fuse_places(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor: Anchor) -> None:
+def _fuse_pixels(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor: Anchor) -> None:
     """Makes one axis of height and width, and drops the window of one."""
     width = anchor.spatial[3]
     schedule.transform_layout(block, ("write", 0), lambda n, c, h, w, b: (n, c, h * width + w, b))
@@ -229,73 +242,68 @@ def _fuse_places(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor
     schedule.transform_block_layout(epilogue, lambda n, c, h, w, b: (n, c, h * width + w, b))
 
 
-def _whole_sums(
-    schedule: Schedule,
-    anchor: Anchor,
-    variant: Variant,
-    block: SBlockRV,
-    epilogue: SBlockRV,
-    sizes: Sequence[object],
-    target: ResolvedTarget,
-    *,
-    small_image: bool,
-) -> LoopRV:
+def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> LoopRV:
     """Loops in which each tile runs through its whole reduction; gives the one of a strip, or of a
     whole image where that is small."""
+    anchor, variant, block = tiling.anchor, tiling.variant, tiling.block
+    channels_only = shares_channels_only(anchor, tiling.target)
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
-    n, c, *places, lane = schedule.get_loops(block)[: 4 if anchor.pointwise else 5]
-    reduced = schedule.get_loops(block)[4 if anchor.pointwise else 5 :]
-    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    axes = 4 if anchor.pointwise else 5
+    n, c, *pixels, lane = schedule.get_loops(block)[:axes]
+    reduced = schedule.get_loops(block)[axes:]
+    outer, inner = _split_tile(schedule, [c, *pixels], tiling)
     c_outer, *at = outer
     if anchor.pointwise:
-        strip_count = sample(schedule, _strips(anchor, target, variant.order), ordered=True)
+        strip_count = sample(schedule, _strips(anchor, tiling.target, variant.order), ordered=True)
         at = schedule.split(at[0], [strip_count, None])
     strip, *within = at
     parallel, moving = [n, c_outer, strip], within
-    if variant.order == "places":
+    if variant.order == "pixels":
         parallel, moving = [n, strip], [c_outer, *within]
-    elif shares_channels_only(anchor, target):
+    elif channels_only:
         parallel, moving = [n, c_outer], at
-    if anchor.depthwise:
-        unrolled = list(reduced)
-        steps = list(reduced)
-    else:
-        *steps, ib = reduced
-        factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
-        ib_outer, ib_inner = schedule.split(ib, [None, sample(schedule, factors)])
-        steps += [ib_outer, ib_inner]
-        unrolled = [ib_inner]
+    steps, unrolled = _split_reduction(schedule, reduced, anchor)
     tile = _tile_order(inner, variant)
     schedule.reorder(*parallel, *moving, *steps, *tile, lane)
     fused = schedule.fuse(*parallel)
     schedule.parallel(fused)
-    schedule.reverse_compute_at(epilogue, moving[-1], preserve_unit_loops=True)
-    unroll_and_vectorize(schedule, epilogue, len(inner))
+    schedule.reverse_compute_at(tiling.epilogue, moving[-1], preserve_unit_loops=True)
+    unroll_and_vectorize(schedule, tiling.epilogue, len(inner))
     for loop in (*tile, *unrolled):
         schedule.unroll(loop)
     schedule.vectorize(lane)
     unroll_and_vectorize(schedule, schedule.decompose_reduction(block, steps[0]), len(inner))
     for loop in moving:
         schedule.annotate(loop, PARTITION, 1)
-    return moving[0] if shares_channels_only(anchor, target) and not small_image else fused
+    return moving[0] if channels_only and not small_image else fused
 
 
-def _partial_sums(
-    schedule: Schedule,
-    anchor: Anchor,
-    variant: Variant,
-    block: SBlockRV,
-    epilogue: SBlockRV,
-    sizes: Sequence[object],
-) -> LoopRV:
+def _split_reduction(
+    schedule: Schedule, reduced: Sequence[LoopRV], anchor: Anchor
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """The loops of the reduction in order, and which of them are unrolled: the whole window of a
+    depthwise convolution, some of the channels of an input block of a dense one."""
+    if anchor.depthwise:
+        return list(reduced), list(reduced)
+    *steps, channels = reduced
+    outer, inner = schedule.split(channels, [None, sample(schedule, _unroll_factors(anchor))])
+    return [*steps, outer, inner], [inner]
+
+
+def _unroll_factors(anchor: Anchor) -> list[int]:
+    return [factor for factor in _UNROLLED if anchor.reduction[3] % factor == 0]
+
+
+def _partial_sums(schedule: Schedule, tiling: _Tiling) -> LoopRV:
     """Loops in which the reduction is cut into passes; gives the one that is parallel."""
+    anchor, block, epilogue = tiling.anchor, tiling.block, tiling.epilogue
     axes = 4 if anchor.pointwise else 5
     input_blocks = schedule.get_loops(block)[axes]
     cut, _ = schedule.split(input_blocks, [None, sample(schedule, _passes(anchor), ordered=True)])
     partial = schedule.rfactor(cut, 0)
-    n, c, *places, lane, cut = schedule.get_loops(block)
-    outer, inner = _split_tile(schedule, [c, *places], sizes, anchor)
+    n, c, *pixels, lane, cut = schedule.get_loops(block)
+    outer, inner = _split_tile(schedule, [c, *pixels], tiling)
     c_outer, *moving = outer
     schedule.reorder(n, c_outer, cut, *moving, *inner, lane)
     fused = schedule.fuse(n, c_outer)
@@ -306,9 +314,8 @@ def _partial_sums(
     unroll_and_vectorize(schedule, block, len(inner))
     of_cut, of_n, *rest = schedule.get_loops(partial)[around:]
     own, own_lane, steps = rest[: len(inner)], rest[len(inner)], rest[len(inner) + 1 :]
-    factors = [f for f in _UNROLLED if anchor.reduction[3] % f == 0]
-    steps += schedule.split(steps.pop(), [None, sample(schedule, factors)])
-    tile = _tile_order(own, variant)
+    steps += schedule.split(steps.pop(), [None, sample(schedule, _unroll_factors(anchor))])
+    tile = _tile_order(own, tiling.variant)
     schedule.reorder(of_cut, of_n, *steps, *tile, own_lane)
     for loop in (*tile, steps[-1]):
         schedule.unroll(loop)
@@ -322,18 +329,18 @@ def _partial_sums(
 
 
 def _split_tile(
-    schedule: Schedule, loops: Sequence[LoopRV], sizes: Sequence[object], anchor: Anchor
+    schedule: Schedule, loops: Sequence[LoopRV], tiling: _Tiling
 ) -> tuple[list[LoopRV], list[LoopRV]]:
-    """Splits (channels, rows, columns), or (channels, places), into tiles: outer, inner loops."""
-    channels, rows, columns = sizes
-    wanted = [channels, columns] if anchor.pointwise else [channels, rows, columns]
-    pairs = [schedule.split(loop, [None, size]) for loop, size in zip(loops, wanted, strict=True)]
+    """Splits (channels, rows, columns), or (channels, pixels), into tiles: outer, inner loops."""
+    channels, rows, columns = tiling.sizes
+    sizes = [channels, columns] if tiling.anchor.pointwise else [channels, rows, columns]
+    pairs = [schedule.split(loop, [None, size]) for loop, size in zip(loops, sizes, strict=True)]
     return [outer for outer, _ in pairs], [inner for _, inner in pairs]
 
 
 def _tile_order(inner: Sequence[LoopRV], variant: Variant) -> list[LoopRV]:
-    channels, *places = inner
-    return [*places, channels] if variant.channels_inside else [channels, *places]
+    channels, *pixels = inner
+    return [*pixels, channels] if variant.channels_inside else [channels, *pixels]
 
 
 def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:

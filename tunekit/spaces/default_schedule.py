@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from tunekit.ir.simple_schedule import schedule_block
 from tunekit.ir.tir import Block, blocks_of
-from tunekit.spaces import steps
 from tunekit.spaces.registry import first_design
+from tunekit.spaces.sampling import first_choices
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -34,7 +34,7 @@ def default_schedule(module: IRModule, target: ResolvedTarget) -> Schedule | Non
 
     if target.kind != "llvm":
         return None
-    with steps.first_choices():
+    with first_choices():
         first = first_design(module, target)
     if first is not None:
         return first

@@ -4,7 +4,7 @@ All steps are inlined into the last, so each element is loaded and stored once. 
 the outer loops, unless the kernel is so small that starting them takes longer; the innermost loop
 is vectors, or stays a loop where its extent or its addresses are for LLVM's vectorizer to judge.
 
-In a concatenation the place along one axis says which tensor an element comes from. DenseNet-121
+In a concatenation the position along one axis says which tensor an element comes from. DenseNet-121
 joins up to 25, and asking for each element takes longer than moving it: the loop along that axis is
 cut into one for each tensor.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.tir import Block, Kernel, blocks_of
 from tunekit.spaces.register_tiles import PARTITION
-from tunekit.spaces.steps import divisors, sample, thread_use, variants_of
+from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -28,18 +28,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunekit.spaces.matmul_pattern import Product
+from tunekit.spaces.matmul_pattern import Matmul
 from tunekit.spaces.register_tiles import L2_BYTES
-from tunekit.spaces.steps import (
-    divisors,
-    fold_epilogue,
-    parallelize_elements,
-    register_count,
-    sample,
-    thread_use,
-    unroll_and_vectorize,
-    variants_of,
-)
+from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
+from tunekit.spaces.steps import fold_epilogue, parallelize_elements, unroll_and_vectorize
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
@@ -86,7 +78,7 @@ class Tile:
         return max((self.rows + self.vectors) / 2, self.rows * self.vectors / 2, 4.0)
 
 
-def product_designs(schedule: Schedule, anchor: Product, target: ResolvedTarget) -> list[Schedule]:
+def matmul_designs(schedule: Schedule, anchor: Matmul, target: ResolvedTarget) -> list[Schedule]:
     """The structural variants: how wide a tile is, how the right operand is read, whether the
     threads share columns or rows, and whether the reduction is cut; the best expected first."""
     orders = [True]
@@ -94,11 +86,11 @@ def product_designs(schedule: Schedule, anchor: Product, target: ResolvedTarget)
         orders = [True, False]
         if anchor.extent("n") < anchor.extent("m") // 4:
             orders.reverse()
-    offered = product_tiles(anchor, target)
+    offered = matmul_tiles(anchor, target)
     whole = (
         partial(
             _apply,
-            product=anchor,
+            matmul=anchor,
             target=target,
             tile=tile,
             columns_first=columns_first,
@@ -109,28 +101,28 @@ def product_designs(schedule: Schedule, anchor: Product, target: ResolvedTarget)
         for tile in offered
     )
     cut = (
-        partial(_apply_in_passes, product=anchor, target=target, tile=tile)
+        partial(_apply_in_passes, matmul=anchor, target=target, tile=tile)
         for tile in offered
         if _passes(anchor) and anchor.extent("n") % tile.width == 0
     )
     return variants_of(schedule, (*cut, *whole))
 
 
-def _passes(product: Product) -> list[int]:
+def _passes(matmul: Matmul) -> list[int]:
     """Steps of the reduction in one pass, best expected first; none where all of them are better
     made at once."""
-    k = product.extent("k")
-    if product.extent("b") > 1 or 4 * product.extent("m") * k <= 2 * L2_BYTES:
+    k = matmul.extent("k")
+    if matmul.extent("b") > 1 or 4 * matmul.extent("m") * k <= 2 * L2_BYTES:
         return []
     options = [steps for steps in divisors(k, k // 2) if steps >= _PASS_STEPS // 2]
     return sorted(options, key=lambda steps: abs(math.log2(steps / _PASS_STEPS)))[:4]
 
 
-def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
+def matmul_tiles(matmul: Matmul, target: ResolvedTarget) -> list[Tile]:
     """The tiles worth trying, best expected first; none where packing would cost too much."""
-    rows, columns = product.extent("m"), product.extent("n")
+    rows, columns = matmul.extent("m"), matmul.extent("n")
     lanes = widest = target.f32_lanes
-    packed = product.constant
+    packed = matmul.constant
     if packed:
         # Weights cannot be padded as they are packed when compiling: narrower vectors may fit.
         while columns % lanes and lanes > 4:
@@ -144,7 +136,7 @@ def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
         for vectors in range(1, _MOST_VECTORS + 1)
         for count in range(1, rows + 1)
         # Beside the accumulators: the columns of one step, and one value of the left operand.
-        if count * vectors + vectors + 1 <= register_count(target)
+        if count * vectors + vectors + 1 <= target.vector_registers
         and (columns % lanes or columns % (vectors * lanes) == 0)
     ]
 
@@ -155,23 +147,23 @@ def product_tiles(product: Product, target: ResolvedTarget) -> list[Tile]:
     operands: list[Operand] = ["panels"]
     if packed:
         operands = ["constant panels"]
-    elif product.columns_last and columns % lanes == 0:
+    elif matmul.columns_last and columns % lanes == 0:
         operands = ["plain", "panels"]
     best = sorted(found, key=cost)[:_TILES]
     return [replace(tile, operand=operand) for operand in operands for tile in best]
 
 
-def _chunks(product: Product, tile: Tile, target: ResolvedTarget, steps: int) -> list[int]:
+def _chunks(matmul: Matmul, tile: Tile, target: ResolvedTarget, steps: int) -> list[int]:
     """Tiles beside each other that a thread takes at once, best expected first; `steps` of the
     reduction are made at once."""
-    tiles = -(-product.extent("n") // tile.width)
+    tiles = -(-matmul.extent("n") // tile.width)
     panel_bytes = 4 * steps * tile.width
-    if product.extent("n") % tile.width and product.extent("b") >= target.cores:
+    if matmul.extent("n") % tile.width and matmul.extent("b") >= target.cores:
         # All: so that it is known where a row ends.
         return [tiles]
 
     def cost(count: int) -> tuple[float, float]:
-        pieces = product.extent("b") * tiles // count
+        pieces = matmul.extent("b") * tiles // count
         idle = -(-pieces // target.cores) * target.cores / pieces
         return (round(idle, 1), abs(math.log2(panel_bytes * count / _CHUNK_BYTES)))
 
@@ -195,11 +187,11 @@ class _Kernel:
     panels: SBlockRV | None
 
 
-def _open(schedule: Schedule, product: Product, tile: Tile, *, parallel: bool) -> _Kernel:
-    block = schedule.get_sblock(product.block)
-    output = [e for e, role in zip(product.extents, product.roles, strict=True) if role != "k"]
-    padded = _pad(schedule, block, product, tile)
-    panels = _read_panels(schedule, block, product, tile)
+def _open(schedule: Schedule, matmul: Matmul, tile: Tile, *, parallel: bool) -> _Kernel:
+    block = schedule.get_sblock(matmul.block)
+    output = [e for e, role in zip(matmul.extents, matmul.roles, strict=True) if role != "k"]
+    padded = _pad(schedule, block, matmul, tile)
+    panels = _read_panels(schedule, block, matmul, tile)
     follows = fold_epilogue(schedule, block, output)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
@@ -221,7 +213,7 @@ def _split_tile(
 def _place_copies(
     schedule: Schedule,
     kernel: _Kernel,
-    product: Product,
+    matmul: Matmul,
     tile: Tile,
     *,
     at: LoopRV | None,
@@ -229,7 +221,7 @@ def _place_copies(
 ) -> None:
     """Says where the operands are copied: panels in the loop `at`, or first of all."""
     if kernel.padded is not None:
-        lanes = math.gcd(product.extent("k"), tile.lanes)
+        lanes = math.gcd(matmul.extent("k"), tile.lanes)
         parallelize_elements(schedule, kernel.padded, lanes, parallel=parallel)
     if kernel.panels is None:
         return
@@ -241,27 +233,27 @@ def _place_copies(
 
 def _apply(
     schedule: Schedule,
-    product: Product,
+    matmul: Matmul,
     target: ResolvedTarget,
     tile: Tile,
     *,
     columns_first: bool,
     parallel: bool,
 ) -> None:
-    kernel = _open(schedule, product, tile, parallel=parallel)
+    kernel = _open(schedule, matmul, tile, parallel=parallel)
     block, epilogue = kernel.block, kernel.epilogue
     # The tile is small enough for the stack, from where LLVM lifts it into registers. Where columns
     # are padded it is first written out as it is: asking for each column would keep it in memory.
-    ragged = product.extent("n") % tile.width > 0
+    ragged = matmul.extent("n") % tile.width > 0
     whole = schedule.cache_write(block, 0, "local") if ragged else epilogue
     if not ragged:
         schedule.set_scope(block, 0, "local")
 
-    chunk = sample(schedule, _chunks(product, tile, target, product.extent("k")), ordered=True)
-    steps = sample(schedule, [f for f in (4, 1, 2, 8) if product.extent("k") % f == 0])
+    chunk = sample(schedule, _chunks(matmul, tile, target, matmul.extent("k")), ordered=True)
+    steps = sample(schedule, [f for f in (4, 1, 2, 8) if matmul.extent("k") % f == 0])
     loops = schedule.get_loops(block)
     by_role = {
-        role: [loop for loop, own in zip(loops, product.roles, strict=True) if own == role]
+        role: [loop for loop, own in zip(loops, matmul.roles, strict=True) if own == role]
         for role in "bmnk"
     }
     [m], [n], [k] = by_role["m"], by_role["n"], by_role["k"]
@@ -279,7 +271,7 @@ def _apply(
         schedule.parallel(outer)
     schedule.reverse_compute_at(whole, n_inner, preserve_unit_loops=True)
     schedule.split(schedule.get_loops(whole)[-1], [None, tile.lanes])
-    unroll_and_vectorize(schedule, whole, len(product.roles) - 1)
+    unroll_and_vectorize(schedule, whole, len(matmul.roles) - 1)
     if ragged:
         schedule.reverse_compute_at(
             epilogue, m_outer if columns_first else n_chunk, preserve_unit_loops=True
@@ -289,24 +281,24 @@ def _apply(
     schedule.vectorize(lane)
     unroll_and_vectorize(schedule, schedule.decompose_reduction(block, k_outer), 2)
     # Panels of a matrix when it is its turn.
-    each = columns_first and product.extent("b") > 1
-    _place_copies(schedule, kernel, product, tile, at=outer if each else None, parallel=parallel)
+    each = columns_first and matmul.extent("b") > 1
+    _place_copies(schedule, kernel, matmul, tile, at=outer if each else None, parallel=parallel)
 
 
 def _apply_in_passes(
-    schedule: Schedule, product: Product, target: ResolvedTarget, tile: Tile
+    schedule: Schedule, matmul: Matmul, target: ResolvedTarget, tile: Tile
 ) -> None:
     """As `_apply`, columns first, but with a reduction that is cut."""
-    kernel = _open(schedule, product, tile, parallel=True)
+    kernel = _open(schedule, matmul, tile, parallel=True)
     block, epilogue = kernel.block, kernel.epilogue
-    passes = _passes(product)
-    chunk = sample(schedule, _chunks(product, tile, target, passes[0]), ordered=True)
+    passes = _passes(matmul)
+    chunk = sample(schedule, _chunks(matmul, tile, target, passes[0]), ordered=True)
     steps = sample(schedule, [f for f in (4, 1, 2, 8) if math.gcd(*passes) % f == 0])
-    k = schedule.get_loops(block)[product.roles.index("k")]
+    k = schedule.get_loops(block)[matmul.roles.index("k")]
     cut, _ = schedule.split(k, [None, sample(schedule, passes, ordered=True)])
     partial_sums = schedule.rfactor(cut, 0)
     *loops, cut = schedule.get_loops(block)
-    spatial = product.roles.replace("k", "")
+    spatial = matmul.roles.replace("k", "")
     batches = [loop for loop, role in zip(loops, spatial, strict=True) if role == "b"]
     m, n = loops[spatial.index("m")], loops[spatial.index("n")]
     m_outer, n_chunk, n_inner, in_tile = _split_tile(schedule, m, n, tile, chunk)
@@ -330,16 +322,16 @@ def _apply_in_passes(
     unroll_and_vectorize(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
     schedule.reverse_compute_at(epilogue, outer, preserve_unit_loops=True)
     schedule.vectorize(schedule.split(schedule.get_loops(epilogue)[-1], [None, tile.lanes])[1])
-    _place_copies(schedule, kernel, product, tile, at=None, parallel=True)
+    _place_copies(schedule, kernel, matmul, tile, at=None, parallel=True)
 
 
-def _pad(schedule: Schedule, block: SBlockRV, product: Product, tile: Tile) -> SBlockRV | None:
+def _pad(schedule: Schedule, block: SBlockRV, matmul: Matmul, tile: Tile) -> SBlockRV | None:
     """Rounds rows and columns up to whole tiles; what copies the left operand, if rows are."""
     per_tile = {"m": tile.rows, "n": tile.width}
-    if all(product.extent(role) % size == 0 for role, size in per_tile.items()):
+    if all(matmul.extent(role) % size == 0 for role, size in per_tile.items()):
         return None
-    schedule.pad_einsum(block, [per_tile.get(role, 1) for role in product.roles])
-    return _producer(schedule, block, 1 - product.right)
+    schedule.pad_einsum(block, [per_tile.get(role, 1) for role in matmul.roles])
+    return _producer(schedule, block, 1 - matmul.right)
 
 
 def _producer(schedule: Schedule, block: SBlockRV, operand: int) -> SBlockRV | None:
@@ -356,21 +348,21 @@ def _producer(schedule: Schedule, block: SBlockRV, operand: int) -> SBlockRV | N
 
 
 def _read_panels(
-    schedule: Schedule, block: SBlockRV, product: Product, tile: Tile
+    schedule: Schedule, block: SBlockRV, matmul: Matmul, tile: Tile
 ) -> SBlockRV | None:
     """Lets the product read its right operand as panels; the block that makes them, if any."""
     if tile.operand == "plain":
         return None
-    panels = _producer(schedule, block, product.right)
+    panels = _producer(schedule, block, matmul.right)
     if panels is None:
-        panels = schedule.cache_read(block, product.right, "global")
-    columns, width = product.columns_at, tile.width
+        panels = schedule.cache_read(block, matmul.right, "global")
+    columns, width = matmul.columns_at, tile.width
 
     def panel(*index: Any) -> list[Any]:
         *batch, step = [*index[:columns], *index[columns + 1 :]]
         return [*batch, index[columns] // width, step, index[columns] % width]
 
-    schedule.transform_layout(block, ("read", product.right), panel)
+    schedule.transform_layout(block, ("read", matmul.right), panel)
     if tile.operand == "constant panels":
         schedule.annotate(panels, _PREPACKED, True)
         return None

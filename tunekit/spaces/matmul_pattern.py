@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Product:
+class Matmul:
     """The matrix product in a fused kernel.
 
     Attributes:
@@ -52,7 +52,7 @@ class Product:
         return batch * max(4 * (m * k + k * n + m * n), m * n * k)
 
 
-def find_product(module: IRModule) -> Product | None:
+def find_matmul(module: IRModule) -> Matmul | None:
     """The matrix product that a workload computes, None if it computes something else.
 
     It is told by its block, the only one that reduces: it adds up, over one axis, products of two
@@ -90,7 +90,7 @@ def find_product(module: IRModule) -> Product | None:
         return None
     roles = "".join("b" if role == "m" and at != kept else role for at, role in enumerate(roles))
     operand = reads[right] or []
-    return Product(
+    return Matmul(
         block.name,
         roles,
         extents,
@@ -136,15 +136,15 @@ def _multiplies(block: Any) -> bool:
 
 
 def _plain_axes(region: Any, axes: list[Any]) -> list[int | None] | None:
-    """Which axis each dimension is read at, None for the first place; None for anything else."""
+    """Which axis each dimension is read at, None for the first position; None for anything else."""
     from tvm.tirx import IntImm
 
     found: list[int | None] = []
-    for place in region:
-        matching = [at for at, axis in enumerate(axes) if axis.same_as(place.min)]
+    for position in region:
+        matching = [at for at, axis in enumerate(axes) if axis.same_as(position.min)]
         if matching:
             found.append(matching[0])
-        elif isinstance(place.min, IntImm) and int(place.min) == 0:
+        elif isinstance(position.min, IntImm) and int(position.min) == 0:
             found.append(None)
         else:
             return None

@@ -1,9 +1,9 @@
 """Windows and means over positions, where the channels of a position lie beside each other.
 
 A vector of channels is one register, so a pooling is a chain of vector additions or maxima for
-each place of the output. One chain alone waits for the latency of its operation; a tile of several
-places keeps several chains going, and where windows overlap (3x3 with stride 2) each value that a
-tile loads serves several of them. A mean over all positions has one place only: its tile is made
+each pixel of the output. One chain alone waits for the latency of its operation; a tile of several
+pixels keeps several chains going, and where windows overlap (3x3 with stride 2) each value that a
+tile loads serves several of them. A mean over all positions has one pixel only: its tile is made
 of blocks of channels.
 
 Padding is computed for the rows that a thread is about to pool, while they are in the first cache,
@@ -20,17 +20,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.ir.tir import Block, Kernel, constant_extents
-from tunekit.spaces.steps import (
-    divisors,
-    fold_epilogue,
-    parallelize_elements,
-    register_count,
-    sample,
-    thread_use,
-    unroll_and_vectorize,
-    upstream,
-    variants_of,
-)
+from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
+from tunekit.spaces.steps import fold_epilogue, parallelize_elements, unroll_and_vectorize, upstream
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -45,7 +36,7 @@ Before = Literal["for each row", "first", "in place"]
 _LARGEST_WINDOW = 8
 # Bytes of padded input for the rows of a thread that may be worth trying.
 _ROWS_BYTES = 256 << 10
-# Places of a tile and rows of a thread that are tried first.
+# Pixels of a tile and rows of a thread that are tried first.
 _FROM_TILE = 8
 _FROM_ROWS = 8
 
@@ -68,7 +59,7 @@ class Pooling:
 
     @property
     def overlapping(self) -> bool:
-        """Whether values serve more than one place of the output."""
+        """Whether values serve more than one pixel of the output."""
         return math.prod(self.spatial) * math.prod(self.window) > self.elements
 
     @property
@@ -101,14 +92,14 @@ def find_pooling(module: IRModule) -> Pooling | None:
 
 def pooling_designs(schedule: Schedule, anchor: Pooling, target: ResolvedTarget) -> list[Schedule]:
     """The structural variants: where the padding is computed; the best expected first."""
-    places: tuple[Before, ...] = ("in place",)
+    where: tuple[Before, ...] = ("in place",)
     if anchor.overlapping and schedule.get_producers(schedule.get_sblock(anchor.block)):
-        places = ("in place", "for each row", "first")
+        where = ("in place", "for each row", "first")
     return variants_of(
         schedule,
         (
             partial(_apply, pooling=anchor, target=target, before=before, parallel=parallel)
-            for before, parallel in itertools.product(places, thread_use(anchor.bytes))
+            for before, parallel in itertools.product(where, thread_use(anchor.bytes))
         ),
     )
 
@@ -122,7 +113,7 @@ class _Axes:
 
 
 def _axes(pooling: Pooling, vectors: int) -> _Axes:
-    """The innermost axis that has more than one place makes the tile."""
+    """The innermost axis that has more than one pixel makes the tile."""
     several = [at for at, extent in enumerate(pooling.spatial[:-1]) if extent > 1]
     if vectors > 2 or not several:
         return _Axes(len(pooling.spatial) - 1, several[-1] if several else None)
@@ -137,23 +128,90 @@ def _apply(
     *,
     parallel: bool,
 ) -> None:
+    kernel = _open(schedule, pooling, keep=before != "in place", parallel=parallel)
+    lanes = math.gcd(pooling.spatial[-1], target.f32_lanes)
+    loops = _cut(schedule, pooling, target, kernel.block, lanes)
+    schedule.reorder(*loops.around, *loops.within, *loops.window, loops.tile, loops.lane)
+    piece = schedule.fuse(*loops.around)
+    if parallel:
+        schedule.parallel(piece)
+    at = loops.within[-1] if loops.within else piece
+    schedule.reverse_compute_at(kernel.epilogue, at, preserve_unit_loops=True)
+    schedule.split(schedule.get_loops(kernel.epilogue)[-1], [None, lanes])
+    unroll_and_vectorize(schedule, kernel.epilogue, len(pooling.spatial))
+    for loop in (*loops.unrolled, loops.tile):
+        schedule.unroll(loop)
+    schedule.vectorize(loops.lane)
+    unroll_and_vectorize(schedule, schedule.decompose_reduction(kernel.block, loops.window[0]), 1)
+    if kernel.padding is None:
+        return
+    if before == "for each row":
+        schedule.compute_at(kernel.padding, piece, preserve_unit_loops=True)
+        schedule.vectorize(
+            schedule.split(schedule.get_loops(kernel.padding)[-1], [None, lanes])[-1]
+        )
+    else:
+        parallelize_elements(schedule, kernel.padding, lanes, parallel=parallel)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """The blocks of a pooling, before its loops are put in order.
+
+    Attributes:
+        block: the pooling.
+        epilogue: what follows on its output, a copy if nothing does.
+        padding: what computes its input, where that is not done in place.
+    """
+
+    block: SBlockRV
+    epilogue: SBlockRV
+    padding: SBlockRV | None
+
+
+def _open(schedule: Schedule, pooling: Pooling, *, keep: bool, parallel: bool) -> _Kernel:
+    """Inlines what comes before the pooling, but its producer with `keep`, and what follows."""
     block = schedule.get_sblock(pooling.block)
-    padding = _fold_producers(schedule, block, keep=before != "in place")
+    padding = _fold_producers(schedule, block, keep=keep)
     follows = fold_epilogue(schedule, block, pooling.spatial)
     epilogue = follows.tile or schedule.cache_write(block, 0, "global")
     if follows.tail is not None:
         parallelize_elements(schedule, follows.tail, 1, parallel=parallel)
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
+    return _Kernel(block, epilogue, padding)
 
-    lanes = math.gcd(pooling.spatial[-1], target.f32_lanes)
+
+@dataclass(frozen=True)
+class _Loops:
+    """A pooling's loops from the outermost to the innermost.
+
+    Attributes:
+        around: what the threads share: rows where a row has several tiles, and else tiles.
+        within: over the rows of a thread, and over the tiles of a row.
+        window: over the window; the inner half of them, `unrolled`, is unrolled.
+        tile: over the pixels of a tile, or over its vectors of channels.
+        lane: over the lanes of a vector.
+    """
+
+    around: list[LoopRV]
+    within: list[LoopRV]
+    window: list[LoopRV]
+    unrolled: list[LoopRV]
+    tile: LoopRV
+    lane: LoopRV
+
+
+def _cut(
+    schedule: Schedule, pooling: Pooling, target: ResolvedTarget, block: SBlockRV, lanes: int
+) -> _Loops:
+    """Cuts the loops of a pooling into tiles, and the window into what is unrolled of it."""
     axes = _axes(pooling, pooling.spatial[-1] // lanes)
-    loops = schedule.get_loops(block)
-    spatial, reduced = Block.of(schedule.get(block)).divide(loops)
+    spatial, reduced = Block.of(schedule.get(block)).divide(schedule.get_loops(block))
     spatial[-1], lane = schedule.split(spatial[-1], [None, lanes])
     extents = [*pooling.spatial[:-1], pooling.spatial[-1] // lanes]
 
-    most = register_count(target) - 4
+    most = target.vector_registers - 4
     widths = divisors(extents[axes.tile], min(most, 16))
     spatial[axes.tile], tile = schedule.split(
         spatial[axes.tile],
@@ -168,29 +226,15 @@ def _apply(
     steps = [
         _split_window(schedule, loop, e) for loop, e in zip(reduced, pooling.window, strict=True)
     ]
-    window = [outer for outer, _ in steps] + [inner for _, inner in steps]
-
-    # The threads share rows where a row has several tiles, and else tiles.
-    within = [] if rows is None else [rows, spatial[axes.tile]]
-    around = [loop for at, loop in enumerate(spatial) if rows is None or at != axes.tile]
-    schedule.reorder(*around, *within, *window, tile, lane)
-    piece = schedule.fuse(*around)
-    if parallel:
-        schedule.parallel(piece)
-    schedule.reverse_compute_at(epilogue, within[-1] if within else piece, preserve_unit_loops=True)
-    schedule.split(schedule.get_loops(epilogue)[-1], [None, lanes])
-    unroll_and_vectorize(schedule, epilogue, len(pooling.spatial))
-    for loop in (*(inner for _, inner in steps), tile):
-        schedule.unroll(loop)
-    schedule.vectorize(lane)
-    unroll_and_vectorize(schedule, schedule.decompose_reduction(block, window[0]), 1)
-    if padding is None:
-        return
-    if before == "for each row":
-        schedule.compute_at(padding, piece, preserve_unit_loops=True)
-        schedule.vectorize(schedule.split(schedule.get_loops(padding)[-1], [None, lanes])[-1])
-    else:
-        parallelize_elements(schedule, padding, lanes, parallel=parallel)
+    unrolled = [inner for _, inner in steps]
+    return _Loops(
+        around=[loop for at, loop in enumerate(spatial) if rows is None or at != axes.tile],
+        within=[] if rows is None else [rows, spatial[axes.tile]],
+        window=[outer for outer, _ in steps] + unrolled,
+        unrolled=unrolled,
+        tile=tile,
+        lane=lane,
+    )
 
 
 def _fold_producers(schedule: Schedule, block: SBlockRV, *, keep: bool) -> SBlockRV | None:

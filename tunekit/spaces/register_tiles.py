@@ -1,7 +1,7 @@
 """Tiles of registers for a convolution's output: which fit, and what each is expected to cost.
 
-A tile is (channel blocks) x (places) vectors. Each step of the reduction loads one weight vector
-for each channel block, broadcasts one input value for each place, and multiplies every pair of
+A tile is (channel blocks) x (pixels) vectors. Each step of the reduction loads one weight vector
+for each channel block, broadcasts one input value for each pixel, and multiplies every pair of
 them. So a tile should be nearly square, for few loads a multiply-add; large enough to hide the
 latency of a multiply-add; and small enough for the register file, together with what is loaded.
 A tile need not divide the output: what is left over is computed by a smaller tile, which counts.
@@ -13,8 +13,6 @@ import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from tunekit.spaces.steps import register_count
 
 if TYPE_CHECKING:
     from tunekit.machine.target import ResolvedTarget
@@ -52,7 +50,7 @@ class Anchor:
         spatial: extents of (batch, channel blocks, height, width, channels of a block).
         reduction: extents of the reduced axes, in order.
         depthwise: one input channel for each output channel.
-        pointwise: every place of the output reads the same place of the input, and no other: a
+        pointwise: every pixel of the output reads the same pixel of the input, and no other: a
             matrix product in which height and width are one axis.
     """
 
@@ -64,7 +62,7 @@ class Anchor:
 
     @property
     def extents(self) -> Tile:
-        """What tiles are cut from: (channel blocks, rows, columns), all places in one row where
+        """What tiles are cut from: (channel blocks, rows, columns), all pixels in one row where
         the convolution is pointwise."""
         _, blocks, height, width, _ = self.spatial
         return (blocks, 1, height * width) if self.pointwise else (blocks, height, width)
@@ -88,7 +86,7 @@ def tiles(
         anchor: the convolution.
         target: its registers and cores.
         count: how many.
-        channels_inside: channels, not places, are the inner loops of the tile: their vectors stay
+        channels_inside: channels, not pixels, are the inner loops of the tile: their vectors stay
             in registers during a step, while the others are loaded one by one.
         divide_channels: only tiles whose channel blocks divide those of the output.
     """
@@ -125,14 +123,14 @@ def fits_registers(
     channels, rows, columns = tile
     if anchor.depthwise and channels > 1:
         return False
-    places = rows * columns
+    pixels = rows * columns
     # A block wider than a vector takes several registers.
     vectors = max(1, anchor.spatial[4] // target.f32_lanes)
     if anchor.depthwise:
         # What is loaded for one column of the window serves the next one too.
-        return 2 * (places * vectors - 1) <= register_count(target)
-    kept = channels * vectors if channels_inside else places
-    return channels * places * vectors + kept + 1 <= register_count(target)
+        return 2 * (pixels * vectors - 1) <= target.vector_registers
+    kept = channels * vectors if channels_inside else pixels
+    return channels * pixels * vectors + kept + 1 <= target.vector_registers
 
 
 def cost(anchor: Anchor, target: ResolvedTarget, tile: Tile) -> float:

@@ -1,4 +1,4 @@
-"""Families of kernels with a space of their own.
+"""Families of kernels with a space of their own, and the space of everything else.
 
 A family is told by what a kernel computes. The first that recognises a kernel and can schedule it
 is the one that it belongs to.
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.spaces.convolution import convolution_designs, find_anchor
 from tunekit.spaces.elementwise import elementwise_designs, find_elementwise
-from tunekit.spaces.matmul import product_designs
-from tunekit.spaces.matmul_pattern import find_product
+from tunekit.spaces.matmul import matmul_designs
+from tunekit.spaces.matmul_pattern import find_matmul
+from tunekit.spaces.metaschedule import generic_space
 from tunekit.spaces.pooling import find_pooling, pooling_designs
 from tunekit.spaces.row_reduction import find_rows, rows_designs
 from tunekit.spaces.winograd import find_winograd, winograd_designs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tvm.s_tir import Schedule
     from tvm.s_tir.meta_schedule.space_generator import SpaceGenerator
 
+    from tunekit.graph.tasks import Task
     from tunekit.machine.target import ResolvedTarget
 
 Designs = Callable[["Schedule"], "list[Schedule]"]
@@ -47,11 +49,29 @@ class Family:
 FAMILIES = (
     Family("winograd", find_winograd, winograd_designs),
     Family("register tile", find_anchor, convolution_designs),
-    Family("matrix product", find_product, product_designs),
+    Family("matrix product", find_matmul, matmul_designs),
     Family("pooling", find_pooling, pooling_designs),
     Family("rows", find_rows, rows_designs),
     Family("elementwise", find_elementwise, elementwise_designs),
 )
+
+
+def space_for(task: Task, target: ResolvedTarget) -> SpaceGenerator:
+    """The space that a task's candidates come from."""
+    return _named_space(task, target)[1]
+
+
+def space_name(task: Task, target: ResolvedTarget) -> str:
+    """What that space is called in reports."""
+    return _named_space(task, target)[0]
+
+
+def _named_space(task: Task, target: ResolvedTarget) -> tuple[str, SpaceGenerator]:
+    family = find_family(task.module, target) if target.kind == "llvm" else None
+    if family is None:
+        return "generic", generic_space(target)
+    name, designs = family
+    return name, family_space(designs)
 
 
 def find_family(module: IRModule, target: ResolvedTarget) -> tuple[str, Designs] | None:

@@ -16,13 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tunekit.ir.tir import Block, Kernel, blocks_of, extents_of
-from tunekit.spaces.steps import (
-    divisors,
-    sample,
-    thread_use,
-    unroll_and_vectorize,
-    variants_of,
-)
+from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
+from tunekit.spaces.steps import unroll_and_vectorize
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -94,11 +89,11 @@ def _along_rows(block: Block) -> bool:
     for variable in block.node.iter_vars:
         analyzer.bind(variable.var, variable.dom)
     for read in block.node.reads:
-        # An axis of one place is always at its first.
-        places = [analyzer.simplify(place.min) for place in read.region]
-        places = [place for place in places if not isinstance(place, IntImm)]
-        if len(places) == len(axes) and all(
-            place.same_as(axis) for place, axis in zip(places, axes, strict=True)
+        # An axis of extent one is always at its first position.
+        indices = [analyzer.simplify(dimension.min) for dimension in read.region]
+        indices = [index for index in indices if not isinstance(index, IntImm)]
+        if len(indices) == len(axes) and all(
+            index.same_as(axis) for index, axis in zip(indices, axes, strict=True)
         ):
             return True
     return False

@@ -27,20 +27,13 @@ from tunekit.spaces.register_tiles import (
     cost,
     tiles,
 )
-from tunekit.spaces.steps import (
-    decode,
-    divisors,
-    encode,
-    fold_epilogue,
-    parallelize,
-    sample,
-    unroll_and_vectorize,
-)
+from tunekit.spaces.sampling import decode, divisors, encode, sample
+from tunekit.spaces.steps import fold_epilogue, parallelize, unroll_and_vectorize
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import SBlockRV
+    from tvm.s_tir.schedule import ExprRV, LoopRV, SBlockRV
 
     from tunekit.machine.target import ResolvedTarget
 
@@ -127,13 +120,13 @@ class Strip:
         cycles: of a thread, expected.
         rows: of tiles in a strip.
         blocks: of output channels in a register tile.
-        places: tiles of the convolution in a register tile.
+        tiles: tiles of the convolution in a register tile.
     """
 
     cycles: float
     rows: int
     blocks: int
-    places: int
+    tiles: int
 
 
 def winograd_designs(
@@ -145,11 +138,11 @@ def winograd_designs(
         (strips(anchor, target, by_strips=by_strips), by_strips) for by_strips in (True, False)
     ]
     variants = []
-    for found, by_strips in sorted(
+    for offered, by_strips in sorted(
         (option for option in options if option[0]), key=lambda option: option[0][0].cycles
     ):
         variant = schedule.copy()
-        codes = [encode((one.rows, one.blocks, one.places)) for one in found]
+        codes = [encode((strip.rows, strip.blocks, strip.tiles)) for strip in offered]
         _apply(variant, anchor, codes, by_strips=by_strips)
         variants.append(variant)
     return variants
@@ -204,9 +197,42 @@ def _cycles(
     return turns * (products * in_strip + moved / LAST_CACHE_BYTES_A_CYCLE)
 
 
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks of a Winograd convolution, from its input to its output.
+
+    Attributes:
+        padding: of the input, where it has any.
+        halves: rows of the transformed input.
+        transformed: the transformed input.
+        products: the matrix products.
+        back: rows of the output, transformed back.
+        output: the output, with what is fused to it.
+    """
+
+    padding: list[SBlockRV]
+    halves: SBlockRV
+    transformed: SBlockRV
+    products: SBlockRV
+    back: SBlockRV
+    output: SBlockRV
+
+
 def _apply(
     schedule: Schedule, anchor: WinogradAnchor, codes: list[int], *, by_strips: bool
 ) -> None:
+    blocks = _open(schedule, anchor)
+    strip_rows, block_tile, tile_tile = decode(sample(schedule, codes, ordered=True))
+    unrolled = sample(schedule, [f for f in (1, 2, 4, 8, 16) if anchor.in_lanes % f == 0])
+    strip = _schedule_output(schedule, anchor, blocks, strip_rows, by_strips=by_strips)
+    _schedule_products(schedule, blocks.products, (block_tile, tile_tile, unrolled), strip)
+    _schedule_input(schedule, blocks, strip)
+    for block in blocks.padding:
+        parallelize(schedule, block)
+
+
+def _open(schedule: Schedule, anchor: WinogradAnchor) -> _Blocks:
+    """Finds the blocks, and folds what follows the output into it."""
     products = schedule.get_sblock(anchor.block)
     transformed = next(
         producer
@@ -223,44 +249,58 @@ def _apply(
         output = follows.tile
     if follows.tail is not None:
         parallelize(schedule, follows.tail)
+    return _Blocks(list(padding), halves, transformed, products, back, output)
 
-    code = sample(schedule, codes, ordered=True)
-    strip_rows, block_tile, place_tile = decode(code)
-    factors = [f for f in (1, 2, 4, 8, 16) if anchor.in_lanes % f == 0]
-    unrolled = sample(schedule, factors)
 
-    n, o, h, w, lane = schedule.get_loops(output)
+def _schedule_output(
+    schedule: Schedule,
+    anchor: WinogradAnchor,
+    blocks: _Blocks,
+    strip_rows: ExprRV,
+    *,
+    by_strips: bool,
+) -> LoopRV | None:
+    """Writes the output a tile at a time; gives the parallel loop over strips, if there is one."""
+    n, o, h, w, lane = schedule.get_loops(blocks.output)
     row, inner_h = schedule.split(h, [None, anchor.m])
     column, inner_w = schedule.split(w, [None, anchor.m])
     strip, strip_row = schedule.split(row, [None, strip_rows])
+    fused = None
     if by_strips:
         schedule.reorder(n, strip, o, strip_row, column, inner_h, inner_w, lane)
-        at = schedule.fuse(n, strip)
+        fused = schedule.fuse(n, strip)
     else:
         schedule.reorder(o, n, strip, strip_row, column, inner_h, inner_w, lane)
-        at = None
-        schedule.parallel(o)
-    if at is not None:
-        schedule.parallel(at)
-    schedule.compute_at(back, column, preserve_unit_loops=True)
-    schedule.set_scope(back, 0, "local")
+    schedule.parallel(o if fused is None else fused)
+    schedule.compute_at(blocks.back, column, preserve_unit_loops=True)
+    schedule.set_scope(blocks.back, 0, "local")
     for loop in (inner_h, inner_w):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    *_, i, y, ob = schedule.get_loops(back)
+    *_, i, y, ob = schedule.get_loops(blocks.back)
     schedule.unroll(i)
     schedule.unroll(y)
     schedule.vectorize(ob)
+    return fused
 
-    if at is not None:
-        schedule.compute_at(products, at, preserve_unit_loops=True)
+
+def _schedule_products(
+    schedule: Schedule,
+    products: SBlockRV,
+    sizes: tuple[ExprRV, ExprRV, ExprRV],
+    strip: LoopRV | None,
+) -> None:
+    """Gives the products a tile of registers: (channel blocks, tiles, unrolled input channels)."""
+    block_tile, tile_tile, unrolled = sizes
+    if strip is not None:
+        schedule.compute_at(products, strip, preserve_unit_loops=True)
     kept = schedule.cache_write(products, 0, "local")
     e, o, p, ob, c, b = schedule.get_loops(products)[-6:]
     o_outer, o_tile = schedule.split(o, [None, block_tile])
-    p_outer, p_tile = schedule.split(p, [None, place_tile])
+    p_outer, p_tile = schedule.split(p, [None, tile_tile])
     b_outer, b_inner = schedule.split(b, [None, unrolled])
     schedule.reorder(e, o_outer, p_outer, c, b_outer, b_inner, o_tile, p_tile, ob)
-    if at is None:
+    if strip is None:
         schedule.parallel(schedule.fuse(e, o_outer))
     schedule.annotate(p_outer, PARTITION, 1)
     for loop in (b_inner, o_tile, p_tile):
@@ -270,26 +310,22 @@ def _apply(
     unroll_and_vectorize(schedule, kept, 3)
     unroll_and_vectorize(schedule, schedule.decompose_reduction(products, c), 2)
 
-    if at is not None:
-        schedule.compute_at(transformed, at, preserve_unit_loops=True)
-    e, c, p, b = schedule.get_loops(transformed)[-4:]
+
+def _schedule_input(schedule: Schedule, blocks: _Blocks, strip: LoopRV | None) -> None:
+    """Transforms the input of a strip, or all of it first, a tile at a time."""
+    if strip is not None:
+        schedule.compute_at(blocks.transformed, strip, preserve_unit_loops=True)
+    e, c, p, b = schedule.get_loops(blocks.transformed)[-4:]
     schedule.reorder(c, p, e, b)
-    if at is None:
-        c = schedule.fuse(c, p)
-        schedule.parallel(c)
-        p = c
+    if strip is None:
+        p = schedule.fuse(c, p)
+        schedule.parallel(p)
     schedule.unroll(e)
     schedule.vectorize(b)
-    schedule.compute_at(halves, p, preserve_unit_loops=True)
-    schedule.set_scope(halves, 0, "local")
-    x, j, b = schedule.get_loops(halves)[-3:]
+    schedule.compute_at(blocks.halves, p, preserve_unit_loops=True)
+    schedule.set_scope(blocks.halves, 0, "local")
+    x, j, b = schedule.get_loops(blocks.halves)[-3:]
     schedule.reorder(j, x, b)
     schedule.unroll(j)
     schedule.unroll(x)
     schedule.vectorize(b)
-    for block in padding:
-        _pad(schedule, block)
-
-
-def _pad(schedule: Schedule, padding: SBlockRV) -> None:
-    parallelize(schedule, padding)
