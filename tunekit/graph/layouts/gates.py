@@ -1,4 +1,4 @@
-"""GatedProduct channels: the product of an activation with one number for each channel.
+"""Gated channels: the product of an activation with one number for each channel.
 
 Squeeze-and-excite multiplies a whole activation by a gate for each of its channels, and a 1x1
 convolution reads the product. The convolution is linear in its input, so the gate may as well

@@ -98,7 +98,7 @@ class LayoutValues:
             assert value.shape is not None
             _, _, height, width, block = static_shape(value.blocked) or ()
             if block == 1 or height * width == 1:
-                # One channel a block, or one place: the bytes already lie as they should.
+                # One channel a block, or one pixel: the bytes already lie as they should.
                 value.plain = self.reshape(value.blocked, value.shape)
             else:
                 self.transforms += 1
