@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 class Comparison:
     """Errors of outputs against a reference.
 
-    ``mse`` is over all elements of all outputs; ``max_abs_error`` and ``max_abs_reference`` are
-    the largest of any output. ``relative_error`` is the largest, over the outputs, of (max abs
-    error / max abs reference) of one output, so that a small output cannot hide behind a large
-    one. Outputs that cannot be compared (another count, shape or dtype, NaN or infinity on either
-    side) have infinite errors and a ``reason``.
+    Attributes:
+        mse: over all elements of all outputs.
+        max_abs_error: the largest of any output.
+        max_abs_reference: the largest of any output.
+        relative_error: the largest, over the outputs, of (max abs error / max abs reference) of
+            one output, so that a small output cannot hide behind a large one.
+        reason: why outputs cannot be compared (another count, shape or dtype, NaN or infinity on
+            either side); their errors are infinite.
     """
 
     mse: float

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from tunekit.graph.kernels import winograd
 from tunekit.ir.tir import Kernel
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
+
+    from tunekit.graph.tasks import Task
 
 Algorithm = Literal["direct", "winograd2", "winograd4"]
 
@@ -76,19 +78,6 @@ class Implementation:
             problem.width,
         )
         return " ".join([self.algorithm, *map(str, numbers)])
-
-
-class Alternative(Protocol):
-    """What a choice needs to know of a task."""
-
-    @property
-    def structural_hash(self) -> str: ...
-
-    @property
-    def weight(self) -> int: ...
-
-    @property
-    def implementation(self) -> Implementation | None: ...
 
 
 def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
@@ -154,7 +143,7 @@ def implementation_of(module: IRModule) -> Implementation | None:
 
 
 def choose(
-    tasks: Iterable[Alternative],
+    tasks: Iterable[Task],
     seconds: Callable[[str], float | None],
     *,
     least_gain: float = 1.0,

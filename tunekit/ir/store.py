@@ -20,7 +20,7 @@ _PREFIX = "tunekit_constant_"
 
 
 def write_module(module: tvm.IRModule, folder: Path) -> None:
-    """Write a Relax module that has only ``main``, with its constants, into a folder."""
+    """Write a Relax module that has only `main`, with its constants, into a folder."""
     lifter = _Lifter(module)
     main = module["main"]
     body = lifter.visit_expr(main.body)
@@ -33,7 +33,7 @@ def write_module(module: tvm.IRModule, folder: Path) -> None:
 
 
 def read_module(folder: Path) -> tvm.IRModule:
-    """The module that ``write_module`` wrote, structurally equal to it."""
+    """The module that `write_module` wrote, structurally equal to it."""
     module = tvm.ir.load_json((folder / _GRAPH).read_text("utf-8"))
     with np.load(folder / _CONSTANTS, allow_pickle=False) as archive:
         constants = {name: tvm.runtime.tensor(archive[name]) for name in archive.files}

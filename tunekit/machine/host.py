@@ -29,11 +29,15 @@ _UNLIMITED_BYTES = 1 << 60
 class Host:
     """The machine that code is compiled for and measured on.
 
-    ``vendor`` is the CPU's vendor_id (``GenuineIntel``, ``AuthenticAMD``) or ``unknown``;
-    ``features`` are the kernel's names (``avx512f``, ``avx512_vnni``, ``asimd``);
-    ``cores`` are those this process may use: affinity and cgroup quota, at least 1;
-    ``memory_bytes`` is what it may use at most; ``hypervisor`` is None on bare metal or where
-    nothing tells; ``fingerprint`` stays the same between boots and with other GPUs or memory.
+    Attributes:
+        cpu_name: for people.
+        vendor: the CPU's vendor_id (`GenuineIntel`, `AuthenticAMD`) or `unknown`.
+        architecture: as the kernel calls it.
+        features: by the kernel's names (`avx512f`, `avx512_vnni`, `asimd`).
+        cores: that this process may use: affinity and cgroup quota, at least 1.
+        memory_bytes: that it may use at most.
+        hypervisor: None on bare metal or where nothing tells.
+        fingerprint: the same between boots and with other GPUs or memory.
     """
 
     cpu_name: str
@@ -201,7 +205,7 @@ def _memory_bytes() -> int:
 
 
 def _hypervisor(features: frozenset[str]) -> str | None:
-    """The hypervisor's or cloud's name where the firmware says it; ``unknown`` when hidden."""
+    """The hypervisor's or cloud's name where the firmware says it; `unknown` when hidden."""
     xen = _read(SYS / "hypervisor/type")
     if xen:
         return xen

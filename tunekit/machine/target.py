@@ -1,7 +1,7 @@
 """From what a recipe calls a target to a TVM target this host can really run.
 
 TVM asks LLVM for the CPU's *model*, and LLVM answers by family and stepping: under a hypervisor
-that masks AVX-512 it still says ``znver4``, and the compiled code dies with an illegal
+that masks AVX-512 it still says `znver4`, and the compiled code dies with an illegal
 instruction. Here a CPU is only chosen, or accepted, when every instruction-set extension that
 LLVM would use for it is among the features the kernel reports.
 """

@@ -53,7 +53,7 @@ DISTRIBUTIONS: tuple[str, ...] = (
 class ToolchainProblem:
     """One thing that does not fit: the distribution, what is wrong and the command that mends it.
 
-    ``fatal``: tuning fails, or the process dies, as long as it stays.
+    `fatal`: tuning fails, or the process dies, as long as it stays.
     """
 
     distribution: str
@@ -121,8 +121,11 @@ def tvm_problems() -> Iterator[ToolchainProblem]:
 def require_tvm() -> None:
     """Refuse to go on where TVM is missing or would kill the process.
 
-    Called before ``import tvm`` at every entry point that uses it; reads metadata only, a few
-    milliseconds. Raises ToolchainError that lists every problem, with the command that mends them.
+    Called before `import tvm` at every entry point that uses it; reads metadata only, a few
+    milliseconds.
+
+    Raises:
+        ToolchainError: lists all problems, with the command that mends them.
     """
     problems = list(tvm_problems())
     if not problems:

@@ -1,26 +1,11 @@
 """Models: read from where they come from, imported into Relax, and checked.
 
-One module for each kind of source, each with ``fingerprint(spec)`` (what determines the model,
-cheaply) and ``load(spec, digest, cache, state)``. They load torch, onnx and TVM; this one does
-not.
+Importing this loads neither torch nor TVM.
 """
 
-from __future__ import annotations
-
-import importlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
-
-from tunekit.cache import ContentCache, KeyPart, content_key, file_digest
-from tunekit.errors import ModelFileError
-from tunekit.machine.toolchain import versions
 from tunekit.models.importer import ImportedModel, import_model
+from tunekit.models.registry import load_file, load_source, source_digest
 from tunekit.models.spec import TensorSpec
-
-if TYPE_CHECKING:
-    from tunekit.models.source import SourceModel
-    from tunekit.recipe.schema import ModelSpec
 
 __all__ = [
     "ImportedModel",
@@ -30,74 +15,3 @@ __all__ = [
     "load_source",
     "source_digest",
 ]
-
-_KINDS = {
-    "torchvision": "tunekit.models.sources.torchvision",
-    "python": "tunekit.models.sources.python_callable",
-    ".pt2": "tunekit.models.sources.exported_program",
-    ".onnx": "tunekit.models.sources.onnx_file",
-}
-_FRAMEWORKS = ("torch", "torchvision", "onnx", "onnxscript", "apache-tvm", "numpy")
-
-
-class SourceKind(Protocol):
-    """What each module of a source has."""
-
-    def fingerprint(self, spec: ModelSpec) -> Mapping[str, KeyPart]:
-        """What determines the model beyond its spec: the contents of files."""
-
-    def load(
-        self, spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
-    ) -> SourceModel:
-        """The model of a spec."""
-
-
-def load_source(
-    spec: ModelSpec, cache: ContentCache | None = None, *, state: Path | None = None
-) -> SourceModel:
-    """The model that a recipe names.
-
-    Calibrated random weights are kept in ``cache`` when it is given; ``state`` is a file of them
-    (see models.export.torch_state) for a process that shall not calibrate again. Raises
-    ModelFileError: missing, damaged or ill-fitting model or weights.
-    """
-    return _kind(spec).load(spec, source_digest(spec), cache, state)
-
-
-def source_digest(spec: ModelSpec) -> str:
-    """Identifies a spec's model without building it: spec, contents of files, versions."""
-    weights = None
-    if spec.weights is not None:
-        if not spec.weights.is_file():
-            raise ModelFileError(f"there is no weights file {spec.weights}")
-        weights = file_digest(spec.weights)
-    if spec.is_file and not Path(spec.source).is_file():
-        raise ModelFileError(f"there is no model file {spec.source}")
-    installed = versions()
-    return content_key(
-        {
-            # A file is what it holds, wherever it lies.
-            "source": Path(spec.source).suffix if spec.is_file else spec.source,
-            "arguments": cast("Mapping[str, KeyPart]", spec.arguments),
-            "weights": weights,
-            "seed": spec.seed,
-            "inputs": [[item.name, list(item.shape), item.dtype] for item in spec.inputs],
-            "versions": {name: installed.get(name) for name in _FRAMEWORKS},
-            "content": _kind(spec).fingerprint(spec),
-        }
-    )
-
-
-def load_file(path: Path, spec: ModelSpec, digest: str) -> SourceModel:
-    """The model in an .onnx or .pt2 file, with the inputs and the seed of ``spec``."""
-    if path.suffix not in _KINDS:
-        raise ModelFileError(
-            f"{path} is not a model file that tunekit reads", hint="give an .onnx or a .pt2 file"
-        )
-    of_file = spec.model_copy(update={"source": str(path), "arguments": {}, "weights": None})
-    return _kind(of_file).load(of_file, digest, None, None)
-
-
-def _kind(spec: ModelSpec) -> SourceKind:
-    name = Path(spec.source).suffix if spec.is_file else spec.source.partition(":")[0]
-    return cast("SourceKind", importlib.import_module(_KINDS[name]))

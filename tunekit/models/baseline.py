@@ -21,7 +21,11 @@ from tunekit.wording import first_line
 
 
 def build_baseline(module: tvm.IRModule, path: Path) -> None:
-    """Compile a Relax module for this host into a shared library. Raises CompileError."""
+    """Compiles a Relax module for this host into a shared library.
+
+    Raises:
+        CompileError: TVM or the C compiler refuses.
+    """
     target = resolve_target("native").tvm
     try:
         with quiet(), target:

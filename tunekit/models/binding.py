@@ -14,11 +14,13 @@ from tunekit.wording import did_you_mean
 def keyword_order(
     forward: Callable[..., Any], inputs: Sequence[TensorSpec], model: str
 ) -> tuple[str, ...] | None:
-    """How to call ``forward`` with the inputs: None by position, else by these names.
+    """How to call `forward` with the inputs: None by position, else by these names.
 
-    Names that are all parameters of ``forward`` are taken by name, whatever their order; names
-    of which none is one are the recipe's own, and taken by position. Raises ModelFileError for
-    anything between, and for too few or too many inputs.
+    Names that are all parameters of `forward` are taken by name, whatever their order; names
+    of which none is one are the recipe's own, and taken by position.
+
+    Raises:
+        ModelFileError: anything between, or too few or too many inputs.
     """
     parameters = inspect.signature(forward).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
@@ -57,8 +59,10 @@ def keyword_order(
 def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[TensorSpec]) -> None:
     """Check the recipe's inputs against those that a model file declares, by name.
 
-    A size of 0 in ``declared`` is one that the recipe may choose. Raises ModelFileError that names
-    the input and says what was expected.
+    A size of 0 in `declared` is one that the recipe may choose.
+
+    Raises:
+        ModelFileError: names the input and says what was expected.
     """
     known = {spec.name: spec for spec in declared}
     for spec in given:
@@ -90,7 +94,11 @@ def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[T
 
 
 def require_fixed(model: str, declared: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """The declared inputs, for a recipe that gives none. Raises ModelFileError if one is open."""
+    """The declared inputs, for a recipe that gives none.
+
+    Raises:
+        ModelFileError: the size of an input is open.
+    """
     for spec in declared:
         if 0 in spec.shape:
             raise ModelFileError(
@@ -101,7 +109,7 @@ def require_fixed(model: str, declared: Sequence[TensorSpec]) -> tuple[TensorSpe
 
 
 def describe(spec: TensorSpec) -> str:
-    """``x: [1, 3, ?, ?] float32``."""
+    """`x: [1, 3, ?, ?] float32`."""
     return f"{spec.name}: {_sizes(spec.shape)} {spec.dtype}"
 
 

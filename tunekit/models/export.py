@@ -19,7 +19,8 @@ _ONNX_FILE = "model.onnx"
 def onnx_file(source: SourceModel, cache: ContentCache) -> Path:
     """The model as an ONNX file in the cache, with the inputs' names and fixed shapes.
 
-    Raises ImportFailed where torch cannot export it.
+    Raises:
+        ImportFailed: torch cannot export it.
     """
     key = content_key(_ONNX_KIND, source.digest, code_digest())
     if cache.get(_ONNX_KIND, key) is None:
@@ -29,10 +30,12 @@ def onnx_file(source: SourceModel, cache: ContentCache) -> Path:
 
 
 def torch_state(source: SourceModel, cache: ContentCache) -> Path:
-    """The weights of a torch model as a file, for ``load_source(spec, state=...)`` elsewhere.
+    """The weights of a torch model as a file, for `load_source(spec, state=...)` elsewhere.
 
     A process that loads it has the same numbers without calibrating, or reading, them again.
-    Raises ModelError for a model that is not torch's.
+
+    Raises:
+        ModelError: the model is not torch's.
     """
     from tunekit.models.sources.torch_model import STATE_FILE, STATE_KIND, TorchModel, write_state
 

@@ -33,10 +33,18 @@ _CHECK_TIMEOUT_S = 3600.0
 class ImportedModel:
     """A model in Relax that computes what its source does.
 
-    ``module`` has one function, ``main``: a parameter for each input, weights as constants,
-    outputs flat and in order. ``relative_errors`` are those of the check, one for each seed.
-    ``import_s`` and ``check_s`` are the seconds that the import and its check took when they were
-    made; ``was_cached`` tells that this time neither was.
+    Attributes:
+        name: the source's.
+        digest: the source's.
+        framework: that computes the reference.
+        module: has one function, `main`: a parameter for each input, weights as constants,
+            outputs flat and in order.
+        inputs: in the order of main's parameters.
+        outputs: flat and in order.
+        relative_errors: of the check, one for each seed.
+        import_s: seconds that the import took when it was made.
+        check_s: seconds that its check took then.
+        was_cached: whether this time it was read back.
     """
 
     name: str
@@ -60,15 +68,17 @@ def import_model(
 ) -> ImportedModel:
     """Import a model and check it against its reference on two seeded inputs, or read it back.
 
-    An import is kept in ``cache`` by what made it: the source's digest, the versions and
+    An import is kept in `cache` by what made it: the source's digest, the versions and
     tunekit's own importer. A spec that is found there is not even built.
 
-    Raises ModelFileError (the model cannot be read, or does not fit the recipe), ImportFailed
-    (an operator cannot be imported), ImportMismatch (the import computes something else; NaN
-    always is) and SandboxError (the check's process died).
+    Raises:
+        ModelFileError: the model cannot be read, or does not fit the recipe.
+        ImportFailed: an operator cannot be imported.
+        ImportMismatch: the import computes something else; NaN always is.
+        SandboxError: the process of the check died.
     """
     require_tvm()
-    from tunekit.models import load_source, source_digest
+    from tunekit.models.registry import load_source, source_digest
     from tunekit.models.source import SourceModel
 
     digest = model.digest if isinstance(model, SourceModel) else source_digest(model)
@@ -113,7 +123,11 @@ def _read_back(imported: ImportedModel, folder: Path | None) -> tvm.IRModule:
 def _check(
     source: SourceModel, module: tvm.IRModule, max_relative_error: float
 ) -> tuple[float, ...]:
-    """Relative errors of the compiled module on seeded inputs. Raises ImportMismatch."""
+    """Relative errors of the compiled module on seeded inputs.
+
+    Raises:
+        ImportMismatch: one is too large.
+    """
     import tempfile
 
     from tunekit.models.baseline import build_baseline

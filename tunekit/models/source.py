@@ -23,8 +23,12 @@ _LARGEST_INTEGER = 8
 class SourceModel(ABC):
     """A model with named inputs of fixed shape, a reference function and a way into Relax.
 
-    ``digest`` identifies it: structure, weights, inputs and seed. Building the model (weights
-    read or drawn) is put off until a method needs it.
+    Building the model (weights read or drawn) is put off until a method needs it.
+
+    Attributes:
+        name: for people.
+        digest: identifies structure, weights, inputs and seed.
+        seed: of random weights and inputs.
     """
 
     framework: ClassVar[Literal["pytorch", "onnx"]]
@@ -37,7 +41,7 @@ class SourceModel(ABC):
     @property
     @abstractmethod
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs, in the order that ``main`` takes them."""
+        """The inputs, in the order that `main` takes them."""
 
     @property
     @abstractmethod
@@ -66,16 +70,19 @@ class SourceModel(ABC):
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
         """The model's outputs in its own framework, flat and in order.
 
-        Raises ModelFileError where the model does not accept the inputs.
+        Raises:
+            ModelFileError: the model does not accept the inputs.
         """
 
     @abstractmethod
     def to_relax(self) -> tvm.IRModule:
         """The model as a Relax module.
 
-        ``main`` has one parameter for each input, of its name and in its order; weights are
+        `main` has one parameter for each input, of its name and in its order; weights are
         constants, batch normalization is folded; several outputs come as one flat tuple in order.
-        Raises ImportFailed where an operator cannot be imported.
+
+        Raises:
+            ImportFailed: an operator cannot be imported.
         """
 
     @abstractmethod
@@ -86,5 +93,6 @@ class SourceModel(ABC):
     def write_onnx(self, path: Path) -> None:
         """Write the model as ONNX with the inputs' names and fixed shapes.
 
-        Raises ImportFailed where torch cannot export it.
+        Raises:
+            ImportFailed: torch cannot export it.
         """

@@ -13,7 +13,7 @@ from tunekit.cache import content_key, file_digest
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named tensor of fixed shape; ``dtype`` in numpy's names (``float32``)."""
+    """One named tensor of fixed shape; `dtype` in numpy's names (`float32`)."""
 
     name: str
     shape: tuple[int, ...]

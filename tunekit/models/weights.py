@@ -25,11 +25,13 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Load a state dict (``torch.save``, or ``.safetensors``) into a module.
+    """Load a state dict (`torch.save`, or `.safetensors`) into a module.
 
     Checkpoints that keep it under "state_dict" or "model", and names that begin with "module."
-    (DataParallel), are understood. Raises ModelFileError: missing or damaged file, names or
-    shapes that do not fit.
+    (DataParallel), are understood.
+
+    Raises:
+        ModelFileError: the file is missing or damaged, or names or shapes do not fit.
     """
     state = _unwrapped(_read(path), path)
     own = module.state_dict()
@@ -88,7 +90,7 @@ def calibrate(module: torch.nn.Module, inputs: Sequence[torch.Tensor], seed: int
     Initial weights hide errors: outputs vanish (1e-14 for EfficientNet), and a layer that starts
     at zero, or a shift that does, can be imported wrongly without a trace. So layers and biases
     that are zero get random values, scales of one a spread, and the statistics of batch
-    normalization those of one batch of inputs. Deterministic by ``seed``.
+    normalization those of one batch of inputs. Deterministic by `seed`.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():

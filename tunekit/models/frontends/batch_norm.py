@@ -1,4 +1,4 @@
-"""One walk over an imported ``main`` that leaves only what a library should compute.
+"""One walk over an imported `main` that leaves only what a library should compute.
 
 Batch normalization in inference is a scale and a shift of each channel. Where they follow a
 convolution or a matrix product with constant weights they go into those weights and a bias;
@@ -26,13 +26,17 @@ _LAYOUTS = ("NCW", "NCHW", "NCDHW")
 _FOLDED_DTYPES = ("float16", "float32", "float64")
 
 
-def fold(
+def fold_batch_norm(
     module: tvm.IRModule, names: Sequence[str], order: Sequence[str] | None = None
 ) -> tvm.IRModule:
-    """``module`` with batch normalization and constants folded and main's parameters renamed.
+    """A module with batch normalization and constants folded and main's parameters renamed.
 
-    ``names`` are the new names of main's parameters in their present order, ``order`` the same
-    names in the order wanted. A function with control flow is only renamed.
+    A function with control flow is only renamed.
+
+    Args:
+        module: with one function, `main`.
+        names: new names of main's parameters in their present order.
+        order: the same names in the order that they shall have; as they are where left out.
     """
     module = relax.transform.CanonicalizeBindings()(module)
     function = module["main"]
@@ -158,7 +162,7 @@ class _Walk:
     def _scaled(
         self, data: Any, scale: Array, shift: Array, axis: int, shape: tuple[int, ...]
     ) -> Any:
-        """``data * scale + shift`` along an axis, in the weights that made data where possible."""
+        """`data * scale + shift` along an axis, in the weights that made data where possible."""
         dtype = str(data.ty.dtype)
         aligned = [1] * len(shape)
         aligned[axis] = -1
@@ -183,9 +187,9 @@ class _Walk:
         return relax.op.add(product, relax.const(shift.reshape(aligned).astype(dtype)))
 
     def _weighted(self, data: Any) -> tuple[Any, Array | None] | None:
-        """The convolution or product with constant weights, and its bias, that makes ``data``.
+        """The convolution or product with constant weights, and its bias, that makes `data`.
 
-        None unless ``data`` is used for nothing else, so that it may be scaled.
+        None unless `data` is used for nothing else, so that it may be scaled.
         """
         value = self._single(data)
         bias: Array | None = None
@@ -234,7 +238,7 @@ class _Walk:
 
 
 def _scaled_weights(call: Any, weights: Array, scale: Array) -> Array:
-    """Weights (float64) whose output channels are scaled by ``scale`` (one for each)."""
+    """Weights (float64) whose output channels are scaled by `scale` (one for each)."""
     name = operator_name(call)
     if name == "matmul":
         return weights * scale
@@ -248,7 +252,7 @@ def _scaled_weights(call: Any, weights: Array, scale: Array) -> Array:
 
 
 def _channel_vector(constant: Array, axis: int, shape: tuple[int, ...]) -> Array | None:
-    """One value for each channel, where the constant broadcasts along ``axis`` alone."""
+    """One value for each channel, where the constant broadcasts along `axis` alone."""
     if constant.ndim > len(shape):
         return None
     sizes = [1] * (len(shape) - constant.ndim) + list(constant.shape)

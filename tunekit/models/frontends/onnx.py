@@ -10,7 +10,7 @@ import tvm
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tunekit.errors import ImportFailed
-from tunekit.models.frontends.batch_norm import fold
+from tunekit.models.frontends.batch_norm import fold_batch_norm
 from tunekit.models.spec import TensorSpec
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
@@ -25,7 +25,8 @@ _HINT = (
 def proto_to_relax(model: onnx.ModelProto, inputs: Sequence[TensorSpec], name: str) -> tvm.IRModule:
     """A Relax module of an ONNX model with fixed input shapes, folded; parameters in this order.
 
-    Raises ImportFailed that names the operator, its node and the node's index in the graph.
+    Raises:
+        ImportFailed: names the operator, its node and the node's index in the graph.
     """
     opset = next(
         (item.version for item in model.opset_import if item.domain in _STANDARD_DOMAINS), 1
@@ -47,7 +48,7 @@ def proto_to_relax(model: onnx.ModelProto, inputs: Sequence[TensorSpec], name: s
             ) from error
         weights = {tensor.name for tensor in model.graph.initializer}
         names = [value.name for value in model.graph.input if value.name not in weights]
-        return fold(module, names, [spec.name for spec in inputs])
+        return fold_batch_norm(module, names, [spec.name for spec in inputs])
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]

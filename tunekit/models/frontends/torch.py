@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tunekit.errors import ImportFailed
-from tunekit.models.frontends.batch_norm import fold
+from tunekit.models.frontends.batch_norm import fold_batch_norm
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 
@@ -54,7 +54,11 @@ schedule (silu as two operators, a pooling as a mean, attention with a guard for
 def export_program(
     module: torch.nn.Module, arguments: Sequence[torch.Tensor], name: str
 ) -> ExportedProgram:
-    """Trace a module in evaluation mode. Raises ImportFailed with the reason and the place."""
+    """Traces a module in evaluation mode.
+
+    Raises:
+        ImportFailed: with the reason and the line of the user's code.
+    """
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(module, tuple(arguments))
@@ -68,9 +72,10 @@ def export_program(
 
 
 def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) -> tvm.IRModule:
-    """A Relax module of a traced program, folded, with main's parameters named ``names``.
+    """A Relax module of a traced program, folded, with main's parameters named `names`.
 
-    Raises ImportFailed that names the operator and where it stands.
+    Raises:
+        ImportFailed: names the operator and where it stands.
     """
     with quiet():
         failure: ImportFailed | None = None
@@ -84,7 +89,7 @@ def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) 
         else:
             assert failure is not None
             raise failure
-        return fold(module, names)
+        return fold_batch_norm(module, names)
 
 
 def _translated(program: ExportedProgram, kept: frozenset[str], name: str) -> tvm.IRModule:
@@ -170,7 +175,7 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]
         return convert
 
     def _select(self, node: Any) -> Any:
-        """``x.select(dim, index)``: TVM's reads outside of the tensor for a negative index."""
+        """`x.select(dim, index)`: TVM's reads outside of the tensor for a negative index."""
         data, dim, index = self.env[node.args[0]], node.args[1], node.args[2]
         if not isinstance(index, int):
             return super()._select(node)
@@ -180,7 +185,7 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]
         return self.block_builder.emit(relax.op.squeeze(self.block_builder.emit(taken), [dim]))
 
     def _index_tensor(self, node: Any) -> Any:
-        """``x[tensor, ...]``: TVM's reads outside of the tensor for negative indices."""
+        """`x[tensor, ...]`: TVM's reads outside of the tensor for negative indices."""
         data = self.env[node.args[0]]
         for dim, index in enumerate(node.args[1]):
             if index is not None:
@@ -188,7 +193,7 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]
         return super()._index_tensor(node)
 
     def _from_the_start(self, index: Any, size: Any) -> Any:
-        """Indices with ``size`` added where they are negative (others and masks unchanged)."""
+        """Indices with `size` added where they are negative (others and masks unchanged)."""
         dtype = str(index.ty.dtype)
         if not dtype.startswith("int") or not hasattr(size, "value"):
             return index
@@ -251,7 +256,7 @@ def _place(node: Any) -> str:
 
 
 def _user_line(error: BaseException) -> str:
-    """``; at file:line`` of the last line outside of torch that led to the error."""
+    """`; at file:line` of the last line outside of torch that led to the error."""
     home = str(torch.__path__[0])
     place = ""
     trace = error.__traceback__

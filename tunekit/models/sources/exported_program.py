@@ -1,4 +1,4 @@
-"""``file.pt2``: a program saved by torch.export.save."""
+"""`file.pt2`: a program saved by torch.export.save."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
 from tunekit.models.binding import require_fixed, require_inputs
-from tunekit.models.sources.torch_model import TorchModel
+from tunekit.models.sources.torch_model import TorchModel, Weights
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
@@ -30,7 +30,11 @@ def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
 def load(
     spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
 ) -> TorchModel:
-    """The program; raises ModelFileError when the file is damaged or the inputs do not fit."""
+    """The program.
+
+    Raises:
+        ModelFileError: the file is damaged, or the inputs do not fit.
+    """
     path = Path(spec.source)
     inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
     return ExportedModel(path.stem, digest, spec.seed, inputs, read_program(path), path.name)
@@ -62,7 +66,7 @@ class ExportedModel(TorchModel):
         by_name = {spec.name: spec for spec in inputs}
         # The program takes its inputs by position.
         ordered = [by_name[spec.name] for spec in declared]
-        super().__init__(name, digest, seed, ordered, traced.module, random=False)
+        super().__init__(name, digest, seed, ordered, traced.module, Weights(random=False))
         self._traced = traced
         self._is_fixed = all(0 not in spec.shape for spec in declared)
 
@@ -77,7 +81,11 @@ class ExportedModel(TorchModel):
 
 
 def read_program(path: Path) -> ExportedProgram:
-    """Read a .pt2 file. Raises ModelFileError when it is missing, damaged or something else."""
+    """Reads a .pt2 file.
+
+    Raises:
+        ModelFileError: it is missing, damaged or something else.
+    """
     if not path.is_file():
         raise ModelFileError(f"there is no model file {path}")
     try:

@@ -1,4 +1,4 @@
-"""``file.onnx``, and models that a callable returns as ONNX."""
+"""`file.onnx`, and models that a callable returns as ONNX."""
 
 from __future__ import annotations
 
@@ -126,7 +126,11 @@ class OnnxModel(SourceModel):
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read and check a model. Raises ModelFileError when missing, damaged or something else."""
+    """Reads and checks a model.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or something else.
+    """
     if not path.is_file():
         raise ModelFileError(f"there is no model file {path}")
     try:

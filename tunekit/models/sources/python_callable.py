@@ -1,4 +1,4 @@
-"""``python:<package.module>:<callable>``: whatever a function of the user's own returns."""
+"""`python:<package.module>:<callable>`: whatever a function of the user's own returns."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def load(
 ) -> SourceModel:
     """Calls the callable with the recipe's arguments.
 
-    It may return a torch module, an ``onnx.ModelProto``, or the path of an .onnx or .pt2 file.
-    Raises ModelFileError when it is not found, raises, or returns something else.
+    It may return a torch module, an `onnx.ModelProto`, or the path of an .onnx or .pt2 file.
+
+    Raises:
+        ModelFileError: it is not found, raises, or returns something else.
     """
     module_name, callable_name = _parts(spec)
     result = _call(spec, module_name, callable_name)
@@ -56,7 +58,7 @@ def load(
     # What is not loaded cannot be what was returned.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(result, torch.nn.Module):
-        from tunekit.models.sources.torch_model import TorchModel
+        from tunekit.models.sources.torch_model import TorchModel, Weights
 
         return TorchModel(
             callable_name,
@@ -64,9 +66,7 @@ def load(
             spec.seed,
             inputs,
             lambda: result,
-            weights=spec.weights,
-            cache=cache,
-            state=state,
+            Weights(spec.weights, state, cache=cache),
         )
     onnx = sys.modules.get("onnx")
     if onnx is not None and isinstance(result, onnx.ModelProto):
@@ -84,7 +84,7 @@ def load(
 
 
 def _from_file(spec: ModelSpec, path: Path, digest: str) -> SourceModel:
-    from tunekit.models import load_file
+    from tunekit.models.registry import load_file
 
     if not path.is_file():
         raise ModelFileError(f"{spec.source} returned the path {path}, which does not exist")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,26 @@ STATE_KIND = "torch-state"
 STATE_FILE = "state.pth"
 
 
-class TorchModel(SourceModel):
-    """A torch module, built when it is first needed.
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a torch module come from.
 
-    ``build`` makes it (its random initial weights come from the seed). ``weights`` is a file to
-    load into it. Without one, weights that are ``random`` (None: those of a model whose batch
-    normalizations have never seen a batch) are calibrated, and kept in ``cache``; ``state`` is
-    a file of calibrated ones to use instead.
+    Attributes:
+        file: loaded into the module; None for those that it is built with.
+        state: a file of calibrated weights to use instead.
+        random: whether those that it is built with are random, which are calibrated; None says
+            that of a model whose batch normalizations have never seen a batch.
+        cache: keeps calibrated weights.
     """
+
+    file: Path | None = None
+    state: Path | None = None
+    random: bool | None = None
+    cache: ContentCache | None = None
+
+
+class TorchModel(SourceModel):
+    """A torch module, built when it is first needed."""
 
     framework = "pytorch"
 
@@ -47,19 +60,13 @@ class TorchModel(SourceModel):
         seed: int,
         inputs: Sequence[TensorSpec],
         build: Callable[[], torch.nn.Module],
-        *,
-        weights: Path | None = None,
-        random: bool | None = None,
-        cache: ContentCache | None = None,
-        state: Path | None = None,
+        weights: Weights,
     ) -> None:
+        """`build` makes the module; its random initial weights come from the seed."""
         super().__init__(name, digest, seed)
         self._inputs = tuple(inputs)
         self._build = build
         self._weights = weights
-        self._random = random
-        self._cache = cache
-        self._state = state
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -127,7 +134,11 @@ class TorchModel(SourceModel):
 
     @cached_property
     def program(self) -> ExportedProgram:
-        """The traced model. Raises ImportFailed where torch.export cannot trace it."""
+        """The traced model.
+
+        Raises:
+            ImportFailed: torch.export cannot trace it.
+        """
         return self._trace()
 
     def _trace(self) -> ExportedProgram:
@@ -154,18 +165,18 @@ class TorchModel(SourceModel):
         return content_key(STATE_KIND, self.digest, code_digest())
 
     def arguments(self, inputs: Mapping[str, Array]) -> list[torch.Tensor]:
-        """The arrays as tensors, in the order of ``inputs``."""
+        """The arrays as tensors, in the order of `inputs`."""
         return [torch.from_numpy(inputs[spec.name]) for spec in self.inputs]
 
     def _fill(self, module: torch.nn.Module) -> None:
-        path = self._state or self._weights
+        path, cache = self._weights.state or self._weights.file, self._weights.cache
         if path is not None:
             load_weights(module, path)
             return
-        random = is_untrained(module) if self._random is None else self._random
-        if not random:
+        random = self._weights.random
+        if not (is_untrained(module) if random is None else random):
             return
-        kept = self._cache.get(STATE_KIND, self.state_key) if self._cache is not None else None
+        kept = cache.get(STATE_KIND, self.state_key) if cache is not None else None
         if kept is not None:
             load_weights(module, kept / STATE_FILE)
             return
@@ -175,8 +186,8 @@ class TorchModel(SourceModel):
             self.arguments(self.sample_inputs(self.seed)),
             self.seed,
         )
-        if self._cache is not None:
-            with self._cache.put(STATE_KIND, self.state_key) as folder:
+        if cache is not None:
+            with cache.put(STATE_KIND, self.state_key) as folder:
                 torch.save(module.state_dict(), folder / STATE_FILE)
 
     def _run(self, arguments: Sequence[torch.Tensor]) -> Any:
@@ -193,7 +204,7 @@ class TorchModel(SourceModel):
 
 
 def write_state(model: TorchModel, path: Path) -> None:
-    """Write the weights, which ``TorchModel(..., state=path)`` takes."""
+    """Write the weights, which `Weights(state=path)` takes."""
     module = model.module
     torch.save((module.model if isinstance(module, _ByName) else module).state_dict(), path)
 
@@ -211,7 +222,7 @@ class _ByName(torch.nn.Module):
 
 
 def _output_name(path: Any, index: int, count: int) -> str:
-    """The key of an output in a dictionary, else ``output`` or ``output_<index>``."""
+    """The key of an output in a dictionary, else `output` or `output_<index>`."""
     if len(path) == 1 and isinstance(path[0], pytree.MappingKey) and isinstance(path[0].key, str):
         return path[0].key
     return "output" if count == 1 else f"output_{index}"

@@ -1,4 +1,4 @@
-"""``torchvision:<model>``: a builder of torchvision's registry, with random weights."""
+"""`torchvision:<model>`: a builder of torchvision's registry, with random weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load(
     """The model; raises ModelFileError for a name that torchvision does not have."""
     import torchvision.models
 
-    from tunekit.models.sources.torch_model import TorchModel
+    from tunekit.models.sources.torch_model import TorchModel, Weights
 
     name = spec.source.partition(":")[2]
     known = torchvision.models.list_models()
@@ -61,8 +61,5 @@ def load(
         spec.seed,
         [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs],
         build,
-        weights=spec.weights,
-        random=arguments["weights"] is None,
-        cache=cache,
-        state=state,
+        Weights(spec.weights, state, random=arguments["weights"] is None, cache=cache),
     )
