@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from tunekit.errors import TargetError
+from tunekit.machine.cpu_features import native_cpu
 from tunekit.machine.host import Host, detect_host
-from tunekit.machine.target import native_cpu, resolve_target
+from tunekit.machine.target import resolve_target
 
 ARM = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon"]}
 # All that a 2024 EPYC offers, under the kernel's names.

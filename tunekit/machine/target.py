@@ -1,9 +1,7 @@
 """From what a recipe calls a target to a TVM target this host can really run.
 
-TVM asks LLVM for the CPU's *model*, and LLVM answers by family and stepping: under a hypervisor
-that masks AVX-512 it still says `znver4`, and the compiled code dies with an illegal
-instruction. Here a CPU is only chosen, or accepted, when every instruction-set extension that
-LLVM would use for it is among the features the kernel reports.
+A CPU is only accepted when every instruction-set extension that LLVM would use for it is among the
+features that the kernel reports; see `cpu_features`.
 """
 
 from __future__ import annotations
@@ -17,85 +15,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import TargetError
+from tunekit.machine.cpu_features import (
+    features_of,
+    known_cpus,
+    missing_features,
+    native_cpu,
+    vector_bits_of,
+)
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import require_tvm
 
 if TYPE_CHECKING:
     from tvm.target import Target
 
-# LLVM's name -> the kernel's name, for extensions that LLVM emits on its own from plain loops.
-# Those used only through intrinsics or by an operating system (mwaitx, wbnoinvd, pku, ...) are
-# left out on purpose: their absence never makes compiled tensor code fail.
-_X86_FEATURES: dict[str, str] = {
-    "sse3": "pni",
-    "ssse3": "ssse3",
-    "sse4.1": "sse4_1",
-    "sse4.2": "sse4_2",
-    "sse4a": "sse4a",
-    "popcnt": "popcnt",
-    "cx16": "cx16",
-    "lzcnt": "abm",
-    "bmi": "bmi1",
-    "bmi2": "bmi2",
-    "movbe": "movbe",
-    "adx": "adx",
-    "f16c": "f16c",
-    "fma": "fma",
-    "fma4": "fma4",
-    "xop": "xop",
-    "tbm": "tbm",
-    "gfni": "gfni",
-    "avx": "avx",
-    "avx2": "avx2",
-    "avxvnni": "avx_vnni",
-    "avxvnniint8": "avx_vnni_int8",
-    "avxvnniint16": "avx_vnni_int16",
-    "avxifma": "avx_ifma",
-    "avxneconvert": "avx_ne_convert",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512cd": "avx512cd",
-    "avx512dq": "avx512dq",
-    "avx512vl": "avx512vl",
-    "avx512er": "avx512er",
-    "avx512ifma": "avx512ifma",
-    "avx512vbmi": "avx512vbmi",
-    "avx512vbmi2": "avx512_vbmi2",
-    "avx512vnni": "avx512_vnni",
-    "avx512bitalg": "avx512_bitalg",
-    "avx512vpopcntdq": "avx512_vpopcntdq",
-    "avx512bf16": "avx512_bf16",
-    "avx512fp16": "avx512_fp16",
-    "avx512vp2intersect": "avx512_vp2intersect",
-    "amx-tile": "amx_tile",
-    "amx-int8": "amx_int8",
-    "amx-bf16": "amx_bf16",
-}
-_ARM_FEATURES: dict[str, str] = {
-    "neon": "asimd",
-    "dotprod": "asimddp",
-    "fullfp16": "asimdhp",
-    "i8mm": "i8mm",
-    "bf16": "bf16",
-    "sve": "sve",
-    "sve2": "sve2",
-    "sme": "sme",
-}
-# Tried from the first when LLVM's own answer needs something that is masked.
-_X86_LADDER: dict[str, tuple[str, ...]] = {
-    "AuthenticAMD": ("znver5", "znver4", "znver3", "znver2", "znver1"),
-    "GenuineIntel": (
-        "graniterapids",
-        "sapphirerapids",
-        "icelake-server",
-        "cascadelake",
-        "skylake-avx512",
-        "skylake",
-        "haswell",
-    ),
-}
-_X86_GENERIC = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
-_X86_ARCHITECTURES = ("x86_64", "amd64", "AMD64")
 # What LLVM also reads as the first word of a triple, besides the names it lists itself.
 _TRIPLE_ALIASES: dict[str, str] = {
     "amd64": "x86_64",
@@ -206,7 +138,7 @@ def resolve_target(
     cpu = str(attributes.get("mcpu", ""))
     machine = _machine(target, host)
     _require_known_cpu(target, cpu, machine)
-    features = _llvm_features(target)
+    features = features_of(target)
     if not measured_elsewhere:
         _refuse_unrunnable(machine, features, host)
     return ResolvedTarget(
@@ -214,27 +146,8 @@ def resolve_target(
         kind=kind,
         cpu=cpu,
         cores=int(attributes["num-cores"]),
-        vector_bits=_vector_bits(features),
+        vector_bits=vector_bits_of(features),
     )
-
-
-def native_cpu(host: Host) -> str:
-    """LLVM's name of the best CPU whose instruction sets are all really there on `host`."""
-    require_tvm()
-    from tvm.target import codegen
-
-    if host.architecture not in _X86_ARCHITECTURES:
-        return str(codegen.llvm_get_system_cpu())
-    candidates = (
-        str(codegen.llvm_get_system_cpu()),
-        *_X86_LADDER.get(host.vendor, ()),
-        *_X86_GENERIC,
-    )
-    known = _llvm_cpus({"kind": "llvm"})
-    for cpu in candidates:
-        if cpu in known and not _missing(_cpu_features(cpu), host):
-            return cpu
-    return "x86-64"
 
 
 def _native(host: Host) -> dict[str, Any]:
@@ -313,40 +226,6 @@ def target_spec(target: Target) -> str:
     return json.dumps(exported, sort_keys=True, separators=(",", ":"))
 
 
-def _llvm_cpus(config: Mapping[str, Any]) -> set[str]:
-    from tvm.target import Target, codegen
-
-    return {str(cpu) for cpu in codegen.llvm_get_cpu_archlist(Target(dict(config)))}
-
-
-def _llvm_features(target: Target) -> frozenset[str]:
-    """Features of an LLVM target: those of its CPU, plus and minus its `mattr`."""
-    from tvm.target import codegen
-
-    features = {str(name) for name in codegen.llvm_get_cpu_features(target)}
-    for attribute in dict(target.attrs).get("mattr", ()):
-        name = str(attribute)
-        if name.startswith("-"):
-            features.discard(name[1:])
-        else:
-            features.add(name.lstrip("+"))
-    return frozenset(features)
-
-
-def _cpu_features(cpu: str) -> frozenset[str]:
-    from tvm.target import Target
-
-    return _llvm_features(Target({"kind": "llvm", "mcpu": cpu}))
-
-
-def _missing(features: frozenset[str], host: Host) -> list[str]:
-    """Instruction sets among `features` that the host does not offer, by LLVM's names."""
-    table = _X86_FEATURES if host.architecture in _X86_ARCHITECTURES else _ARM_FEATURES
-    return sorted(
-        name for name, kernel in table.items() if name in features and kernel not in host.features
-    )
-
-
 def _machine(target: Target, host: Host) -> str:
     """The architecture a target is for, as the host calls its own; the host's if it names none.
 
@@ -378,7 +257,7 @@ def _require_known_cpu(target: Target, cpu: str, machine: str) -> None:
     if not cpu:
         return
     triple = str(dict(target.attrs).get("mtriple", ""))
-    known = _llvm_cpus({"kind": "llvm", "mtriple": triple} if triple else {"kind": "llvm"})
+    known = known_cpus({"kind": "llvm", "mtriple": triple} if triple else {"kind": "llvm"})
     if cpu not in known:
         near = difflib.get_close_matches(cpu, known, n=1)
         raise TargetError(
@@ -394,7 +273,7 @@ def _refuse_unrunnable(machine: str, features: frozenset[str], host: Host) -> No
             f"target is for {machine}, and this host is {host.architecture}",
             hint="measure on a device of that kind, or use target 'native'",
         )
-    if missing := _missing(features, host):
+    if missing := missing_features(features, host):
         raise TargetError(
             f"target needs {', '.join(missing)}, which this CPU or its hypervisor does not offer",
             hint=f"use 'native' (here: {native_cpu(host)}), or measure on a machine that has "
@@ -410,11 +289,3 @@ def _require_cuda() -> None:
             "target 'cuda' needs an NVIDIA GPU, and TVM finds none on this machine",
             hint="check `nvidia-smi`, or use target 'native' for the CPU",
         )
-
-
-def _vector_bits(features: frozenset[str]) -> int:
-    if "avx512f" in features:
-        return 512
-    if "avx" in features:
-        return 256
-    return 128
