@@ -121,7 +121,7 @@ def is_direct(implementation: Implementation | None) -> bool:
     return implementation is None or implementation.algorithm == "direct"
 
 
-def is_selected(task: Alternative, choice: Choice) -> bool:
+def is_selected(task: Task, choice: Choice) -> bool:
     """Whether a task's kernel runs in a model with this choice."""
     implementation = task.implementation
     return implementation is None or choice[implementation.problem] == implementation.algorithm
