@@ -201,7 +201,7 @@ def test_of_several_algorithms_for_a_convolution_the_fastest_counts(
         session.id,
         [
             *(
-                replace(new.task(f"site{number}", f'{{"number": {number}}}'), place=place)
+                replace(new.task(f"site{number}", f'{{"number": {number}}}'), implementation=place)
                 for number, place in enumerate(places)
             ),
             new.task("elsewhere"),

@@ -66,7 +66,8 @@ def _task(task_id: int, name: str, **changes: object) -> TaskSummary:
     task = TaskSummary(
         task_id=task_id,
         position=task_id,
-        name=name,
+        name=f"fused_{task_id}",
+        operation=name,
         structural_hash=f"hash{task_id}",
         weight=2.0,
         flops=1e7,
@@ -82,9 +83,13 @@ def _account(**changes: object) -> SessionReport:
     account = SessionReport(
         session=_session(),
         tasks=[
-            _task(1, "fused_add", best_s=1e-3),
-            _task(2, "fused_conv2d_add_relu_" + "x" * 90, failures={FailureKind.CRASH: 2}),
-            _task(3, "fused_known", trials=0, best_s=None),
+            _task(1, "add", best_s=1e-3),
+            _task(
+                2,
+                "3x3 512 to 512, 7x7 add relu" + " mul" * 30 + " (winograd 2x2)",
+                failures={FailureKind.CRASH: 2},
+            ),
+            _task(3, "known", trials=0, best_s=None),
         ],
         outcomes=[
             ResultPoint(1, 4e-3),
@@ -94,9 +99,7 @@ def _account(**changes: object) -> SessionReport:
             ResultPoint(1, 1e-3),
             ResultPoint(2, 1e-3),
         ],
-        failures=[
-            FailureExample(FailureKind.CRASH, 2, "fused_conv2d", "SIGILL: [illegal]\nTraceback")
-        ],
+        failures=[FailureExample(FailureKind.CRASH, 2, "fused_2", "SIGILL: [illegal]\nTraceback")],
         known_s={3: 5e-4},
         host={"cpu_name": "AMD EPYC", "cores": 2},
         toolchain={"apache-tvm": "0.27"},
@@ -168,10 +171,12 @@ def test_an_account_tells_facts_tasks_failures_time_and_what_to_do() -> None:
         "next     tunekit resume ab12cd34",
     ):
         assert f"\n{line}\n" in shown
-    assert "\n  2 crash: SIGILL: [illegal] (fused_conv2d)\n" in shown
+    assert "\n  2 crash: SIGILL: [illegal] (3x3 512 to 512, 7x7 add relu mul" in shown
+    assert "3x3 512 to 512, 7x7 add re" in shown
+    assert "\u2026 (winograd 2x2) " in shown
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if " 2 " in line}
-    assert rows["fused_add"] == ["2", "3", "1.00", "10.0", "40.0%"]
-    assert rows["fused_known"] == ["2", "0", "0.500", "20.0", "20.0%"]
+    assert rows["add"] == ["2", "3", "1.00", "10.0", "40.0%"]
+    assert rows["known"] == ["2", "0", "0.500", "20.0", "20.0%"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -213,12 +218,13 @@ def test_an_account_for_programs_is_whole() -> None:
         {
             "kind": "crash",
             "count": 2,
-            "example": {"task": "fused_conv2d", "text": "SIGILL: [illegal]\nTraceback"},
+            "example": {"task": "fused_2", "text": "SIGILL: [illegal]\nTraceback"},
         }
     ]
     assert [task["best_s"] for task in value["tasks"]] == [1e-3, 1e-3, 5e-4]
     assert [task["known_before_s"] for task in value["tasks"]] == [None, None, 5e-4]
     assert value["tasks"][1]["failures"] == {"crash": 2}
+    assert (value["tasks"][0]["name"], value["tasks"][0]["operation"]) == ("fused_1", "add")
 
 
 def test_a_curve_falls_where_it_fell() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TASK_FIELDS = (
     "task",
+    "operation",
     "structural_hash",
     "weight",
     "flops",
@@ -40,10 +41,13 @@ def known_result(known: Knowledge) -> Result:
 def _rows(known: Knowledge) -> list[dict[str, Any]]:
     """The tasks for programs: `latency_s` seconds of a call, where there is a record; `estimated_s`
     of all its calls, naive loops where there is none."""
+    from tunekit.graph.operation import describe
+
     total = sum(entry.seconds for entry in known.tasks)
     return [
         {
             "task": entry.task.name,
+            "operation": describe(entry.task.module),
             "structural_hash": entry.task.structural_hash,
             "weight": entry.task.weight,
             "flops": entry.task.flops,
@@ -74,7 +78,10 @@ def _text(known: Knowledge, width: int) -> Text:
     """The tasks for people, those that take longest first; what is new has no time."""
     from rich.text import Text
 
+    from tunekit.graph.operation import describe
+
     total = sum(entry.seconds for entry in known.tasks)
+    operations = {entry.task.name: describe(entry.task.module) for entry in known.tasks}
 
     def best(entry: TaskKnowledge) -> str:
         return numbers.milliseconds(1e3 * entry.record.score_s) if entry.record else "new"
@@ -88,7 +95,7 @@ def _text(known: Knowledge, width: int) -> Text:
         return f"{entry.record.measured_at.astimezone():%Y-%m-%d}" if entry.record else ""
 
     columns: list[Column[TaskKnowledge]] = [
-        Column("task", lambda entry: entry.task.name, elide=True),
+        Column("task", lambda entry: operations[entry.task.name], elide=True),
         number("weight", lambda entry: f"{entry.task.weight:g}"),
         number("trials", lambda entry: entry.trials or None),
         number("best ms", best),

@@ -165,9 +165,11 @@ def account_text(
         parts.append(_tasks(account, width))
     if account.failures:
         lines = [Text("failures", style="bold")]
+        operations = {task.name: task.operation or task.name for task in account.tasks}
         for failure in account.failures:
             line = Text(f"  {failure.count} {failure.kind.value}: {_example(failure.text)}")
-            line.append(f" ({failure.task_name})", style="dim")
+            task = operations.get(failure.task_name, failure.task_name)
+            line.append(f" ({task})", style="dim")
             lines.append(line)
         parts.append(Text("\n").join(lines))
     if curve and session.trials_done:
