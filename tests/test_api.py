@@ -64,11 +64,17 @@ known = tunekit.lookup(
     "python:line_model:line", inputs={"x": (2, 16)}, catalogue="measured.db"
 )
 with tunekit.Catalogue.open("measured.db", create=False) as catalogue:
-    recipe = tunekit.load_recipe(library.path.parent / "recipe.yaml")
+    sessions = catalogue.sessions.list()
+recipe = tunekit.load_recipe(library.folder / "recipe.yaml")
+outputs = library.run(np.ones((2, 16), "float32"))
+by_name = library.run(x=np.ones((2, 16), "float32"))
 print(
     json.dumps(
         {
-            "folder": str(library.path.parent),
+            "folder": str(library.folder),
+            "sessions": len(sessions),
+            "shape": outputs.shape,
+            "alike": bool((outputs == by_name).all()),
             "name": library.manifest.name,
             "lines": len(told.lines),
             "updates": told.updates,
@@ -106,7 +112,8 @@ def test_a_script_without_a_guard_tunes_a_model(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
     assert (printed["folder"], printed["name"], printed["repeat"]) == ("out/line", "line", 3)
-    assert printed["known"] == 1
+    assert (printed["known"], printed["sessions"]) == (1, 1)
+    assert (printed["shape"], printed["alike"]) == ([2, 4], True)
     assert min(printed["lines"], printed["updates"]) > 0
     assert (tmp_path / "out" / "line" / "model.so").is_file()
 

@@ -18,7 +18,7 @@
     └── Interrupted               130   stopped by the person, with everything saved
 
 The number is the exit code of the command line, which is the one place that catches these:
-it prints ``error: <message>`` and ``  hint: <what to do now>``. Anything else that escapes is
+it prints `error: <message>` and `  hint: <what to do now>`. Anything else that escapes is
 a bug and keeps its traceback.
 """
 
@@ -31,7 +31,7 @@ from typing import ClassVar
 class TunekitError(Exception):
     """Something a person can understand and act upon.
 
-    ``message`` says what was wrong and where; ``hint`` what to do now.
+    `message` says what was wrong and where; `hint` what to do now.
     """
 
     exit_code: ClassVar[int] = 1
@@ -52,7 +52,7 @@ class UsageError(TunekitError):
 
 
 class RecipeError(UsageError):
-    """A recipe that cannot be used; ``file``, ``line`` (from 1) and ``key`` say where.
+    """A recipe that cannot be used; `file`, `line` (from 1) and `key` say where.
 
     They point at the first problem when the message lists several.
     """

@@ -122,7 +122,7 @@ def _root(
 def run_guarded(call: Callable[[], object], *, verbose: bool) -> int:
     """Run it; a TunekitError or Ctrl-C becomes a message on standard error and its exit code.
 
-    ``verbose`` adds the traceback. Any other exception is a bug and passes through.
+    `verbose` adds the traceback. Any other exception is a bug and passes through.
     """
     try:
         with interruptible():

@@ -38,4 +38,4 @@ def compile(  # noqa: A001 - the verb's name
     from tunekit import api
 
     library = api.compile(recipe, folder=output, selection=selection, reporter=Lines(quiet=quiet))
-    typer.echo(str(library.path.parent))
+    typer.echo(str(library.folder))

@@ -51,4 +51,4 @@ def resume(
             again=resume_command(location),
             names={"tuning.trials": "--trials", "tuning.max_seconds": "--max-seconds"},
         )
-    typer.echo(str(library.path.parent))
+    typer.echo(str(library.folder))

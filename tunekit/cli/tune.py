@@ -39,4 +39,4 @@ def tune(
             reporter=display,
             again=resume_command(recipe.catalogue),
         )
-    typer.echo(str(library.path.parent))
+    typer.echo(str(library.folder))

@@ -38,7 +38,7 @@ DEFAULT_TRIALS = 512
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_DIM = 2**31 - 1
 _TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"
-"""``host``, ``host:port`` or ``[IPv6 address]:port``"""
+"""`host`, `host:port` or `[IPv6 address]:port`"""
 
 
 class _Frozen(BaseModel):
