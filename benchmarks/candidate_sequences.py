@@ -38,7 +38,6 @@ from tunekit.recipe import load_recipe  # noqa: E402
 from tunekit.search.progress import TuningResult  # noqa: E402
 from tunekit.search.tuner import Tuner  # noqa: E402
 
-RESULT = Path(__file__).resolve().parent / "results" / "candidate_sequences.json"
 # With the trials of the first and of the second session.
 RECIPES = {"quickstart": (400, 200), "mobilenet_v2_x86": (300, 160)}
 TARGET = "llvm -mcpu=x86-64-v3 -num-cores=2"
