@@ -242,6 +242,14 @@ def test_a_misspelt_file_name_is_answered_with_the_near_one(recipe_file: Path) -
         load_recipe(recipe_file.with_name("smal.yaml"))
 
 
+@pytest.mark.parametrize("name", ["resnet50", "torchvison:resnet50"])
+def test_what_is_neither_a_file_nor_a_model_is_answered_with_what_would_be(name: str) -> None:
+    with pytest.raises(RecipeError, match="no such file") as caught:
+        load_recipe(name)
+    assert caught.value.hint is not None
+    assert "a model is torchvision:<model>" in caught.value.hint
+
+
 def test_a_folder_is_answered_with_the_recipes_in_it(recipe_file: Path) -> None:
     with pytest.raises(RecipeError, match="is a directory") as caught:
         load_recipe(recipe_file.parent)

@@ -16,7 +16,7 @@ from tunekit.errors import RecipeError
 from tunekit.recipe.problems import Problem, problems
 from tunekit.recipe.ready import ready_recipes
 from tunekit.recipe.schema import Recipe
-from tunekit.recipe.values import FOLDER
+from tunekit.recipe.values import FOLDER, SOURCE_FORMS
 from tunekit.wording import did_you_mean, shown
 
 _LARGEST_FILE_BYTES = 1 << 20
@@ -87,7 +87,7 @@ def _read(file: Path) -> str:
         return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
         near = did_you_mean(file.name, [item.name for item in file.parent.glob("*.y*ml")])
-        raise RecipeError(f"{file}: no such file{near}", file=file, hint=_ready(file)) from None
+        raise RecipeError(f"{file}: no such file{near}", file=file, hint=_instead(file)) from None
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"{file}: is not a text file (byte {error.start} is not UTF-8)",
@@ -115,11 +115,13 @@ def _refuse_model(file: Path) -> None:
         )
 
 
-def _ready(file: Path) -> str | None:
-    """Where a ready recipe of that name is; nothing where there is none."""
-    if file.stem not in ready_recipes():
-        return None
-    return f"`tunekit recipe copy {file.stem}` writes the ready one here"
+def _instead(file: Path) -> str | None:
+    """What may have been meant by a recipe that is not there."""
+    if file.stem in ready_recipes():
+        return f"`tunekit recipe copy {file.stem}` writes the ready one here"
+    if file.suffix.lower() not in (".yaml", ".yml"):
+        return f"a recipe is a YAML file; a model is {SOURCE_FORMS}"
+    return None
 
 
 def _parse(file: Path, text: str) -> tuple[dict[Any, Any], Node]:
