@@ -48,16 +48,16 @@ def options(native: ResolvedTarget) -> MeasureOptions:
 
 
 @pytest.fixture(scope="module")
-def warm_engine(machines: Machines, options: MeasureOptions) -> Iterator[RpcMeasurer]:
+def warm(machines: Machines, options: MeasureOptions) -> Iterator[RpcMeasurer]:
     """One server process for all tests: what they differ in goes along with each request."""
     with RpcMeasurer(options, _remote(machines, "none")) as measurer:
         yield measurer
 
 
 @pytest.fixture
-def measurer(warm_engine: RpcMeasurer, options: MeasureOptions) -> RpcMeasurer:
-    warm_engine.options = options
-    return warm_engine
+def measurer(warm: RpcMeasurer, options: MeasureOptions) -> RpcMeasurer:
+    warm.options = options
+    return warm
 
 
 def _remote(
@@ -352,9 +352,9 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
     measurer.remote = _remote(machines, key)
     batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
     results = [next(batch)]
-    worker = _worker()
-    children = worker.children()
-    worker.kill()
+    process = _server()
+    children = process.children()
+    process.kill()
     results += batch
     assert sorted(result.key for result in results) == list(range(8))
     assert {result.failure for result in results} <= {None, FailureKind.LOST_DEVICE}
@@ -374,8 +374,8 @@ def test_closing_ends_all_that_was_started_and_leaves_the_device_alive(
     measurer.remote = _remote(machines, key)
     batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
     next(batch)
-    worker = _worker()
-    family = [worker, *worker.children(recursive=True)]
+    process = _server()
+    family = [process, *process.children(recursive=True)]
     assert list(tmp_path.iterdir()) != []
     measurer.close()
     _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
@@ -385,11 +385,11 @@ def test_closing_ends_all_that_was_started_and_leaves_the_device_alive(
     assert len(tracker_summary(machines.address).of_key(key)) == 1
 
 
-def _worker() -> psutil.Process:
-    (worker,) = [
+def _server() -> psutil.Process:
+    (server,) = [
         child
         for child in psutil.Process().children()
         if child.status() != psutil.STATUS_ZOMBIE
         and "tunekit.measure.remote.server" in child.cmdline()
     ]
-    return worker
+    return server

@@ -1,5 +1,5 @@
-"""The tuner's side of a server process: it is started, waited for and ended; what it is asked is
-for the engines that are made of it."""
+"""The parent's side of a server process: it is started, waited for and ended; what it is asked is
+for those that inherit this."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ServerProcess:
         self.close()
 
     def start(self) -> None:
-        """Starts the server without waiting for it: it warms up while the tuner samples."""
+        """Starts the server without waiting for it: it warms up meanwhile."""
         if self._process is not None and self._process.poll() is None:
             return
         self._stop()
