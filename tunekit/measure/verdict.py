@@ -7,11 +7,8 @@ import signal
 from dataclasses import dataclass
 
 from tunekit.catalogue.entries import Failure, FailureKind
-from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected
 from tunekit.measure.measurer import Candidate, MeasureResult
-from tunekit.measure.messages import Failed, Late
 from tunekit.measure.timing import Measurement
-from tunekit.processes.child import Child
 from tunekit.processes.exit import Exit
 
 BUILDING = "building"
@@ -54,24 +51,6 @@ def late_build(limit_s: float) -> Failure:
 def late_measurement(limit_s: float, where: str = "") -> Failure:
     """Of a candidate whose measurement took longer than it may; `where` is " on DEVICE"."""
     return Failure(FailureKind.RUN_TIMEOUT, f"not measured within {limit_s:g} s{where}")
-
-
-def reference_of(message: Expected | Failed | Late | None, process: Child) -> Expected | str:
-    """What the process that computes expected outputs came to: them, or why there are none.
-
-    Args:
-        message: what it says, None where it says nothing any more.
-        process: not collected yet.
-    """
-    match message:
-        case Expected():
-            return message
-        case Failed(text=text):
-            return text
-        case Late():
-            return f"the unscheduled function takes longer than {REFERENCE_LIMIT_S:g} s"
-        case None:
-            return of_exit(process.exit(), "the unscheduled function ran").text
 
 
 @dataclass(eq=False)

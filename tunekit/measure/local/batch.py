@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Literal
 
 from tunekit.catalogue.entries import Failure, FailureKind
 from tunekit.measure import verdict
-from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected, References
+from tunekit.measure.correctness import References
 from tunekit.measure.local.candidate_process import (
     Shared,
-    compute_reference,
     measure_candidate,
 )
 from tunekit.measure.local.protocol import LocalRequest
 from tunekit.measure.measurer import Candidate
 from tunekit.measure.messages import Built, Checked, Failed, Late, Measured
 from tunekit.measure.noise_guard import Calibration, Reading, UsualSpeed
+from tunekit.measure.reference_runs import ReferenceRun, ReferenceRuns
 from tunekit.measure.timing import Bests, Measurement, MeasureOrder
 from tunekit.measure.verdict import Pending
 from tunekit.processes.child import Child
@@ -90,15 +90,6 @@ class _Job(Pending):
         self.stage, self.stage_began, self.deadline = stage, now, now + limit_s
 
 
-@dataclass(eq=False)
-class _Reference:
-    """The computation of the expected outputs of a candidate's workload, and its process."""
-
-    candidate: Candidate
-    process: Child
-    deadline: float
-
-
 class LocalBatch:
     """Candidates of one request, as many as may be parked, from their builds to their results."""
 
@@ -117,15 +108,13 @@ class LocalBatch:
         self._control = control
         self._bests = Bests()
         self._to_build = list(reversed(candidates))
-        self._to_refer = [
-            candidate
-            for candidate in candidates
-            if candidate.workload_json is not None
-            and assets.references.make_room(
-                candidate.workload_json, candidate.unscheduled_arguments
-            )
-        ]
-        self._referring: list[_Reference] = []
+        options = request.options
+        self._reference_runs = ReferenceRuns(
+            candidates,
+            assets.references,
+            assets.pool,
+            options.target if options.device == "cpu" else "llvm",
+        )
         self._building: list[_Job] = []
         self._parked: list[_Job] = []
         # One at a time.
@@ -136,7 +125,11 @@ class LocalBatch:
         while True:
             self._start_builds()
             self._start_turn()
-            active: list[_Job | _Reference] = [*self._referring, *self._building, *self._running]
+            active: list[_Job | ReferenceRun] = [
+                *self._reference_runs.running,
+                *self._building,
+                *self._running,
+            ]
             if not active:
                 return True
             limit = min(job.deadline for job in active) - time.monotonic()
@@ -153,43 +146,40 @@ class LocalBatch:
                     message = Late()
                 else:
                     continue
-                if isinstance(job, _Reference):
-                    self._take_reference(job, message)
+                if isinstance(job, ReferenceRun):
+                    self._reference_runs.take(job, message)
+                    self._children.end(job.process)
                 else:
                     self._take(job, message)
 
     # -- what begins --------------------------------------------------------------------------
 
     def _start_builds(self) -> None:
-        while len(self._building) + len(self._referring) < self._options.jobs:
+        while len(self._building) + len(self._reference_runs.running) < self._options.jobs:
             # What leads is compared with the outputs of its reference: those come first.
-            if self._to_refer:
-                candidate = self._to_refer.pop()
-                process = self._fork(candidate, compute_reference)
-                deadline = time.monotonic() + REFERENCE_LIMIT_S
-                self._referring.append(_Reference(candidate, process, deadline))
-            elif self._to_build:
-                candidate = self._to_build.pop()
-                self._building.append(
-                    _Job(
-                        candidate,
-                        Measurement(noise_guard=self._options.noise_guard),
-                        process=self._fork(candidate, measure_candidate),
-                        deadline=time.monotonic() + self._options.build_timeout_s,
-                    )
-                )
-            else:
+            if self._reference_runs.start_next(self._fork):
+                continue
+            if not self._to_build:
                 return
+            self._start_build(self._to_build.pop())
 
-    def _fork(self, candidate: Candidate, job: Callable[..., None]) -> Child:
+    def _start_build(self, candidate: Candidate) -> None:
         assets = self._assets
-        shared = Shared(
-            assets.pool, assets.calibration, assets.references.memory(candidate.workload_json)
+        memory = assets.references.memory(candidate.workload_json)
+        process = self._fork(
+            functools.partial(
+                measure_candidate,
+                options=self._options,
+                candidate=candidate,
+                shared=Shared(assets.pool, assets.calibration, memory),
+            )
         )
-        return self._children.fork(
-            functools.partial(job, options=self._options, candidate=candidate, shared=shared),
-            memory_bytes=self._options.memory_bytes,
-        )
+        measured = Measurement(noise_guard=self._options.noise_guard)
+        deadline = process.started + self._options.build_timeout_s
+        self._building.append(_Job(candidate, measured, process=process, deadline=deadline))
+
+    def _fork(self, job: Callable[[Connection], None]) -> Child:
+        return self._children.fork(job, memory_bytes=self._options.memory_bytes)
 
     def _start_turn(self) -> None:
         """Gives a parked candidate its turn, if it is quiet enough for one."""
@@ -207,8 +197,8 @@ class LocalBatch:
         """Whether something may be measured now, beside what is being built or has still to be."""
         if self._options.overlap and self._rounds == 1:
             # What leads is compared with expected outputs: those have to be there.
-            return not self._to_refer and not self._referring
-        return not (self._to_refer or self._referring or self._to_build or self._building)
+            return self._reference_runs.are_done
+        return self._reference_runs.are_done and not (self._to_build or self._building)
 
     def _order_measurement(self, job: _Job) -> None:
         job.enter("running", self._options.run_timeout_s)
@@ -255,15 +245,6 @@ class LocalBatch:
                 self._note_best(job)
         else:
             self._conclude(job)
-
-    def _take_reference(self, job: _Reference, message: Expected | Failed | Late | None) -> None:
-        self._referring.remove(job)
-        reference = verdict.reference_of(message, job.process)
-        self._children.end(job.process)
-        assert job.candidate.workload_json is not None
-        self._assets.references.note(
-            job.candidate.workload_json, reference, job.candidate.unscheduled_arguments
-        )
 
     # -- what becomes of a candidate ----------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.machine.huge_pages import ask_for_huge_pages
 from tunekit.measure import correctness
-from tunekit.measure.build import build_target, build_to_run, with_packed_weights
+from tunekit.measure.build import build_to_run, with_packed_weights
 from tunekit.measure.correctness import Expected
 from tunekit.measure.cpu_cache import eviction
 from tunekit.measure.measurer import Candidate, MeasureOptions
@@ -57,22 +57,6 @@ def measure_candidate(
                 connection.send(Measured(process.measure(order)))
             else:
                 connection.send(Checked(process.check(order)))
-
-    answer(connection, work)
-
-
-def compute_reference(
-    connection: Connection, options: MeasureOptions, candidate: Candidate, shared: Shared
-) -> None:
-    """Computes the expected outputs of a candidate's workload; says them or `Failed`."""
-
-    def work() -> Expected:
-        import tvm
-
-        assert shared.memory is not None
-        # Plain loops, which no other device than a CPU runs.
-        target = build_target(options) if options.device == "cpu" else tvm.target.Target("llvm")
-        return correctness.compute_expected(candidate, target, shared.pool, shared.memory)
 
     answer(connection, work)
 

@@ -7,15 +7,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.catalogue.entries import Failure
 from tunekit.measure import verdict
 from tunekit.measure.build import build_to_file, with_packed_weights
-from tunekit.measure.correctness import REFERENCE_LIMIT_S, Expected, References, compute_expected
+from tunekit.measure.correctness import References
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.measure.messages import Built, Failed, Late, answer
+from tunekit.measure.reference_runs import ReferenceRun, ReferenceRuns
 from tunekit.measure.remote.job import Job, RemoteCandidate
 from tunekit.measure.remote.protocol import Linking, RemoteRequest
 from tunekit.measure.timing import Measurement
@@ -23,8 +25,6 @@ from tunekit.processes.child import Child
 from tunekit.processes.pool import ChildPool
 
 if TYPE_CHECKING:
-    import mmap
-
     from tunekit.measure.correctness import Array
     from tunekit.measure.remote.devices import DevicePool
 
@@ -55,15 +55,6 @@ class _Build:
     process: Child
     deadline: float
     pending: RemoteCandidate
-
-
-@dataclass(eq=False)
-class _Reference:
-    """The computation of the expected outputs of a candidate's workload."""
-
-    process: Child
-    deadline: float
-    candidate: Candidate
 
 
 class Builds:
@@ -99,27 +90,21 @@ class Builds:
             )
             for candidate in request.candidates
         )
-        self._to_refer = deque(
-            candidate
-            for candidate in request.candidates
-            if candidate.workload_json is not None
-            and assets.references.make_room(
-                candidate.workload_json, candidate.unscheduled_arguments
-            )
+        self._reference_runs = ReferenceRuns(
+            request.candidates, assets.references, assets.pool, "llvm"
         )
         self._building: list[_Build] = []
-        self._referring: list[_Reference] = []
         self._built: list[RemoteCandidate] = []
 
     @property
-    def running(self) -> Sequence[_Build | _Reference]:
+    def running(self) -> Sequence[_Build | ReferenceRun]:
         """What has a process."""
-        return [*self._building, *self._referring]
+        return [*self._building, *self._reference_runs.running]
 
     @property
     def are_done(self) -> bool:
         """Whether all candidates are built or have failed, and have been taken by `jobs`."""
-        return not (self.running or self._to_build or self._to_refer or self._built)
+        return self._reference_runs.are_done and not self.candidates_left and not self._built
 
     @property
     def candidates_left(self) -> bool:
@@ -129,17 +114,17 @@ class Builds:
     def start(self) -> None:
         """Starts as many as may run at a time, references first."""
         while len(self.running) < self._options.jobs:
-            if self._to_refer:
-                self._start_reference(self._to_refer.popleft())
-            elif self._to_build:
-                self._start_build(self._to_build.popleft())
-            else:
+            if self._reference_runs.start_next(self._fork):
+                continue
+            if not self._to_build:
                 return
+            self._start_build(self._to_build.popleft())
 
-    def take(self, job: _Build | _Reference, message: Any) -> None:
+    def take(self, job: _Build | ReferenceRun, message: Any) -> None:
         """Takes in what the process of a job says, or that it says nothing (any more)."""
-        if isinstance(job, _Reference):
-            self._take_reference(job, message)
+        if isinstance(job, ReferenceRun):
+            self._reference_runs.take(job, message)
+            self._assets.children.end(job.process)
         else:
             self._take_build(job, message)
 
@@ -147,16 +132,14 @@ class Builds:
         """Jobs for devices, of what is built: those that take turns have to meet the same device,
         and outputs have to be there before they are compared."""
         if self._rounds > 1:
-            if not self._built or self.running or self._to_build or self._to_refer:
+            if not self._built or self.candidates_left or not self._reference_runs.are_done:
                 return []
             jobs = [Job(sorted(self._built, key=lambda pending: pending.candidate.key))]
             self._built = []
             return jobs
-        unreferred = {candidate.workload_json for candidate in self._to_refer} | {
-            reference.candidate.workload_json for reference in self._referring
-        }
+        unknown = self._reference_runs.unknown
         ready = [
-            pending for pending in self._built if pending.candidate.workload_json not in unreferred
+            pending for pending in self._built if pending.candidate.workload_json not in unknown
         ]
         self._built = [pending for pending in self._built if pending not in ready]
         return [Job([pending]) for pending in ready]
@@ -165,27 +148,20 @@ class Builds:
         """Ends the processes."""
         for job in self.running:
             self._assets.children.end(job.process)
-        for candidate in (*self._to_refer, *(job.candidate for job in self._referring)):
-            self._note_reference(candidate, "it was not computed to the end")
+        self._reference_runs.give_up()
         self._building.clear()
-        self._referring.clear()
 
     def _start_build(self, pending: RemoteCandidate) -> None:
-        process = self._fork(
-            lambda: _build_files(pending.candidate, self._options, self._linking, pending.path)
+        work = functools.partial(
+            _build_files, pending.candidate, self._options, self._linking, pending.path
         )
+        process = self._fork(functools.partial(answer, work=work))
         deadline = process.started + self._options.build_timeout_s
         self._building.append(_Build(process, deadline, pending))
 
-    def _start_reference(self, candidate: Candidate) -> None:
-        memory = self._assets.references.memory(candidate.workload_json)
-        assert memory is not None
-        process = self._fork(lambda: _refer(candidate, self._assets.pool, memory))
-        self._referring.append(_Reference(process, process.started + REFERENCE_LIMIT_S, candidate))
-
-    def _fork(self, work: Callable[[], object]) -> Child:
+    def _fork(self, job: Callable[[Connection], None]) -> Child:
         return self._assets.children.fork(
-            functools.partial(answer, work=work),
+            job,
             inherited=self._devices.requests,
             memory_bytes=self._options.memory_bytes,
         )
@@ -207,18 +183,6 @@ class Builds:
         if failure is not None:
             self._tell(job.pending.failed(failure))
 
-    def _take_reference(self, job: _Reference, message: Expected | Failed | Late | None) -> None:
-        self._referring.remove(job)
-        reference = verdict.reference_of(message, job.process)
-        self._assets.children.end(job.process)
-        self._note_reference(job.candidate, reference)
-
-    def _note_reference(self, candidate: Candidate, reference: Expected | str) -> None:
-        assert candidate.workload_json is not None
-        self._assets.references.note(
-            candidate.workload_json, reference, candidate.unscheduled_arguments
-        )
-
 
 def unpacked_library(path: Path) -> Path:
     """The library beside one at `path` that takes weights as the workload has them."""
@@ -236,10 +200,3 @@ def _build_files(
     if candidate.packs_weights and candidate.workload_json is not None:
         build_to_file(module, options, linking.compiler, unpacked_library(path))
     return Built()
-
-
-def _refer(candidate: Candidate, pool: Array, memory: mmap.mmap) -> Expected:
-    """The expected outputs of a candidate's workload, computed on this machine."""
-    import tvm
-
-    return compute_expected(candidate, tvm.target.Target("llvm"), pool, memory)
