@@ -26,10 +26,10 @@ from tunekit.report.curve import curve_text
 from tunekit.report.output import Format, as_json, in_format
 from tunekit.report.sessions import (
     SESSION_FIELDS,
-    account_text,
-    account_value,
     ago,
     session_row,
+    session_text,
+    session_value,
     sessions_result,
     target_name,
 )
@@ -79,8 +79,8 @@ def _task(task_id: int, name: str, **changes: object) -> TaskSummary:
     return replace(task, **changes)  # type: ignore[arg-type]
 
 
-def _account(**changes: object) -> SessionReport:
-    account = SessionReport(
+def _report(**changes: object) -> SessionReport:
+    report = SessionReport(
         session=_session(),
         tasks=[
             _task(1, "add", best_s=1e-3),
@@ -105,7 +105,7 @@ def _account(**changes: object) -> SessionReport:
         toolchain={"apache-tvm": "0.27"},
         libraries=[CompiledLibrary("/a/model.so", _THEN)],
     )
-    return replace(account, **changes)  # type: ignore[arg-type]
+    return replace(report, **changes)  # type: ignore[arg-type]
 
 
 def _printed(part: Text | str, width: int) -> list[str]:
@@ -114,8 +114,8 @@ def _printed(part: Text | str, width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def _shown(account: SessionReport, width: int = 100, *, unicode: bool = True) -> str:
-    return "\n".join([*_printed(account_text(account, width, unicode=unicode), width), ""])
+def _shown(report: SessionReport, width: int = 100, *, unicode: bool = True) -> str:
+    return "\n".join([*_printed(session_text(report, width, unicode=unicode), width), ""])
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200, 1000])
@@ -158,8 +158,8 @@ def test_a_session_for_programs_has_numbers_and_moments() -> None:
     assert lines[1].startswith("ab12cd34,resnet50_x86,interrupted,6,800,2,1,resnet50,")
 
 
-def test_an_account_tells_facts_tasks_failures_time_and_what_to_do() -> None:
-    shown = _shown(_account())
+def test_a_session_tells_facts_tasks_failures_time_and_what_to_do() -> None:
+    shown = _shown(_report())
     assert shown.startswith("session ab12cd34: resnet50_x86, interrupted\n")
     for line in (
         "target   llvm x86-64-v3",
@@ -180,33 +180,33 @@ def test_an_account_tells_facts_tasks_failures_time_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_an_account_fits_its_terminal(width: int) -> None:
-    assert all(len(line) <= width for line in _shown(_account(), width).splitlines())
+def test_a_session_fits_its_terminal(width: int) -> None:
+    assert all(len(line) <= width for line in _shown(_report(), width).splitlines())
 
 
-def test_an_account_of_nothing_yet_is_short() -> None:
+def test_a_session_with_nothing_yet_is_short() -> None:
     session = _session(trials_done=0, failures=0, reused=0, seconds={}, state="running")
-    empty = _account(session=session, tasks=[], outcomes=[], failures=[], known_s={}, libraries=[])
+    empty = _report(session=session, tasks=[], outcomes=[], failures=[], known_s={}, libraries=[])
     shown = _shown(empty)
     assert shown.startswith("session ab12cd34: resnet50_x86, running (process 4711)\n")
     for absent in ("latency", "time", "library", "next", "failures", "task "):
         assert absent not in shown
-    value = account_value(empty)
+    value = session_value(empty)
     assert (value["latency_s"], value["curve"], value["tasks"]) == (None, [], [])
 
 
-def test_an_account_ends_with_the_benchmarks_of_its_library() -> None:
+def test_a_session_ends_with_the_benchmarks_of_its_library() -> None:
     run = BenchRunInfo(1, "resnet50_x86", _THEN, "recipe", "host", "AMD EPYC", "tuned is faster")
     past = PastRun(run, "ok", 0.05, "onnxruntime", 1.12, 1.11, 1.13)
-    lines = account_text(_account(), 80, [past], unicode=True).plain.splitlines()
+    lines = session_text(_report(), 80, [past], unicode=True).plain.splitlines()
     assert lines[-2].split()[:2] == ["benchmark", "machine"]
     assert lines[-1].endswith("AMD EPYC      50.0    1.12x  1.11 to 1.13x  faster")
-    assert account_value(_account(), [past])["benchmarks"][0]["verdict"] == "tuned is faster"
-    assert account_value(_account())["benchmarks"] == []
+    assert session_value(_report(), [past])["benchmarks"][0]["verdict"] == "tuned is faster"
+    assert session_value(_report())["benchmarks"] == []
 
 
-def test_an_account_for_programs_is_whole() -> None:
-    value = json.loads(as_json(account_value(_account())))
+def test_a_sessions_report_for_programs_is_whole() -> None:
+    value = json.loads(as_json(session_value(_report())))
     assert value["latency_s"] == pytest.approx(5e-3)
     assert value["seconds"]["measure"] == 60.0
     assert value["curve"] == [

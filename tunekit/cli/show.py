@@ -36,7 +36,7 @@ def show(
     """
     from tunekit.benchmark.history import past_runs
     from tunekit.report.output import speaks_unicode, write
-    from tunekit.report.sessions import account_result
+    from tunekit.report.sessions import session_result
 
     with open_catalogue(catalogue) as ledger:
         if session is not None:
@@ -49,6 +49,6 @@ def show(
                     hint="`tunekit tune RECIPE` begins one",
                 )
             found = newest[0]
-        account = ledger.sessions.report(found.id)
+        report = ledger.sessions.report(found.id)
         runs = past_runs(ledger, session_id=found.id, limit=_BENCHMARKS)
-    write(account_result(account, runs, unicode=speaks_unicode()), form)
+    write(session_result(report, runs, unicode=speaks_unicode()), form)

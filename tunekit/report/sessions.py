@@ -94,32 +94,32 @@ def sessions_result(sessions: Sequence[SessionInfo], now: datetime | None = None
     )
 
 
-def account_result(
-    account: SessionReport, benchmarks: Sequence[PastRun] = (), *, unicode: bool
+def session_result(
+    report: SessionReport, benchmarks: Sequence[PastRun] = (), *, unicode: bool
 ) -> Result:
     """How a session went, and the benchmarks of its libraries.
 
     Args:
-        account: the session's.
+        report: the session's.
         benchmarks: newest first.
         unicode: whether the reader has more than ASCII.
     """
     return Result(
-        table=lambda width: account_text(account, width, benchmarks, unicode=unicode),
-        json=lambda: as_json(account_value(account, benchmarks)),
+        table=lambda width: session_text(report, width, benchmarks, unicode=unicode),
+        json=lambda: as_json(session_value(report, benchmarks)),
     )
 
 
-def account_value(account: SessionReport, benchmarks: Sequence[PastRun] = ()) -> dict[str, Any]:
+def session_value(report: SessionReport, benchmarks: Sequence[PastRun] = ()) -> dict[str, Any]:
     """How a session went, for programs; all times in seconds."""
-    session = account.session
-    curve = account.curve()
+    session = report.session
+    curve = report.curve()
     return {
         **session_row(session),
         "seconds": session.seconds,
         "latency_s": curve[-1][1] if curve else None,
-        "cpu": account.host.get("cpu_name"),
-        "toolchain": account.toolchain,
+        "cpu": report.host.get("cpu_name"),
+        "toolchain": report.toolchain,
         "tasks": [
             {
                 "name": task.name,
@@ -129,10 +129,10 @@ def account_value(account: SessionReport, benchmarks: Sequence[PastRun] = ()) ->
                 "flops": task.flops,
                 "trials": task.trials,
                 "failures": {kind.value: count for kind, count in task.failures.items()},
-                "best_s": _best_s(account, task),
-                "known_before_s": account.known_s.get(task.task_id),
+                "best_s": _best_s(report, task),
+                "known_before_s": report.known_s.get(task.task_id),
             }
-            for task in account.tasks
+            for task in report.tasks
         ],
         "failures_by_kind": [
             {
@@ -140,33 +140,32 @@ def account_value(account: SessionReport, benchmarks: Sequence[PastRun] = ()) ->
                 "count": failure.count,
                 "example": {"task": failure.task_name, "text": failure.text},
             }
-            for failure in account.failures
+            for failure in report.failures
         ],
         "curve": [{"trials": trials, "latency_s": seconds} for trials, seconds in curve],
         "libraries": [
-            {"path": library.path, "created_at": library.created_at}
-            for library in account.libraries
+            {"path": library.path, "created_at": library.created_at} for library in report.libraries
         ],
         "benchmarks": [past_value(past) for past in benchmarks],
     }
 
 
-def account_text(
-    account: SessionReport, width: int, benchmarks: Sequence[PastRun] = (), *, unicode: bool
+def session_text(
+    report: SessionReport, width: int, benchmarks: Sequence[PastRun] = (), *, unicode: bool
 ) -> Text:
     """How a session went, for people: each part that there is, an empty line between two."""
     from rich.text import Text
 
-    session = account.session
-    curve = account.curve()
+    session = report.session
+    curve = report.curve()
     title = Text(f"session {session.id}: {session.name}, {_state(session)}", style="bold")
-    parts: list[Text] = [Text("\n").join([title, facts(_facts(account, curve))])]
-    if account.tasks:
-        parts.append(_tasks(account, width))
-    if account.failures:
+    parts: list[Text] = [Text("\n").join([title, facts(_facts(report, curve))])]
+    if report.tasks:
+        parts.append(_tasks(report, width))
+    if report.failures:
         lines = [Text("failures", style="bold")]
-        operations = {task.name: task.operation or task.name for task in account.tasks}
-        for failure in account.failures:
+        operations = {task.name: task.operation or task.name for task in report.tasks}
+        for failure in report.failures:
             line = Text(f"  {failure.count} {failure.kind.value}: {_example(failure.text)}")
             task = operations.get(failure.task_name, failure.task_name)
             line.append(f" ({task})", style="dim")
@@ -211,39 +210,39 @@ def _state(session: SessionInfo) -> str:
     return f"running (process {session.pid})" if session.state == "running" else session.state
 
 
-def _facts(account: SessionReport, curve: Sequence[tuple[int, float]]) -> dict[str, str]:
-    session = account.session
+def _facts(report: SessionReport, curve: Sequence[tuple[int, float]]) -> dict[str, str]:
+    session = report.session
     counts = f"{session.trials_done} of {session.budget_trials}"
     counts += f", {session.failures} failed, {session.reused} reused"
-    cores = account.host.get("cores")
+    cores = report.host.get("cores")
     resumable = session.state in ("interrupted", "failed") and session.origin == "tune"
     return {
         "model": session.model_name or "",
         "target": target_name(session.target_json),
-        "machine": str(account.host.get("cpu_name") or session.host_fingerprint)
+        "machine": str(report.host.get("cpu_name") or session.host_fingerprint)
         + (f", {cores} cores" if cores else ""),
         "begun": f"{moment(session.created_at)}, last heard of {moment(session.updated_at)}",
         "trials": counts,
         "latency": _gain(curve),
         "time": _time(session.seconds),
-        "library": account.libraries[0].path if account.libraries else "",
+        "library": report.libraries[0].path if report.libraries else "",
         "next": f"tunekit resume {session.id}" if resumable else "",
     }
 
 
-def _tasks(account: SessionReport, width: int) -> Text:
-    best = {task.task_id: _best_s(account, task) for task in account.tasks}
+def _tasks(report: SessionReport, width: int) -> Text:
+    best = {task.task_id: _best_s(report, task) for task in report.tasks}
     costs = {
         task.task_id: None if (seconds := best[task.task_id]) is None else task.weight * seconds
-        for task in account.tasks
+        for task in report.tasks
     }
     runs = implementations.running(
-        (task.implementation, costs[task.task_id]) for task in account.tasks
+        (task.implementation, costs[task.task_id]) for task in report.tasks
     )
     # Algorithms that lost are not in the library.
     shares = {
         task.task_id: (costs[task.task_id] or 0.0) if is_run else 0.0
-        for task, is_run in zip(account.tasks, runs, strict=True)
+        for task, is_run in zip(report.tasks, runs, strict=True)
     }
     total = sum(shares.values())
 
@@ -264,12 +263,12 @@ def _tasks(account: SessionReport, width: int) -> Text:
         number("GFLOP/s", rate),
         number("share", lambda task: f"{shares[task.task_id] / total:.1%}" if total else ""),
     ]
-    return terminal(columns, sorted(account.tasks, key=lambda task: -shares[task.task_id]), width)
+    return terminal(columns, sorted(report.tasks, key=lambda task: -shares[task.task_id]), width)
 
 
-def _best_s(account: SessionReport, task: TaskSummary) -> float | None:
+def _best_s(report: SessionReport, task: TaskSummary) -> float | None:
     """Of this session, or what was known when it began."""
-    times = (task.best_s, account.known_s.get(task.task_id))
+    times = (task.best_s, report.known_s.get(task.task_id))
     return min((seconds for seconds in times if seconds is not None), default=None)
 
 
