@@ -39,6 +39,7 @@ from tunekit.catalogue import Catalogue, NewSession
 from tunekit.graph.algorithms import is_direct
 from tunekit.graph.pipeline import prepare_model
 from tunekit.graph.tasks import Task
+from tunekit.ir.trace import load_trace
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
@@ -49,7 +50,6 @@ from tunekit.search.progress import Progress, SilentReporter
 from tunekit.search.tuner import Tuner, measure_options
 from tunekit.spaces.metaschedule import (
     generic_space,
-    load_trace,
     quiet_logger,
     without_tensor_intrinsics,
 )

@@ -10,9 +10,10 @@ import tvm_ffi
 from tvm import te
 from tvm.s_tir import Schedule
 
+from tunekit.ir.trace import load_trace
 from tunekit.machine.target import ResolvedTarget
 from tunekit.spaces.design_space import DesignSpace
-from tunekit.spaces.metaschedule import generic_space, load_trace, without_tensor_intrinsics
+from tunekit.spaces.metaschedule import generic_space, without_tensor_intrinsics
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 

@@ -154,7 +154,7 @@ class _Writer:
         from tvm.s_tir.meta_schedule.arg_info import ArgInfo
         from tvm.s_tir.meta_schedule.database import TuningRecord
 
-        from tunekit.spaces.metaschedule import load_trace
+        from tunekit.ir.trace import load_trace
 
         if content.workload_id not in self._known:
             module = tvm.ir.load_json(catalogue.records.workload_module(content.workload_id))

@@ -38,11 +38,11 @@ from tunekit.catalogue import (
 )
 from tunekit.catalogue.entries import digest, mean
 from tunekit.catalogue.workload_digest import content_digest
+from tunekit.ir.trace import load_trace
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target, target_spec
 from tunekit.machine.toolchain import versions
 from tunekit.measure.measurer import CpuCache
-from tunekit.spaces.metaschedule import load_trace
 
 # From here on run seconds are MetaSchedule's word for "failed" (it writes 1e10).
 _FAILED_S = 1e9

@@ -301,8 +301,8 @@ def _replayed(module: Any, record: TraceLine) -> ReplayedRecord:
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import Trace
 
+    from tunekit.ir.trace import load_trace
     from tunekit.machine.target import target_spec
-    from tunekit.spaces.metaschedule import load_trace
 
     target = target_spec(tvm.target.Target(record.target))
     schedule = Schedule(module)

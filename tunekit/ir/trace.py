@@ -1,13 +1,34 @@
-"""Traces in the form that TVM can write down as text."""
+"""Traces that were saved: fit to be replayed, and in the form that TVM can write as text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunekit.spaces.metaschedule import load_trace
-
 if TYPE_CHECKING:
     from tvm.s_tir.schedule import Trace
+
+
+def load_trace(text: str) -> Any:
+    """A trace saved by `tvm.ir.save_json`, fit to be replayed.
+
+    An instruction's kind holds the functions that carry it out, and those are not saved: a trace
+    as `load_json` gives it calls a null pointer as soon as it is replayed or printed. So every
+    instruction is made anew with the registered kind of its name.
+    """
+    import tvm
+    from tvm.s_tir.schedule import Instruction, InstructionKind, Trace
+
+    saved = tvm.ir.load_json(text)
+    fresh = [
+        Instruction(InstructionKind.get(old.kind.name), old.inputs, old.attrs, old.outputs)
+        for old in saved.insts
+    ]
+    decisions = {
+        new: saved.decisions[old]
+        for old, new in zip(saved.insts, fresh, strict=True)
+        if old in saved.decisions
+    }
+    return Trace(fresh, decisions)
 
 
 def portable(trace: Trace) -> Trace:

@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING
 
 from tunekit.graph.tasks import constant_arguments
+from tunekit.ir.trace import load_trace
 from tunekit.measure.measurer import Candidate, TensorArgument
-from tunekit.spaces.metaschedule import load_trace
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.trace import load_trace
 from tunekit.spaces.default_schedule import default_schedule
-from tunekit.spaces.metaschedule import load_trace, tune_context
+from tunekit.spaces.metaschedule import tune_context
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.trace import load_trace
+
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir.meta_schedule import TuneContext
@@ -166,26 +168,3 @@ def add_schedule(database: Database, module: IRModule, trace: Any, target: Resol
             ArgInfo.from_entry_func(module, False),
         )
     )
-
-
-def load_trace(text: str) -> Any:
-    """A trace saved by `tvm.ir.save_json`, fit to be replayed.
-
-    An instruction's kind holds the functions that carry it out, and those are not saved: a trace
-    as `load_json` gives it calls a null pointer as soon as it is replayed or printed. So every
-    instruction is made anew with the registered kind of its name.
-    """
-    import tvm
-    from tvm.s_tir.schedule import Instruction, InstructionKind, Trace
-
-    saved = tvm.ir.load_json(text)
-    fresh = [
-        Instruction(InstructionKind.get(old.kind.name), old.inputs, old.attrs, old.outputs)
-        for old in saved.insts
-    ]
-    decisions = {
-        new: saved.decisions[old]
-        for old, new in zip(saved.insts, fresh, strict=True)
-        if old in saved.decisions
-    }
-    return Trace(fresh, decisions)
