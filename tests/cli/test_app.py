@@ -20,7 +20,7 @@ HEAVY = ("tvm", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "nump
 
 def test_the_version_is_one_line_on_standard_output(run_tunekit) -> None:
     done = run_tunekit("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "tunekit 0.1.0\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tunekit 0.2.0\n", "")
 
 
 def test_help_lists_every_verb(run_tunekit) -> None:
