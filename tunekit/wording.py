@@ -10,11 +10,17 @@ from typing import Any
 _ERROR_CHARACTERS = 160
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'trials'?`` for the known word that is nearest, or an empty text."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is nearest, whatever its case; None where none is near."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'trials'?` for the known word that is nearest, or an empty text."""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def counted(count: int, thing: str, things: str | None = None) -> str:

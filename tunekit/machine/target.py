@@ -6,7 +6,6 @@ features that the kernel reports; see `cpu_features`.
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from tunekit.machine.cpu_features import (
 )
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import require_tvm
+from tunekit.wording import nearest
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -203,12 +203,12 @@ def _tvm_target(config: Mapping[str, Any] | str, spec: object) -> Target:
         return Target(config if isinstance(config, str) else dict(config))
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        near: list[str] = []
+        near = None
         if isinstance(config, str):
             names = ["native", "llvm", "cuda", *(str(tag) for tag in list_tags() or ())]
-            near = difflib.get_close_matches(config, names, n=1)
+            near = nearest(config, names)
         hint = (
-            f"did you mean '{near[0]}'?"
+            f"did you mean '{near}'?"
             if near
             else 'use \'native\', a tag, \'cuda\', or {"kind": "llvm", "mcpu": ...}'
         )
@@ -242,10 +242,10 @@ def _machine(target: Target, host: Host) -> str:
     machine = _TRIPLE_ALIASES.get(name, name)
     known = [str(known) for known in codegen.llvm_get_targets()]
     if machine not in known:
-        near = difflib.get_close_matches(name, [*known, *_TRIPLE_ALIASES], n=1)
+        near = nearest(name, [*known, *_TRIPLE_ALIASES])
         raise TargetError(
             f"mtriple '{triple}' starts with '{name}', an architecture that LLVM does not know",
-            hint=f"did you mean '{near[0]}'?"
+            hint=f"did you mean '{near}'?"
             if near
             else "write it as x86_64-linux-gnu or aarch64-linux-gnu",
         )
@@ -259,10 +259,10 @@ def _require_known_cpu(target: Target, cpu: str, machine: str) -> None:
     triple = str(dict(target.attrs).get("mtriple", ""))
     known = known_cpus({"kind": "llvm", "mtriple": triple} if triple else {"kind": "llvm"})
     if cpu not in known:
-        near = difflib.get_close_matches(cpu, known, n=1)
+        near = nearest(cpu, known)
         raise TargetError(
             f"mcpu '{cpu}' is not a CPU that LLVM knows for {machine}",
-            hint=f"did you mean '{near[0]}'?" if near else "use 'native' for this machine",
+            hint=f"did you mean '{near}'?" if near else "use 'native' for this machine",
         )
 
 
