@@ -39,10 +39,10 @@ def problem_costs(
 
 @dataclass(frozen=True)
 class Standing:
-    """How a kernel stands among its rivals.
+    """How a kernel stands among the implementations of its problem.
 
     Attributes:
-        runs: it has no rival, or is of its problem's fastest algorithm.
+        runs: it is the only one, or is of its problem's fastest algorithm.
         behind: by what share its algorithm is slower than the fastest: 1.0 is twice the time. Not
             finite where one of the two has no time.
     """

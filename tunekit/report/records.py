@@ -1,4 +1,4 @@
-"""Records in lists and one by one."""
+"""Records in lists and each by itself; what a catalogue holds, and what went in and out."""
 
 from __future__ import annotations
 
