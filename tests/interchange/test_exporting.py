@@ -29,7 +29,7 @@ from tunekit.machine.toolchain import versions
 if TYPE_CHECKING:
     from tests.interchange.conftest import Tuned
 
-_STOCK = Path(__file__).with_name("stock_tvm.py")
+_STOCK = Path(__file__).parents[1] / "support" / "stock_tvm.py"
 
 
 @pytest.fixture
