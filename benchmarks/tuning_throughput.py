@@ -36,9 +36,9 @@ from typing import Any
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession
-from tunekit.graph.algorithms import is_direct
+from tunekit.graph.implementation import is_direct
 from tunekit.graph.pipeline import prepare_model
-from tunekit.graph.tasks import Task
+from tunekit.graph.task import Task
 from tunekit.ir.trace import load_trace
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target

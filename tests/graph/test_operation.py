@@ -6,7 +6,7 @@ import pytest
 from family_kernels import kernel
 from fused_convolutions import Kernel
 
-from tunekit.graph.algorithms import ConvProblem, Implementation, annotate
+from tunekit.graph.implementation import ConvProblem, Implementation, annotate
 from tunekit.graph.operation import describe
 
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tunekit.graph.prepare import LayoutChoice, PreparedGraph, prepare
-from tunekit.graph.tasks import Task, extract_tasks
+from tunekit.graph.task import Task
+from tunekit.graph.tasks import extract_tasks
 from tunekit.machine.target import resolve_target
 
 IMAGE = (1, 3, 8, 8)

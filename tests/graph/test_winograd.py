@@ -13,14 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tunekit.graph.algorithms import (
+from tunekit.graph.algorithms import accurate, alternatives, choose
+from tunekit.graph.implementation import (
     Choice,
     ConvProblem,
     Implementation,
-    accurate,
-    alternatives,
     annotate,
-    choose,
     implementation_of,
 )
 from tunekit.graph.kernels.winograd import TILES, rounding_error, tiling, transform_weights

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekit.catalogue import Catalogue, Record
-from tunekit.graph.tasks import Task
+from tunekit.graph.task import Task
 from tunekit.library import Library
 from tunekit.library.coverage import Knowledge, assess, look_up, naive_seconds
 from tunekit.machine.host import detect_host

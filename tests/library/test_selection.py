@@ -14,7 +14,7 @@ import pytest
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, NewTrial
 from tunekit.errors import CompileError
-from tunekit.graph.algorithms import ConvProblem, Implementation
+from tunekit.graph.implementation import ConvProblem, Implementation
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library import Library, build_default, compile_recipe, load_manifest
 from tunekit.library.built_variant import BuiltVariant

@@ -11,8 +11,8 @@ import tvm
 import tvm_ffi
 from tuning_runs import matmul, options, task
 
-from tunekit.graph.algorithms import ConvProblem, Implementation
-from tunekit.graph.tasks import Task
+from tunekit.graph.implementation import ConvProblem, Implementation
+from tunekit.graph.task import Task
 from tunekit.machine.host import last_level_cache_bytes
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.cpu_cache import cpu_cache_of, eviction

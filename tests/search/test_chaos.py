@@ -20,7 +20,7 @@ import wild_kernels as wild
 from tvm import te
 
 from tunekit.catalogue import Catalogue, FailureKind, NewSession
-from tunekit.graph.tasks import Task
+from tunekit.graph.task import Task
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions

@@ -26,7 +26,7 @@ from tunekit.catalogue import (
     NewWorkload,
     toolchain_key,
 )
-from tunekit.graph.tasks import Task
+from tunekit.graph.task import Task
 from tunekit.library.coverage import best_records
 from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions

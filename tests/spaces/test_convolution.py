@@ -297,7 +297,7 @@ def test_every_order_of_the_loops_computes_the_same(kernel: Kernel, orders: set[
 def test_blocked_convolutions_get_register_tiles_and_others_the_generic_space() -> None:
     from tvm.s_tir.meta_schedule.space_generator import PostOrderApply, ScheduleFn
 
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.spaces import space_for
 
     def task(module: Any) -> Task:

@@ -13,7 +13,7 @@ from measurers import Arithmetic
 from tvm import te
 
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
-from tunekit.graph.tasks import Task
+from tunekit.graph.task import Task
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions

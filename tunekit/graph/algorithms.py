@@ -7,22 +7,12 @@ faster at a problem is for measurements to say; which are worth measuring is sai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from collections.abc import Callable, Iterable
+from typing import cast
 
+from tunekit.graph.implementation import Algorithm, Choice, ConvProblem, is_direct, tile_of
 from tunekit.graph.kernels import winograd
-from tunekit.ir.tir import Kernel
-
-if TYPE_CHECKING:
-    from tvm.ir import IRModule
-
-    from tunekit.graph.tasks import Task
-
-Algorithm = Literal["direct", "winograd2", "winograd4"]
-
-#: Annotation of the block that computes a convolution for which there are alternatives.
-ANNOTATION = "tunekit.convolution"
+from tunekit.graph.task import Task
 
 # Above this, transformed weights are read from memory in every inference, slower than the
 # multiplications that they save; a third of a common last cache.
@@ -32,52 +22,6 @@ _SMALL_WEIGHTS_BYTES = 4 << 20
 # A tile that sticks out computes what nobody needs.
 _LARGEST_WASTE = 1.4
 _FEWEST_CHANNELS = 16
-
-
-@dataclass(frozen=True, order=True)
-class ConvProblem:
-    """The convolutions of a model that have these sizes.
-
-    Attributes:
-        batch: images.
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        height: of the output.
-        width: of the output.
-    """
-
-    batch: int
-    in_channels: int
-    out_channels: int
-    height: int
-    width: int
-
-    def __str__(self) -> str:
-        size = f"{self.height}x{self.width}"
-        images = "" if self.batch == 1 else f" x{self.batch}"
-        return f"3x3 {self.in_channels} to {self.out_channels}, {size}{images}"
-
-
-Choice = Mapping[ConvProblem, Algorithm]
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """Where a kernel belongs: the problem that it computes, and by which algorithm."""
-
-    problem: ConvProblem
-    algorithm: Algorithm
-
-    def __str__(self) -> str:
-        problem = self.problem
-        numbers = (
-            problem.batch,
-            problem.in_channels,
-            problem.out_channels,
-            problem.height,
-            problem.width,
-        )
-        return " ".join([self.algorithm, *map(str, numbers)])
 
 
 def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
@@ -111,35 +55,10 @@ def accurate(problem: ConvProblem, limit: float) -> list[Algorithm]:
     return [one for one in alternatives(problem) if rounding_error(problem, one) <= limit]
 
 
-def tile_of(algorithm: Algorithm) -> int | None:
-    """m of F(m x m, 3 x 3), None for the direct algorithm."""
-    return None if algorithm == "direct" else int(algorithm.removeprefix("winograd"))
-
-
-def is_direct(implementation: Implementation | None) -> bool:
-    """Whether a kernel computes directly; so does one for which there is no choice (None)."""
-    return implementation is None or implementation.algorithm == "direct"
-
-
 def is_selected(task: Task, choice: Choice) -> bool:
     """Whether a task's kernel runs in a model with this choice."""
     implementation = task.implementation
     return implementation is None or choice[implementation.problem] == implementation.algorithm
-
-
-def annotate(implementation: Implementation) -> dict[str, str]:
-    """The annotation of a block that computes `implementation`."""
-    return {ANNOTATION: str(implementation)}
-
-
-def implementation_of(module: IRModule) -> Implementation | None:
-    """Which convolution a workload computes, and how; None where there is no choice."""
-    for block in Kernel.of(module).blocks:
-        text = block.annotations.get(ANNOTATION)
-        if text is not None:
-            algorithm, *numbers = str(text).split()
-            return Implementation(ConvProblem(*map(int, numbers)), cast("Algorithm", algorithm))
-    return None
 
 
 def choose(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.algorithms import ConvProblem, implementation_of
+from tunekit.graph.implementation import ConvProblem, implementation_of
 from tunekit.graph.kernels.winograd import KERNEL
 from tunekit.ir.tir import Block, Kernel, Role
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache
-from tunekit.graph.algorithms import Choice, accurate, is_direct
+from tunekit.graph.algorithms import accurate
+from tunekit.graph.implementation import Choice, is_direct
 from tunekit.graph.prepare import PreparedGraph, prepare
-from tunekit.graph.tasks import Task, extract_tasks, heaviest_first
+from tunekit.graph.task import Task
+from tunekit.graph.tasks import extract_tasks, heaviest_first
 from tunekit.machine.host import Host, detect_host, remote_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 

@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Implementation, implementation_of, is_direct
+from tunekit.graph.implementation import implementation_of, is_direct
+from tunekit.graph.task import Task
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
     from tunekit.graph.prepare import PreparedGraph
     from tunekit.machine.target import ResolvedTarget
-
-
-@dataclass(frozen=True)
-class Task:
-    """One workload and its place in a model.
-
-    Attributes:
-        name: of its function, made of the operators fused in it.
-        module: the TIR function as a module whose only function is `main`.
-        structural_hash: of `module`, as text; equal for structurally equal functions.
-        weight: calls in one run of the model.
-        flops: floating-point operations of one call.
-        bytes: size of all tensors that one call reads and writes.
-        implementation: the convolution that it computes and by which algorithm, where there is a
-            choice.
-    """
-
-    name: str
-    module: IRModule
-    structural_hash: str
-    weight: int
-    flops: float
-    bytes: int
-    implementation: Implementation | None = None
 
 
 def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tunekit.catalogue import Record
     from tunekit.graph.prepare import PreparedGraph
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.machine.target import ResolvedTarget
 
 

@@ -13,7 +13,7 @@ from tunekit.measure.cpu_cache import automatic_cpu_cache
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Record
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.machine.target import ResolvedTarget
     from tunekit.measure.measurer import CpuCache
 

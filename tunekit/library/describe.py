@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit import __version__
 from tunekit.cache import file_digest
-from tunekit.graph.algorithms import Choice, rounding_error
+from tunekit.graph.algorithms import rounding_error
+from tunekit.graph.implementation import Choice
 from tunekit.graph.operation import operation_of
 from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest

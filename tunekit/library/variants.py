@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import Choice, choose, is_selected
+from tunekit.graph.algorithms import choose, is_selected
+from tunekit.graph.implementation import Choice
 from tunekit.library.apply import Applied, apply_records
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Record
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.graph.prepare import PreparedGraph
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
 
 Name = Literal["tuned", "cautious", "direct", "default"]
 

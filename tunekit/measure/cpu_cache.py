@@ -15,7 +15,7 @@ from tunekit.machine.host import last_level_cache_bytes
 from tunekit.measure.measurer import Candidate, CpuCache
 
 if TYPE_CHECKING:
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.machine.target import ResolvedTarget
     from tunekit.recipe import Tuning
 

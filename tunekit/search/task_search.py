@@ -29,7 +29,7 @@ from tunekit.spaces import space_for
 from tunekit.spaces.design_space import DesignSpace, ScheduledCandidate
 
 if TYPE_CHECKING:
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.machine.target import ResolvedTarget
 
 # A candidate this many times slower than the task's best is timed once and no more.

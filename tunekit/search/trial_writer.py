@@ -19,7 +19,7 @@ from tunekit.measure.measurer import MeasureResult
 from tunekit.search.task_search import Proposal, TaskSearch
 
 if TYPE_CHECKING:
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
 
 
 def new_task(task: Task, preparation: str) -> NewTask:

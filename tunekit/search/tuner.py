@@ -20,7 +20,7 @@ from tunekit.search.task_search import Proposal, TaskSearch
 from tunekit.search.trial_writer import TrialWriter, new_task
 
 if TYPE_CHECKING:
-    from tunekit.graph.tasks import Task
+    from tunekit.graph.task import Task
     from tunekit.machine.target import ResolvedTarget
     from tunekit.recipe import Tuning
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Implementation, annotate, tile_of
+from tunekit.graph.implementation import Implementation, annotate, tile_of
 from tunekit.graph.kernels.convolution import (
     ConvolutionShape,
     blocked_convolution,

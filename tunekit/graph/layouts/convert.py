@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import Choice, ConvProblem
+from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.layouts.nchwc import Blocking
 from tunekit.graph.layouts.nhwc import to_channels_last
 from tunekit.ir.relax import bindings_of, operator_name

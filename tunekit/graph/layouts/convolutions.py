@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Choice, ConvProblem, Implementation, alternatives
+from tunekit.graph.algorithms import alternatives
+from tunekit.graph.implementation import Choice, ConvProblem, Implementation
 from tunekit.graph.kernels import winograd
 from tunekit.graph.kernels.blocked import BlockedKernel, blocked_kernel
 from tunekit.graph.kernels.convolution import ConvolutionShape

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunekit.graph.algorithms import Choice, ConvProblem
+from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.layouts.convolutions import Convolutions
 from tunekit.graph.layouts.operators import RULES, Rule, elementwise
 from tunekit.graph.layouts.values import LayoutValues, Value
