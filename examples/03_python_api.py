@@ -56,7 +56,7 @@ def main(
     try:
         tunekit.compile("torchvision:resnet18", inputs={"image": (1, 3, -1, 224)})
     except tunekit.TunekitError as error:
-        print(f"what is refused says why: {error} ({error.hint})")
+        print(f"what is refused says why: {error}")
     print(f"library: {library.folder}")
 
 
