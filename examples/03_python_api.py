@@ -27,7 +27,7 @@ def main(
     trials: int = 48,
     runtimes: tuple[str, ...] = ("tuned", "default", "onnxruntime"),
 ) -> None:
-    """Tunes the small network of the ready recipes, and races it."""
+    """Tunes the small network of the ready recipes, and compares it."""
     recipe = tunekit.load_recipe(
         "python:tunekit.models.vanilla_cnn:onnx_model",
         inputs={"input": (1, 3, 64, 64)},
