@@ -73,6 +73,11 @@ def test_every_public_name_and_every_error_is_documented() -> None:
             assert f"`{name}` | {thing.exit_code} |" in page, name
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "reference").glob("*.md")), ids=lambda p: p.stem)
+def test_every_row_of_the_reference_says_what_it_means(page: Path) -> None:
+    assert [line for line in page.read_text("utf-8").splitlines() if line.endswith("|  |")] == []
+
+
 def test_the_recipe_in_the_reference_can_be_used(tmp_path: Path) -> None:
     from tunekit.recipe import load_recipe
 
