@@ -1,5 +1,7 @@
 """What tunekit does, for Python: the functions that the command line calls, and nothing else.
 
+Above 400 lines because each function says what all its arguments are.
+
 They are offered as `tunekit.tune`, `tunekit.bench` and so on, and load when one is first used.
 The first argument of most is `recipe`: a `Recipe`, the path of a recipe's YAML file, or a model,
 as `torchvision:<model>`, `python:<package.module>:<callable>` or the path of an .onnx or .pt2

@@ -1,4 +1,7 @@
-"""`tunekit records`: what was measured, looked through, taken out and exchanged."""
+"""`tunekit records`: what was measured, looked through, taken out and exchanged.
+
+Above 400 lines because six commands share their filters, and each lists its options.
+"""
 
 from __future__ import annotations
 
