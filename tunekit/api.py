@@ -1,6 +1,6 @@
 """What tunekit does, for Python: the functions that the command line calls, and nothing else.
 
-Above 400 lines because each function says what all its arguments are.
+Long because each function says what all of its arguments are.
 
 They are offered as `tunekit.tune`, `tunekit.bench` and so on, and load when one is first used.
 The first argument of most is `recipe`: a `Recipe`, the path of a recipe's YAML file, or a model,
@@ -297,7 +297,7 @@ def bench(
         Interrupted: by Ctrl-C.
     """
     from tunekit.benchmark.run import bench_recipe
-    from tunekit.timing.rounds import Settings
+    from tunekit.timing.rounds import RoundSettings
 
     wanted = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
@@ -306,7 +306,9 @@ def bench(
         wanted,
         runtimes=runtimes,
         # Not laid over the recipe: there, threads would also be those of the search.
-        settings=Settings(rounds=rounds, threads=_threads(wanted, threads), seed=wanted.model.seed),
+        settings=RoundSettings(
+            rounds=rounds, threads=_threads(wanted, threads), seed=wanted.model.seed
+        ),
         say=(reporter or SilentReporter()).say,
     )
 
@@ -345,7 +347,7 @@ def explain(
         SandboxError: the library itself crashed or hung.
         TunekitError: as for `compile`, where there is no library that fits.
     """
-    from tunekit.attribution.explain import Settings, explain_recipe
+    from tunekit.attribution.explain import ExplainSettings, explain_recipe
 
     wanted = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
@@ -353,7 +355,7 @@ def explain(
     return explain_recipe(
         wanted,
         runtimes=runtimes,
-        settings=Settings(
+        settings=ExplainSettings(
             threads=_threads(wanted, threads),
             rounds=rounds,
             seed=wanted.model.seed,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunekit.attribution.explain import Settings, explain_recipe
+from tunekit.attribution.explain import ExplainSettings, explain_recipe
 from tunekit.attribution.results import Explanation
 from tunekit.recipe import Recipe, load_recipe
 
@@ -40,5 +40,5 @@ def recipe(recipe_file: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def explanation(recipe: Recipe) -> Explanation:
     """Of the small network with default schedules, beside both runtimes."""
-    settings = Settings(threads=2, rounds=2, turn_s=0.05)
+    settings = ExplainSettings(threads=2, rounds=2, turn_s=0.05)
     return explain_recipe(recipe, runtimes=("onnxruntime", "openvino"), settings=settings)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tunekit.attribution import profilers
-from tunekit.attribution.explain import Settings, explain_recipe
+from tunekit.attribution.explain import ExplainSettings, explain_recipe
 from tunekit.report.explanation import explanation_markdown, explanation_text
 
 CONVOLUTIONS = {
@@ -131,7 +131,7 @@ def test_markdown_has_a_row_for_each_operator(explanation):
 
 def test_a_runtime_that_fails_is_a_remark(recipe, monkeypatch):
     monkeypatch.setitem(profilers.PROFILED, "openvino", "tunekit.attribution.nowhere:Nothing")
-    settings = Settings(threads=1, rounds=1, turn_s=0.01)
+    settings = ExplainSettings(threads=1, rounds=1, turn_s=0.01)
     found = explain_recipe(recipe, runtimes=("openvino",), settings=settings)
     assert [one.end_to_end_s is None for one in found.runtimes] == [False, True]
     assert "nowhere" in found.runtimes[1].status

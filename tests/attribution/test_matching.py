@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunekit.attribution.matching import Kernel, match
+from tunekit.attribution.matching import KernelWork, match
 from tunekit.attribution.nodes import (
     KINDS,
     Node,
@@ -23,7 +23,7 @@ from tunekit.graph.operation import Operation
 
 
 def kernel(name, kind="convolution", key=None, elements=100, calls=1):
-    return Kernel(name, kind, key, elements, calls)
+    return KernelWork(name, kind, key, elements, calls)
 
 
 def node(name, kind="convolution", key=None, elements=100, seconds=1.0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunekit.attribution.operators import Measured, break_down, sorted_operators
+from tunekit.attribution.operators import Profiled, break_down, sorted_operators
 from tunekit.library.manifest import TaskEntry
 
 PEAK = {
@@ -46,7 +46,7 @@ def profile(*calls):
 @pytest.fixture
 def operators():
     """At half the compute peak, at the memory peak, faster than memory, and unknown."""
-    library = Measured(
+    library = Profiled(
         "tuned",
         "ok",
         [10.0],
@@ -96,5 +96,5 @@ def test_other_orders(operators):
 
 def test_each_call_is_the_median_of_its_turns():
     turns = [profile(call("one", seconds, 1)) for seconds in (3.0, 1.0, 100.0)]
-    found = break_down(Measured("tuned", "ok", [1.0], turns), [], [], {}, "gain").operators
+    found = break_down(Profiled("tuned", "ok", [1.0], turns), [], [], {}, "gain").operators
     assert [(one.seconds, one.best_s) for one in found] == [(3.0, 1.0)]

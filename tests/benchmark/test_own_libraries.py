@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tunekit.timing.rounds import Entry, Settings, run_rounds
+from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_library_runs_on_its_threads_and_gives_its_outputs_in_order(library, t
     result = run_rounds(
         [Entry("tuned", "tunekit.benchmark.own_libraries:Tuned", plan)],
         inputs,
-        Settings(rounds=2, threads=2, turn_s=0.01, warm_up_s=0.01),
+        RoundSettings(rounds=2, threads=2, turn_s=0.01, warm_up_s=0.01),
         folder=tmp_path,
         say=lambda line: None,
     )

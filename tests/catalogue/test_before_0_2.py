@@ -80,10 +80,10 @@ def test_its_sessions_and_records_are_shown(old: Catalogue) -> None:
 
 def test_it_merges_into_another(old: Catalogue, tmp_path: Path) -> None:
     with Catalogue.open(tmp_path / "new.db") as catalogue:
-        merged = catalogue.maintenance.merge(old)
+        merged = catalogue.maintenance.merge(old.maintenance)
         assert (merged.sessions, merged.trials, merged.winners) == (2, 30, 2)
         assert (merged.reuses, merged.libraries) == (6, 1)
-        assert catalogue.maintenance.merge(old).nothing
+        assert catalogue.maintenance.merge(old.maintenance).nothing
         assert catalogue.maintenance.check() == []
 
 

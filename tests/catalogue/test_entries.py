@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind, toolchain_key
-from tunekit.catalogue.entries import canonical_json
+from tunekit.catalogue.canonical_json import canonical_json
 
 if TYPE_CHECKING:
     from tests.catalogue.conftest import Examples

@@ -68,7 +68,7 @@ def test_everything_is_taken_in_once(catalogue: Catalogue, other: Catalogue, new
     (task,) = catalogue.trials.ensure_tasks(mine.id, [new.task("hash1")])
     catalogue.trials.add(mine.id, [new.trial(task, 9e-3)])
     catalogue.sessions.close(mine.id, "finished")
-    merged = catalogue.maintenance.merge(other)
+    merged = catalogue.maintenance.merge(other.maintenance)
     assert merged == merge.Merged(
         sessions=2, trials=3, winners=1, reuses=1, libraries=1, bench_runs=1
     )
@@ -86,7 +86,7 @@ def test_everything_is_taken_in_once(catalogue: Catalogue, other: Catalogue, new
     facts, theirs_facts = catalogue.maintenance.facts(), other.maintenance.facts()
     assert facts.rows["workloads"] == theirs_facts.rows["workloads"]
     assert facts.rows["hosts"] == theirs_facts.rows["hosts"]
-    assert catalogue.maintenance.merge(other).nothing
+    assert catalogue.maintenance.merge(other.maintenance).nothing
     assert catalogue.maintenance.facts().rows == facts.rows
 
 
@@ -94,20 +94,20 @@ def test_a_copy_that_went_on_brings_the_rest_home(
     catalogue: Catalogue, other: Catalogue, new: Examples
 ) -> None:
     session = fill(other, new)
-    catalogue.maintenance.merge(other)
+    catalogue.maintenance.merge(other.maintenance)
     for place, seconds in ((other, 7e-3), (catalogue, 8e-3)):
         place.sessions.resume(session)
         tasks = place.trials.ensure_tasks(session, new.tasks(2))
         place.trials.add(session, [new.trial(tasks[0], seconds)])
         place.sessions.set_budget(session, 100 if place is other else 50)
         place.sessions.close(session, "finished")
-    assert catalogue.maintenance.merge(other).trials == 1
+    assert catalogue.maintenance.merge(other.maintenance).trials == 1
     assert catalogue.maintenance.check() == []
     info = catalogue.sessions.get(session)
     assert (info.trials_done, info.failures) == (5, 1)
-    assert catalogue.maintenance.merge(other).nothing
+    assert catalogue.maintenance.merge(other.maintenance).nothing
     # And the other way round.
-    assert other.maintenance.merge(catalogue).trials == 1
+    assert other.maintenance.merge(catalogue.maintenance).trials == 1
     assert other.maintenance.check() == []
 
 
@@ -121,12 +121,12 @@ def test_another_session_of_the_same_name_gets_a_new_one(
         with closing(sqlite3.connect(tmp_path / "mine.db")) as raw:
             raw.execute("UPDATE sessions SET public_id = ?", (session,))
             raw.commit()
-        merged = mine.maintenance.merge(other)
+        merged = mine.maintenance.merge(other.maintenance)
         ((old, renamed),) = merged.renamed
         assert old == session != renamed
         assert mine.sessions.get(session).recipe_digest == "unrelated"
         assert mine.sessions.get(renamed).trials_done == 3
-        assert mine.maintenance.merge(other).nothing
+        assert mine.maintenance.merge(other.maintenance).nothing
         assert mine.maintenance.check() == []
 
 
@@ -135,15 +135,15 @@ def test_a_session_that_runs_here_is_not_changed(
 ) -> None:
     running = catalogue.sessions.begin(new.session())
     (task,) = catalogue.trials.ensure_tasks(running.id, new.tasks(1))
-    other.maintenance.merge(catalogue)
+    other.maintenance.merge(catalogue.maintenance)
     (copied,) = other.trials.ensure_tasks(running.id, new.tasks(1))
     other.trials.add(running.id, [new.trial(copied)])
     with pytest.raises(CatalogueError, match="is being run by process"):
-        catalogue.maintenance.merge(other)
+        catalogue.maintenance.merge(other.maintenance)
     assert catalogue.sessions.get(running.id).trials_done == 0
     catalogue.trials.add(running.id, [new.trial(task, 5e-3)])
     catalogue.sessions.close(running.id, "finished")
-    assert catalogue.maintenance.merge(other).trials == 1
+    assert catalogue.maintenance.merge(other.maintenance).trials == 1
     assert catalogue.maintenance.check() == []
 
 
@@ -152,7 +152,7 @@ def test_a_catalogue_is_not_merged_into_itself(tmp_path: Path, other: Catalogue)
         Catalogue.open(tmp_path / "other.db") as same,
         pytest.raises(CatalogueError, match="itself"),
     ):
-        other.maintenance.merge(same)
+        other.maintenance.merge(same.maintenance)
 
 
 def test_a_backup_is_whole_although_another_process_writes(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tunekit.timing.rounds import Entry, Outcome, Settings, run_rounds
+from tunekit.timing.rounds import Entry, Outcome, RoundSettings, run_rounds
 
 Array = NDArray[Any]
 RunToys = Callable[..., dict[str, Outcome]]
@@ -43,7 +43,7 @@ def run_toys(tmp_path: Path, inputs: dict[str, Array]) -> RunToys:
         result = run_rounds(
             entries,
             inputs,
-            Settings(rounds=rounds, threads=threads, **brief),
+            RoundSettings(rounds=rounds, threads=threads, **brief),
             folder=tmp_path,
             say=lambda line: None,
         )

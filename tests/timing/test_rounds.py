@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tunekit.timing.rounds import Entry, Outcome, Settings, run_rounds
+from tunekit.timing.rounds import Entry, Outcome, RoundSettings, run_rounds
 
 if TYPE_CHECKING:
     from tests.timing.conftest import Array, RunToys
@@ -149,7 +149,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path: Path, inputs: dict[str
         run_rounds(
             entries,
             inputs,
-            Settings(rounds=3, threads=1, turn_s=0.01, warm_up_s=0.01),
+            RoundSettings(rounds=3, threads=1, turn_s=0.01, warm_up_s=0.01),
             folder=tmp_path,
             say=interrupt,
         )
@@ -161,7 +161,7 @@ def test_input_names_may_be_anything_a_model_calls_them(tmp_path: Path) -> None:
     result = run_rounds(
         [Entry("doubles", "toy_runtimes:Doubles", {})],
         inputs,
-        Settings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01),
+        RoundSettings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01),
         folder=tmp_path,
         say=lambda line: None,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
-from tunekit.attribution.operators import Measured, break_down
+from tunekit.attribution.operators import Profiled, break_down
 from tunekit.attribution.profilers import LIBRARY, PROFILED
 from tunekit.attribution.results import Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
@@ -33,7 +33,7 @@ _MOST_RUNS = 2000
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExplainSettings:
     """How it is measured.
 
     Attributes:
@@ -55,7 +55,7 @@ def explain_recipe(
     recipe: Recipe,
     *,
     runtimes: Sequence[str],
-    settings: Settings,
+    settings: ExplainSettings,
     say: Say = lambda _: None,
 ) -> Explanation:
     """Says where the time of a recipe's library goes; compiles it if there is none that fits.
@@ -128,7 +128,7 @@ def _own_plan(library: Library, preparation: Preparation) -> tuple[dict[str, Any
 
 def _prepared(
     names: Sequence[str], preparation: Preparation
-) -> tuple[dict[str, dict[str, Any]], list[Measured]]:
+) -> tuple[dict[str, dict[str, Any]], list[Profiled]]:
     """The plans of the runtimes that can be compared with, and the reasons of the others."""
     plans: dict[str, dict[str, Any]] = {}
     missing = []
@@ -137,7 +137,7 @@ def _prepared(
         if plan is not None:
             plans[name] = plan
         else:
-            missing.append(Measured(name, reason))
+            missing.append(Profiled(name, reason))
     return plans, missing
 
 
@@ -158,10 +158,10 @@ def _prepare(name: str, preparation: Preparation) -> tuple[dict[str, Any] | None
 def _measure(
     plans: Mapping[str, Mapping[str, Any]],
     inputs: Mapping[str, np.ndarray],
-    settings: Settings,
+    settings: ExplainSettings,
     folder: Path,
     say: Say,
-) -> list[Measured]:
+) -> list[Profiled]:
     """The turns of every runtime with a plan, in the order of the plans."""
     import numpy as np
 
@@ -183,7 +183,7 @@ def _measure(
 class _Runners:
     """Runtimes in processes of their own and what their turns gave; who fails gets no more."""
 
-    def __init__(self, settings: Settings, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, settings: ExplainSettings, folder: Path, stack: ExitStack) -> None:
         self.running: dict[str, RunnerProcess] = {}
         self._settings = settings
         self._folder = folder
@@ -212,10 +212,10 @@ class _Runners:
             self._runs_s[name] += timed["seconds"]
             self._profiles[name].append(profile)
 
-    def measured(self, name: str) -> Measured:
+    def measured(self, name: str) -> Profiled:
         """What the turns of a runtime gave."""
         status = self._failed.get(name, "ok")
-        return Measured(name, status, self._runs_s[name], self._profiles[name])
+        return Profiled(name, status, self._runs_s[name], self._profiles[name])
 
     def _ask(self, name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
         try:
@@ -242,7 +242,7 @@ def _trials(recipe: Recipe, library: Library) -> dict[str, int]:
         )
 
 
-def _remarks(others: Sequence[Measured], library: Library) -> list[str]:
+def _remarks(others: Sequence[Profiled], library: Library) -> list[str]:
     remarks = [f"{other.name}: {other.status}" for other in others if other.status != "ok"]
     if any(not task.space for task in library.manifest.tasks):
         remarks.append(

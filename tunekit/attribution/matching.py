@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelWork:
     """A kernel of the library, all its calls in a run together.
 
     Attributes:
@@ -64,11 +64,11 @@ class Matching:
     unmatched: tuple[Node, ...]
 
 
-def match(kernels: Sequence[Kernel], nodes: Sequence[Node]) -> Matching:
+def match(kernels: Sequence[KernelWork], nodes: Sequence[Node]) -> Matching:
     """Finds the counterparts; their seconds and those of the unmatched add up to all nodes'."""
     counterparts: dict[str, Counterpart] = {}
     left_kernels, left_nodes = list(kernels), list(nodes)
-    levels: tuple[tuple[By, Callable[[Kernel | Node], Hashable]], ...] = (
+    levels: tuple[tuple[By, Callable[[KernelWork | Node], Hashable]], ...] = (
         ("work", lambda work: work.key),
         ("size", lambda work: None if work.key else (work.kind, work.elements)),
         ("kind", lambda work: None if work.key else work.kind),

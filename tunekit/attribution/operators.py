@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunekit.attribution.matching import Kernel, match
+from tunekit.attribution.matching import KernelWork, match
 from tunekit.attribution.nodes import Node, kernel_text, kind_of_function
 from tunekit.attribution.results import (
     Bound,
-    Counterpart,
+    CounterpartEntry,
     Operator,
     Overhead,
-    Peaks,
-    Runtime,
+    PeaksEntry,
+    RuntimeEntry,
     Sort,
     Unmatched,
 )
@@ -24,7 +24,7 @@ from tunekit.library.manifest import TaskEntry
 
 
 @dataclass(frozen=True)
-class Measured:
+class Profiled:
     """What one runtime's turns gave.
 
     Attributes:
@@ -49,8 +49,8 @@ class Measured:
 class Breakdown:
     """The parts of an explanation that follow from the measurements."""
 
-    peaks: Peaks | None
-    runtimes: tuple[Runtime, ...]
+    peaks: PeaksEntry | None
+    runtimes: tuple[RuntimeEntry, ...]
     operators: tuple[Operator, ...]
     unmatched: tuple[Unmatched, ...]
 
@@ -67,7 +67,7 @@ class _TimedKernel:
         moved_bytes: of the arguments of all calls.
     """
 
-    kernel: Kernel
+    kernel: KernelWork
     task: TaskEntry | None
     seconds: float
     best_s: float
@@ -85,8 +85,8 @@ class _Roof:
 
 
 def break_down(
-    library: Measured,
-    others: Sequence[Measured],
+    library: Profiled,
+    others: Sequence[Profiled],
     tasks: Sequence[TaskEntry],
     trials: Mapping[str, int],
     sort: Sort,
@@ -104,17 +104,17 @@ def break_down(
     kernels = _timed_kernels(library, tasks)
     total_s = sum(timed.seconds for timed in kernels)
     runtimes = [_library_runtime(library, total_s)]
-    counterparts: dict[str, dict[str, Counterpart]] = defaultdict(dict)
+    counterparts: dict[str, dict[str, CounterpartEntry]] = defaultdict(dict)
     unmatched: list[Unmatched] = []
     for other in others:
         if not other.usable:
-            runtimes.append(Runtime(name=other.name, status=other.status))
+            runtimes.append(RuntimeEntry(name=other.name, status=other.status))
             continue
         nodes = _nodes(other)
         runtimes.append(_other_runtime(other, sum(node.seconds for node in nodes)))
         matching = match([timed.kernel for timed in kernels], nodes)
         for name, counterpart in matching.counterparts.items():
-            counterparts[name][other.name] = Counterpart(**vars(counterpart))
+            counterparts[name][other.name] = CounterpartEntry(**vars(counterpart))
         unmatched += [_unmatched(other.name, node) for node in matching.unmatched]
     operators = [
         _operator(timed, total_s, trials, _roof(timed, peaks), counterparts[timed.kernel.name])
@@ -145,7 +145,7 @@ def sorted_operators(operators: Sequence[Operator], sort: Sort) -> tuple[Operato
     return tuple(sorted(operators, key=order))
 
 
-def _timed_kernels(library: Measured, tasks: Sequence[TaskEntry]) -> list[_TimedKernel]:
+def _timed_kernels(library: Profiled, tasks: Sequence[TaskEntry]) -> list[_TimedKernel]:
     """The kernels in the order of their first calls."""
     entries = {task.name: task for task in tasks}
     positions: dict[str, list[int]] = defaultdict(list)
@@ -169,10 +169,10 @@ def _timed_kernels(library: Measured, tasks: Sequence[TaskEntry]) -> list[_Timed
     ]
 
 
-def _kernel(name: str, task: TaskEntry | None, calls: Sequence[Mapping[str, Any]]) -> Kernel:
+def _kernel(name: str, task: TaskEntry | None, calls: Sequence[Mapping[str, Any]]) -> KernelWork:
     operation = task.operation if task else None
     is_product = operation is not None and not operation.window
-    return Kernel(
+    return KernelWork(
         name=name,
         kind="matrix product" if is_product else kind_of_function(name),
         key=operation.key if operation else None,
@@ -186,7 +186,7 @@ def _operator(
     total_s: float,
     trials: Mapping[str, int],
     roof: _Roof,
-    others: dict[str, Counterpart],
+    others: dict[str, CounterpartEntry],
 ) -> Operator:
     kernel, task, seconds = timed.kernel, timed.task, timed.seconds
     flops = _flops(timed)
@@ -217,7 +217,7 @@ def _flops(timed: _TimedKernel) -> float | None:
     return timed.task.flops * timed.kernel.calls if timed.task else None
 
 
-def _roof(timed: _TimedKernel, peaks: Peaks | None) -> _Roof:
+def _roof(timed: _TimedKernel, peaks: PeaksEntry | None) -> _Roof:
     if peaks is None or not timed.seconds:
         return _Roof()
     computing_s = (_flops(timed) or 0.0) / peaks.flops_per_s
@@ -240,10 +240,10 @@ def _unmatched(runtime: str, node: Node) -> Unmatched:
     )
 
 
-def _library_runtime(library: Measured, operators_s: float) -> Runtime:
+def _library_runtime(library: Profiled, operators_s: float) -> RuntimeEntry:
     end_to_end_s = statistics.median(library.runs_s)
     builtins_s = statistics.median(profile["builtins_s"] for profile in library.profiles)
-    return Runtime(
+    return RuntimeEntry(
         name=library.name,
         status="ok",
         end_to_end_s=end_to_end_s,
@@ -258,10 +258,10 @@ def _library_runtime(library: Measured, operators_s: float) -> Runtime:
     )
 
 
-def _other_runtime(other: Measured, operators_s: float) -> Runtime:
+def _other_runtime(other: Profiled, operators_s: float) -> RuntimeEntry:
     end_to_end_s = statistics.median(other.runs_s)
     rest = Overhead(name="session and the rest", seconds=end_to_end_s - operators_s)
-    return Runtime(
+    return RuntimeEntry(
         name=other.name,
         status="ok",
         end_to_end_s=end_to_end_s,
@@ -271,7 +271,7 @@ def _other_runtime(other: Measured, operators_s: float) -> Runtime:
     )
 
 
-def _nodes(other: Measured) -> list[Node]:
+def _nodes(other: Profiled) -> list[Node]:
     """The nodes of a runtime, each with the median of its turns."""
     turns = [
         {(node["name"], node["op"]): node for node in profile["nodes"]}
@@ -284,7 +284,7 @@ def _nodes(other: Measured) -> list[Node]:
     return nodes
 
 
-def _peaks(library: Measured) -> Peaks | None:
+def _peaks(library: Profiled) -> PeaksEntry | None:
     measured = [peak for profile in library.profiles for peak in profile["peaks"]]
     if not measured:
         return None
@@ -292,7 +292,7 @@ def _peaks(library: Measured) -> Peaks | None:
     def median(name: str) -> float:
         return float(statistics.median(peak[name] for peak in measured))
 
-    return Peaks(
+    return PeaksEntry(
         flops_per_s=median("flops_per_s"),
         bytes_per_s=median("bytes_per_s"),
         streamed_mib=int(measured[0]["streamed_mib"]),

@@ -19,7 +19,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Counterpart(_Frozen):
+class CounterpartEntry(_Frozen):
     """The same work in another runtime.
 
     Attributes:
@@ -76,7 +76,7 @@ class Operator(_Frozen):
     gain_s: float | None
     trials: int
     space: str
-    others: dict[str, Counterpart]
+    others: dict[str, CounterpartEntry]
     difference_s: float | None
 
 
@@ -98,7 +98,7 @@ class Overhead(_Frozen):
     seconds: float
 
 
-class Runtime(_Frozen):
+class RuntimeEntry(_Frozen):
     """A runtime as a whole.
 
     Attributes:
@@ -117,7 +117,7 @@ class Runtime(_Frozen):
     runs: int = 0
 
 
-class Peaks(_Frozen):
+class PeaksEntry(_Frozen):
     """This machine's peaks, medians of what was measured around each turn of the library.
 
     Attributes:
@@ -151,8 +151,8 @@ class Explanation(_Frozen):
     threads: int
     rounds: int
     sorted_by: Sort
-    peaks: Peaks | None
-    runtimes: tuple[Runtime, ...]
+    peaks: PeaksEntry | None
+    runtimes: tuple[RuntimeEntry, ...]
     operators: tuple[Operator, ...]
     unmatched: tuple[Unmatched, ...]
     remarks: tuple[str, ...]

@@ -21,7 +21,7 @@ from tunekit.benchmark.results import Model, Protocol, Report, RuntimeResult, Te
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
 from tunekit.runtimes.worker import whole_text
-from tunekit.timing.rounds import Entry, Settings, run_rounds
+from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
 from tunekit.wording import error_line
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def bench_recipe(
     recipe: Recipe,
     *,
     runtimes: Sequence[str] | None = None,
-    settings: Settings,
+    settings: RoundSettings,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
@@ -72,7 +72,7 @@ def bench_recipe(
 def _bench(
     recipe: Recipe,
     classes: Mapping[str, type[Runtime]],
-    settings: Settings,
+    settings: RoundSettings,
     say: Callable[[str], None],
 ) -> Report:
     from tunekit.cache import ContentCache
@@ -114,7 +114,7 @@ def _bench(
     )
 
 
-def _protocol(settings: Settings, relative_error: float) -> Protocol:
+def _protocol(settings: RoundSettings, relative_error: float) -> Protocol:
     return Protocol(
         rounds=settings.rounds,
         threads=settings.threads,

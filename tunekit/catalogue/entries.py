@@ -6,8 +6,6 @@ structural hashes are text.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from tunekit.catalogue import workload_digest
+from tunekit.catalogue.canonical_json import canonical_json, digest
 
 SessionState = Literal["running", "interrupted", "finished", "failed"]
 
@@ -384,27 +383,3 @@ def toolchain_key(versions: Mapping[str, str]) -> str:
     traces. That is the TVM wheel (it brings its own LLVM); the frameworks do not matter."""
     tvm = versions.get("apache-tvm")
     return f"apache-tvm=={tvm}" if tvm else f"sha256:{digest(canonical_json(versions))}"
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces, sets as sorted lists; ValueError for NaN."""
-    return json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=_plain,
-    )
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} cannot be kept in the catalogue: {value!r}")

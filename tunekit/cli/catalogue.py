@@ -105,7 +105,7 @@ def merge(
                 hint="`tunekit catalogue check` lists all its problems",
             )
         say(f"merging it into {opened.location}")
-        merged = opened.maintenance.merge(source)
+        merged = opened.maintenance.merge(source.maintenance)
     for old, new in merged.renamed:
         say(f"session {old} became {new}: another session here has that id")
     typer.echo(merged_text(merged))

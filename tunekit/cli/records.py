@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunekit.cli.catalogue import open_catalogue
+from tunekit.cli.record_filters import (
+    Host,
+    Model,
+    Operator,
+    Session,
+    Since,
+    TargetFilter,
+    Until,
+    record_filter,
+)
 from tunekit.cli.style import Catalogue, Form, Quiet, Verbose, new_typer, progress
 from tunekit.errors import UsageError
 from tunekit.report.output import Format
@@ -27,25 +36,6 @@ app = new_typer(
     help="Records: the good trials. List, remove, export and import them.", no_args_is_help=True
 )
 
-Model = Annotated[
-    str | None, typer.Option(help="Of models or recipes with this in their name (*, ? allowed).")
-]
-Operator = Annotated[
-    str | None,
-    typer.Option(help="Of operators with this in their name (*, ? allowed), or of this hash."),
-]
-TargetFilter = Annotated[
-    str | None, typer.Option("--target", help='For targets with these words, like "znver3".')
-]
-Host = Annotated[
-    str | None,
-    typer.Option(help='Measured on hosts with this fingerprint or CPU name, or on "this" one.'),
-]
-Session = Annotated[str | None, typer.Option(help="Of this session; the start of its id will do.")]
-Since = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Measured then or later: 2026-11-22, 12h or 7d.")
-]
-Until = Annotated[str | None, typer.Option(metavar="DATE", help="Measured before then.")]
 Limit = Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")]
 Offset = Annotated[int, typer.Option(min=0, help="Rows to skip.")]
 
@@ -72,7 +62,7 @@ def ls(
     from tunekit.report.output import write
     from tunekit.report.records import records_result
 
-    wanted = _filter(model, operator, target, host, session, since, until)
+    wanted = record_filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
         found = opened.records.listed(
             wanted,
@@ -110,7 +100,7 @@ def best(
     from tunekit.report.output import write
     from tunekit.report.records import best_result
 
-    wanted = _filter(model, operator, target, host, session, since, until)
+    wanted = record_filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
         found = opened.records.listed_best(
             wanted, limit=limit + 1 if limit else None, offset=offset
@@ -169,7 +159,7 @@ def rm(
     Those with these ids, or all that the filters mean. Says how many and asks before it does.
     Failed trials stay: they say what not to try again.
     """
-    wanted = _filter(model, operator, target, host, session, since, until, ids=records)
+    wanted = record_filter(model, operator, target, host, session, since, until, ids=records)
     if not wanted.narrows:
         raise UsageError(
             "that would be every record there is", hint="give ids or filters, see --help"
@@ -249,7 +239,7 @@ def export(
 
     say = progress(quiet=quiet)
     recipe = Path(what) if what is not None and _is_recipe(what) else None
-    wanted = _filter(
+    wanted = record_filter(
         model, operator, target, host, None if recipe else what, since, until, with_reused=True
     )
     if recipe is not None:
@@ -346,58 +336,6 @@ def _of_recipe(
         ),
         place,
     )
-
-
-def _filter(
-    model: str | None,
-    operator: str | None,
-    target: str | None,
-    host: str | None,
-    session: str | None,
-    since: str | None,
-    until: str | None,
-    *,
-    ids: list[int] | None = None,
-    **more: Any,
-) -> RecordFilter:
-    from tunekit.catalogue.queries.listing import RecordFilter
-
-    if host == "this":
-        from tunekit.machine.host import detect_host
-
-        host = detect_host().fingerprint
-    return RecordFilter(
-        model=model,
-        operator=operator,
-        target=target,
-        host=host,
-        session=session,
-        since=_moment("--since", since),
-        until=_moment("--until", until),
-        ids=tuple(ids) if ids else None,
-        **more,
-    )
-
-
-def _moment(flag: str, text: str | None) -> datetime | None:
-    """A moment as typed: ISO date or date and time (of this machine's zone), or an age."""
-    if text is None:
-        return None
-    now = datetime.now().astimezone()
-    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-    if text[-1:] in units and text[:-1].isdigit():
-        try:
-            return now - timedelta(**{units[text[-1]]: int(text[:-1])})
-        except OverflowError:
-            return datetime.min.replace(tzinfo=now.tzinfo)
-    try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise UsageError(
-            f"{flag} {text!r} is not a date",
-            hint="like 2026-11-22, 2026-11-22T14:30, or an age: 30m, 12h, 7d, 2w",
-        ) from None
-    return found if found.tzinfo else found.astimezone()
 
 
 def _confirm(question: str) -> None:

@@ -36,7 +36,8 @@ from tunekit.catalogue import (
     Record,
     toolchain_key,
 )
-from tunekit.catalogue.entries import digest, mean
+from tunekit.catalogue.canonical_json import digest
+from tunekit.catalogue.entries import mean
 from tunekit.catalogue.workload_digest import content_digest
 from tunekit.ir.trace import load_trace
 from tunekit.machine.host import detect_host

@@ -22,7 +22,7 @@ from tunekit.timing.statistics import PairedRatio, median, paired_ratio
 if TYPE_CHECKING:
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library.built_variant import BuiltVariant, Seconds
-    from tunekit.library.verify import Reference
+    from tunekit.library.verify import ReferenceOutputs
 
 _ROUNDS = 100
 # For all variants together.
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 def select(
     built_variants: Sequence[BuiltVariant],
     prepared: PreparedModel,
-    reference: Reference,
+    reference: ReferenceOutputs,
     *,
     folder: Path,
     say: Say,
@@ -75,7 +75,7 @@ def select(
 
 
 def only(
-    built: BuiltVariant, prepared: PreparedModel, reference: Reference, reason: str
+    built: BuiltVariant, prepared: PreparedModel, reference: ReferenceOutputs, reason: str
 ) -> tuple[BuiltVariant, Selection]:
     """Verifies the only variant; `reason` says why there is no other.
 
@@ -135,7 +135,7 @@ def _right(built_variants: Sequence[BuiltVariant]) -> list[BuiltVariant]:
 def take_turns(
     built_variants: Sequence[BuiltVariant],
     prepared: PreparedModel,
-    reference: Reference,
+    reference: ReferenceOutputs,
     folder: Path,
     say: Say,
 ) -> str | None:
@@ -164,7 +164,7 @@ def take_turns(
 def _take_turns(
     built_variants: Sequence[BuiltVariant],
     prepared: PreparedModel,
-    reference: Reference,
+    reference: ReferenceOutputs,
     folder: Path,
     seconds: float,
     say: Say,

@@ -25,21 +25,21 @@ _SEEDS = (1, 2)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceOutputs:
     """Seeded inputs by name, and for each set of them the outputs that the framework gives."""
 
     inputs: Sequence[Mapping[str, Array]]
     outputs: Sequence[Sequence[Array]]
 
 
-def reference_of(prepared: PreparedModel) -> Reference:
+def reference_of(prepared: PreparedModel) -> ReferenceOutputs:
     """The model's own outputs on seeded inputs."""
     source = prepared.source
     inputs = [source.sample_inputs(prepared.recipe.model.seed + seed) for seed in _SEEDS]
-    return Reference(inputs, [source.reference(values) for values in inputs])
+    return ReferenceOutputs(inputs, [source.reference(values) for values in inputs])
 
 
-def verify(path: Path, prepared: PreparedModel, reference: Reference) -> tuple[float, ...]:
+def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> tuple[float, ...]:
     """Runs a library on the reference's inputs; the relative error of each set.
 
     It runs on a device of the recipe's where this machine cannot run its code.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.attribution.results import Explanation, Operator, Runtime
+from tunekit.attribution.results import Explanation, Operator, RuntimeEntry
 from tunekit.report import numbers
 from tunekit.report.output import Result
 from tunekit.report.table import (
@@ -185,7 +185,7 @@ def _footnote(explanation: Explanation) -> str:
     return " ".join(parts)
 
 
-def _runtime_line(runtime: Runtime) -> str:
+def _runtime_line(runtime: RuntimeEntry) -> str:
     if runtime.end_to_end_s is None or runtime.operators_s is None:
         return f"{runtime.name}: {runtime.status}"
     overheads = "; ".join(

@@ -62,8 +62,8 @@ Order = Literal["channels", "pixels", "partial"]
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A structural variant: what decisions cannot express.
+class Design:
+    """A structural design: what decisions cannot express.
 
     Attributes:
         order: of the loops around the tile.
@@ -124,18 +124,18 @@ def convolution_designs(
     """
     padded = _padding(schedule, anchor.block) is not None
     found = []
-    for variant in variants(anchor, target, padded=padded):
+    for design in variants(anchor, target, padded=padded):
         copy = schedule.copy()
-        _apply(copy, anchor, variant, target)
+        _apply(copy, anchor, design, target)
         found.append(copy)
     return found
 
 
-def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Variant]:
+def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Design]:
     """Which variants are worth trying, best expected first."""
     batch, blocks, *_ = anchor.spatial
     _, rows, columns = anchor.extents
-    options: list[tuple[float, int, Variant]] = []
+    options: list[tuple[float, int, Design]] = []
 
     def offer(order: Order, fused_pads: Sequence[bool], factor: float) -> None:
         for channels_inside in (False,) if anchor.depthwise else (False, True):
@@ -150,8 +150,8 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
             if order != "pixels":
                 expected *= 1 + input_share(anchor, target, found[0])
             for fused_pad in fused_pads:
-                variant = Variant(order, channels_inside, fused_pad, tuple(found))
-                options.append((expected, len(options), variant))
+                design = Design(order, channels_inside, fused_pad, tuple(found))
+                options.append((expected, len(options), design))
 
     both = (False, True) if padded else (False,)
     fits = anchor.weight_bytes(min(blocks, 4)) <= L2_BYTES * 3 // 4
@@ -163,7 +163,7 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Va
             offer("pixels", both, 1.2 if wide else 1.01)
         if not fits and blocks >= 2 * target.cores and _passes(anchor):
             offer("partial", (False,), 1.05)
-    return [variant for *_, variant in sorted(options, key=lambda option: option[:2])]
+    return [design for *_, design in sorted(options, key=lambda option: option[:2])]
 
 
 def _passes(anchor: Anchor) -> list[int]:
@@ -196,7 +196,7 @@ class _Tiling:
 
     Attributes:
         anchor: what it computes.
-        variant: how it is to be scheduled.
+        design: how it is to be scheduled.
         target: what it is for.
         block: the convolution.
         epilogue: what follows on its output, a copy if nothing does.
@@ -204,14 +204,14 @@ class _Tiling:
     """
 
     anchor: Anchor
-    variant: Variant
+    design: Design
     target: ResolvedTarget
     block: SBlockRV
     epilogue: SBlockRV
     sizes: Sequence[ExprRV]
 
 
-def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: ResolvedTarget) -> None:
+def _apply(schedule: Schedule, anchor: Anchor, design: Design, target: ResolvedTarget) -> None:
     block = schedule.get_sblock(anchor.block)
     padding = _padding(schedule, anchor.block)
     follows = fold_epilogue(schedule, block, anchor.spatial)
@@ -220,16 +220,16 @@ def _apply(schedule: Schedule, anchor: Anchor, variant: Variant, target: Resolve
         parallelize(schedule, follows.tail)
     if anchor.pointwise:
         _fuse_pixels(schedule, block, epilogue, anchor)
-    codes = [encode(tile) for tile in variant.tiles]
+    codes = [encode(tile) for tile in design.tiles]
     sizes = decode(sample(schedule, codes, ordered=True))
-    tiling = _Tiling(anchor, variant, target, block, epilogue, sizes)
-    if variant.order == "partial":
+    tiling = _Tiling(anchor, design, target, block, epilogue, sizes)
+    if design.order == "partial":
         fused = _partial_sums(schedule, tiling)
     else:
         small = padding is not None and _block_bytes(schedule, padding) <= L2_BYTES // 2
         fused = _whole_sums(schedule, tiling, small_image=small)
     if padding is not None:
-        _schedule_padding(schedule, padding, fused if variant.fused_pad else None)
+        _schedule_padding(schedule, padding, fused if design.fused_pad else None)
 
 
 def _fuse_pixels(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor: Anchor) -> None:
@@ -245,7 +245,7 @@ def _fuse_pixels(schedule: Schedule, block: SBlockRV, epilogue: SBlockRV, anchor
 def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> LoopRV:
     """Loops in which each tile runs through its whole reduction; gives the one of a strip, or of a
     whole image where that is small."""
-    anchor, variant, block = tiling.anchor, tiling.variant, tiling.block
+    anchor, design, block = tiling.anchor, tiling.design, tiling.block
     channels_only = shares_channels_only(anchor, tiling.target)
     # Small enough for the stack, from where LLVM lifts it into registers.
     schedule.set_scope(block, 0, "local")
@@ -255,16 +255,16 @@ def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> Lo
     outer, inner = _split_tile(schedule, [c, *pixels], tiling)
     c_outer, *at = outer
     if anchor.pointwise:
-        strip_count = sample(schedule, _strips(anchor, tiling.target, variant.order), ordered=True)
+        strip_count = sample(schedule, _strips(anchor, tiling.target, design.order), ordered=True)
         at = schedule.split(at[0], [strip_count, None])
     strip, *within = at
     parallel, moving = [n, c_outer, strip], within
-    if variant.order == "pixels":
+    if design.order == "pixels":
         parallel, moving = [n, strip], [c_outer, *within]
     elif channels_only:
         parallel, moving = [n, c_outer], at
     steps, unrolled = _split_reduction(schedule, reduced, anchor)
-    tile = _tile_order(inner, variant)
+    tile = _tile_order(inner, design)
     schedule.reorder(*parallel, *moving, *steps, *tile, lane)
     fused = schedule.fuse(*parallel)
     schedule.parallel(fused)
@@ -315,7 +315,7 @@ def _partial_sums(schedule: Schedule, tiling: _Tiling) -> LoopRV:
     of_cut, of_n, *rest = schedule.get_loops(partial)[around:]
     own, own_lane, steps = rest[: len(inner)], rest[len(inner)], rest[len(inner) + 1 :]
     steps += schedule.split(steps.pop(), [None, sample(schedule, _unroll_factors(anchor))])
-    tile = _tile_order(own, tiling.variant)
+    tile = _tile_order(own, tiling.design)
     schedule.reorder(of_cut, of_n, *steps, *tile, own_lane)
     for loop in (*tile, steps[-1]):
         schedule.unroll(loop)
@@ -338,9 +338,9 @@ def _split_tile(
     return [outer for outer, _ in pairs], [inner for _, inner in pairs]
 
 
-def _tile_order(inner: Sequence[LoopRV], variant: Variant) -> list[LoopRV]:
+def _tile_order(inner: Sequence[LoopRV], design: Design) -> list[LoopRV]:
     channels, *pixels = inner
-    return [*pixels, channels] if variant.channels_inside else [channels, *pixels]
+    return [*pixels, channels] if design.channels_inside else [channels, *pixels]
 
 
 def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:

@@ -31,7 +31,7 @@ _MOST_RUNS_A_TURN = 2000
 
 
 @dataclass(frozen=True)
-class Settings:
+class RoundSettings:
     """How rounds are run.
 
     Attributes:
@@ -126,7 +126,7 @@ class _Running:
 def run_rounds(
     entries: Sequence[Entry],
     inputs: Mapping[str, Array],
-    settings: Settings,
+    settings: RoundSettings,
     *,
     folder: Path,
     say: Callable[[str], None],
@@ -193,7 +193,7 @@ def _ask(running: _Running, what: str, do: str, timeout_s: float, **arguments: A
     return reply
 
 
-def _load(running: _Running, inputs_file: Path, names: list[str], settings: Settings) -> None:
+def _load(running: _Running, inputs_file: Path, names: list[str], settings: RoundSettings) -> None:
     reply = _ask(
         running,
         "while loading",
@@ -209,7 +209,7 @@ def _load(running: _Running, inputs_file: Path, names: list[str], settings: Sett
         running.outcome.load_s = reply["load_s"]
 
 
-def _warm_up(running: _Running, settings: Settings) -> None:
+def _warm_up(running: _Running, settings: RoundSettings) -> None:
     first = _run(running, "in its first run", settings, seconds=0, least=1, most=1, untimed=0)
     if first is None:
         return
@@ -229,7 +229,7 @@ def _warm_up(running: _Running, settings: Settings) -> None:
         running.run_s = min(more["seconds"])
 
 
-def _take_outputs(running: _Running, file: Path, settings: Settings) -> None:
+def _take_outputs(running: _Running, file: Path, settings: RoundSettings) -> None:
     import numpy as np
 
     reply = _ask(
@@ -244,7 +244,7 @@ def _take_outputs(running: _Running, file: Path, settings: Settings) -> None:
 def _run(
     running: _Running,
     what: str,
-    settings: Settings,
+    settings: RoundSettings,
     *,
     seconds: float,
     least: int,
@@ -263,7 +263,7 @@ def _run(
     )
 
 
-def _rounds(runners: list[_Running], settings: Settings, say: Callable[[str], None]) -> None:
+def _rounds(runners: list[_Running], settings: RoundSettings, say: Callable[[str], None]) -> None:
     shuffle = random.Random(settings.seed)
     for number in range(settings.rounds):
         ready = [running for running in runners if _takes_part(running, number, settings.rounds)]
@@ -284,7 +284,7 @@ def _takes_part(running: _Running, number: int, rounds: int) -> bool:
 
 
 def _turn(
-    running: _Running, number: int, position: int, runners: list[_Running], settings: Settings
+    running: _Running, number: int, position: int, runners: list[_Running], settings: RoundSettings
 ) -> None:
     waiting = [other.process for other in runners if other is not running and other.alive]
     waiting_before = sum(other.cpu_s() for other in waiting)

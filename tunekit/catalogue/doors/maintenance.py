@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tunekit.catalogue.db import connect, integrity, maintenance, migrate
 from tunekit.catalogue.db.transactions import Transactions
 from tunekit.catalogue.queries import merge as _merge
 from tunekit.catalogue.queries import removal
 from tunekit.errors import CatalogueError
-
-if TYPE_CHECKING:
-    from tunekit.catalogue.catalogue import Catalogue
 
 
 class Maintenance:
@@ -52,11 +48,11 @@ class Maintenance:
         with self._transactions.reading() as connection:
             return list(integrity.problems(connection))
 
-    def merge(self, other: Catalogue) -> _merge.Merged:
-        """Copies all that another catalogue has and this one does not. Whole sessions at a time:
-        interrupted, another merge does the rest. CatalogueError when a living process runs a
-        session here that the other one has more trials of."""
-        theirs = other.maintenance._transactions
+    def merge(self, other: Maintenance) -> _merge.Merged:
+        """Copies all that the catalogue of `other` has and this one does not. Whole sessions at a
+        time: interrupted, another merge does the rest. CatalogueError when a living process runs
+        a session here that the other one has more trials of."""
+        theirs = other._transactions
         if self._is(theirs):
             raise CatalogueError(
                 f"{theirs.location} is this catalogue itself", hint="name another one"

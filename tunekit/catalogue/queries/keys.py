@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, exists, select, update
 
+from tunekit.catalogue.canonical_json import canonical_json, digest
 from tunekit.catalogue.db import schema
-from tunekit.catalogue.entries import NewWorkload, canonical_json, digest, toolchain_key
+from tunekit.catalogue.entries import NewWorkload, toolchain_key
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

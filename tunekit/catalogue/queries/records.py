@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, select
 
+from tunekit.catalogue.canonical_json import digest
 from tunekit.catalogue.db import schema
-from tunekit.catalogue.entries import Record, digest
+from tunekit.catalogue.entries import Record
 from tunekit.catalogue.queries import keys
 
 _trials = schema.Trial

@@ -9,17 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
 
+from tunekit.catalogue.canonical_json import canonical_json, digest
 from tunekit.catalogue.db import schema
-from tunekit.catalogue.entries import (
-    Failure,
-    FailureKind,
-    NewTask,
-    NewTrial,
-    TaskSummary,
-    Trial,
-    canonical_json,
-    digest,
-)
+from tunekit.catalogue.entries import Failure, FailureKind, NewTask, NewTrial, TaskSummary, Trial
 from tunekit.catalogue.queries import keys, sessions
 
 _tasks = schema.Task
