@@ -1,7 +1,4 @@
-"""`tunekit records`: what was measured, looked through, taken out and exchanged.
-
-Above 400 lines because six commands share their filters, and each lists its options.
-"""
+"""`tunekit records`: what was measured, looked through, taken out and exchanged."""
 
 from __future__ import annotations
 
