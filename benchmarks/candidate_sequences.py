@@ -31,7 +31,7 @@ from measurers import Arithmetic, PowerCutError  # noqa: E402
 from tuning_runs import Quiet, options  # noqa: E402
 
 from tunekit.cache import ContentCache  # noqa: E402
-from tunekit.catalogue import Catalogue, NewSession, SessionInfo, toolchain_key  # noqa: E402
+from tunekit.catalogue import Catalogue, Conditions, NewSession, SessionInfo, toolchain_key  # noqa: E402
 from tunekit.graph.pipeline import PreparedModel, prepare_model  # noqa: E402
 from tunekit.machine.toolchain import versions  # noqa: E402
 from tunekit.recipe import load_recipe  # noqa: E402
@@ -150,12 +150,8 @@ def sequence(catalogue: Catalogue, session: SessionInfo, hashes: list[str]) -> d
     """A session's trials in their order, each as its task's position and the candidate's digest;
     failures have a mark. Then the winners of its finals, and how many results it reused."""
     trials = list(catalogue.trials.read(session_id=session.id))
-    winners = catalogue.records.winners(
-        structural_hashes=hashes,
-        target_json=session.target_json,
-        host_fingerprint=session.host_fingerprint,
-        toolchain_key=toolchain_key(versions()),
-    )
+    here = Conditions(session.target_json, session.host_fingerprint, toolchain_key(versions()))
+    winners = catalogue.records.winners(here, hashes)
     digests = {trial.trial_id: trial.candidate_digest for trial in trials}
     return {
         "trials": [

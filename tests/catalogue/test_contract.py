@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from tunekit.catalogue import (
     Catalogue,
+    Conditions,
     Failure,
     FailureKind,
     NewBenchRun,
@@ -27,6 +28,7 @@ from tunekit.catalogue import (
     NewTrial,
     toolchain_key,
 )
+from tunekit.catalogue.conditions import CpuCache
 from tunekit.catalogue.queries.listing import RecordFilter
 from tunekit.errors import CatalogueError
 
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
     from tests.catalogue.conftest import Examples
 
 WRITER = Path(__file__).parents[1] / "support" / "writer.py"
+
+_CONDITIONS = Conditions(
+    target='{"kind":"llvm","mcpu":"x86-64-v3","num-cores":2}',
+    host="host",
+    toolchain=toolchain_key({"apache-tvm": "0.27.0.post1"}),
+)
 
 seconds = st.floats(min_value=1e-12, max_value=1e8)
 # What a database and JSON can hold as text; failure texts may be anything.
@@ -486,7 +494,7 @@ class TestRecords:
             "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
         }
         assert [record.trial_id for record in catalogue.records.best(**where, top_k=9)] == [right]
-        assert [record.trial_id for record in catalogue.records.winners(**where)] == [right]
+        assert [r.trial_id for r in catalogue.records.winners(_CONDITIONS, ["hash0"])] == [right]
         assert catalogue.sessions.get(session.id).failures == 1
         assert catalogue.maintenance.check() == []
         with pytest.raises(ValueError, match="no trial has the id 99"):
@@ -504,19 +512,14 @@ class TestRecords:
         catalogue.records.add_winner(slow, [1.9e-3, 1.8e-3, 2.0e-3])
 
         def winners(**changes: str) -> list[tuple[int, float, tuple[float, ...]]]:
-            where = {
-                "target_json": new.target,
-                "host_fingerprint": "host",
-                "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
-                **changes,
-            }
-            found = catalogue.records.winners(structural_hashes=["hash1", "hash0"], **where)
+            conditions = replace(_CONDITIONS, **changes)
+            found = catalogue.records.winners(conditions, ["hash1", "hash0"])
             return [(record.trial_id, record.score_s, record.samples_s) for record in found]
 
         assert winners() == [(slow, 1.8e-3, (1.9e-3, 1.8e-3, 2.0e-3))]
-        assert winners(target_json="other") == []
-        assert winners(host_fingerprint="other") == []
-        assert winners(toolchain_key="other") == []
+        assert winners(target="other") == []
+        assert winners(host="other") == []
+        assert winners(toolchain="other") == []
 
     def test_seconds_under_other_options_decide_only_what_would_have_no_record_otherwise(
         self, catalogue: Catalogue, new: Examples
@@ -544,8 +547,9 @@ class TestRecords:
             "toolchain_key": toolchain_key({"apache-tvm": "0.27.0.post1"}),
         }
 
-        def chosen(**options: object) -> list[int]:
-            found = catalogue.records.to_compile(**where, measured_with=options or None)
+        def chosen(cache: CpuCache | None = None) -> list[int]:
+            conditions = replace(_CONDITIONS, cpu_cache=cache)
+            found = catalogue.records.to_compile(conditions, ["hash0", "hash1", "hash2"])
             return [record.trial_id for record in found]
 
         assert chosen() == [first, second, third]

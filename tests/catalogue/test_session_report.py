@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from tunekit.catalogue import Catalogue, Failure, FailureKind, NewLibrary, toolchain_key
+from tunekit.catalogue import Catalogue, Conditions, Failure, FailureKind, NewLibrary, toolchain_key
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -183,12 +183,9 @@ def test_trials_measured_before_are_counted_over_all_sessions_under_the_same_con
         catalogue.trials.add(session.id, [new.trial(first), crashed])
     catalogue.trials.add(session.id, [new.trial(second)])
 
-    counts = catalogue.trials.measured_before(
-        structural_hashes=["hash0", "hash1", "unheard of", "hash0"],
-        target_json=new.target,
-        host_fingerprint="host",
-        toolchain_key=toolchain_key({"apache-tvm": "0.27.0.post1"}),
-    )
+    here = Conditions(new.target, "host", toolchain_key({"apache-tvm": "0.27.0.post1"}))
+    hashes = ["hash0", "hash1", "unheard of", "hash0"]
+    counts = catalogue.trials.measured_before(here, hashes)
     assert counts == {"hash0": 4}
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from tunekit.catalogue import Catalogue, Record
+from tunekit.catalogue import Catalogue, Conditions, Record, toolchain_key
 from tunekit.graph.task import Task
 from tunekit.library import Library
 from tunekit.library.coverage import Knowledge, assess, look_up, naive_seconds
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
+from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe
 
 
@@ -77,10 +79,10 @@ def test_what_was_tuned_is_known_with_the_seconds_that_the_library_has(tuned: An
     recipe: Recipe = tuned.recipe
     tasks = _tasks_of(tuned.library)
     target = resolve_target(recipe.target)
-    host = detect_host().fingerprint
+    here = Conditions(target.spec, detect_host().fingerprint, toolchain_key(versions()), "warm")
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
-        known = look_up(catalogue, tasks, target, host, cache="warm")
-        elsewhere = look_up(catalogue, tasks, target, "another host", cache="warm")
+        known = look_up(catalogue, tasks, here)
+        elsewhere = look_up(catalogue, tasks, replace(here, host="another host"))
         trials = sum(1 for _ in catalogue.trials.read())
     assert known.coverage == tuned.library.manifest.coverage == 1.0
     assert known.latency_s == tuned.library.manifest.estimated_latency_s

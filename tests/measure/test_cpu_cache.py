@@ -11,13 +11,15 @@ import tvm
 import tvm_ffi
 from tuning_runs import matmul, options, task
 
+from tunekit.catalogue.conditions import CpuCache
+from tunekit.graph.cpu_cache import cpu_cache_of
 from tunekit.graph.implementation import ConvProblem, Implementation
 from tunekit.graph.task import Task
 from tunekit.machine.host import last_level_cache_bytes
 from tunekit.machine.target import ResolvedTarget
-from tunekit.measure.cpu_cache import cpu_cache_of, eviction
+from tunekit.measure.cpu_cache import eviction
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import Candidate, CpuCache
+from tunekit.measure.measurer import Candidate
 from tunekit.recipe import Tuning
 from tunekit.recipe.schema import Measure, Rpc
 from tunekit.search.candidates import candidate_of

@@ -19,15 +19,16 @@ from tvm.s_tir import Schedule
 
 from tunekit.catalogue import (
     Catalogue,
+    Conditions,
     FailureKind,
     NewSession,
     NewTask,
     NewTrial,
     NewWorkload,
+    Record,
     toolchain_key,
 )
 from tunekit.graph.task import Task
-from tunekit.library.coverage import best_records
 from tunekit.machine.target import ResolvedTarget
 from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
@@ -36,6 +37,14 @@ from tunekit.search.candidates import candidate_of
 from tunekit.search.finals import FinalEntry, run_final
 
 _HOST = "host"
+
+
+def _conditions(target: ResolvedTarget) -> Conditions:
+    return Conditions(target.spec, _HOST, toolchain_key(versions()))
+
+
+def _to_compile(catalogue: Catalogue, task: Task, target: ResolvedTarget) -> list[Record]:
+    return catalogue.records.to_compile(_conditions(target), [task.structural_hash])
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +169,7 @@ def test_a_lucky_second_loses_in_the_final_and_is_not_compiled(
     )
 
     def chosen() -> list[int]:
-        return [record.trial_id for record in best_records(catalogue, [task], native, _HOST)]
+        return [record.trial_id for record in _to_compile(catalogue, task, native)]
 
     assert chosen() == [lucky]
     records = catalogue.records.best(
@@ -201,7 +210,9 @@ def test_a_default_that_was_out_of_reach_in_the_session_can_still_win_the_final(
     assert (best.trial_id, last.trial_id) == (lucky, default)
     assert run_final([FinalEntry([best])], measurer, catalogue) == [None]
     assert run_final([FinalEntry([best], default=last)], measurer, catalogue) != [None]
-    assert [winner.trial_id for winner in catalogue.records.winners(**where)] == [default]
+    assert [
+        winner.trial_id for winner in catalogue.records.winners(_conditions(native), ["1"])
+    ] == [default]
 
 
 def test_workloads_that_compete_are_measured_in_the_same_turns(
@@ -232,7 +243,7 @@ def test_workloads_that_compete_are_measured_in_the_same_turns(
     assert fast is not None
     # The slow one is many times slower; its trial had claimed the opposite.
     assert min(slow) > min(fast)
-    assert len(catalogue.records.winners(structural_hashes=["1", "2"], **where)) == 2
+    assert len(catalogue.records.winners(_conditions(native), ["1", "2"])) == 2
 
 
 def test_a_wrong_finalist_is_marked_and_cannot_win(

@@ -15,11 +15,12 @@ import tvm_ffi
 from measurers import Arithmetic, PowerCutError
 from tuning_runs import Quiet, begin, candidates, options, run
 
-from tunekit.catalogue import Catalogue
-from tunekit.library.coverage import best_records
+from tunekit.catalogue import Catalogue, Conditions, toolchain_key
+from tunekit.catalogue.conditions import CpuCache
 from tunekit.machine.target import ResolvedTarget
+from tunekit.machine.toolchain import versions
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import Candidate, CpuCache, MeasureOptions, MeasureResult
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
 from tunekit.recipe import Tuning
 from tunekit.search.finals import FinalEntry, run_final
 from tunekit.spaces.default_schedule import default_schedule
@@ -114,8 +115,9 @@ def test_the_default_takes_part_in_the_final_and_nothing_slower_is_compiled(
     session = begin(catalogue, native, 64)
     measurer = _Finals(options(native))
     run(catalogue, session, native, measurer, only=slice(2))
-    host = session.host_fingerprint
-    for task, record in zip(tasks, best_records(catalogue, tasks, native, host), strict=True):
+    here = Conditions(native.spec, session.host_fingerprint, toolchain_key(versions()))
+    records = catalogue.records.to_compile(here, [task.structural_hash for task in tasks])
+    for task, record in zip(tasks, records, strict=True):
         trials = catalogue.trials.read(session_id=session.id, structural_hash=task.structural_hash)
         default = next(iter(trials))
         assert default.score_s is not None
@@ -222,8 +224,9 @@ def test_seconds_with_other_caches_are_neither_taken_nor_learnt_from_nor_compile
     assert progress.best_s >= 1e-4
 
     def compiled(cache: CpuCache) -> float:
-        host = session.host_fingerprint
-        [record] = best_records(catalogue, [matmul], native, host, cache=cache)
+        key = toolchain_key(versions())
+        here = Conditions(native.spec, session.host_fingerprint, key, cache)
+        [record] = catalogue.records.to_compile(here, [matmul.structural_hash])
         return record.score_s
 
     assert compiled("warm") < 1e-5 < 1e-4 <= compiled("weights")

@@ -228,17 +228,19 @@ class _Runners:
 
 def _trials(recipe: Recipe, library: Library) -> dict[str, int]:
     """Trials of each workload on this target and host, by structural hash."""
-    from tunekit.catalogue import Catalogue, toolchain_key
+    from tunekit.catalogue import Catalogue, Conditions, toolchain_key
     from tunekit.graph.pipeline import recipe_target
     from tunekit.machine.host import detect_host
     from tunekit.machine.toolchain import versions
 
+    here = Conditions(
+        target=recipe_target(recipe).spec,
+        host=detect_host().fingerprint,
+        toolchain=toolchain_key(versions()),
+    )
     with Catalogue.open(recipe.catalogue) as catalogue:
         return catalogue.trials.measured_before(
-            structural_hashes=[task.structural_hash for task in library.manifest.tasks],
-            target_json=recipe_target(recipe).spec,
-            host_fingerprint=detect_host().fingerprint,
-            toolchain_key=toolchain_key(versions()),
+            here, [task.structural_hash for task in library.manifest.tasks]
         )
 
 

@@ -12,6 +12,7 @@ Importing this loads SQLAlchemy; it never loads TVM.
 from __future__ import annotations
 
 from tunekit.catalogue.catalogue import Catalogue
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db.upgrade import UpgradeResult, upgrade
 from tunekit.catalogue.entries import (
     BenchRun,
@@ -44,6 +45,7 @@ __all__ = [
     "BenchRunInfo",
     "Catalogue",
     "CompiledLibrary",
+    "Conditions",
     "Failure",
     "FailureExample",
     "FailureGroup",

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache
+from tunekit.catalogue.conditions import Conditions
+from tunekit.catalogue.entries import toolchain_key
 from tunekit.graph.algorithms import accurate
+from tunekit.graph.cpu_cache import cpu_cache_of
 from tunekit.graph.implementation import Choice, is_direct
 from tunekit.graph.prepare import PreparedGraph, prepare
 from tunekit.graph.task import Task
 from tunekit.graph.tasks import extract_tasks, heaviest_first
 from tunekit.machine.host import Host, detect_host, remote_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.toolchain import versions
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -36,6 +40,7 @@ class PreparedModel:
         tasks: the distinct kernels, heaviest first: those of `graph`, and those that other
             algorithms would put in place of some of them.
         host: where they are measured: this machine, or the devices that the recipe names.
+        conditions: under which their seconds compare.
         recipe_as_given: the recipe as it was given.
     """
 
@@ -46,6 +51,7 @@ class PreparedModel:
     graph: PreparedGraph
     tasks: list[Task]
     host: Host
+    conditions: Conditions
     recipe_as_given: Recipe
 
     def with_choice(self, choice: Choice) -> tuple[PreparedGraph, list[Task]]:
@@ -98,7 +104,13 @@ def prepare_model(recipe: Recipe, cache: ContentCache, say: Callable[[str], None
         tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
-    return PreparedModel(resolved, source, imported, target, graph, tasks, host, recipe)
+    conditions = Conditions(
+        target=target.spec,
+        host=host.fingerprint,
+        toolchain=toolchain_key(versions()),
+        cpu_cache=cpu_cache_of(recipe.tuning, tasks, target),
+    )
+    return PreparedModel(resolved, source, imported, target, graph, tasks, host, conditions, recipe)
 
 
 def _with_alternatives(

@@ -27,6 +27,7 @@ from tvm.target import Target
 
 from tunekit.catalogue import (
     Catalogue,
+    Conditions,
     Failure,
     FailureKind,
     NewSession,
@@ -37,13 +38,13 @@ from tunekit.catalogue import (
     toolchain_key,
 )
 from tunekit.catalogue.canonical_json import digest
+from tunekit.catalogue.conditions import CpuCache
 from tunekit.catalogue.entries import mean
 from tunekit.catalogue.workload_digest import content_digest
 from tunekit.ir.trace import load_trace
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import ResolvedTarget, resolve_target, target_spec
 from tunekit.machine.toolchain import versions
-from tunekit.measure.measurer import CpuCache
 
 # From here on run seconds are MetaSchedule's word for "failed" (it writes 1e10).
 _FAILED_S = 1e9
@@ -176,9 +177,7 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
     ) -> TuningRecord | None:
         """The record to compile the kernel with on `target`; None where nothing is known of it."""
         found = self._catalogue.records.to_compile(
-            structural_hashes=[_structural_hash(mod)],
-            measured_with={"cache": self._cache},
-            **self._where(target_spec(target)),
+            self._conditions(target_spec(target)), [_structural_hash(mod)]
         )
         for record in found:
             made = self._tuning_record(record, target)
@@ -189,7 +188,10 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
 
     def __len__(self) -> int:
         """How many good records there are on this database's target."""
-        return self._catalogue.records.count(**self._where(self._spec))
+        return self._catalogue.records.count(self._conditions(self._spec))
+
+    def _conditions(self, spec: str) -> Conditions:
+        return Conditions(spec, self._host.fingerprint, toolchain_key(self._versions), self._cache)
 
     def _where(self, spec: str) -> dict[str, Any]:
         return {

@@ -11,7 +11,6 @@ from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
 from tunekit.library.build import work_digest
 from tunekit.library.built_variant import BuiltVariant, build_first, build_other
-from tunekit.library.coverage import best_records
 from tunekit.library.describe import describe
 from tunekit.library.library import Library
 from tunekit.library.manifest import (
@@ -26,7 +25,6 @@ from tunekit.library.selection import only, select
 from tunekit.library.variants import Variant, variants_of
 from tunekit.library.verify import reference_of
 from tunekit.machine.target import ResolvedTarget, resolve_target
-from tunekit.measure.cpu_cache import cpu_cache_of
 from tunekit.recipe import Recipe, dump_recipe
 
 Say = Callable[[str], None]
@@ -79,12 +77,8 @@ def compile_prepared(
     What is written is the fastest of the variants that are right (see `variants_of`); with
     `selection` False, or where they cannot be run here, it is the one with the best records.
     """
-    records = best_records(
-        catalogue,
-        prepared.tasks,
-        prepared.target,
-        prepared.host.fingerprint,
-        cache=cpu_cache_of(prepared.recipe.tuning, prepared.tasks, prepared.target),
+    records = catalogue.records.to_compile(
+        prepared.conditions, [task.structural_hash for task in prepared.tasks]
     )
     variants = variants_of(prepared, records)
     skipped = _why_no_selection(prepared, variants, selection)

@@ -6,16 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.catalogue import Catalogue, toolchain_key
 from tunekit.graph.algorithms import choose, is_selected
-from tunekit.machine.toolchain import versions
-from tunekit.measure.cpu_cache import automatic_cpu_cache
 
 if TYPE_CHECKING:
-    from tunekit.catalogue import Record
+    from tunekit.catalogue import Catalogue, Conditions, Record
     from tunekit.graph.task import Task
-    from tunekit.machine.target import ResolvedTarget
-    from tunekit.measure.measurer import CpuCache
 
 # What a kernel without a record is reckoned to reach: naive loops, one thread, seen on x86-64.
 _NAIVE_FLOPS_PER_S = 2e9
@@ -88,27 +83,12 @@ class Knowledge:
         return line if known == total else f"{line}; {total - known} new"
 
 
-def look_up(
-    catalogue: Catalogue,
-    tasks: Sequence[Task],
-    target: ResolvedTarget,
-    host_fingerprint: str,
-    *,
-    cache: CpuCache | None = None,
-) -> Knowledge:
-    """What is known of these tasks on this target and host, by a compatible toolchain; see
-    `best_records`."""
-    records = {
-        record.structural_hash: record
-        for record in best_records(catalogue, tasks, target, host_fingerprint, cache=cache)
-    }
-    trials = catalogue.trials.measured_before(
-        structural_hashes=[task.structural_hash for task in tasks],
-        target_json=target.spec,
-        host_fingerprint=host_fingerprint,
-        toolchain_key=toolchain_key(versions()),
-    )
-    return assess(tasks, records, trials)
+def look_up(catalogue: Catalogue, tasks: Sequence[Task], conditions: Conditions) -> Knowledge:
+    """What is known of these tasks under these conditions; see `Records.to_compile`."""
+    hashes = [task.structural_hash for task in tasks]
+    records = catalogue.records.to_compile(conditions, hashes)
+    trials = catalogue.trials.measured_before(conditions, hashes)
+    return assess(tasks, {record.structural_hash: record for record in records}, trials)
 
 
 def assess(
@@ -126,34 +106,6 @@ def assess(
             )
             for task in tasks
         ]
-    )
-
-
-def best_records(
-    catalogue: Catalogue,
-    tasks: Sequence[Task],
-    target: ResolvedTarget,
-    host_fingerprint: str,
-    *,
-    cache: CpuCache | None = None,
-) -> list[Record]:
-    """The record of each task to compile with on this target and host, by a compatible toolchain
-    (see `Records.to_compile`).
-
-    Args:
-        catalogue: where they are.
-        tasks: the model's.
-        target: what they are for.
-        host_fingerprint: of the machine that measured them.
-        cache: those measured with caches in this state come before any others; if left out, in
-            the state that `auto` means for a model with these tasks.
-    """
-    return catalogue.records.to_compile(
-        structural_hashes=[task.structural_hash for task in tasks],
-        target_json=target.spec,
-        host_fingerprint=host_fingerprint,
-        toolchain_key=toolchain_key(versions()),
-        measured_with={"cache": cache or automatic_cpu_cache(tasks, target)},
     )
 
 

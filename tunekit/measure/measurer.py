@@ -10,13 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from tunekit.catalogue.conditions import CpuCache
 from tunekit.catalogue.entries import FailureKind, corrected_mean
-
-CpuCache = Literal["warm", "weights", "flush"]
-"""What a timed run finds in the CPU's caches: everything, everything but the weights, or its first
-argument only."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunekit.catalogue import Catalogue, Record, SessionInfo, comparable, toolchain_key
+from tunekit.catalogue import Catalogue, Conditions, Record, SessionInfo, comparable, toolchain_key
 from tunekit.implementations import split
 from tunekit.machine.toolchain import versions
 from tunekit.measure.measurer import Measurer
@@ -97,21 +97,28 @@ class FinalGroups:
     def _is_settled(self, search: TaskSearch, records: Sequence[Record]) -> bool:
         """Whether a final was run after the last of these was measured: perhaps by an earlier run
         of the session. A session that was killed before or in its finals has them still to run."""
-        winners = self._catalogue.records.winners(**self._of(search))
+        winners = self._catalogue.records.winners(self._conditions, [search.task.structural_hash])
         return any(
             all(record.measured_at <= winner.measured_at for record in records)
             for winner in winners
         )
 
     def _records(self, search: TaskSearch, top_k: int) -> list[Record]:
-        return self._catalogue.records.best(**self._of(search), top_k=top_k)
+        conditions = self._conditions
+        return self._catalogue.records.best(
+            structural_hashes=[search.task.structural_hash],
+            target_json=conditions.target,
+            host_fingerprint=conditions.host,
+            toolchain_key=conditions.toolchain,
+            measured_with=conditions.measured_with,
+            top_k=top_k,
+        )
 
-    def _of(self, search: TaskSearch) -> dict[str, Any]:
-        """What a task's records and winners are asked for by."""
-        return {
-            "structural_hashes": [search.task.structural_hash],
-            "target_json": self._session.target_json,
-            "host_fingerprint": self._session.host_fingerprint,
-            "toolchain_key": toolchain_key(versions()),
-            "measured_with": comparable(self._measure_options),
-        }
+    @property
+    def _conditions(self) -> Conditions:
+        return Conditions(
+            target=self._session.target_json,
+            host=self._session.host_fingerprint,
+            toolchain=toolchain_key(versions()),
+            cpu_cache=comparable(self._measure_options).get("cache"),
+        )

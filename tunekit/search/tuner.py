@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, FailureKind, SessionInfo, comparable
+from tunekit.catalogue.conditions import CpuCache
 from tunekit.errors import SandboxError
-from tunekit.measure.measurer import CpuCache, MeasureOptions, Measurer, MeasureResult
+from tunekit.measure.measurer import MeasureOptions, Measurer, MeasureResult
 from tunekit.search import warm_start
 from tunekit.search.final_groups import FinalGroups
 from tunekit.search.progress import Budget, Ending, Reporter, TuningResult, on_plateau

@@ -18,7 +18,6 @@ from tunekit.library.coverage import Knowledge, look_up
 from tunekit.library.output import library_folder, require_writable
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import require_tvm, versions
-from tunekit.measure.cpu_cache import cpu_cache_of
 from tunekit.measure.interruption import GuardedMeasurer
 from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
 from tunekit.processes.interrupts import Stop, interruptible
@@ -108,13 +107,7 @@ def look_up_recipe(
 
 
 def _known(prepared: PreparedModel, catalogue: Catalogue) -> Knowledge:
-    return look_up(
-        catalogue,
-        prepared.tasks,
-        prepared.target,
-        prepared.host.fingerprint,
-        cache=cpu_cache_of(prepared.recipe.tuning, prepared.tasks, prepared.target),
-    )
+    return look_up(catalogue, prepared.tasks, prepared.conditions)
 
 
 @contextmanager
@@ -265,7 +258,7 @@ class _Session:
     def _search(self, hint: str) -> TuningResult:
         run, prepared = self.run, self.run.prepared
         tuning = prepared.recipe.tuning
-        cpu_cache = cpu_cache_of(tuning, prepared.tasks, prepared.target)
+        cpu_cache = prepared.conditions.cpu_cache or "warm"
         options = measure_options(
             tuning,
             prepared.target,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db.transactions import Transactions
 from tunekit.catalogue.entries import NewSession, Record
 from tunekit.catalogue.queries import imports, keys, listing, removal
@@ -44,27 +45,12 @@ class Records:
                 top_k=top_k,
             )
 
-    def to_compile(
-        self,
-        *,
-        structural_hashes: Iterable[str],
-        target_json: str,
-        host_fingerprint: str,
-        toolchain_key: str,
-        measured_with: Mapping[str, Any] | None = None,
-    ) -> list[Record]:
+    def to_compile(self, conditions: Conditions, structural_hashes: Iterable[str]) -> list[Record]:
         """The record of each workload to compile with, in the order asked for: the winner of the
-        latest final, unless a trial measured since then was faster still. With measuring options
-        trials under others count only for workloads that have none under these."""
+        latest final, unless a trial measured since then was faster still. Trials with other
+        caches count only for workloads that have none with these."""
         with self._transactions.reading() as connection:
-            return _records.to_compile(
-                connection,
-                structural_hashes=structural_hashes,
-                target_json=target_json,
-                host_fingerprint=host_fingerprint,
-                toolchain_key=toolchain_key,
-                measured_with=measured_with,
-            )
+            return _records.to_compile(connection, conditions, structural_hashes)
 
     def add_winner(self, trial_id: int, samples_s: Sequence[float]) -> None:
         """Notes the trial that won when the best of its workload were measured again in turns,
@@ -72,41 +58,21 @@ class Records:
         with self._transactions.writing() as connection:
             _records.add_winner(connection, trial_id, samples_s)
 
-    def winners(
-        self,
-        *,
-        structural_hashes: Iterable[str],
-        target_json: str,
-        host_fingerprint: str,
-        toolchain_key: str,
-        measured_with: Mapping[str, Any] | None = None,
-    ) -> list[Record]:
+    def winners(self, conditions: Conditions, structural_hashes: Iterable[str]) -> list[Record]:
         """The latest winner of each workload that has one; its `samples_s` are those of the
         comparison, `score_s` the shortest of them, `measured_at` when it was decided."""
         with self._transactions.reading() as connection:
-            return _records.winners(
-                connection,
-                structural_hashes=structural_hashes,
-                target_json=target_json,
-                host_fingerprint=host_fingerprint,
-                toolchain_key=toolchain_key,
-                measured_with=measured_with,
-            )
+            return _records.winners(connection, conditions, structural_hashes)
 
     def has_workload(self, structural_hash: str) -> bool:
         """Whether a workload with this hash is there, measured or not."""
         with self._transactions.reading() as connection:
             return keys.has_workload(connection, structural_hash)
 
-    def count(self, *, target_json: str, host_fingerprint: str, toolchain_key: str) -> int:
-        """How many good trials there are on this target and host with a compatible toolchain."""
+    def count(self, conditions: Conditions) -> int:
+        """How many good trials there are under these conditions, with the caches in any state."""
         with self._transactions.reading() as connection:
-            return _records.count(
-                connection,
-                target_json=target_json,
-                host_fingerprint=host_fingerprint,
-                toolchain_key=toolchain_key,
-            )
+            return _records.count(connection, conditions)
 
     def listed(
         self,

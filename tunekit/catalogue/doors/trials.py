@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db.transactions import Transactions
 from tunekit.catalogue.entries import NewTask, NewTrial, TaskSummary, Trial
 from tunekit.catalogue.queries import failures as _failures
@@ -126,22 +127,12 @@ class Trials:
             return _trials.summaries(connection, internal)
 
     def measured_before(
-        self,
-        *,
-        structural_hashes: Iterable[str],
-        target_json: str,
-        host_fingerprint: str,
-        toolchain_key: str,
+        self, conditions: Conditions, structural_hashes: Iterable[str]
     ) -> dict[str, int]:
-        """Trials of each workload under these conditions, in all sessions; by structural hash."""
+        """Trials of each workload under these conditions, with the caches in any state, in all
+        sessions; by structural hash."""
         with self._transactions.reading() as connection:
-            return session_report.measured_before(
-                connection,
-                structural_hashes=structural_hashes,
-                target_json=target_json,
-                host_fingerprint=host_fingerprint,
-                toolchain_key=toolchain_key,
-            )
+            return session_report.measured_before(connection, conditions, structural_hashes)
 
     def failures(self, session_id: str) -> list[FailureGroup]:
         """The session's failures by task, in the order of its tasks, and by kind, the most frequent

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, exists, select, update
 
 from tunekit.catalogue.canonical_json import canonical_json, digest
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import NewWorkload, toolchain_key
 
@@ -138,6 +139,16 @@ def target_id(connection: Connection, canonical: str) -> int | None:
 
 def host_id(connection: Connection, fingerprint: str) -> int | None:
     return connection.scalar(select(schema.Host.id).where(schema.Host.fingerprint == fingerprint))
+
+
+def under(connection: Connection, conditions: Conditions) -> tuple[ColumnElement[bool], ...]:
+    """What a trial measured under these conditions, with the caches in any state, fulfils; the
+    statement joins the toolchains."""
+    return (
+        schema.Trial.target_id == target_id(connection, conditions.target),
+        schema.Trial.host_id == host_id(connection, conditions.host),
+        schema.Toolchain.key == conditions.toolchain,
+    )
 
 
 def in_chunks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from heapq import nsmallest
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, select
 
 from tunekit.catalogue.canonical_json import digest
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import Record
 from tunekit.catalogue.queries import keys
@@ -126,13 +128,7 @@ def add_winner(connection: Connection, trial_id: int, samples_s: Sequence[float]
 
 
 def winners(
-    connection: Connection,
-    *,
-    structural_hashes: Iterable[str],
-    target_json: str,
-    host_fingerprint: str,
-    toolchain_key: str,
-    measured_with: Mapping[str, Any] | None,
+    connection: Connection, conditions: Conditions, structural_hashes: Iterable[str]
 ) -> list[Record]:
     winner = schema.Winner
     query = (
@@ -146,15 +142,13 @@ def winners(
         .join(_trials, _trials.id == winner.trial_id)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
         .where(
-            _trials.target_id == keys.target_id(connection, target_json),
-            _trials.host_id == keys.host_id(connection, host_fingerprint),
-            schema.Toolchain.key == toolchain_key,
+            *keys.under(connection, conditions),
         )
         .order_by(winner.id.desc())
         .limit(1)
     )
-    if measured_with is not None:
-        options = keys.options_with(connection, measured_with)
+    if conditions.measured_with is not None:
+        options = keys.options_with(connection, conditions.measured_with)
         query = query.where(_trials.measure_options_id.in_(options))
     found: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
@@ -169,8 +163,8 @@ def winners(
                         trace_json=row.trace_json,
                         samples_s=tuple(row.samples_s),
                         score_s=row.best_s,
-                        target_json=target_json,
-                        host_fingerprint=host_fingerprint,
+                        target_json=conditions.target,
+                        host_fingerprint=conditions.host,
                         measured_at=row.decided_at,
                     )
                 )
@@ -179,35 +173,37 @@ def winners(
 
 
 def to_compile(
-    connection: Connection,
-    *,
-    structural_hashes: Iterable[str],
-    target_json: str,
-    host_fingerprint: str,
-    toolchain_key: str,
-    measured_with: Mapping[str, Any] | None,
+    connection: Connection, conditions: Conditions, structural_hashes: Iterable[str]
 ) -> list[Record]:
     hashes = list(dict.fromkeys(structural_hashes))
     chosen: dict[str, Record] = {}
-    # Seconds under other options decide nothing but what would have no record otherwise.
-    for options in [measured_with] if measured_with is None else [measured_with, None]:
+    # Seconds with other caches decide nothing but what would have no record otherwise.
+    for narrowed in dict.fromkeys((conditions, replace(conditions, cpu_cache=None))):
         missing = [structural_hash for structural_hash in hashes if structural_hash not in chosen]
         if missing:
-            chosen |= _decided_or_faster(
-                connection,
-                structural_hashes=missing,
-                target_json=target_json,
-                host_fingerprint=host_fingerprint,
-                toolchain_key=toolchain_key,
-                measured_with=options,
-            )
+            chosen |= _decided_or_faster(connection, narrowed, missing)
     return [chosen[structural_hash] for structural_hash in hashes if structural_hash in chosen]
 
 
-def _decided_or_faster(connection: Connection, **where: Any) -> dict[str, Record]:
-    decided = {winner.structural_hash: winner for winner in winners(connection, **where)}
+def _decided_or_faster(
+    connection: Connection, conditions: Conditions, structural_hashes: Sequence[str]
+) -> dict[str, Record]:
+    """The winner of each workload's latest final, or what was faster since."""
+    decided = {
+        winner.structural_hash: winner
+        for winner in winners(connection, conditions, structural_hashes)
+    }
+    challengers = best(
+        connection,
+        structural_hashes=structural_hashes,
+        target_json=conditions.target,
+        host_fingerprint=conditions.host,
+        toolchain_key=conditions.toolchain,
+        measured_with=conditions.measured_with,
+        top_k=_CHALLENGERS,
+    )
     chosen: dict[str, Record] = {}
-    for record in best(connection, **where, top_k=_CHALLENGERS):
+    for record in challengers:
         winner = decided.get(record.structural_hash)
         # What was measured before the final has had its chance there.
         challenges = winner is None or (
@@ -218,19 +214,12 @@ def _decided_or_faster(connection: Connection, **where: Any) -> dict[str, Record
     return decided | chosen
 
 
-def count(
-    connection: Connection, *, target_json: str, host_fingerprint: str, toolchain_key: str
-) -> int:
+def count(connection: Connection, conditions: Conditions) -> int:
     return connection.execute(
         select(func.count())
         .select_from(_trials)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
-        .where(
-            _trials.target_id == keys.target_id(connection, target_json),
-            _trials.host_id == keys.host_id(connection, host_fingerprint),
-            schema.Toolchain.key == toolchain_key,
-            _trials.score_s.is_not(None),
-        )
+        .where(*keys.under(connection, conditions), _trials.score_s.is_not(None))
     ).scalar_one()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from tunekit import implementations
+from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import SessionInfo, SessionState, TaskSummary, comparable
 from tunekit.catalogue.queries import failures, keys, sessions, trials
@@ -222,22 +223,16 @@ def report(
 
 
 def measured_before(
-    connection: Connection,
-    *,
-    structural_hashes: Iterable[str],
-    target_json: str,
-    host_fingerprint: str,
-    toolchain_key: str,
+    connection: Connection, conditions: Conditions, structural_hashes: Iterable[str]
 ) -> dict[str, int]:
-    """Trials of each workload that were measured under these conditions, in any session."""
+    """Trials of each workload that were measured under these conditions, with the
+    caches in any state, in any session."""
     query = (
         select(schema.Workload.structural_hash, func.count().label("trials"))
         .join(_trials, _trials.workload_id == schema.Workload.id)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
         .where(
-            _trials.target_id == keys.target_id(connection, target_json),
-            _trials.host_id == keys.host_id(connection, host_fingerprint),
-            schema.Toolchain.key == toolchain_key,
+            *keys.under(connection, conditions),
         )
         .group_by(schema.Workload.structural_hash)
     )
