@@ -188,9 +188,9 @@ def test_a_record_is_in_the_catalogue_as_soon_as_it_is_committed(
     catalogue: Catalogue, database: Any
 ) -> None:
     module = kernel()
-    assert not database.records.has_workload(module)
+    assert not database.has_workload(module)
     made = record(database, module, 4, [2e-3, 4e-3])
-    assert database.records.has_workload(module)
+    assert database.has_workload(module)
     assert len(database) == 0
     database.commit_tuning_record(made)
 
