@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tunekit.catalogue import Catalogue, FailureKind
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import TargetError, UsageError
 from tunekit.interchange.exporting import export_records
 from tunekit.interchange.importing import import_folder

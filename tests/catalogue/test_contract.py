@@ -29,7 +29,7 @@ from tunekit.catalogue import (
     toolchain_key,
 )
 from tunekit.catalogue.conditions import CpuCache
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind
-from tunekit.catalogue.queries.listing import RecordFilter, target_text
+from tunekit.catalogue.queries.filters import RecordFilter, target_text
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind, NewBenchRun, NewLibrary
 from tunekit.catalogue.queries import merge
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import CatalogueError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tunekit.catalogue import (
     NewTrial,
     NewWorkload,
 )
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import CatalogueError, UsageError
 from tunekit.interchange.exporting import export_records
 from tunekit.interchange.json_files import RECORDS, WORKLOADS

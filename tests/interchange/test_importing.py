@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tunekit.catalogue import Catalogue, toolchain_key
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import UsageError
 from tunekit.interchange.exporting import export_records
 from tunekit.interchange.importing import QUARANTINE, ImportReport, import_folder

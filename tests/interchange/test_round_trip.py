@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunekit.catalogue import Catalogue, Failure, FailureKind, NewSession, NewTask, NewTrial
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.interchange.exporting import export_records
 from tunekit.interchange.importing import import_folder
 from tunekit.interchange.replay import Replayer

@@ -10,7 +10,7 @@ import typer
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunekit.catalogue.queries.listing import RecordFilter
+    from tunekit.catalogue.queries.filters import RecordFilter
 
 Model = Annotated[
     str | None, typer.Option(help="Of models or recipes with this in their name (*, ? allowed).")
@@ -50,7 +50,7 @@ def record_filter(
     Raises:
         UsageError: a date is none.
     """
-    from tunekit.catalogue.queries.listing import RecordFilter
+    from tunekit.catalogue.queries.filters import RecordFilter
 
     if host == "this":
         from tunekit.machine.host import detect_host

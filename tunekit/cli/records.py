@@ -27,7 +27,7 @@ from tunekit.report.output import Format
 from tunekit.wording import counted
 
 if TYPE_CHECKING:
-    from tunekit.catalogue.queries.listing import RecordFilter
+    from tunekit.catalogue.queries.filters import RecordFilter
 
 app = new_typer(
     help="Records: the good trials. List, remove, export and import them.", no_args_is_help=True

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.catalogue import Catalogue
-from tunekit.catalogue.queries.listing import RecordContent, RecordFilter
+from tunekit.catalogue.queries.contents import RecordContent
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import UsageError
 from tunekit.interchange.json_files import RECORDS, WORKLOADS
 from tunekit.ir.trace import portable

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tunekit.catalogue import Catalogue, NewSession, NewWorkload
-from tunekit.catalogue.queries.imports import ImportedRecord
-from tunekit.catalogue.queries.listing import UNKNOWN_HOST
+from tunekit.catalogue.queries.imports import UNKNOWN_HOST, ImportedRecord
 from tunekit.files import check_writable, write_atomically
 from tunekit.interchange.json_files import (
     RECORDS,

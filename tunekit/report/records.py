@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.catalogue.queries.listing import BestRecord, ListedRecord, target_text
+from tunekit.catalogue.queries.filters import target_text
+from tunekit.catalogue.queries.listing import BestRecord, ListedRecord
 from tunekit.report.numbers import milliseconds, moment, significant, size
 from tunekit.report.output import Result, as_json, rows_result
 from tunekit.report.table import Column, as_csv, facts, fields, number

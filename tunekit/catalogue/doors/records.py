@@ -8,8 +8,9 @@ from typing import Any
 from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db.transactions import Transactions
 from tunekit.catalogue.entries import NewSession, Record
-from tunekit.catalogue.queries import imports, keys, listing, removal
+from tunekit.catalogue.queries import contents, imports, keys, listing, removal
 from tunekit.catalogue.queries import records as _records
+from tunekit.catalogue.queries.filters import RecordFilter
 
 # Records in one transaction.
 _PAGE = 500
@@ -76,7 +77,7 @@ class Records:
 
     def listed(
         self,
-        wanted: listing.RecordFilter,
+        wanted: RecordFilter,
         *,
         order: listing.Order = "newest",
         limit: int | None = 20,
@@ -87,13 +88,13 @@ class Records:
             return listing.records(connection, wanted, order=order, limit=limit, offset=offset)
 
     def listed_best(
-        self, wanted: listing.RecordFilter, *, limit: int | None = 20, offset: int = 0
+        self, wanted: RecordFilter, *, limit: int | None = 20, offset: int = 0
     ) -> list[listing.BestRecord]:
         """The fastest of these records for each workload, target and host, slowest first."""
         with self._transactions.reading() as connection:
             return listing.best(connection, wanted, limit=limit, offset=offset)
 
-    def best_ids(self, wanted: listing.RecordFilter, top: int) -> list[int]:
+    def best_ids(self, wanted: RecordFilter, top: int) -> list[int]:
         """The `top` fastest records of each workload, target, host and toolchain; what won the
         latest final counts as fastest."""
         with self._transactions.reading() as connection:
@@ -102,24 +103,24 @@ class Records:
     def get(self, trial_id: int) -> listing.ListedRecord:
         """One record. CatalogueError when there is none, or when it is a failure."""
         with self._transactions.reading() as connection:
-            return listing.one(connection, trial_id)
+            return listing.record(connection, trial_id)
 
     def source(self, trial_id: int) -> tuple[str, str]:
         """A trial's trace and its workload's module, as they were saved."""
         with self._transactions.reading() as connection:
-            return listing.trace_json(connection, trial_id)
+            return contents.trace_json(connection, trial_id)
 
-    def counts(self, wanted: listing.RecordFilter) -> tuple[int, int]:
+    def counts(self, wanted: RecordFilter) -> tuple[int, int]:
         """How many records the filter means, and how many failures it would mean too."""
         with self._transactions.reading() as connection:
             return listing.counts(connection, wanted)
 
-    def contents(self, wanted: listing.RecordFilter) -> Iterator[listing.RecordContent]:
+    def contents(self, wanted: RecordFilter) -> Iterator[contents.RecordContent]:
         """What is needed to replay each of these records, in order of arrival, page by page."""
         after = 0
         while True:
             with self._transactions.reading() as connection:
-                page = listing.contents(connection, wanted, after=after, limit=_PAGE)
+                page = contents.contents(connection, wanted, after=after, limit=_PAGE)
             yield from page
             if len(page) < _PAGE:
                 return
@@ -128,9 +129,9 @@ class Records:
     def workload_module(self, workload_id: int) -> str:
         """The saved module of a workload."""
         with self._transactions.reading() as connection:
-            return listing.module_json(connection, workload_id)
+            return contents.module_json(connection, workload_id)
 
-    def remove(self, wanted: listing.RecordFilter) -> int:
+    def remove(self, wanted: RecordFilter) -> int:
         """Deletes these records for good; how many there were. CatalogueError when a living
         process runs one of their sessions."""
         with self._transactions.writing() as connection:

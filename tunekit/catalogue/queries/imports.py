@@ -12,7 +12,9 @@ from sqlalchemy import Connection, select
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import NewSession, NewTask, NewTrial, NewWorkload
 from tunekit.catalogue.queries import keys, sessions, trials
-from tunekit.catalogue.queries.listing import UNKNOWN_HOST
+
+#: The fingerprint of a host that nobody named.
+UNKNOWN_HOST = "unknown"
 
 _trials = schema.Trial
 _Key = tuple[str, str, tuple[float, ...]]

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, not_, select
 
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.process_owner import Owner
-from tunekit.catalogue.queries import listing
-from tunekit.catalogue.queries.listing import RecordFilter
+from tunekit.catalogue.queries import filters
+from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import CatalogueError
 
 _trials = schema.Trial
@@ -23,7 +23,7 @@ def remove(connection: Connection, wanted: RecordFilter) -> int:
 
     CatalogueError when a living process runs one of the sessions: it counts on its trials.
     """
-    condition = listing.chosen(connection, wanted)
+    condition = filters.condition(connection, wanted)
     touched = connection.execute(
         select(_sessions)
         .where(_sessions.id.in_(select(_trials.session_id).where(condition)))
