@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def main() -> int:
     luck = random.Random(arguments.seed)
     found: dict[str, Any] = {
         "what": f"{'cold' if arguments.cold else 'warm'} `tunekit tune` commands killed at random",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": detect_host().as_dict(),
         "versions": versions(),
         "seed": arguments.seed,

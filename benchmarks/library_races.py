@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ def write(output: Path, models: Sequence[Mapping[str, Any]]) -> None:
     """Writes what was found of each model, with the date, the machine and the versions."""
     host = detect_host()
     report = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {"cpu": host.cpu_name, "cores": host.cores},
         "versions": versions(),
         "models": models,

@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def compare(arguments: argparse.Namespace) -> None:
                 runs[-1].update(engine=engine, round=number + 1, load_before=round(load, 2))
         judge(runs, read_tasks(tasks), target)
     report = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {
             "cpu": host.cpu_name,
             "cores": host.cores,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def test_a_kept_report_is_whole(recipe: Recipe) -> None:
     assert Report.from_json(json.dumps(kept.results)).to_json() == WRONG.to_json()
     assert kept.info.verdict == WRONG.verdict
     assert kept.environment == json.loads(WRONG.to_json())["environment"]
-    assert kept.info.measured_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    assert kept.info.measured_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_what_a_report_said_of_the_tuned_library_is_listed_newest_first(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,9 +63,7 @@ new_trials = st.builds(
     calibration_s=st.none() | seconds,
     slowdown=st.none() | st.floats(0.5, 100),
     device=st.none() | storable.map(lambda text: text[:128]).filter(bool),
-    measured_at=st.datetimes(
-        datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(timezone.utc)
-    ),
+    measured_at=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
 )
 measured = st.lists(seconds, min_size=1, max_size=9).map(tuple)
 
@@ -667,7 +665,7 @@ class TestSessions:
         state: str,
     ) -> None:
         session = catalogue.sessions.begin(new.session())
-        beaten = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(seconds=age_s)
+        beaten = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=age_s)
         with engine.begin() as connection:
             connection.execute(
                 text("UPDATE sessions SET owner_machine = 'elsewhere', heartbeat_at = :at"),
@@ -777,7 +775,7 @@ class TestLibrariesAndBenchmarks:
     def test_benchmarks_are_listed_newest_first_with_their_verdicts(
         self, catalogue: Catalogue
     ) -> None:
-        start = datetime(2026, 11, 1, tzinfo=timezone.utc)
+        start = datetime(2026, 11, 1, tzinfo=UTC)
         ids = [
             catalogue.benchmarks.add(
                 NewBenchRun(

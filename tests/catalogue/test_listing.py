@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tunekit.errors import CatalogueError
 if TYPE_CHECKING:
     from tests.catalogue.conftest import Examples
 
-_MOMENT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+_MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _CUDA = '{"arch":"sm_90","kind":"cuda"}'
 
 

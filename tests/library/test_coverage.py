@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ def _record(task: Task, score_s: float) -> Record:
         score_s=score_s,
         target_json="{}",
         host_fingerprint="host",
-        measured_at=datetime.now(timezone.utc),
+        measured_at=datetime.now(UTC),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -34,7 +34,7 @@ from tunekit.report.sessions import (
     target_name,
 )
 
-_THEN = datetime(2026, 11, 22, 6, 40, tzinfo=timezone.utc)
+_THEN = datetime(2026, 11, 22, 6, 40, tzinfo=UTC)
 
 
 def _session(**changes: object) -> SessionInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -74,7 +74,7 @@ def test_markdown_has_every_column_and_what_would_be_markup_is_escaped() -> None
 
 
 def test_csv_has_values_and_not_what_people_read_of_them() -> None:
-    moment = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
     row: Row = {"id": 3, "samples_s": [0.5, 1.0], "at": moment, "missing": None, "text": 'a,"b'}
     text = as_csv(fields(list(row)), [row])
     assert text.splitlines() == [

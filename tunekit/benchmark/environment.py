@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from tunekit.benchmark.results import Environment
 from tunekit.timing.host_load import Noise
@@ -20,7 +20,7 @@ def describe(noise: Noise, extra_packages: Sequence[str] = ()) -> Environment:
         if package not in installed and (version := installed_version(package)) is not None:
             installed[package] = version
     return Environment(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         host=detect_host().as_dict(),
         system=platform.platform(),
         versions=installed,

@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Literal
 
 from tunekit.catalogue import workload_digest
@@ -28,7 +28,7 @@ _LARGEST_SLOWDOWN = 1e6
 _LONGEST_DEVICE = 128
 
 
-class FailureKind(str, Enum):
+class FailureKind(StrEnum):
     """Why a candidate has no seconds. A crash has the signal's name at the start of its text."""
 
     BUILD_ERROR = "build_error"
@@ -187,7 +187,7 @@ class NewTrial:
     measure_options: Mapping[str, Any] = field(default_factory=dict)
     build_s: float | None = None
     measure_s: float | None = None
-    measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    measured_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     calibration_s: float | None = None
     slowdown: float | None = None
     device: str | None = None
@@ -333,7 +333,7 @@ class NewBenchRun:
     environment: Mapping[str, Any]
     results: Mapping[str, Any]
     library_id: int | None = None
-    measured_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    measured_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Owner:
     def lives(self, heartbeat_at: datetime) -> bool:
         if self.started and self.machine == _machine():
             return _started(self.pid) == self.started
-        return datetime.now(timezone.utc) - heartbeat_at < HEARTBEAT_TIMEOUT
+        return datetime.now(UTC) - heartbeat_at < HEARTBEAT_TIMEOUT
 
 
 def this_process() -> Owner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,7 +73,7 @@ def backup(
     with open_catalogue(catalogue) as opened:
         if output is None:
             place = Path(opened.location)
-            now = datetime.now(timezone.utc)
+            now = datetime.now(UTC)
             output = place.with_name(f"{place.stem}-{now:%Y%m%dT%H%M%SZ}{place.suffix}")
         size = opened.maintenance.backup(output, force=force)
         progress(quiet=quiet)(f"{size / 2**20:.1f} MiB copied from {opened.location}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -173,7 +173,7 @@ def rm(
     typer.echo(f"removed {counted(removed, 'record')}")
 
 
-class MeasuredOn(str, Enum):
+class MeasuredOn(StrEnum):
     """Who is said to have measured imported records."""
 
     this = "this"

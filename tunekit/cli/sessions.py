@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNFINISHED: tuple[SessionState, ...] = ("running", "interrupted", "failed")
 
 
-class State(str, Enum):
+class State(StrEnum):
     """What a session can be; `unfinished` is all but finished."""
 
     running = "running"
@@ -48,7 +48,10 @@ def sessions(
 
     states: set[SessionState] = set()
     for wanted in state or ():
-        states.update(_UNFINISHED if wanted is State.unfinished else (wanted.value,))
+        # All but this one are the catalogue's own words.
+        states.update(
+            _UNFINISHED if wanted is State.unfinished else (cast("SessionState", wanted.value),)
+        )
     with open_catalogue(catalogue) as ledger:
         found = ledger.sessions.list(
             limit,

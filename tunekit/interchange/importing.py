@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -103,7 +103,7 @@ def import_folder(
         UsageError: not such a folder, or the quarantine cannot be written.
     """
     require_folder(folder)
-    measured_at = datetime.fromtimestamp((folder / RECORDS).stat().st_mtime, timezone.utc)
+    measured_at = datetime.fromtimestamp((folder / RECORDS).stat().st_mtime, UTC)
     bad: list[BadLine] = []
     workloads = _read_workloads(folder, bad)
     lines, count = _read_records(folder, workloads, bad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def describe(
         name=recipe.name,
         sha256=file_digest(path),
         size_bytes=path.stat().st_size,
-        created_at=datetime.now(timezone.utc),
+        created_at=datetime.now(UTC),
         inputs=tuple(_tensor(spec) for spec in prepared.source.inputs),
         outputs=tuple(_tensor(spec) for spec in prepared.source.outputs),
         target=dict(recipe.target) if isinstance(recipe.target, dict) else {"kind": recipe.target},

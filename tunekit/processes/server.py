@@ -16,7 +16,7 @@ from tunekit.errors import SandboxError
 from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 _START_TIMEOUT_S = 120.0
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ _ENDLESS = 1000
 _BY_SUFFIX = {".md": "md", ".txt": "table", ".csv": "csv"}
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How a result is written: for people, for programs, for spreadsheets, for a README."""
 
     table = "table"

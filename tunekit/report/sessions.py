@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tunekit import implementations
@@ -71,7 +71,7 @@ def session_row(session: SessionInfo) -> dict[str, Any]:
 
 def sessions_result(sessions: Sequence[SessionInfo], now: datetime | None = None) -> Result:
     """A list of sessions, as of `now`."""
-    present = now or datetime.now(timezone.utc)
+    present = now or datetime.now(UTC)
     columns: list[Column[SessionInfo]] = [
         Column("session", lambda session: session.id),
         Column("name", lambda session: session.name, elide=True),

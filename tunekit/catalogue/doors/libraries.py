@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from sqlalchemy import insert, select
 
@@ -35,7 +35,7 @@ class Libraries:
                     sha256=new.sha256,
                     recipe_digest=new.recipe_digest,
                     manifest=dict(new.manifest),
-                    created_at=datetime.now(timezone.utc),
+                    created_at=datetime.now(UTC),
                 )
                 .returning(schema.Library.id)
             ).scalar_one()

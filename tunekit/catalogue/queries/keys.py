@@ -14,7 +14,7 @@ from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import NewWorkload, toolchain_key
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    pass
 
 
 #: Values in one statement; databases take a limited number of parameters.
@@ -153,7 +153,7 @@ def under(connection: Connection, conditions: Conditions) -> tuple[ColumnElement
 
 def in_chunks(
     connection: Connection,
-    query: Select[Unpack[tuple[Any, ...]]],
+    query: Select[*tuple[Any, ...]],
     column: Any,
     values: Sequence[Any],
 ) -> list[Row[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from heapq import nsmallest
 from typing import Any
@@ -122,7 +122,7 @@ def add_winner(connection: Connection, trial_id: int, samples_s: Sequence[float]
             trial_id=trial_id,
             samples_s=list(samples_s),
             best_s=min(samples_s),
-            decided_at=datetime.now(timezone.utc),
+            decided_at=datetime.now(UTC),
         )
     )
 

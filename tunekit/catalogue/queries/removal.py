@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, not_, select, update
@@ -49,7 +49,7 @@ def remove(connection: Connection, wanted: RecordFilter) -> int:
             connection.execute(
                 update(_sessions)
                 .where(_sessions.id == session.id)
-                .values(updated_at=datetime.now(timezone.utc))
+                .values(updated_at=datetime.now(UTC))
             )
     return deleted
 

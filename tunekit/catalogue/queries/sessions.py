@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -57,7 +57,7 @@ _TOUCH = (
 
 
 def begin(connection: Connection, new: NewSession) -> SessionInfo:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     public_id = secrets.token_hex(4)
     while connection.scalar(select(_sessions.id).where(_sessions.public_id == public_id)):
         public_id = secrets.token_hex(4)
@@ -113,7 +113,7 @@ def resume(
             f"session {public_id} is being run by process {row.owner_pid}",
             hint="wait for it to end, or stop it with Ctrl-C, then resume",
         )
-    values: dict[str, Any] = {"state": "running", **_claimed(datetime.now(timezone.utc))}
+    values: dict[str, Any] = {"state": "running", **_claimed(datetime.now(UTC))}
     if toolchain is not None:
         values["toolchain_id"] = keys.toolchain(connection, toolchain)
     connection.execute(update(_sessions).where(_sessions.id == row.id).values(**values))
@@ -124,7 +124,7 @@ def heartbeat(connection: Connection, public_id: str) -> None:
     beaten = connection.execute(
         update(_sessions)
         .where(_sessions.public_id == public_id, _mine())
-        .values(heartbeat_at=datetime.now(timezone.utc))
+        .values(heartbeat_at=datetime.now(UTC))
     )
     if not beaten.rowcount:
         row = _row(connection, public_id)
@@ -138,7 +138,7 @@ def set_values(connection: Connection, public_id: str, **values: Any) -> None:
     connection.execute(
         update(_sessions)
         .where(_sessions.id == internal_id(connection, public_id))
-        .values(updated_at=datetime.now(timezone.utc), **values)
+        .values(updated_at=datetime.now(UTC), **values)
     )
 
 
@@ -173,7 +173,7 @@ def touch(connection: Connection, session_id: int) -> None:
         _TOUCH,
         {
             "session_id": session_id,
-            "now": datetime.now(timezone.utc),
+            "now": datetime.now(UTC),
             "pid": me.pid,
             "started": me.started,
             "machine": me.machine,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -253,7 +253,7 @@ def mark_wrong(connection: Connection, trial_id: int, text: str) -> None:
 
 
 def reuse(connection: Connection, task_id: int, trial_ids: Iterable[int]) -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     there = set(
         connection.scalars(select(schema.Reuse.trial_id).where(schema.Reuse.task_id == task_id))
     )
