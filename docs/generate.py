@@ -102,13 +102,6 @@ def recipe() -> str:
     return "\n".join(_table(("key", "default", "meaning"), rows))
 
 
-def recipe_keys() -> list[str]:
-    """The dotted keys of a recipe, as they stand in the table."""
-    from tunekit.recipe import Recipe
-
-    return [key for key, _ in _keys(Recipe)]
-
-
 def _keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and their fields; a section's own keys in place of the section."""
     for name, field in model.model_fields.items():

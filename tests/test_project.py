@@ -53,7 +53,7 @@ def test_make_test_checks_form_types_and_behaviour() -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_alone_lists_its_targets_without_installing() -> None:
     listed = make("VENV=/nowhere")
-    for target in ("quickstart", "test", "lint", "format", "clean"):
+    for target in ("quickstart", "test", "lint", "format", "docs", "examples", "clean"):
         assert f"make {target}" in listed
 
 
