@@ -78,8 +78,20 @@ def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:
     return remote_host(recipe.tuning.rpc.key, target.spec, target.architecture, target.cores)
 
 
-def prepare_model(recipe: Recipe, cache: ContentCache, say: Callable[[str], None]) -> PreparedModel:
+def prepare_model(
+    recipe: Recipe,
+    cache: ContentCache,
+    say: Callable[[str], None],
+    *,
+    target: ResolvedTarget | None = None,
+) -> PreparedModel:
     """Imports and prepares a recipe's model. What is refused is refused before time is spent.
+
+    Args:
+        recipe: the recipe.
+        cache: of imported models.
+        say: told what is done, a line at a time.
+        target: the recipe's, where it is resolved already (`recipe_target`).
 
     Raises:
         TargetError: this host cannot run the target.
@@ -89,7 +101,7 @@ def prepare_model(recipe: Recipe, cache: ContentCache, say: Callable[[str], None
 
     from tunekit.models import import_model, load_source
 
-    target = recipe_target(recipe)
+    target = target or recipe_target(recipe)
     source = load_source(recipe.model, cache)
     imported = import_model(
         source,

@@ -53,10 +53,10 @@ def compile_recipe(
     """
     folder = output or library_folder(recipe)
     require_writable(folder)
-    recipe_target(recipe)
+    target = recipe_target(recipe)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        prepared = prepare_model(recipe, cache, say)
+        prepared = prepare_model(recipe, cache, say, target=target)
         return compile_prepared(
             prepared, catalogue, folder=folder, say=say, cache=cache, selection=selection
         )

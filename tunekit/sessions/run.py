@@ -127,7 +127,7 @@ def _opened(
         require_linker(rpc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        prepared = prepare_model(recipe, cache, display.say)
+        prepared = prepare_model(recipe, cache, display.say, target=target)
         display.say(_known(prepared, catalogue).line())
         yield _Run(prepared, catalogue, folder, display, cache, selection)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from tunekit import implementations
 from tunekit.catalogue.conditions import Conditions
@@ -156,14 +156,7 @@ def report(
     """Everything there is to say about a session (see `Sessions.report`)."""
     session_id = sessions.internal_id(connection, public_id)
     if measured_with is None:
-        options = connection.scalar(
-            select(schema.MeasureOptions.options)
-            .join(_trials, _trials.measure_options_id == schema.MeasureOptions.id)
-            .where(_trials.session_id == session_id)
-            .order_by(_trials.position)
-            .limit(1)
-        )
-        measured_with = comparable(options or {})
+        measured_with = _of_first_trial(connection, session_id)
     row = connection.execute(
         select(
             schema.Host.description,
@@ -177,6 +170,34 @@ def report(
         .join(schema.Toolchain, schema.Toolchain.id == _sessions.toolchain_id)
         .where(_sessions.id == session_id)
     ).one()
+    return SessionReport(
+        session=sessions.info(connection, public_id),
+        tasks=trials.summaries(connection, session_id),
+        outcomes=_outcomes(connection, session_id),
+        failures=failures.by_kind(failures.by_task(connection, session_id)),
+        known_s=_known_s(connection, session_id, row, measured_with),
+        host=row.description,
+        toolchain=row.versions,
+        libraries=_libraries(connection, session_id),
+    )
+
+
+def _of_first_trial(connection: Connection, session_id: int) -> dict[str, Any]:
+    """The options with which the session's seconds are comparable."""
+    options = connection.scalar(
+        select(schema.MeasureOptions.options)
+        .join(_trials, _trials.measure_options_id == schema.MeasureOptions.id)
+        .where(_trials.session_id == session_id)
+        .order_by(_trials.position)
+        .limit(1)
+    )
+    return comparable(options or {})
+
+
+def _known_s(
+    connection: Connection, session_id: int, row: Row[Any], measured_with: Mapping[str, Any]
+) -> dict[int, float]:
+    """The best seconds that there were of each task when the session began, by task."""
     best = (
         select(_trials.score_s)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
@@ -200,26 +221,26 @@ def report(
         task.id: connection.scalar(best.where(_trials.workload_id == task.workload_id))
         for task in tasks
     }
-    outcomes = connection.execute(
+    return {task_id: seconds for task_id, seconds in known.items() if seconds is not None}
+
+
+def _outcomes(connection: Connection, session_id: int) -> list[ResultPoint]:
+    rows = connection.execute(
         select(_trials.task_id, _trials.score_s)
         .where(_trials.session_id == session_id)
         .order_by(_trials.position)
     )
-    libraries = connection.execute(
+    return [ResultPoint(task_id, score_s) for task_id, score_s in rows]
+
+
+def _libraries(connection: Connection, session_id: int) -> list[CompiledLibrary]:
+    """Newest first."""
+    rows = connection.execute(
         select(schema.Library.path, schema.Library.created_at)
         .where(schema.Library.session_id == session_id)
         .order_by(schema.Library.id.desc())
     )
-    return SessionReport(
-        session=sessions.info(connection, public_id),
-        tasks=trials.summaries(connection, session_id),
-        outcomes=[ResultPoint(task_id, score_s) for task_id, score_s in outcomes],
-        failures=failures.by_kind(failures.by_task(connection, session_id)),
-        known_s={task_id: seconds for task_id, seconds in known.items() if seconds is not None},
-        host=row.description,
-        toolchain=row.versions,
-        libraries=[CompiledLibrary(path, created_at) for path, created_at in libraries],
-    )
+    return [CompiledLibrary(path, created_at) for path, created_at in rows]
 
 
 def measured_before(
@@ -231,9 +252,7 @@ def measured_before(
         select(schema.Workload.structural_hash, func.count().label("trials"))
         .join(_trials, _trials.workload_id == schema.Workload.id)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
-        .where(
-            *keys.under(connection, conditions),
-        )
+        .where(*keys.under(connection, conditions))
         .group_by(schema.Workload.structural_hash)
     )
     hashes = list(dict.fromkeys(structural_hashes))
