@@ -11,6 +11,7 @@ a `MeasureResult` for every candidate.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -71,7 +72,9 @@ def main() -> None:
         import tvm.s_tir.transform  # noqa: F401
 
     control.send("ready")
-    _Server(control).serve()
+    # A tuner that was killed may be gone while a result is on its way to it.
+    with contextlib.suppress(BrokenPipeError):
+        _Server(control).serve()
 
 
 if __name__ == "__main__":
