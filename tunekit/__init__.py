@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tunekit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from tunekit.api import (
         Catalogue,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
         resume,
         tune,
     )
-
-__version__ = "0.2.0"
 
 __all__ = [
     "Catalogue",

@@ -29,10 +29,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunekit import recipe as _recipes
 from tunekit.catalogue import Catalogue
 from tunekit.errors import TunekitError, UsageError
-from tunekit.recipe import Recipe
+from tunekit.recipe import Recipe, override
+from tunekit.recipe import load_recipe as _read_recipe
 from tunekit.search.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def load_recipe(
     for key, value in (("tuning.trials", trials), ("output", output), ("catalogue", catalogue)):
         if value is not None:
             values[key] = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return _recipes.override(loaded, values, names=names)
+    return override(loaded, values, names=names)
 
 
 def tune(
@@ -207,7 +207,7 @@ def resume(
         found = session_to_resume(ledger, session, detect_host(), more=bool(values))
     # The catalogue stays the one that was named from here.
     values["catalogue"] = from_anywhere(location)
-    wanted = _recipes.override(recipe_of(found), values, names=names)
+    wanted = override(recipe_of(found), values, names=names)
     reporter = reporter or SilentReporter()
     with _working_in(folder_of(found), reporter.say):
         return resume_recipe(wanted, found.id, reporter, again=again or resume_command)
@@ -402,7 +402,7 @@ def _loaded(
 
         if is_model(os.fspath(recipe)):
             return recipe_of_model(os.fspath(recipe), inputs=inputs, dims=dims)
-        recipe = _recipes.load_recipe(os.fspath(recipe))
+        recipe = _read_recipe(os.fspath(recipe))
     if dims:
         raise UsageError(
             f"--dim: {recipe.name} is a recipe, which has no sizes with names",

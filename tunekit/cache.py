@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from tunekit import __version__
 from tunekit.errors import UsageError
+from tunekit.version import __version__
 
 KeyPart: TypeAlias = (
     "str | bytes | int | float | bool | Path | Mapping[str, KeyPart] | Sequence[KeyPart] | None"

@@ -75,12 +75,12 @@ def standings(kernels: Iterable[tuple[str | None, float | None]]) -> list[Standi
     return [standing(implementation) for implementation, _ in every]
 
 
-def running(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
+def selected(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
     """For each kernel, whether it runs: alone, or of its problem's fastest algorithm."""
     return [standing.runs for standing in standings(kernels)]
 
 
-def latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float | None:
+def model_latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float | None:
     """Seconds of one run of the model with the fastest algorithms.
 
     Args:

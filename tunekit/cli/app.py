@@ -18,11 +18,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tunekit import __version__
 from tunekit.cli.options import RecipeVerb
 from tunekit.cli.style import new_typer
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.processes.interrupts import interrupt, interruptible
+from tunekit.version import __version__
 from tunekit.wording import did_you_mean
 
 VERBS: dict[str, str] = {

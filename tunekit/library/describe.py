@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit import __version__
 from tunekit.cache import file_digest
 from tunekit.graph.algorithms import rounding_error
 from tunekit.graph.implementation import Choice
@@ -18,6 +17,7 @@ from tunekit.library.variants import Assembled, assemble
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import recipe_digest
+from tunekit.version import __version__
 
 if TYPE_CHECKING:
     from tunekit.graph.pipeline import PreparedModel

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tunekit import implementations
+from tunekit.implementations import selected
 from tunekit.report import numbers
 from tunekit.report.curve import curve_text
 from tunekit.report.history import history_columns, past_value
@@ -236,9 +236,7 @@ def _tasks(report: SessionReport, width: int) -> Text:
         task.task_id: None if (seconds := best[task.task_id]) is None else task.weight * seconds
         for task in report.tasks
     }
-    runs = implementations.running(
-        (task.implementation, costs[task.task_id]) for task in report.tasks
-    )
+    runs = selected((task.implementation, costs[task.task_id]) for task in report.tasks)
     # Algorithms that lost are not in the library.
     shares = {
         task.task_id: (costs[task.task_id] or 0.0) if is_run else 0.0

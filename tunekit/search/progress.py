@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from tunekit import implementations
 from tunekit.catalogue.entries import FailureKind
+from tunekit.implementations import model_latency_s
 
 #: Trials that a forecast looks ahead.
 FORECAST_TRIALS = 200
@@ -130,7 +130,7 @@ class Progress:
     @property
     def latency_s(self) -> float | None:
         """Estimated seconds of one run of the model, None until all that must run has a time."""
-        return implementations.latency_s(
+        return model_latency_s(
             (task.implementation, None if task.best_s is None else task.weight * task.best_s)
             for task in self.tasks
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit import implementations
+from tunekit.implementations import model_latency_s
 from tunekit.search.task_scheduler import TaskState
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ResumePoint:
 
 def record_curve(curve: list[tuple[int, float]], done: int, states: Iterable[TaskState]) -> None:
     """Adds the estimated latency to the curve once all that must run has a time."""
-    latency_s = implementations.latency_s((state.implementation, state.seconds) for state in states)
+    latency_s = model_latency_s((state.implementation, state.seconds) for state in states)
     if latency_s is not None:
         curve.append((done, latency_s))
 

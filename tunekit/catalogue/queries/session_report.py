@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from tunekit import implementations
 from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.db import schema
 from tunekit.catalogue.entries import SessionInfo, SessionState, TaskSummary, comparable
 from tunekit.catalogue.queries import failures, keys, sessions, trials
 from tunekit.catalogue.queries.failures import FailureExample
 from tunekit.errors import CatalogueError
+from tunekit.implementations import model_latency_s
 
 _sessions = schema.Session
 _trials = schema.Trial
@@ -74,7 +74,7 @@ class SessionReport:
 
         def note(done: int) -> None:
             seconds = [(task, best[task.task_id]) for task in self.tasks]
-            latency_s = implementations.latency_s(
+            latency_s = model_latency_s(
                 (task.implementation, None if one is None else task.weight * one)
                 for task, one in seconds
             )
