@@ -34,10 +34,12 @@ SITE = ConvProblem(1, 64, 64, 56, 56)
 class Task:
     """What a choice knows of a task."""
 
-    def __init__(self, structural_hash: str, weight: int, place: Implementation | None) -> None:
+    def __init__(
+        self, structural_hash: str, weight: int, implementation: Implementation | None
+    ) -> None:
         self.structural_hash = structural_hash
         self.weight = weight
-        self.place = place
+        self.implementation = implementation
 
 
 @given(
@@ -168,7 +170,7 @@ def test_the_epilogue_is_fused_into_the_kernel(imported: Callable[..., Any]) -> 
     [fused] = [name for name in tasks if "winograd" in name]
     assert fused.count("add") == 2
     assert "relu" in fused
-    assert tasks[fused].place == Implementation(problem, "winograd4")
+    assert tasks[fused].implementation == Implementation(problem, "winograd4")
 
 
 def test_weights_are_transformed_in_double_precision() -> None:
