@@ -146,7 +146,7 @@ def tune(
     """
     from tunekit.sessions.run import resume_command, tune_recipe
 
-    wanted = load_recipe(
+    resolved = load_recipe(
         recipe,
         inputs=inputs,
         dims=dims,
@@ -156,7 +156,7 @@ def tune(
         settings=settings,
     )
     return tune_recipe(
-        wanted,
+        resolved,
         reporter or SilentReporter(),
         again=again or resume_command,
         fresh=fresh,
@@ -204,13 +204,13 @@ def resume(
     if trials is not None:
         values["tuning.trials"] = trials
     with Catalogue.open(location, create=False) as ledger:
-        found = session_to_resume(ledger, session, detect_host(), more=bool(values))
+        session_info = session_to_resume(ledger, session, detect_host(), more=bool(values))
     # The catalogue stays the one that was named from here.
     values["catalogue"] = from_anywhere(location)
-    wanted = override(recipe_of(found), values, names=names)
+    resolved = override(recipe_of(session_info), values, names=names)
     reporter = reporter or SilentReporter()
-    with _working_in(folder_of(found), reporter.say):
-        return resume_recipe(wanted, found.id, reporter, again=again or resume_command)
+    with _working_in(folder_of(session_info), reporter.say):
+        return resume_recipe(resolved, session_info.id, reporter, again=again or resume_command)
 
 
 def compile(  # noqa: A001 - the verb's name
@@ -245,11 +245,11 @@ def compile(  # noqa: A001 - the verb's name
     """
     from tunekit.library import compile_recipe
 
-    wanted = load_recipe(
+    resolved = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
     )
     return compile_recipe(
-        wanted,
+        resolved,
         output=None if folder is None else Path(folder),
         selection=selection,
         say=(reporter or SilentReporter()).say,
@@ -299,15 +299,15 @@ def bench(
     from tunekit.benchmark.run import bench_recipe
     from tunekit.timing.rounds import RoundSettings
 
-    wanted = load_recipe(
+    resolved = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
     )
     return bench_recipe(
-        wanted,
+        resolved,
         runtimes=runtimes,
         # Not laid over the recipe: there, threads would also be those of the search.
         settings=RoundSettings(
-            rounds=rounds, threads=_threads(wanted, threads), seed=wanted.model.seed
+            rounds=rounds, threads=_threads(resolved, threads), seed=resolved.model.seed
         ),
         say=(reporter or SilentReporter()).say,
     )
@@ -349,16 +349,16 @@ def explain(
     """
     from tunekit.attribution.explain import ExplainSettings, explain_recipe
 
-    wanted = load_recipe(
+    resolved = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
     )
     return explain_recipe(
-        wanted,
+        resolved,
         runtimes=runtimes,
         settings=ExplainSettings(
-            threads=_threads(wanted, threads),
+            threads=_threads(resolved, threads),
             rounds=rounds,
-            seed=wanted.model.seed,
+            seed=resolved.model.seed,
             sort=sort,
         ),
         say=(reporter or SilentReporter()).say,
@@ -390,8 +390,8 @@ def lookup(
     """
     from tunekit.sessions.run import look_up_recipe
 
-    wanted = load_recipe(recipe, inputs=inputs, dims=dims, catalogue=catalogue, settings=settings)
-    return look_up_recipe(wanted, (reporter or SilentReporter()).say)
+    resolved = load_recipe(recipe, inputs=inputs, dims=dims, catalogue=catalogue, settings=settings)
+    return look_up_recipe(resolved, (reporter or SilentReporter()).say)
 
 
 def _loaded(

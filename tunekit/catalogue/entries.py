@@ -77,8 +77,8 @@ class Failure:
         """The signal that a crash died of, such as "SIGSEGV"; None for other failures."""
         if self.kind is not FailureKind.CRASH:
             return None
-        found = re.match(r"SIG[A-Z0-9+]+", self.text)
-        return found.group() if found else None
+        match = re.match(r"SIG[A-Z0-9+]+", self.text)
+        return match.group() if match else None
 
 
 @dataclass(frozen=True)

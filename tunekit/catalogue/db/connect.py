@@ -89,16 +89,17 @@ def connect(url: URL, *, create: bool) -> Engine:
     try:
         with catalogue_errors(location):
             with made.begin() as connection:
-                found = revision(connection, location)
-            if found is None:
+                schema_revision = revision(connection, location)
+            if schema_revision is None:
                 if not create:
                     raise empty(location)
                 with made.execution_options(**{WRITES: True}).begin() as connection:
                     migrate.lock_creation(connection)
-                    found = revision(connection, location)  # another process may have been first
-                    if found is None:
-                        found = migrate.create(connection)
-            migrate.require_current(found, location)
+                    # Another process may have been first.
+                    schema_revision = revision(connection, location)
+                    if schema_revision is None:
+                        schema_revision = migrate.create(connection)
+            migrate.require_current(schema_revision, location)
     except BaseException:
         made.dispose()
         raise
@@ -243,13 +244,13 @@ def revision(connection: Connection, location: str) -> str | None:
     _require_catalogue(tables, location)
     if not tables:
         return None
-    found = migrate.revision(connection)
-    if found is None:
+    schema_revision = migrate.revision(connection)
+    if schema_revision is None:
         raise CatalogueError(
             f"{location} does not say which revision its schema has",
             hint="choose another catalogue; no version of tunekit leaves one like that",
         )
-    return found
+    return schema_revision
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:

@@ -66,24 +66,24 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     command.upgrade(_config(connection), to)
 
 
-def require_current(found: str | None, location: str) -> None:
-    """CatalogueError unless `found` is this version's revision, saying which side is behind."""
-    if found == CURRENT:
+def require_current(schema_revision: str | None, location: str) -> None:
+    """CatalogueError unless `schema_revision` is this version's, saying which side is behind."""
+    if schema_revision == CURRENT:
         return
-    require_older(found, location)
+    require_older(schema_revision, location)
     raise CatalogueError(
         f"the catalogue {location} has the schema of an older tunekit "
-        f"(revision {found}, this one uses {CURRENT})",
+        f"(revision {schema_revision}, this one uses {CURRENT})",
         hint="run `tunekit catalogue upgrade` on it; that keeps a backup",
     )
 
 
-def require_older(found: str | None, location: str) -> None:
-    """CatalogueError unless the migrations know the revision `found`."""
-    if found not in _known_revisions():
+def require_older(schema_revision: str | None, location: str) -> None:
+    """CatalogueError unless the migrations know the revision `schema_revision`."""
+    if schema_revision not in _known_revisions():
         raise CatalogueError(
             f"the catalogue {location} was written by a newer tunekit "
-            f"(schema revision {found}, this one knows up to {CURRENT})",
+            f"(schema revision {schema_revision}, this one knows up to {CURRENT})",
             hint="upgrade tunekit, or choose another catalogue",
         )
 

@@ -55,16 +55,16 @@ def upgrade(url_or_path: str | os.PathLike[str], *, backed_up: bool = False) -> 
         ):
             # From here on nobody else writes, so the backup holds the very state that is upgraded.
             _wait_for_writers(connection)
-            found = connect.revision(connection, location)
-            if found is None:
+            schema_revision = connect.revision(connection, location)
+            if schema_revision is None:
                 raise connect.empty(location)
-            if found == migrate.CURRENT:
-                return UpgradeResult(location, found, found, None)
-            migrate.require_older(found, location)
+            if schema_revision == migrate.CURRENT:
+                return UpgradeResult(location, schema_revision, schema_revision, None)
+            migrate.require_older(schema_revision, location)
             _require_unused(connection, location)
             backup = None
             if connection.dialect.name == "sqlite":
-                backup = _back_up(connection, found)
+                backup = _back_up(connection, schema_revision)
             elif not backed_up:
                 raise CatalogueError(
                     f"the catalogue {location} is kept by a PostgreSQL server, "
@@ -74,7 +74,7 @@ def upgrade(url_or_path: str | os.PathLike[str], *, backed_up: bool = False) -> 
             before = _counts(connection)
             migrate.upgrade(connection)
             _require_nothing_lost(connection, before)
-        return UpgradeResult(location, found, migrate.CURRENT, backup)
+        return UpgradeResult(location, schema_revision, migrate.CURRENT, backup)
     finally:
         engine.dispose()
 

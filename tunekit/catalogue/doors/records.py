@@ -77,7 +77,7 @@ class Records:
 
     def listed(
         self,
-        wanted: RecordFilter,
+        record_filter: RecordFilter,
         *,
         order: listing.Order = "newest",
         limit: int | None = 20,
@@ -85,20 +85,22 @@ class Records:
     ) -> list[listing.ListedRecord]:
         """The records that the filter means, without their traces; a page of them."""
         with self._transactions.reading() as connection:
-            return listing.records(connection, wanted, order=order, limit=limit, offset=offset)
+            return listing.records(
+                connection, record_filter, order=order, limit=limit, offset=offset
+            )
 
     def listed_best(
-        self, wanted: RecordFilter, *, limit: int | None = 20, offset: int = 0
+        self, record_filter: RecordFilter, *, limit: int | None = 20, offset: int = 0
     ) -> list[listing.BestRecord]:
         """The fastest of these records for each workload, target and host, slowest first."""
         with self._transactions.reading() as connection:
-            return listing.best(connection, wanted, limit=limit, offset=offset)
+            return listing.best(connection, record_filter, limit=limit, offset=offset)
 
-    def best_ids(self, wanted: RecordFilter, top: int) -> list[int]:
+    def best_ids(self, record_filter: RecordFilter, top: int) -> list[int]:
         """The `top` fastest records of each workload, target, host and toolchain; what won the
         latest final counts as fastest."""
         with self._transactions.reading() as connection:
-            return listing.best_ids(connection, wanted, top)
+            return listing.best_ids(connection, record_filter, top)
 
     def get(self, trial_id: int) -> listing.ListedRecord:
         """One record. CatalogueError when there is none, or when it is a failure."""
@@ -110,17 +112,17 @@ class Records:
         with self._transactions.reading() as connection:
             return contents.trace_json(connection, trial_id)
 
-    def counts(self, wanted: RecordFilter) -> tuple[int, int]:
+    def counts(self, record_filter: RecordFilter) -> tuple[int, int]:
         """How many records the filter means, and how many failures it would mean too."""
         with self._transactions.reading() as connection:
-            return listing.counts(connection, wanted)
+            return listing.counts(connection, record_filter)
 
-    def contents(self, wanted: RecordFilter) -> Iterator[contents.RecordContent]:
+    def contents(self, record_filter: RecordFilter) -> Iterator[contents.RecordContent]:
         """What is needed to replay each of these records, in order of arrival, page by page."""
         after = 0
         while True:
             with self._transactions.reading() as connection:
-                page = contents.contents(connection, wanted, after=after, limit=_PAGE)
+                page = contents.contents(connection, record_filter, after=after, limit=_PAGE)
             yield from page
             if len(page) < _PAGE:
                 return
@@ -131,11 +133,11 @@ class Records:
         with self._transactions.reading() as connection:
             return contents.module_json(connection, workload_id)
 
-    def remove(self, wanted: RecordFilter) -> int:
+    def remove(self, record_filter: RecordFilter) -> int:
         """Deletes these records for good; how many there were. CatalogueError when a living
         process runs one of their sessions."""
         with self._transactions.writing() as connection:
-            return removal.remove(connection, wanted)
+            return removal.remove(connection, record_filter)
 
     def add_import(
         self, session: NewSession, records: Sequence[imports.ImportedRecord]

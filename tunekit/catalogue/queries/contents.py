@@ -26,7 +26,7 @@ class RecordContent:
 
 
 def contents(
-    connection: Connection, wanted: RecordFilter, *, after: int, limit: int
+    connection: Connection, record_filter: RecordFilter, *, after: int, limit: int
 ) -> list[RecordContent]:
     """The next records with an id above `after`, in order of arrival, with their traces."""
     rows = connection.execute(
@@ -42,7 +42,7 @@ def contents(
         .join(schema.Target, schema.Target.id == _trials.target_id)
         .join(schema.Host, schema.Host.id == _trials.host_id)
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
-        .where(condition(connection, wanted), _trials.id > after)
+        .where(condition(connection, record_filter), _trials.id > after)
         .order_by(_trials.id)
         .limit(limit)
     )
@@ -62,10 +62,10 @@ def contents(
 
 def module_json(connection: Connection, workload_id: int) -> str:
     """A workload's module as it was saved."""
-    found: str = connection.execute(
+    text: str = connection.execute(
         select(schema.Workload.module_json).where(schema.Workload.id == workload_id)
     ).scalar_one()
-    return found
+    return text
 
 
 def trace_json(connection: Connection, trial_id: int) -> tuple[str, str]:

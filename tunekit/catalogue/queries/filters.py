@@ -74,37 +74,39 @@ def target_text(target_json: str) -> str:
 
 
 def condition(
-    connection: Connection, wanted: RecordFilter, *, failed: bool | None = False
+    connection: Connection, record_filter: RecordFilter, *, failed: bool | None = False
 ) -> ColumnElement[bool]:
     """What the filter asks of a row of trials; with `failed` None whatever came of them."""
     conditions: list[ColumnElement[bool]] = [true()]
     if failed is not None:
         conditions.append(_trials.failure_kind.is_not(None) if failed else _trials.score_s > 0)
-    conditions += _of_origin(connection, wanted)
-    conditions += _of_conditions(connection, wanted)
-    conditions += _of_time(wanted)
-    conditions += _of_content(wanted)
+    conditions += _of_origin(connection, record_filter)
+    conditions += _of_conditions(connection, record_filter)
+    conditions += _of_time(record_filter)
+    conditions += _of_content(record_filter)
     return and_(*conditions)
 
 
-def _of_origin(connection: Connection, wanted: RecordFilter) -> Iterator[ColumnElement[bool]]:
+def _of_origin(
+    connection: Connection, record_filter: RecordFilter
+) -> Iterator[ColumnElement[bool]]:
     """The model and the session that they were measured for."""
-    if wanted.model is not None:
+    if record_filter.model is not None:
         yield _trials.session_id.in_(
             select(_sessions.id)
             .join(schema.Model, schema.Model.id == _sessions.model_id, isouter=True)
             .where(
                 or_(
-                    _matches(schema.Model.name, wanted.model),
-                    _matches(_sessions.name, wanted.model),
+                    _matches(schema.Model.name, record_filter.model),
+                    _matches(_sessions.name, record_filter.model),
                 )
             )
         )
-    if wanted.session is not None:
-        session = session_report.find(connection, wanted.session)
+    if record_filter.session is not None:
+        session = session_report.find(connection, record_filter.session)
         session_id = sessions.internal_id(connection, session.id)
         own: ColumnElement[bool] = _trials.session_id == session_id
-        if wanted.with_reused:
+        if record_filter.with_reused:
             reused = (
                 select(schema.Reuse.trial_id)
                 .join(_tasks, _tasks.id == schema.Reuse.task_id)
@@ -114,45 +116,47 @@ def _of_origin(connection: Connection, wanted: RecordFilter) -> Iterator[ColumnE
         yield own
 
 
-def _of_conditions(connection: Connection, wanted: RecordFilter) -> Iterator[ColumnElement[bool]]:
+def _of_conditions(
+    connection: Connection, record_filter: RecordFilter
+) -> Iterator[ColumnElement[bool]]:
     """The target, the host and the toolchain that they hold for."""
-    if wanted.target is not None:
-        yield _trials.target_id.in_(_target_ids(connection, wanted.target))
-    if wanted.host is not None:
-        yield _trials.host_id.in_(_host_ids(connection, wanted.host))
-    if wanted.toolchain_key is not None:
+    if record_filter.target is not None:
+        yield _trials.target_id.in_(_target_ids(connection, record_filter.target))
+    if record_filter.host is not None:
+        yield _trials.host_id.in_(_host_ids(connection, record_filter.host))
+    if record_filter.toolchain_key is not None:
         yield _trials.toolchain_id.in_(
-            select(schema.Toolchain.id).where(schema.Toolchain.key == wanted.toolchain_key)
+            select(schema.Toolchain.id).where(schema.Toolchain.key == record_filter.toolchain_key)
         )
 
 
-def _of_time(wanted: RecordFilter) -> Iterator[ColumnElement[bool]]:
+def _of_time(record_filter: RecordFilter) -> Iterator[ColumnElement[bool]]:
     """When they were measured."""
-    if wanted.since is not None:
-        yield _trials.measured_at >= wanted.since
-    if wanted.until is not None:
-        yield _trials.measured_at < wanted.until
+    if record_filter.since is not None:
+        yield _trials.measured_at >= record_filter.since
+    if record_filter.until is not None:
+        yield _trials.measured_at < record_filter.until
 
 
-def _of_content(wanted: RecordFilter) -> Iterator[ColumnElement[bool]]:
+def _of_content(record_filter: RecordFilter) -> Iterator[ColumnElement[bool]]:
     """What they compute, or which they are."""
-    if wanted.operator is not None:
-        named = select(_tasks.id).where(_matches(_tasks.name, wanted.operator))
+    if record_filter.operator is not None:
+        named = select(_tasks.id).where(_matches(_tasks.name, record_filter.operator))
         described = select(schema.Workload.id).where(
             or_(
-                schema.Workload.structural_hash == wanted.operator,
-                _matches(schema.Workload.name, wanted.operator),
+                schema.Workload.structural_hash == record_filter.operator,
+                _matches(schema.Workload.name, record_filter.operator),
             )
         )
         yield or_(_trials.task_id.in_(named), _trials.workload_id.in_(described))
-    if wanted.structural_hashes is not None:
+    if record_filter.structural_hashes is not None:
         yield _trials.workload_id.in_(
             select(schema.Workload.id).where(
-                _among(schema.Workload.structural_hash, wanted.structural_hashes)
+                _among(schema.Workload.structural_hash, record_filter.structural_hashes)
             )
         )
-    if wanted.ids is not None:
-        yield _among(_trials.id, wanted.ids)
+    if record_filter.ids is not None:
+        yield _among(_trials.id, record_filter.ids)
 
 
 def _among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:

@@ -48,18 +48,18 @@ class ImportedSession:
 
 
 def add(
-    connection: Connection, session: NewSession, found: Sequence[ImportedRecord]
+    connection: Connection, session: NewSession, records: Sequence[ImportedRecord]
 ) -> ImportedSession:
     """Enters the records that the catalogue does not have yet, as one finished session.
 
     A measurement is there already when one of the same workload, candidate and seconds is, on the
     same target and host; where the session's host is unknown, on whichever host.
     """
-    distinct = list({record.key: record for record in found}.values())
+    distinct = list({record.key: record for record in records}.values())
     there = _there(connection, session, distinct)
     fresh = [record for record in distinct if record.key not in there]
     if not fresh:
-        return ImportedSession(None, 0, len(found))
+        return ImportedSession(None, 0, len(records))
     info = sessions.begin(connection, replace(session, budget_trials=len(fresh)))
     internal = sessions.internal_id(connection, info.id)
     # Two texts of one kernel are one workload: told by the id that each gets.
@@ -93,7 +93,7 @@ def add(
         ],
     )
     sessions.set_values(connection, info.id, state="finished")
-    return ImportedSession(info.id, len(fresh), len(found) - len(fresh))
+    return ImportedSession(info.id, len(fresh), len(records) - len(fresh))
 
 
 def _there(

@@ -32,13 +32,13 @@ def find_or_add(
     another process that adds the same at the same time."""
     rows = table.__table__
     find = select(rows.c.id).where(*(rows.c[name] == value for name, value in key.items()))
-    found = connection.scalar(find)
-    if found is None:
+    row_id = connection.scalar(find)
+    if row_id is None:
         insert = _insert(connection)
         connection.execute(insert(table).values(**key, **values).on_conflict_do_nothing())
-        found = connection.scalar(find)
-    assert found is not None
-    return int(found)
+        row_id = connection.scalar(find)
+    assert row_id is not None
+    return int(row_id)
 
 
 def _insert(connection: Connection) -> Any:
@@ -115,18 +115,18 @@ def has_workload(connection: Connection, structural_hash: str) -> bool:
 
 
 def measure_options(connection: Connection, options: Mapping[str, Any]) -> int:
-    wanted = digest(canonical_json(options))
-    found = connection.scalar(_FIND_OPTIONS, {"digest": wanted})
-    if found is not None:
-        return found
+    options_digest = digest(canonical_json(options))
+    row_id = connection.scalar(_FIND_OPTIONS, {"digest": options_digest})
+    if row_id is not None:
+        return row_id
     return find_or_add(
-        connection, schema.MeasureOptions, {"digest": wanted}, options=_json(options)
+        connection, schema.MeasureOptions, {"digest": options_digest}, options=_json(options)
     )
 
 
-def options_with(connection: Connection, wanted: Mapping[str, Any]) -> list[int]:
+def options_with(connection: Connection, part: Mapping[str, Any]) -> list[int]:
     """The measuring options of which all of these are part."""
-    plain = _json(wanted)
+    plain = _json(part)
     rows = connection.execute(select(schema.MeasureOptions.id, schema.MeasureOptions.options))
     return [row.id for row in rows if plain.items() <= row.options.items()]
 

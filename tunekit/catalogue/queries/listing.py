@@ -68,12 +68,17 @@ class BestRecord:
 
 
 def records(
-    connection: Connection, wanted: RecordFilter, *, order: Order, limit: int | None, offset: int
+    connection: Connection,
+    record_filter: RecordFilter,
+    *,
+    order: Order,
+    limit: int | None,
+    offset: int,
 ) -> list[ListedRecord]:
     ordering = (
         (_trials.id.desc(),) if order == "newest" else (_trials.score_s.asc(), _trials.id.asc())
     )
-    query = _listed().where(condition(connection, wanted)).order_by(*ordering)
+    query = _listed().where(condition(connection, record_filter)).order_by(*ordering)
     rows = connection.execute(query.limit(limit).offset(offset)).all()
     return _with_winners(connection, rows)
 
@@ -94,21 +99,21 @@ def record(connection: Connection, trial_id: int) -> ListedRecord:
 
 
 def best(
-    connection: Connection, wanted: RecordFilter, *, limit: int | None, offset: int
+    connection: Connection, record_filter: RecordFilter, *, limit: int | None, offset: int
 ) -> list[BestRecord]:
     """Per workload, target and host, the slowest workloads first: there is most to gain."""
     group = (_trials.workload_id, _trials.target_id, _trials.host_id)
     shortest = func.min(_trials.score_s)
     groups = connection.execute(
         select(*group, shortest.label("score_s"), func.count().label("records"))
-        .where(condition(connection, wanted))
+        .where(condition(connection, record_filter))
         .group_by(*group)
         .order_by(shortest.desc(), *group)
         .limit(limit)
         .offset(offset)
     ).all()
-    chosen = condition(connection, wanted)
-    found: list[BestRecord] = []
+    chosen = condition(connection, record_filter)
+    best_records: list[BestRecord] = []
     for row in groups:
         first = connection.execute(
             _listed()
@@ -122,13 +127,13 @@ def best(
             .order_by(_trials.id)
             .limit(1)
         ).one()
-        found.append(BestRecord(_with_winners(connection, [first])[0], row.records))
-    return found
+        best_records.append(BestRecord(_with_winners(connection, [first])[0], row.records))
+    return best_records
 
 
-def counts(connection: Connection, wanted: RecordFilter) -> tuple[int, int]:
+def counts(connection: Connection, record_filter: RecordFilter) -> tuple[int, int]:
     """How many records are meant, and how many trials that failed were left out."""
-    any_outcome = condition(connection, wanted, failed=None)
+    any_outcome = condition(connection, record_filter, failed=None)
     good, failed = connection.execute(
         select(
             func.count(_trials.score_s),
@@ -138,7 +143,7 @@ def counts(connection: Connection, wanted: RecordFilter) -> tuple[int, int]:
     return good, failed
 
 
-def best_ids(connection: Connection, wanted: RecordFilter, top: int) -> list[int]:
+def best_ids(connection: Connection, record_filter: RecordFilter, top: int) -> list[int]:
     """The `top` fastest records of each workload, target, host and toolchain; the winner of the
     latest final counts as fastest."""
     key = (_trials.workload_id, _trials.target_id, _trials.host_id, schema.Toolchain.key)
@@ -160,7 +165,7 @@ def best_ids(connection: Connection, wanted: RecordFilter, top: int) -> list[int
         select(_trials.id, rank.label("rank"))
         .join(schema.Toolchain, schema.Toolchain.id == _trials.toolchain_id)
         .join(won, won.c.trial_id == _trials.id, isouter=True)
-        .where(condition(connection, wanted))
+        .where(condition(connection, record_filter))
         .subquery()
     )
     return list(connection.scalars(select(ranked.c.id).where(ranked.c.rank <= top)))

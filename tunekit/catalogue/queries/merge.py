@@ -164,8 +164,8 @@ class _Merge:
         values = self._translated(_sessions, row)
         same = [_sessions.c[name] == values[name] for name in ("created_at", "recipe_digest")]
         same += [_sessions.c[name] == values[name] for name in ("target_id", "host_id", "seed")]
-        found = ours.execute(select(_sessions).where(*same).with_for_update()).one_or_none()
-        if found is None:
+        our_session = ours.execute(select(_sessions).where(*same).with_for_update()).one_or_none()
+        if our_session is None:
             taken = ours.scalar(
                 select(_sessions.c.id).where(_sessions.c.public_id == row.public_id)
             )
@@ -175,12 +175,12 @@ class _Merge:
             here = _insert(ours, _sessions, values)
             self._merged.sessions += 1
         else:
-            here = found.id
+            here = our_session.id
         self._ids[_sessions.name][row.id] = here
         self._session_tasks(ours, row.id, here)
-        added = self._session_trials(ours, row.id, here, found)
+        added = self._session_trials(ours, row.id, here, our_session)
         self._session_winners(ours, row.id)
-        if found is not None and added and row.updated_at > found.updated_at:
+        if our_session is not None and added and row.updated_at > our_session.updated_at:
             # The copy that went on further knows best how the session stands.
             standing = ("state", "budget_trials", "updated_at", "heartbeat_at", "seconds")
             owner = ("owner_pid", "owner_started", "owner_machine")
@@ -209,11 +209,11 @@ class _Merge:
             self._ids[_tasks.name][row.id] = here[values["workload_id"]]
 
     def _session_trials(
-        self, ours: Connection, theirs_id: int, here_id: int, found: Row[Any] | None
+        self, ours: Connection, theirs_id: int, here_id: int, our_session: Row[Any] | None
     ) -> int:
         here: dict[tuple[Any, ...], int] = {}
         position = 0
-        if found is not None:
+        if our_session is not None:
             for known in ours.execute(
                 select(_trials.c.id, *(_trials.c[name] for name in _TRIAL_KEY)).where(
                     _trials.c.session_id == here_id
@@ -236,8 +236,8 @@ class _Merge:
                     "position": position + added + len(fresh),
                 }
                 fresh.append((row.id, values))
-            if fresh and found is not None and not added:
-                _refuse_living(found)
+            if fresh and our_session is not None and not added:
+                _refuse_living(our_session)
             self._ids[_trials.name].update(
                 zip(
                     (theirs for theirs, _ in fresh),

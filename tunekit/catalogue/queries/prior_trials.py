@@ -36,7 +36,7 @@ def known_before(
         ),
         _trials.failure_kind.is_distinct_from(FailureKind.LOST_DEVICE.value),
     )
-    found = {
+    by_id = {
         row.id: trials.from_row(row)
         for selection in (
             query.order_by(_trials.id.desc()).limit(latest),
@@ -44,7 +44,7 @@ def known_before(
         )
         for row in connection.execute(selection)
     }
-    return [found[trial_id] for trial_id in sorted(found)]
+    return [by_id[trial_id] for trial_id in sorted(by_id)]
 
 
 def known_counts(

@@ -91,14 +91,16 @@ def best(
         conditions["options"] = keys.options_with(connection, measured_with)
     records: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
-        found: list[tuple[Row[Any], str]] = []
+        matches: list[tuple[Row[Any], str]] = []
         for workload_id, module_json in workloads:
             rows: Iterable[Row[Any]] = connection.execute(
                 query, {**conditions, "workload_id": workload_id}
             )
-            found += [(row, module_json) for row in rows]
+            matches += [(row, module_json) for row in rows]
         # More than one workload only where a hash collides or a module was saved in two ways.
-        chosen = sorted(found, key=_mean) if top_k is None else nsmallest(top_k, found, key=_mean)
+        chosen = (
+            sorted(matches, key=_mean) if top_k is None else nsmallest(top_k, matches, key=_mean)
+        )
         records += [
             Record(
                 trial_id=row.id,
@@ -150,12 +152,12 @@ def winners(
     if conditions.measured_with is not None:
         options = keys.options_with(connection, conditions.measured_with)
         query = query.where(_trials.measure_options_id.in_(options))
-    found: list[Record] = []
+    records: list[Record] = []
     for structural_hash, workloads in _workloads(connection, structural_hashes).items():
         for workload_id, module_json in workloads:
             row = connection.execute(query.where(_trials.workload_id == workload_id)).first()
             if row is not None:
-                found.append(
+                records.append(
                     Record(
                         trial_id=row.id,
                         structural_hash=structural_hash,
@@ -169,7 +171,7 @@ def winners(
                     )
                 )
                 break
-    return found
+    return records
 
 
 def to_compile(
@@ -223,8 +225,8 @@ def count(connection: Connection, conditions: Conditions) -> int:
     ).scalar_one()
 
 
-def _mean(found: tuple[Row[Any], str]) -> float:
-    return float(found[0].score_s)
+def _mean(match: tuple[Row[Any], str]) -> float:
+    return float(match[0].score_s)
 
 
 def _workloads(

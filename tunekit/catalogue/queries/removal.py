@@ -17,13 +17,13 @@ _trials = schema.Trial
 _sessions = schema.Session
 
 
-def remove(connection: Connection, wanted: RecordFilter) -> int:
+def remove(connection: Connection, record_filter: RecordFilter) -> int:
     """Deletes the records; how many there were. Finals that they won and notes of their reuse go
     with them. The trials that stay close ranks, and an import that has none left goes too.
 
     CatalogueError when a living process runs one of the sessions: it counts on its trials.
     """
-    condition = filters.condition(connection, wanted)
+    condition = filters.condition(connection, record_filter)
     touched = connection.execute(
         select(_sessions)
         .where(_sessions.id.in_(select(_trials.session_id).where(condition)))

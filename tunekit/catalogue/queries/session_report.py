@@ -75,8 +75,8 @@ class SessionReport:
         def note(done: int) -> None:
             seconds = [(task, best[task.task_id]) for task in self.tasks]
             latency_s = model_latency_s(
-                (task.implementation, None if one is None else task.weight * one)
-                for task, one in seconds
+                (task.implementation, None if kernel_s is None else task.weight * kernel_s)
+                for task, kernel_s in seconds
             )
             if latency_s is not None and not (points and latency_s >= points[-1][1]):
                 points.append((done, latency_s))
@@ -110,21 +110,21 @@ def listed(
         query = query.where(_sessions.recipe_digest == recipe_digest)
     if target_json is not None:
         query = query.where(_sessions.target_id == keys.target_id(connection, target_json))
-    wanted = None if states is None else set(states)
-    if wanted is None:
+    chosen_states = None if states is None else set(states)
+    if chosen_states is None:
         query = query.limit(limit)
     else:
         # What is called running may have died: whether it did is not in the database.
-        stored = wanted | ({"running"} if "interrupted" in wanted else set())
+        stored = chosen_states | ({"running"} if "interrupted" in chosen_states else set())
         query = query.where(_sessions.state.in_(sorted(stored)))
-    found: list[SessionInfo] = []
+    listing: list[SessionInfo] = []
     for row in connection.execute(query):
         session = sessions.as_info(row)
-        if wanted is None or session.state in wanted:
-            found.append(session)
-        if limit is not None and len(found) == limit:
+        if chosen_states is None or session.state in chosen_states:
+            listing.append(session)
+        if limit is not None and len(listing) == limit:
             break
-    return found
+    return listing
 
 
 def find(connection: Connection, prefix: str) -> SessionInfo:

@@ -97,9 +97,9 @@ def unfinished(
         _sessions.state != "finished",
     )
     for row in connection.execute(matching.order_by(_sessions.id.desc())):
-        found = as_info(row)
-        if found.state != "running":
-            return found
+        session = as_info(row)
+        if session.state != "running":
+            return session
     return None
 
 
@@ -186,10 +186,10 @@ def info(connection: Connection, public_id: str) -> SessionInfo:
 
 
 def internal_id(connection: Connection, public_id: str) -> int:
-    found = connection.scalar(select(_sessions.id).where(_sessions.public_id == public_id))
-    if found is None:
+    row_id = connection.scalar(select(_sessions.id).where(_sessions.public_id == public_id))
+    if row_id is None:
         raise _unknown(public_id)
-    return found
+    return row_id
 
 
 def query() -> Select[Any]:

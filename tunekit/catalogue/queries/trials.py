@@ -171,13 +171,13 @@ def known(
     values = _values(task)
     if options is not None:
         values["options"] = digest(canonical_json(options))
-    wanted = list(candidates)
-    found: dict[str, Trial] = {}
-    for start in range(0, len(wanted), keys.CHUNK):
-        values["candidates"] = wanted[start : start + keys.CHUNK]
+    digests = list(candidates)
+    by_digest: dict[str, Trial] = {}
+    for start in range(0, len(digests), keys.CHUNK):
+        values["candidates"] = digests[start : start + keys.CHUNK]
         for row in connection.execute(_known(options is not None), values):
-            found[row.candidate_digest] = from_row(row)
-    return found
+            by_digest[row.candidate_digest] = from_row(row)
+    return by_digest
 
 
 def circumstances(connection: Connection, task_id: int) -> Row[Any]:
@@ -237,7 +237,7 @@ def _known(with_options: bool) -> Any:
 
 def mark_wrong(connection: Connection, trial_id: int, text: str) -> None:
     failure = Failure(FailureKind.WRONG_OUTPUT, text)
-    found = connection.execute(
+    result = connection.execute(
         update(_trials)
         .where(_trials.id == trial_id)
         .values(
@@ -247,7 +247,7 @@ def mark_wrong(connection: Connection, trial_id: int, text: str) -> None:
             failure_text=failure.text,
         )
     )
-    if found.rowcount != 1:
+    if result.rowcount != 1:
         raise ValueError(f"no trial has the id {trial_id}")
     connection.execute(delete(schema.Winner).where(schema.Winner.trial_id == trial_id))
 
