@@ -58,16 +58,16 @@ def compare(reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
             )
         if expected.size == 0:
             continue
-        wanted, got = expected.astype(np.float64), given.astype(np.float64)
-        for values, whose in ((wanted, "of the reference "), (got, "")):
+        expected_values, given_values = expected.astype(np.float64), given.astype(np.float64)
+        for values, whose in ((expected_values, "of the reference "), (given_values, "")):
             wrong = int(values.size - np.count_nonzero(np.isfinite(values)))
             if wrong:
                 return _incomparable(
                     f"output {index} {whose}holds NaN or infinity in {wrong} of {values.size} "
                     "elements"
                 )
-        difference = np.abs(got - wanted)
-        error, scale = float(difference.max()), float(np.abs(wanted).max())
+        difference = np.abs(given_values - expected_values)
+        error, scale = float(difference.max()), float(np.abs(expected_values).max())
         squares += float(np.square(difference).sum())
         elements += expected.size
         largest_error = max(largest_error, error)

@@ -57,8 +57,8 @@ def standings(kernels: Iterable[tuple[str | None, float | None]]) -> list[Standi
     Args:
         kernels: (implementation or None, seconds in one run of the model or None).
     """
-    every = list(kernels)
-    costs = problem_costs(every)
+    pairs = list(kernels)
+    costs = problem_costs(pairs)
     fastest = {
         problem: min(of_problem, key=of_problem.__getitem__)
         for problem, of_problem in costs.items()
@@ -72,7 +72,7 @@ def standings(kernels: Iterable[tuple[str | None, float | None]]) -> list[Standi
         behind = of_problem[algorithm] / of_problem[fastest[problem]] - 1
         return Standing(fastest[problem] == algorithm, behind)
 
-    return [standing(implementation) for implementation, _ in every]
+    return [standing(implementation) for implementation, _ in pairs]
 
 
 def selected(kernels: Iterable[tuple[str | None, float | None]]) -> list[bool]:
@@ -89,11 +89,11 @@ def model_latency_s(kernels: Iterable[tuple[str | None, float | None]]) -> float
     Returns:
         None where there are no kernels, or something that must run has no time.
     """
-    every = list(kernels)
-    if not every:
+    pairs = list(kernels)
+    if not pairs:
         return None
-    total = sum(min(of_problem.values()) for of_problem in problem_costs(every).values())
-    for implementation, seconds in every:
+    total = sum(min(of_problem.values()) for of_problem in problem_costs(pairs).values())
+    for implementation, seconds in pairs:
         if implementation is None:
             total += math.inf if seconds is None else seconds
     return total if math.isfinite(total) else None

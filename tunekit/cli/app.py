@@ -101,8 +101,8 @@ def _summary(place: str) -> str:
 app = new_typer(cls=VerbGroup, no_args_is_help=True, add_completion=True)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"tunekit {__version__}")
         raise typer.Exit
 

@@ -52,11 +52,11 @@ def _write_json(checks: Iterable[Check]) -> bool:
     from tunekit.machine.host import detect_host
     from tunekit.machine.toolchain import versions
 
-    found = list(checks)
-    failed = any(check.status == "problem" for check in found)
+    results = list(checks)
+    failed = any(check.status == "problem" for check in results)
     report = {
         "ok": not failed,
-        "checks": [asdict(check) for check in found],
+        "checks": [asdict(check) for check in results],
         "host": detect_host().as_dict(),
         "versions": versions(),
     }

@@ -81,10 +81,10 @@ def _moment(flag: str, text: str | None) -> datetime | None:
         except OverflowError:
             return datetime.min.replace(tzinfo=now.tzinfo)
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
             f"{flag} {text!r} is not a date",
             hint="like 2026-11-22, 2026-11-22T14:30, or an age: 30m, 12h, 7d, 2w",
         ) from None
-    return found if found.tzinfo else found.astimezone()
+    return moment if moment.tzinfo else moment.astimezone()

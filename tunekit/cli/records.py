@@ -59,17 +59,17 @@ def ls(
     from tunekit.report.output import write
     from tunekit.report.records import records_result
 
-    wanted = record_filter(model, operator, target, host, session, since, until)
+    selection = record_filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
-        found = opened.records.listed(
-            wanted,
+        rows = opened.records.listed(
+            selection,
             order="fastest" if fastest else "newest",
             limit=limit + 1 if limit else None,
             offset=offset,
         )
-    shown = found[:limit] if limit else found
+    shown = rows[:limit] if limit else rows
     write(records_result(shown), form)
-    _tell_more(len(found) > len(shown), offset + len(shown))
+    _tell_more(len(rows) > len(shown), offset + len(shown))
 
 
 @app.command("best")
@@ -97,14 +97,14 @@ def best(
     from tunekit.report.output import write
     from tunekit.report.records import best_result
 
-    wanted = record_filter(model, operator, target, host, session, since, until)
+    selection = record_filter(model, operator, target, host, session, since, until)
     with open_catalogue(catalogue) as opened:
-        found = opened.records.listed_best(
-            wanted, limit=limit + 1 if limit else None, offset=offset
+        rows = opened.records.listed_best(
+            selection, limit=limit + 1 if limit else None, offset=offset
         )
-    shown = found[:limit] if limit else found
+    shown = rows[:limit] if limit else rows
     write(best_result(shown), form)
-    _tell_more(len(found) > len(shown), offset + len(shown))
+    _tell_more(len(rows) > len(shown), offset + len(shown))
 
 
 @app.command("show")
@@ -123,13 +123,13 @@ def show(
 
     module, trace = "", None
     with open_catalogue(catalogue) as opened:
-        found = opened.records.get(record)
+        listed_record = opened.records.get(record)
         if schedule:
             from tunekit.ir.trace import printed
 
             saved_trace, saved_module = opened.records.source(record)
             module, trace = printed(saved_module, saved_trace)
-    write(record_result(found, module=module, trace=trace), form)
+    write(record_result(listed_record, module=module, trace=trace), form)
 
 
 @app.command("rm")
@@ -156,20 +156,20 @@ def rm(
     Those with these ids, or all that the filters mean. Says how many and asks before it does.
     Failed trials stay: they say what not to try again.
     """
-    wanted = record_filter(model, operator, target, host, session, since, until, ids=records)
-    if not wanted.narrows:
+    selection = record_filter(model, operator, target, host, session, since, until, ids=records)
+    if not selection.narrows:
         raise UsageError(
             "that would be every record there is", hint="give ids or filters, see --help"
         )
     with open_catalogue(catalogue) as opened:
-        count, _ = opened.records.counts(wanted)
+        count, _ = opened.records.counts(selection)
         what = f"{counted(count, 'record')} of {opened.location}"
         if dry_run or not count:
             typer.echo(f"{'would remove' if count else 'nothing to remove:'} {what}")
             return
         if not yes:
             _confirm(f"remove {what}?")
-        removed = opened.records.remove(wanted)
+        removed = opened.records.remove(selection)
     typer.echo(f"removed {counted(removed, 'record')}")
 
 
@@ -194,7 +194,7 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")
     ] = None,
-    every: Annotated[
+    all_records: Annotated[
         bool, typer.Option("--all", help="All records, or all that the filters mean.")
     ] = False,
     top: Annotated[
@@ -225,7 +225,7 @@ def export(
     """
     if output is None:
         raise UsageError("nobody said where to", hint="give a folder: -o DIR")
-    if (what is None) == (not every):
+    if (what is None) == (not all_records):
         raise UsageError(
             "which records?" if what is None else f"both {what} and --all",
             hint="give a session's id or a recipe's file, or --all (with filters if you like)",
@@ -236,14 +236,14 @@ def export(
 
     say = progress(quiet=quiet)
     recipe = Path(what) if what is not None and _is_recipe(what) else None
-    wanted = record_filter(
+    selection = record_filter(
         model, operator, target, host, None if recipe else what, since, until, with_reused=True
     )
     if recipe is not None:
-        wanted, place = _of_recipe(recipe, wanted, catalogue, say)
+        selection, place = _of_recipe(recipe, selection, catalogue, say)
         catalogue = catalogue or place
     with open_catalogue(catalogue) as opened:
-        report = export_records(opened, wanted, output, top=top, force=force, say=say)
+        report = export_records(opened, selection, output, top=top, force=force, say=say)
     write(export_result(report), form)
     for record, reason in report.unwritable:
         say(f"record {record} cannot be written in this format: {reason}")
@@ -305,7 +305,7 @@ def _is_recipe(what: str) -> bool:
 
 
 def _of_recipe(
-    file: Path, wanted: RecordFilter, catalogue: str | None, say: Callable[[str], None]
+    file: Path, selection: RecordFilter, catalogue: str | None, say: Callable[[str], None]
 ) -> tuple[RecordFilter, str]:
     """What a library of the recipe could be made of here, and the recipe's catalogue."""
     from dataclasses import replace
@@ -325,10 +325,10 @@ def _of_recipe(
     prepared = prepare_model(recipe, ContentCache(), say)
     return (
         replace(
-            wanted,
+            selection,
             structural_hashes=tuple(task.structural_hash for task in prepared.tasks),
-            target=wanted.target or prepared.target.spec,
-            host=wanted.host or detect_host().fingerprint,
+            target=selection.target or prepared.target.spec,
+            host=selection.host or detect_host().fingerprint,
             toolchain_key=toolchain_key(versions()),
         ),
         place,

@@ -47,19 +47,19 @@ def sessions(
     from tunekit.report.sessions import sessions_result
 
     states: set[SessionState] = set()
-    for wanted in state or ():
+    for choice in state or ():
         # All but this one are the catalogue's own words.
         states.update(
-            _UNFINISHED if wanted is State.unfinished else (cast("SessionState", wanted.value),)
+            _UNFINISHED if choice is State.unfinished else (cast("SessionState", choice.value),)
         )
     with open_catalogue(catalogue) as ledger:
-        found = ledger.sessions.list(
+        infos = ledger.sessions.list(
             limit,
             states=sorted(states) if states else None,
             name=name,
             host_fingerprint=detect_host().fingerprint if here else None,
         )
-    if found or form is not Format.table:
-        write(sessions_result(found), form)
+    if infos or form is not Format.table:
+        write(sessions_result(infos), form)
     else:
         typer.echo("no such sessions" if states or name or here else "no sessions yet", err=True)

@@ -40,7 +40,7 @@ def show(
 
     with open_catalogue(catalogue) as ledger:
         if session is not None:
-            found = ledger.sessions.find(session)
+            info = ledger.sessions.find(session)
         else:
             newest = ledger.sessions.list(limit=1)
             if not newest:
@@ -48,7 +48,7 @@ def show(
                     f"{ledger.location} has no sessions yet",
                     hint="`tunekit tune RECIPE` begins one",
                 )
-            found = newest[0]
-        report = ledger.sessions.report(found.id)
-        runs = past_runs(ledger, session_id=found.id, limit=_BENCHMARKS)
+            info = newest[0]
+        report = ledger.sessions.report(info.id)
+        runs = past_runs(ledger, session_id=info.id, limit=_BENCHMARKS)
     write(session_result(report, runs, unicode=speaks_unicode()), form)

@@ -107,13 +107,13 @@ def _torch() -> Check:
             f"{' and '.join(missing)} not installed, and models are imported with it",
             pip_install(*(_requirement(name) for name in missing)),
         )
-    wanted = re.search(r"^torch *\(?== *([^)\s;]+)", "\n".join(_requires("torchvision")), re.M)
+    pin = re.search(r"^torch *\(?== *([^)\s;]+)", "\n".join(_requires("torchvision")), re.M)
     # A local part such as +cpu names the build, not the version.
-    if wanted is not None and torch.partition("+")[0] != wanted[1].partition("+")[0]:
+    if pin is not None and torch.partition("+")[0] != pin[1].partition("+")[0]:
         return Check(
             "torch",
             "problem",
-            f"torchvision {torchvision} is built for torch {wanted[1]}, and torch {torch} is "
+            f"torchvision {torchvision} is built for torch {pin[1]}, and torch {torch} is "
             "installed",
             pip_install(_requirement("torch"), _requirement("torchvision")),
         )
@@ -137,11 +137,11 @@ def _requirement(name: str) -> str:
 
 
 def _python() -> Check:
-    found = f"Python {sys.version.split()[0]} ({sys.executable})"
+    interpreter = f"Python {sys.version.split()[0]} ({sys.executable})"
     if sys.version_info < MINIMUM_PYTHON:
-        wanted = ".".join(str(part) for part in MINIMUM_PYTHON)
-        return Check("python", "problem", found, f"use Python {wanted} or newer")
-    return Check("python", "ok", found)
+        minimum = ".".join(str(part) for part in MINIMUM_PYTHON)
+        return Check("python", "problem", interpreter, f"use Python {minimum} or newer")
+    return Check("python", "ok", interpreter)
 
 
 def _machine(host: Host) -> Iterator[Check]:
@@ -165,20 +165,20 @@ def _machine(host: Host) -> Iterator[Check]:
 
 def _cores(host: Host) -> Check:
     total = os.cpu_count() or host.cores
-    found = f"{host.cores} usable" + (f" of {total}" if total != host.cores else "")
+    summary = f"{host.cores} usable" + (f" of {total}" if total != host.cores else "")
     try:
         load = os.getloadavg()[0]
     except OSError:
-        return Check("cores", "ok", found)
-    found += f", load {load:.2f}"
+        return Check("cores", "ok", summary)
+    summary += f", load {load:.2f}"
     if load > 0.5 * total:
         return Check(
             "cores",
             "note",
-            found,
+            summary,
             "measure when the machine is quiet: other work makes times noisy",
         )
-    return Check("cores", "ok", found)
+    return Check("cores", "ok", summary)
 
 
 def _compiler() -> Check:
@@ -294,12 +294,12 @@ def _nearest_folder(path: Path) -> Path:
 
 def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
-    found = f"{free / 2**30:.1f} GiB free in {folder}"
+    space = f"{free / 2**30:.1f} GiB free in {folder}"
     if free < _TOO_LITTLE_DISK_BYTES:
-        return Check("disk", "problem", found, "make room, or work in another folder")
+        return Check("disk", "problem", space, "make room, or work in another folder")
     if free < _LITTLE_DISK_BYTES:
-        return Check("disk", "note", found, "large models and their caches need a few GiB")
-    return Check("disk", "ok", found)
+        return Check("disk", "note", space, "large models and their caches need a few GiB")
+    return Check("disk", "ok", space)
 
 
 def selftest() -> Check:

@@ -26,21 +26,21 @@ _FEWEST_CHANNELS = 16
 
 def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
     """The algorithms worth measuring for a dense 3x3 convolution of stride 1, "direct" first."""
-    found: list[Algorithm] = ["direct"]
+    algorithms: list[Algorithm] = ["direct"]
     if min(problem.in_channels, problem.out_channels) >= _FEWEST_CHANNELS:
         for m in winograd.TILES:
             tiles = winograd.tiling(problem.height, problem.width, m)
             waste = tiles.rows * tiles.columns * m * m / (problem.height * problem.width)
             if waste <= _LARGEST_WASTE and _weights_bytes(problem, m) <= _LARGEST_WEIGHTS_BYTES:
-                found.append(cast("Algorithm", f"winograd{m}"))
+                algorithms.append(cast("Algorithm", f"winograd{m}"))
     if (
-        {"winograd2", "winograd4"} <= set(found)
+        {"winograd2", "winograd4"} <= set(algorithms)
         and _weights_bytes(problem, 4) <= _SMALL_WEIGHTS_BYTES
         and _multiplications(problem, 4) < 0.75 * _multiplications(problem, 2)
     ):
         # A quarter of the multiplications less: the smaller tile cannot catch up.
-        found.remove("winograd2")
-    return tuple(found)
+        algorithms.remove("winograd2")
+    return tuple(algorithms)
 
 
 def rounding_error(problem: ConvProblem, algorithm: Algorithm) -> float:
@@ -52,7 +52,11 @@ def rounding_error(problem: ConvProblem, algorithm: Algorithm) -> float:
 
 def accurate(problem: ConvProblem, limit: float) -> list[Algorithm]:
     """The alternatives whose rounding error is expected to be within the limit, "direct" first."""
-    return [one for one in alternatives(problem) if rounding_error(problem, one) <= limit]
+    return [
+        algorithm
+        for algorithm in alternatives(problem)
+        if rounding_error(problem, algorithm) <= limit
+    ]
 
 
 def is_selected(task: Task, choice: Choice) -> bool:

@@ -256,12 +256,12 @@ def _window(
 ) -> list[str]:
     """The reduced axes that move along with an axis of the output over the data, in order."""
     in_weight = set().union(*weight)
-    found = []
+    axes = []
     for names in data:
         moving = [name for name in names if name not in reduced and name not in in_weight]
         if moving:
-            found += [name for name in extents if name in names and name in reduced]
-    return found
+            axes += [name for name in extents if name in names and name in reduced]
+    return axes
 
 
 def _names_in(expression: Any) -> set[str]:

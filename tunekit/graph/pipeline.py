@@ -130,11 +130,11 @@ def _with_alternatives(
 ) -> list[Task]:
     """The tasks, and those that the other algorithms of the graph's convolutions would bring where
     their error is within the limit."""
-    found = {task.structural_hash: task for task in tasks}
+    by_hash = {task.structural_hash: task for task in tasks}
     options = {problem: accurate(problem, limit) for problem in graph.problems}
     for algorithm in sorted({a for some in options.values() for a in some} - {"direct"}):
         choice = {problem: algorithm for problem, some in options.items() if algorithm in some}
         variant = prepare(module, target, graph.layout, choice=choice)
         for task in extract_tasks(variant, target):
-            found.setdefault(task.structural_hash, task)
-    return heaviest_first(found.values())
+            by_hash.setdefault(task.structural_hash, task)
+    return heaviest_first(by_hash.values())

@@ -72,7 +72,7 @@ def constant_bytes(tasks: Iterable[Task]) -> int:
     for task in tasks:
         if is_direct(task.implementation):
             sizes = _argument_sizes(task.module)
-            total += task.weight * sum(sizes[at] for at in constant_arguments(task.module))
+            total += task.weight * sum(sizes[index] for index in constant_arguments(task.module))
     return total
 
 

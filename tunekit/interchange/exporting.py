@@ -59,7 +59,7 @@ class ExportReport:
 
 def export_records(
     catalogue: Catalogue,
-    wanted: RecordFilter,
+    record_filter: RecordFilter,
     folder: Path,
     *,
     top: int | None = None,
@@ -75,7 +75,7 @@ def export_records(
 
     Args:
         catalogue: has the records.
-        wanted: which.
+        record_filter: which.
         folder: gets the files; it is made if need be.
         top: only so many of each workload, the fastest; what won a final counts as fastest.
         force: replace files that are there.
@@ -86,16 +86,16 @@ def export_records(
     """
     require_tvm()
     _refuse_existing(folder, force=force)
-    count, failures = catalogue.records.counts(wanted)
+    count, failures = catalogue.records.counts(record_filter)
     if not count:
         raise UsageError(
             f"no record of {catalogue.location} is meant"
             + (f" ({failures} trials failed, and failures are not records)" if failures else ""),
             hint="`tunekit records ls` with the same filters shows which there are",
         )
-    chosen = wanted
+    chosen = record_filter
     if top is not None:
-        chosen = replace(wanted, ids=tuple(catalogue.records.best_ids(wanted, top)))
+        chosen = replace(record_filter, ids=tuple(catalogue.records.best_ids(record_filter, top)))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".tunekit-export-", dir=folder.parent))

@@ -136,7 +136,7 @@ def _read_workloads(folder: Path, bad: list[BadLine]) -> list[list[str] | None]:
 def _read_records(
     folder: Path, workloads: list[list[str] | None], bad: list[BadLine]
 ) -> tuple[list[RecordLine], int]:
-    found: list[RecordLine] = []
+    records: list[RecordLine] = []
     count = 0
     for line in read_lines(folder / RECORDS):
         count += 1
@@ -145,7 +145,7 @@ def _read_records(
             try:
                 record = record_line(line, len(workloads))
                 if workloads[record.workload] is not None:
-                    found.append(record)
+                    records.append(record)
                     continue
                 problem = _workload_is_bad(record.workload)
             except ValueError as error:
@@ -153,7 +153,7 @@ def _read_records(
         else:
             problem = line.problem
         bad.append(BadLine(RECORDS, line.number, problem, line.text, failed))
-    return found, count
+    return records, count
 
 
 def _replay(

@@ -149,37 +149,37 @@ class CatalogueDatabase(PyDatabase):  # type: ignore[misc]
         """The fastest records of the kernel on this database's target, best first."""
         if top_k <= 0:
             return []
-        wanted = content_digest(tvm.ir.save_json(workload.mod))
+        module_digest = content_digest(tvm.ir.save_json(workload.mod))
         wherever = {
             "structural_hashes": [_structural_hash(workload.mod)],
             "top_k": top_k,
             **self._where(self._spec),
         }
-        found = self._catalogue.records.best(
+        records = self._catalogue.records.best(
             **wherever, measured_with={"cache": self._cache}
         ) or self._catalogue.records.best(**wherever)
         # Traces find blocks by name, and the structural hash leaves these out.
         return [
             self._tuning_record(record, self.target)
-            for record in found
-            if content_digest(record.module_json) == wanted
+            for record in records
+            if content_digest(record.module_json) == module_digest
         ]
 
     def get_all_tuning_records(self) -> list[TuningRecord]:
         """Every good record on this database's target."""
-        found = self._catalogue.records.best(
+        records = self._catalogue.records.best(
             structural_hashes=None, top_k=None, **self._where(self._spec)
         )
-        return [self._tuning_record(record, self.target) for record in found]
+        return [self._tuning_record(record, self.target) for record in records]
 
     def query_tuning_record(
         self, mod: IRModule, target: Target, workload_name: str | None = None
     ) -> TuningRecord | None:
         """The record to compile the kernel with on `target`; None where nothing is known of it."""
-        found = self._catalogue.records.to_compile(
+        records = self._catalogue.records.to_compile(
             self._conditions(target_spec(target)), [_structural_hash(mod)]
         )
-        for record in found:
+        for record in records:
             made = self._tuning_record(record, target)
             # Equal hashes are not yet equal kernels.
             if tvm_ffi.structural_equal(made.workload.mod, mod):

@@ -67,9 +67,9 @@ def lowering(target: ResolvedTarget) -> Any:
         pipeline.dataflow_lower_passes,
         pipeline.finalize_passes,
     ):
-        for one in stage(target.tvm):
-            passes.append(one)
-            if one.info.name == "StaticPlanBlockMemory":
+        for step in stage(target.tvm):
+            passes.append(step)
+            if step.info.name == "StaticPlanBlockMemory":
                 passes.append(own)
     assert own in passes, "TVM plans memory by another pass"
     return tvm.transform.Sequential(passes)
@@ -113,7 +113,11 @@ def advise(module: IRModule) -> IRModule:
     moved = [binding.var for binding, _ in buffers]
     blocks = [relax.BindingBlock(first)]
     for block in main.body.blocks:
-        rest = [one for one in block.bindings if not any(one.var.same_as(var) for var in moved)]
+        rest = [
+            binding
+            for binding in block.bindings
+            if not any(binding.var.same_as(var) for var in moved)
+        ]
         blocks.append(relax.BindingBlock(rest))
     body = relax.SeqExpr(blocks, main.body.body)
     result = builder.get()
@@ -145,18 +149,18 @@ def _constants(main: Function) -> list[_Region]:
     """The constants that kernels get, each once."""
     from tvm.ir import GenericConst, GlobalVar
 
-    found: list[_Region] = []
+    regions: list[_Region] = []
     for _, call in _calls(main):
         if not isinstance(call.op, GlobalVar):
             continue
         for argument in call.args:
             if not isinstance(argument, GenericConst):
                 continue
-            if any(argument.value.same_as(region.expression.value) for region in found):
+            if any(argument.value.same_as(region.expression.value) for region in regions):
                 continue
             shape = tuple(int(extent) for extent in argument.value.shape)
-            found.append(_Region(shape, str(argument.value.dtype), argument))
-    return found
+            regions.append(_Region(shape, str(argument.value.dtype), argument))
+    return regions
 
 
 def _kernel(regions: Sequence[_Region]) -> PrimFunc:
@@ -165,16 +169,16 @@ def _kernel(regions: Sequence[_Region]) -> PrimFunc:
 
     known = tirx.decl_buffer((len(regions) + 1,), "int64", name="known")
     buffers = [
-        tirx.decl_buffer(region.shape, region.dtype, name=f"region{at}")
-        for at, region in enumerate(regions)
+        tirx.decl_buffer(region.shape, region.dtype, name=f"region{index}")
+        for index, region in enumerate(regions)
     ]
     mask = tirx.const(-PAGE_BYTES, "int64")
     steps = []
-    for at, (region, buffer) in enumerate(zip(regions, buffers, strict=True)):
+    for index, (region, buffer) in enumerate(zip(regions, buffers, strict=True)):
         start = tirx.BufferLoad(buffer, [0] * len(region.shape))
         # The IR cannot make a number of an address. C passes both alike, and this gives it back.
         address = tirx.call_extern("int64", "labs", tirx.address_of(start))
-        remembered = tirx.BufferLoad(known, [at])
+        remembered = tirx.BufferLoad(known, [index])
         page = remembered & mask
         size = ((remembered + region.bytes + PAGE_BYTES - 1) & mask) - page
         wishes = [
@@ -183,6 +187,6 @@ def _kernel(regions: Sequence[_Region]) -> PrimFunc:
             )
             for advice in (MADV_HUGEPAGE, MADV_COLLAPSE)
         ]
-        unknown = tirx.SeqStmt([tirx.BufferStore(known, address, [at]), *wishes])
+        unknown = tirx.SeqStmt([tirx.BufferStore(known, address, [index]), *wishes])
         steps.append(tirx.IfThenElse(remembered != address, unknown, None))
     return tirx.PrimFunc([known, *buffers], tirx.SeqStmt(steps))

@@ -72,12 +72,12 @@ def installed_version(distribution: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the distributions in DISTRIBUTIONS that are installed."""
-    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    by_package = {"python": ".".join(str(part) for part in sys.version_info[:3])}
     for name in DISTRIBUTIONS:
         version = installed_version(name)
         if version is not None:
-            found[name] = version
-    return found
+            by_package[name] = version
+    return by_package
 
 
 def pip_install(*requirements: str) -> str:

@@ -201,20 +201,20 @@ def what_is_wrong(
     return ""
 
 
-def relative_error(result: Array, wanted: Array) -> float:
-    """max |result - wanted| / max |wanted|; 0 where both are alike, NaN and infinities included."""
+def relative_error(result: Array, expected: Array) -> float:
+    """max |result - expected| / max |expected|; 0 where both are alike, NaN and infinities too."""
     import numpy as np
 
     if result.dtype.kind != "f":
-        return 0.0 if np.array_equal(result, wanted) else math.inf
-    same = (result == wanted) | (np.isnan(result) & np.isnan(wanted))
+        return 0.0 if np.array_equal(result, expected) else math.inf
+    same = (result == expected) | (np.isnan(result) & np.isnan(expected))
     if same.all():
         return 0.0
-    finite = np.isfinite(wanted)
+    finite = np.isfinite(expected)
     if not np.isfinite(result[~same]).all() or not finite[~same].all():
         return math.inf
-    largest = float(np.abs(wanted[finite]).max(initial=0.0)) or 1.0
-    difference = np.abs(result[~same].astype("float64") - wanted[~same].astype("float64"))
+    largest = float(np.abs(expected[finite]).max(initial=0.0)) or 1.0
+    difference = np.abs(result[~same].astype("float64") - expected[~same].astype("float64"))
     return float(difference.max()) / largest
 
 

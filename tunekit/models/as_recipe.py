@@ -104,7 +104,7 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, tuple[Shape, str] | Shape]:
     Raises:
         UsageError: one is something else.
     """
-    found: dict[str, tuple[Shape, str] | Shape] = {}
+    inputs: dict[str, tuple[Shape, str] | Shape] = {}
     for text in texts:
         match = re.fullmatch(r"(.+?)=(\d+(?:x\d+)*)(?::(\w+))?", text)
         if match is None:
@@ -113,8 +113,8 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, tuple[Shape, str] | Shape]:
                 hint="like --input input=1x3x224x224 or --input ids=1x128:int64",
             )
         name, shape = match[1], tuple(int(size) for size in match[2].split("x"))
-        found[name] = (shape, match[3]) if match[3] else shape
-    return found
+        inputs[name] = (shape, match[3]) if match[3] else shape
+    return inputs
 
 
 def parse_dims(texts: Iterable[str]) -> dict[str, int]:
@@ -123,13 +123,13 @@ def parse_dims(texts: Iterable[str]) -> dict[str, int]:
     Raises:
         UsageError: one is something else.
     """
-    found: dict[str, int] = {}
+    dims: dict[str, int] = {}
     for text in texts:
         match = re.fullmatch(r"(.+)=(\d+)", text)
         if match is None or not int(match[2]):
             raise UsageError(f"--dim {text}: must be name=size", hint="like --dim batch=1")
-        found[match[1]] = int(match[2])
-    return found
+        dims[match[1]] = int(match[2])
+    return dims
 
 
 def _suffix(text: str) -> str:

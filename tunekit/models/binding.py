@@ -73,7 +73,8 @@ def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[T
                 f"are {'; '.join(map(describe, known.values()))}"
             )
         fits = len(expected.shape) == len(spec.shape) and all(
-            wanted in (0, size) for wanted, size in zip(expected.shape, spec.shape, strict=True)
+            declared_size in (0, size)
+            for declared_size, size in zip(expected.shape, spec.shape, strict=True)
         )
         if not fits:
             raise ModelFileError(

@@ -85,10 +85,10 @@ def import_model(
     key = content_key(_KIND, digest, code_digest())
     kept = cache.get(_KIND, key)
     if kept is not None:
-        found = _read(kept)
-        _require_close(found.name, found.relative_errors, max_relative_error, None)
-        say(f"{found.name}: import found in the cache")
-        return found
+        cached = _read(kept)
+        _require_close(cached.name, cached.relative_errors, max_relative_error, None)
+        say(f"{cached.name}: import found in the cache")
+        return cached
     source = model if isinstance(model, SourceModel) else load_source(model, cache)
     # Nothing is said before this works: where it does not, the error stands alone.
     start = time.perf_counter()

@@ -51,8 +51,8 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(data, context={FOLDER: file.resolve().parent})
     except ValidationError as error:
-        found = [(_line(node, problem.path), problem) for problem in problems(error)]
-    raise _refusal(file, found) from None
+        located_problems = [(_line(node, problem.path), problem) for problem in problems(error)]
+    raise _refusal(file, located_problems) from None
 
 
 def parse_recipe(text: str, name: str) -> Recipe:
@@ -68,8 +68,8 @@ def parse_recipe(text: str, name: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        found = [(_line(node, problem.path), problem) for problem in problems(error)]
-    raise _refusal(place, found) from None
+        located_problems = [(_line(node, problem.path), problem) for problem in problems(error)]
+    raise _refusal(place, located_problems) from None
 
 
 def _read(file: Path) -> str:
@@ -187,10 +187,13 @@ def _place(file: Path, line: int | None) -> str:
     return f"{file}" if line is None else f"{file}:{line}"
 
 
-def _refusal(file: Path, found: list[tuple[int, Problem]]) -> RecipeError:
-    found = sorted(found, key=lambda item: item[0])
-    line, first = found[0]
-    texts = [f"{_place(file, at)}: {problem.key}: {problem.message}" for at, problem in found]
+def _refusal(file: Path, located_problems: list[tuple[int, Problem]]) -> RecipeError:
+    located_problems = sorted(located_problems, key=lambda item: item[0])
+    line, first = located_problems[0]
+    texts = [
+        f"{_place(file, problem_line)}: {problem.key}: {problem.message}"
+        for problem_line, problem in located_problems
+    ]
     if len(texts) > 1:
         texts = [f"{file}: {len(texts)} problems", *(f"  {text}" for text in texts)]
     return RecipeError("\n".join(texts), file=file, line=line, key=first.key)

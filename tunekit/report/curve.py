@@ -64,15 +64,15 @@ def curve_text(
 
 def _sampled(points: Sequence[tuple[int, float]], end: int, columns: int) -> list[float | None]:
     """The seconds in each column; None before the first point."""
-    found: list[float | None] = []
+    samples: list[float | None] = []
     for column in range(columns):
         # The last column is the last trial.
         trial = end * column / max(columns - 1, 1)
         known = [seconds for done, seconds in points if done <= trial]
-        found.append(known[-1] if known else None)
+        samples.append(known[-1] if known else None)
     # What happened within the last column's trials counts.
-    found[-1] = points[-1][1]
-    return found
+    samples[-1] = points[-1][1]
+    return samples
 
 
 def _scaled(seconds: float, highest: float, lowest: float) -> float:

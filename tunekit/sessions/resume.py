@@ -44,13 +44,13 @@ def recipe_of(session: SessionInfo) -> Recipe:
 
 
 def session_to_resume(
-    catalogue: Catalogue, wanted: str | None, host: Host, *, more: bool = False
+    catalogue: Catalogue, session_id: str | None, host: Host, *, more: bool = False
 ) -> SessionInfo:
-    """The session whose id starts with `wanted`, else the newest unfinished one of this host.
+    """The session whose id starts with `session_id`, else the newest unfinished one of this host.
 
     Args:
         catalogue: where the sessions are.
-        wanted: the start of an id.
+        session_id: the start of an id.
         host: this machine.
         more: its budget will be another one, so that a finished one will do.
 
@@ -58,9 +58,9 @@ def session_to_resume(
         CatalogueError: no session has such an id, or several do.
         UsageError: it cannot be gone on with here and now, and why.
     """
-    if wanted is None:
+    if session_id is None:
         return _newest_unfinished(catalogue, host)
-    session = catalogue.sessions.find(wanted)
+    session = catalogue.sessions.find(session_id)
     if session.state == "running":
         raise _is_run(session)
     # What was measured on devices of a tracker can be gone on with from any machine.

@@ -151,9 +151,9 @@ class _Run:
         """
         digest = session_digest(self.prepared.recipe)
         target, host = self.prepared.target.spec, self.prepared.host.fingerprint
-        found = self.catalogue.sessions.unfinished(digest, target, host)
-        if found is not None:
-            return found
+        session = self.catalogue.sessions.unfinished(digest, target, host)
+        if session is not None:
+            return session
         running = self.catalogue.sessions.list(
             limit=1,
             states=["running"],

@@ -106,12 +106,12 @@ def _reads_where_it_writes(block: Block) -> bool:
     analyzer.bind(kh, 0)
     analyzer.bind(kw, 0)
     (data,) = (read for read in block.node.reads if len(read.region) == 5)
-    at = [region.min for region in data.region]
+    positions = [region.min for region in data.region]
     return (
         tuple(int(extent) for extent in data.source.shape[2:4]) == block.extents[2:4]
-        and analyzer.can_prove_equal(at[1], ic)
-        and analyzer.can_prove_equal(at[2], row)
-        and analyzer.can_prove_equal(at[3], column)
+        and analyzer.can_prove_equal(positions[1], ic)
+        and analyzer.can_prove_equal(positions[2], row)
+        and analyzer.can_prove_equal(positions[3], column)
     )
 
 
@@ -123,12 +123,12 @@ def convolution_designs(
     Their decisions are sampled; the first of each sampler's values is the best expected.
     """
     padded = _padding(schedule, anchor.block) is not None
-    found = []
+    schedules = []
     for design in variants(anchor, target, padded=padded):
         copy = schedule.copy()
         _apply(copy, anchor, design, target)
-        found.append(copy)
-    return found
+        schedules.append(copy)
+    return schedules
 
 
 def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Design]:
@@ -139,18 +139,18 @@ def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[De
 
     def offer(order: Order, fused_pads: Sequence[bool], factor: float) -> None:
         for channels_inside in (False,) if anchor.depthwise else (False, True):
-            found = tiles(
+            candidates = tiles(
                 anchor,
                 target,
                 _TILES,
                 channels_inside=channels_inside,
                 divide_channels=order != "pixels",
             )
-            expected = factor * cost(anchor, target, found[0])
+            expected = factor * cost(anchor, target, candidates[0])
             if order != "pixels":
-                expected *= 1 + input_share(anchor, target, found[0])
+                expected *= 1 + input_share(anchor, target, candidates[0])
             for fused_pad in fused_pads:
-                design = Design(order, channels_inside, fused_pad, tuple(found))
+                design = Design(order, channels_inside, fused_pad, tuple(candidates))
                 options.append((expected, len(options), design))
 
     both = (False, True) if padded else (False,)
@@ -180,9 +180,9 @@ def _strips(anchor: Anchor, target: ResolvedTarget, order: Order) -> list[int]:
     if order == "channels":
         # Channels are enough to share, unless they are few or do not go around.
         few = batch * (blocks // min(blocks, 4)) < 4 * target.cores
-        wanted = [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
+        counts = [target.cores, 1, 4 * target.cores] if few else [1, target.cores]
         # A strip without a pixel would still write: TVM drops the condition of an axis of one.
-        return [n for n in wanted if n == 1 or _TILE_PIXELS * n <= height * width]
+        return [n for n in counts if n == 1 or _TILE_PIXELS * n <= height * width]
     input_bytes = 4 * height * width * anchor.reduction[0] * anchor.reduction[-1]
     options = [n * target.cores for n in _STRIPS]
     options = [n for n in options if _TILE_PIXELS * n <= height * width]
@@ -253,16 +253,16 @@ def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> Lo
     n, c, *pixels, lane = schedule.get_loops(block)[:axes]
     reduced = schedule.get_loops(block)[axes:]
     outer, inner = _split_tile(schedule, [c, *pixels], tiling)
-    c_outer, *at = outer
+    c_outer, *pixel_loops = outer
     if anchor.pointwise:
         strip_count = sample(schedule, _strips(anchor, tiling.target, design.order), ordered=True)
-        at = schedule.split(at[0], [strip_count, None])
-    strip, *within = at
+        pixel_loops = schedule.split(pixel_loops[0], [strip_count, None])
+    strip, *within = pixel_loops
     parallel, moving = [n, c_outer, strip], within
     if design.order == "pixels":
         parallel, moving = [n, strip], [c_outer, *within]
     elif channels_only:
-        parallel, moving = [n, c_outer], at
+        parallel, moving = [n, c_outer], pixel_loops
     steps, unrolled = _split_reduction(schedule, reduced, anchor)
     tile = _tile_order(inner, design)
     schedule.reorder(*parallel, *moving, *steps, *tile, lane)
@@ -343,9 +343,9 @@ def _tile_order(inner: Sequence[LoopRV], design: Design) -> list[LoopRV]:
     return [*pixels, channels] if design.channels_inside else [channels, *pixels]
 
 
-def _schedule_padding(schedule: Schedule, padding: SBlockRV, at: LoopRV | None) -> None:
-    if at is not None:
-        schedule.compute_at(padding, at, preserve_unit_loops=True)
+def _schedule_padding(schedule: Schedule, padding: SBlockRV, loop: LoopRV | None) -> None:
+    if loop is not None:
+        schedule.compute_at(padding, loop, preserve_unit_loops=True)
         schedule.vectorize(schedule.get_loops(padding)[-1])
         return
     parallelize(schedule, padding)

@@ -76,7 +76,7 @@ def _choosing_axis(block: Block) -> int | None:
             structural_walk(call.args[0], (Var, note_axis))
 
     def note_axis(var: Any) -> None:
-        deciding.update(at for at, axis in enumerate(axes) if axis.same_as(var))
+        deciding.update(index for index, axis in enumerate(axes) if axis.same_as(var))
 
     structural_walk(block.node.body, (Call, note))
     return deciding.pop() if len(deciding) == 1 and len(axes) - 1 not in deciding else None
@@ -128,7 +128,9 @@ def _cut(schedule: Schedule, kernel: Elementwise, outer: list[LoopRV], cores: in
     """Cuts the loop along which tensors are joined; those that are left outside of it."""
     assert kernel.joined is not None
     joined = outer[kernel.joined]
-    others = [(loop, kernel.extents[at]) for at, loop in enumerate(outer) if at != kernel.joined]
+    others = [
+        (loop, kernel.extents[index]) for index, loop in enumerate(outer) if index != kernel.joined
+    ]
     # One stays inside, for memory to be read in its order, if the others are enough to share.
     enough = math.prod(extent for _, extent in others[:-1]) >= cores
     inside = [others.pop()[0]] if enough else []

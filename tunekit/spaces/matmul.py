@@ -131,7 +131,7 @@ def matmul_tiles(matmul: Matmul, target: ResolvedTarget) -> list[Tile]:
             if rows < _ROWS_WORTH_PACKING:
                 return []
             packed, lanes = False, widest
-    found = [
+    candidates = [
         Tile(count, vectors, lanes)
         for vectors in range(1, _MOST_VECTORS + 1)
         for count in range(1, rows + 1)
@@ -149,7 +149,7 @@ def matmul_tiles(matmul: Matmul, target: ResolvedTarget) -> list[Tile]:
         operands = ["constant panels"]
     elif matmul.columns_last and columns % lanes == 0:
         operands = ["plain", "panels"]
-    best = sorted(found, key=cost)[:_TILES]
+    best = sorted(candidates, key=cost)[:_TILES]
     return [replace(tile, operand=operand) for operand in operands for tile in best]
 
 
@@ -216,17 +216,17 @@ def _place_copies(
     matmul: Matmul,
     tile: Tile,
     *,
-    at: LoopRV | None,
+    loop: LoopRV | None,
     parallel: bool,
 ) -> None:
-    """Says where the operands are copied: panels in the loop `at`, or first of all."""
+    """Says where the operands are copied: panels in `loop`, or first of all."""
     if kernel.padded is not None:
         lanes = math.gcd(matmul.extent("k"), tile.lanes)
         parallelize_elements(schedule, kernel.padded, lanes, parallel=parallel)
     if kernel.panels is None:
         return
-    if at is not None:
-        schedule.compute_at(kernel.panels, at, preserve_unit_loops=True)
+    if loop is not None:
+        schedule.compute_at(kernel.panels, loop, preserve_unit_loops=True)
     else:
         parallelize_elements(schedule, kernel.panels, 1, parallel=parallel)
 
@@ -282,7 +282,7 @@ def _apply(
     unroll_and_vectorize(schedule, schedule.decompose_reduction(block, k_outer), 2)
     # Panels of a matrix when it is its turn.
     each = columns_first and matmul.extent("b") > 1
-    _place_copies(schedule, kernel, matmul, tile, at=outer if each else None, parallel=parallel)
+    _place_copies(schedule, kernel, matmul, tile, loop=outer if each else None, parallel=parallel)
 
 
 def _apply_in_passes(
@@ -322,7 +322,7 @@ def _apply_in_passes(
     unroll_and_vectorize(schedule, schedule.decompose_reduction(partial_sums, k_outer), 2)
     schedule.reverse_compute_at(epilogue, outer, preserve_unit_loops=True)
     schedule.vectorize(schedule.split(schedule.get_loops(epilogue)[-1], [None, tile.lanes])[1])
-    _place_copies(schedule, kernel, matmul, tile, at=None, parallel=True)
+    _place_copies(schedule, kernel, matmul, tile, loop=None, parallel=True)
 
 
 def _pad(schedule: Schedule, block: SBlockRV, matmul: Matmul, tile: Tile) -> SBlockRV | None:

@@ -74,21 +74,25 @@ def find_matmul(module: IRModule) -> Matmul | None:
     written = _plain_axes(block.node.writes[0].region, axes)
     if len(reads) != 2 or None in reads or written != spatial:
         return None
-    first, second = ([at for at in read or () if at is not None] for read in reads)
+    first, second = ([index for index in read or () if index is not None] for read in reads)
     column = spatial[-1]
     right = 1 if column in second else 0
-    one, other = (first, second) if right else (second, first)
-    if column in one or reduced not in one or reduced not in other:
+    left_axes, right_axes = (first, second) if right else (second, first)
+    if column in left_axes or reduced not in left_axes or reduced not in right_axes:
         return None
     # Axes of extent one may be read as 0 by either.
     extents = block.extents
-    roles = "".join(_role(at, column, reduced, one, other, extents) for at in range(len(axes)))
-    rows = [at for at, role in enumerate(roles) if role == "m"]
+    roles = "".join(
+        _role(index, column, reduced, left_axes, right_axes, extents) for index in range(len(axes))
+    )
+    rows = [index for index, role in enumerate(roles) if role == "m"]
     # One axis of rows makes tiles; those before it run outside, as batches do.
-    kept = max((at for at in rows if extents[at] > 1), default=rows[-1] if rows else None)
+    kept = max((index for index in rows if extents[index] > 1), default=rows[-1] if rows else None)
     if kept is None:
         return None
-    roles = "".join("b" if role == "m" and at != kept else role for at, role in enumerate(roles))
+    roles = "".join(
+        "b" if role == "m" and index != kept else role for index, role in enumerate(roles)
+    )
     operand = reads[right] or []
     return Matmul(
         block.name,
@@ -102,18 +106,22 @@ def find_matmul(module: IRModule) -> Matmul | None:
 
 
 def _role(
-    at: int,
+    index: int,
     column: int,
     reduced: int,
     left: list[int],
     right: list[int],
     extents: tuple[int, ...],
 ) -> str:
-    if at == reduced:
+    if index == reduced:
         return "k"
-    if at == column:
+    if index == column:
         return "n"
-    return "m" if at in left and at not in right and (extents[at] > 1 or at == column - 1) else "b"
+    return (
+        "m"
+        if index in left and index not in right and (extents[index] > 1 or index == column - 1)
+        else "b"
+    )
 
 
 def _multiplies(block: Any) -> bool:
@@ -139,19 +147,19 @@ def _plain_axes(region: Any, axes: list[Any]) -> list[int | None] | None:
     """Which axis each dimension is read at, None for the first position; None for anything else."""
     from tvm.tirx import IntImm
 
-    found: list[int | None] = []
+    read_axes: list[int | None] = []
     for position in region:
-        matching = [at for at, axis in enumerate(axes) if axis.same_as(position.min)]
+        matching = [index for index, axis in enumerate(axes) if axis.same_as(position.min)]
         if matching:
-            found.append(matching[0])
+            read_axes.append(matching[0])
         elif isinstance(position.min, IntImm) and int(position.min) == 0:
-            found.append(None)
+            read_axes.append(None)
         else:
             return None
-    return found
+    return read_axes
 
 
 def _layout_free(module: IRModule, source: Any) -> bool:
     function = module["main"]
     free = [] if function.attrs is None else function.attrs.get("layout_free_buffers") or []
-    return any(function.params[int(at)].same_as(source) for at in free)
+    return any(function.params[int(index)].same_as(source) for index in free)

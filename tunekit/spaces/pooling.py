@@ -114,7 +114,7 @@ class _Axes:
 
 def _axes(pooling: Pooling, vectors: int) -> _Axes:
     """The innermost axis that has more than one pixel makes the tile."""
-    several = [at for at, extent in enumerate(pooling.spatial[:-1]) if extent > 1]
+    several = [index for index, extent in enumerate(pooling.spatial[:-1]) if extent > 1]
     if vectors > 2 or not several:
         return _Axes(len(pooling.spatial) - 1, several[-1] if several else None)
     return _Axes(several[-1], several[-2] if len(several) > 1 else None)
@@ -135,8 +135,8 @@ def _apply(
     piece = schedule.fuse(*loops.around)
     if parallel:
         schedule.parallel(piece)
-    at = loops.within[-1] if loops.within else piece
-    schedule.reverse_compute_at(kernel.epilogue, at, preserve_unit_loops=True)
+    epilogue_loop = loops.within[-1] if loops.within else piece
+    schedule.reverse_compute_at(kernel.epilogue, epilogue_loop, preserve_unit_loops=True)
     schedule.split(schedule.get_loops(kernel.epilogue)[-1], [None, lanes])
     unroll_and_vectorize(schedule, kernel.epilogue, len(pooling.spatial))
     for loop in (*loops.unrolled, loops.tile):
@@ -228,7 +228,7 @@ def _cut(
     ]
     unrolled = [inner for _, inner in steps]
     return _Loops(
-        around=[loop for at, loop in enumerate(spatial) if rows is None or at != axes.tile],
+        around=[loop for index, loop in enumerate(spatial) if rows is None or index != axes.tile],
         within=[] if rows is None else [rows, spatial[axes.tile]],
         window=[outer for outer, _ in steps] + unrolled,
         unrolled=unrolled,

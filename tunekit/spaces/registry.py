@@ -76,14 +76,14 @@ def _named_space(task: Task, target: ResolvedTarget) -> tuple[str, SpaceGenerato
 
 def find_family(module: IRModule, target: ResolvedTarget) -> tuple[str, Designs] | None:
     """The name of a kernel's family and what makes its structural variants; None without one."""
-    found = _first_fitting(module, target)
-    return None if found is None else (found.family.name, found.designs)
+    fitting = _first_fitting(module, target)
+    return None if fitting is None else (fitting.family.name, fitting.designs)
 
 
 def first_design(module: IRModule, target: ResolvedTarget) -> Schedule | None:
     """The variant of a kernel that is expected to be best; None without a family."""
-    found = _first_fitting(module, target)
-    return None if found is None else found.variants[0]
+    fitting = _first_fitting(module, target)
+    return None if fitting is None else fitting.variants[0]
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def _first_fitting(module: IRModule, target: ResolvedTarget) -> _Fitting | None:
     from tvm.s_tir.schedule import ScheduleError
 
     for family in FAMILIES:
-        found = family.find(module)
-        if found is None:
+        pattern = family.find(module)
+        if pattern is None:
             continue
 
-        def designs(schedule: Schedule, family: Family = family, found: Any = found) -> Any:
-            return family.designs(schedule, found, target)
+        def designs(schedule: Schedule, family: Family = family, pattern: Any = pattern) -> Any:
+            return family.designs(schedule, pattern, target)
 
         try:
             variants = designs(Schedule(module))

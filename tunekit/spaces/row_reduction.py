@@ -146,9 +146,9 @@ def _take_rows(schedule: Schedule, rows: Rows, output: SBlockRV, *, several: boo
     if not several:
         return schedule.fuse(*loops)
     counts = [divisors(extent, _SIDE_BY_SIDE)[::-1] for extent in rows.shape]
-    at = max(range(rows.axes), key=lambda axis: counts[axis][0])
-    loops[at], beside = schedule.split(
-        loops[at], [None, sample(schedule, counts[at], ordered=True)]
+    index = max(range(rows.axes), key=lambda axis: counts[axis][0])
+    loops[index], beside = schedule.split(
+        loops[index], [None, sample(schedule, counts[index], ordered=True)]
     )
     schedule.reorder(*loops, beside)
     return schedule.fuse(*loops)

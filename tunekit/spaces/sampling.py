@@ -77,7 +77,7 @@ def variants_of(
     schedule: Schedule, applications: Iterable[Callable[[Schedule], None]]
 ) -> list[Schedule]:
     """A schedule for each application that the kernel admits, in order."""
-    found = []
+    variants = []
     for apply in applications:
         variant = schedule.copy()
         try:
@@ -85,5 +85,5 @@ def variants_of(
         # TVM's refusals, `ScheduleError` and failed checks of its own, are all of this class.
         except RuntimeError:
             continue
-        found.append(variant)
-    return found
+        variants.append(variant)
+    return variants

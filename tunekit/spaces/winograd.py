@@ -169,8 +169,8 @@ def strips(anchor: WinogradAnchor, target: ResolvedTarget, *, by_strips: bool) -
             depthwise=False,
             pointwise=True,
         )
-        found = tiles(product, target, _TILES, channels_inside=False, divide_channels=True)
-        for tile in found:
+        product_tiles = tiles(product, target, _TILES, channels_inside=False, divide_channels=True)
+        for tile in product_tiles:
             each = cost(product, target, tile)
             cycles = _cycles(anchor, target, in_strip, each, by_strips=by_strips)
             options.append(Strip(cycles, rows, tile[0], tile[2]))

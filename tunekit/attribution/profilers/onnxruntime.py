@@ -57,7 +57,7 @@ def nodes_of(events: Sequence[Mapping[str, Any]], runs: int) -> list[Node]:
         # The outer of two that start together first: it contains the other.
         key=lambda event: (int(event["ts"]), -int(event["dur"])),
     )
-    found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    first_events: dict[tuple[str, int], Mapping[str, Any]] = {}
     samples: dict[tuple[str, int], list[float]] = {}
     for start, end in zip(starts, [*starts[1:], math.inf], strict=True):
         seen: dict[str, int] = {}
@@ -70,9 +70,11 @@ def nodes_of(events: Sequence[Mapping[str, Any]], runs: int) -> list[Node]:
             name = str(event["name"])
             which = (name, seen.get(name, 0))
             seen[name] = which[1] + 1
-            found[which] = event
+            first_events[which] = event
             samples.setdefault(which, []).append(int(event["dur"]) / 1e6)
-    return [_node(event, statistics.median(samples[which])) for which, event in found.items()]
+    return [
+        _node(event, statistics.median(samples[which])) for which, event in first_events.items()
+    ]
 
 
 def _node(event: Mapping[str, Any], seconds: float) -> Node:

@@ -43,13 +43,13 @@ class ProfiledOpenVINO(OpenVINO):
             if runs >= _LEAST_RUNS and time.perf_counter() - start >= seconds:
                 break
         after = _counters(request)
-        every = _WARM_UP_RUNS + runs
+        total_runs = _WARM_UP_RUNS + runs
         layers = _layers(compiled)
         nodes = [
             _node(
                 name,
                 layers.get(name, {}),
-                max(0.0, (mean * every - before.get(name, 0.0) * _WARM_UP_RUNS) / runs),
+                max(0.0, (mean * total_runs - before.get(name, 0.0) * _WARM_UP_RUNS) / runs),
             )
             for name, mean in after.items()
         ]

@@ -50,7 +50,9 @@ def _can_be_narrow(function: PrimFunc) -> bool:
     from tvm.tirx import IntImm
     from tvm_ffi import structural_walk
 
-    buffers: list[Any] = [one for one in function.params if hasattr(one.ty, "shape")]
+    buffers: list[Any] = [
+        parameter for parameter in function.params if hasattr(parameter.ty, "shape")
+    ]
     numbers = [0]
     structural_walk(
         function.body,

@@ -123,8 +123,8 @@ def _balanced(loop: For, threads: int) -> Stmt:
         [
             tirx.AllocBuffer(counters, on_stack),
             *(
-                tirx.BufferStore(counters, tirx.const(0), [at * _LINE_INTS])
-                for at in range(threads)
+                tirx.BufferStore(counters, tirx.const(0), [thread_index * _LINE_INTS])
+                for thread_index in range(threads)
             ),
             tirx.For(thread, 0, threads, ForKind.PARALLEL, life),
         ]
@@ -136,7 +136,7 @@ def _without_allocations(body: Stmt) -> tuple[list[Stmt], Stmt | None]:
     from tvm.tirx import AllocBuffer, Evaluate, For, ForKind, IntImm, const
     from tvm_ffi import structural_map, structural_walk
 
-    found: list[Stmt] = []
+    allocations: list[Stmt] = []
     fixed = True
 
     def look(node: AllocBuffer | For) -> None:
@@ -147,10 +147,10 @@ def _without_allocations(body: Stmt) -> tuple[list[Stmt], Stmt | None]:
             fixed = fixed and all(isinstance(extent, IntImm) for extent in node.buffer.shape)
 
     def remove(node: AllocBuffer) -> Stmt:
-        found.append(node)
+        allocations.append(node)
         return Evaluate(const(0))
 
     structural_walk(body, [((AllocBuffer, For), look)])
     if not fixed:
         return [], None
-    return found, structural_map(body, (AllocBuffer, remove))
+    return allocations, structural_map(body, (AllocBuffer, remove))

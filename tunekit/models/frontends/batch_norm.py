@@ -142,10 +142,10 @@ class _Walk:
         constant, data_shape = constant_value(right), static_shape(left)
         if constant is None or data_shape != shape or str(constant.dtype) not in _FOLDED_DTYPES:
             return call
-        found = self._weighted(left)
-        if found is None or not self._is_foldable(found[0]):
+        weighted = self._weighted(left)
+        if weighted is None or not self._is_foldable(weighted[0]):
             return call
-        axis = self._channel_axis(found[0], len(shape))
+        axis = self._channel_axis(weighted[0], len(shape))
         vector = _channel_vector(constant.astype(np.float64), axis, shape)
         if vector is None:
             return call
@@ -153,7 +153,7 @@ class _Walk:
             if name == "divide":
                 vector = 1 / vector
             return self._scaled(left, vector, np.zeros_like(vector), axis, shape)
-        if found[1] is None and name == "add":
+        if weighted[1] is None and name == "add":
             return call
         return self._scaled(
             left, np.ones_like(vector), vector if name == "add" else -vector, axis, shape
@@ -166,13 +166,13 @@ class _Walk:
         dtype = str(data.ty.dtype)
         aligned = [1] * len(shape)
         aligned[axis] = -1
-        found = self._weighted(data)
-        if found is None or self._channel_axis(found[0], len(shape)) != axis:
+        weighted = self._weighted(data)
+        if weighted is None or self._channel_axis(weighted[0], len(shape)) != axis:
             scaled = self._emit(
                 relax.op.multiply(data, relax.const(scale.reshape(aligned).astype(dtype))), 1
             )
             return relax.op.add(scaled, relax.const(shift.reshape(aligned).astype(dtype)))
-        call, bias = found
+        call, bias = weighted
         if bias is not None:
             shift = shift + scale * bias
         if np.any(scale != 1):
