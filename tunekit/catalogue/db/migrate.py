@@ -79,7 +79,7 @@ def require_current(schema_revision: str | None, location: str) -> None:
 
 
 def require_older(schema_revision: str | None, location: str) -> None:
-    """CatalogueError unless the migrations know the revision `schema_revision`."""
+    """CatalogueError unless the migrations know `schema_revision`."""
     if schema_revision not in _known_revisions():
         raise CatalogueError(
             f"the catalogue {location} was written by a newer tunekit "
