@@ -240,8 +240,8 @@ def export(
         model, operator, target, host, None if recipe else what, since, until, with_reused=True
     )
     if recipe is not None:
-        selection, place = _of_recipe(recipe, selection, catalogue, say)
-        catalogue = catalogue or place
+        selection, location = _of_recipe(recipe, selection, catalogue, say)
+        catalogue = catalogue or location
     with open_catalogue(catalogue) as opened:
         report = export_records(opened, selection, output, top=top, force=force, say=say)
     write(export_result(report), form)
@@ -313,25 +313,24 @@ def _of_recipe(
     from tunekit.recipe import load_recipe
 
     recipe = load_recipe(file)
-    place = catalogue or recipe.catalogue
-    open_catalogue(place).close()  # is told before the model is imported
+    location = catalogue or recipe.catalogue
+    open_catalogue(location).close()  # is told before the model is imported
 
     from tunekit.cache import ContentCache
-    from tunekit.catalogue import toolchain_key
     from tunekit.graph.pipeline import prepare_model
-    from tunekit.machine.host import detect_host
-    from tunekit.machine.toolchain import versions
 
     prepared = prepare_model(recipe, ContentCache(), say)
+    conditions = prepared.conditions
     return (
         replace(
             selection,
             structural_hashes=tuple(task.structural_hash for task in prepared.tasks),
-            target=selection.target or prepared.target.spec,
-            host=selection.host or detect_host().fingerprint,
-            toolchain_key=toolchain_key(versions()),
+            target=selection.target or conditions.target,
+            # Of a recipe for devices, those that measured its records.
+            host=selection.host or conditions.host,
+            toolchain_key=conditions.toolchain,
         ),
-        place,
+        location,
     )
 
 
