@@ -117,16 +117,18 @@ def compare(arguments: argparse.Namespace) -> None:
             for engine in engines if number % 2 == 0 else engines[::-1]:
                 print(f"round {number + 1}: {engine}", file=sys.stderr)
                 output = Path(scratch, f"{engine}{number}.json")
-                script, environment = Path(__file__), dict(os.environ)
-                if engine == "before":
-                    script = arguments.against.resolve() / "benchmarks" / script.name
-                    environment["PYTHONPATH"] = str(arguments.against.resolve())
+                # The measuring server is found in the folder that it is started in.
+                checkout = arguments.against.resolve() if engine == "before" else ROOT
+                script = checkout / "benchmarks" / Path(__file__).name
+                environment = {**os.environ, "PYTHONPATH": str(checkout)}
                 own = "tunekit" if engine == "before" else engine
                 command = [sys.executable, str(script), "--engine", own, "--tasks", str(tasks)]
                 command += ["--trials", str(arguments.trials), "-o", str(output)]
                 command += ["--seed", str(arguments.seed + number)]
                 load = os.getloadavg()[0]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+                subprocess.run(
+                    command, check=True, stdout=subprocess.DEVNULL, env=environment, cwd=checkout
+                )
                 runs.append(json.loads(output.read_text()))
                 runs[-1].update(engine=engine, round=number + 1, load_before=round(load, 2))
         judge(runs, read_tasks(tasks), target)
