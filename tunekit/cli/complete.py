@@ -45,7 +45,9 @@ def complete_runtimes(incomplete: str) -> list[str]:
 
 def complete_profiled(incomplete: str) -> list[str]:
     """Runtimes that can profile themselves, for a comma-separated list."""
-    return list(_next_in_list(incomplete, ("onnxruntime", "openvino", "none")))
+    from tunekit.attribution.profilers import PROFILED
+
+    return list(_next_in_list(incomplete, (*PROFILED, "none")))
 
 
 def complete_sessions(ctx: Any, incomplete: str) -> list[tuple[str, str]]:

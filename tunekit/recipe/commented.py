@@ -39,8 +39,7 @@ def commented_recipe(recipe: Recipe, folder: Path, model: str) -> str:
         parts.append(
             textwrap.indent(_comment(description("model.weights")) + "# weights: model.pth\n", "  ")
         )
-    for key in _OFFERED:
-        value = recipe.model_dump(mode="json")[key]
+    for key, value in recipe.model_dump(mode="json", include=set(_OFFERED)).items():
         parts += ["\n", _comment(description(key)), f"# {as_yaml({key: value})}"]
     parts += [
         "\ntuning:\n",
