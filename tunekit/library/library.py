@@ -89,6 +89,7 @@ def _load(path: Path, manifest: Manifest) -> Any:
     """A function from inputs in order to outputs in order, nested tuples flattened."""
     from tunekit.machine.target import resolve_target
     from tunekit.machine.toolchain import require_tvm
+    from tunekit.machine.tvm_loading import arrays_of
 
     require_tvm()
     resolve_target(manifest.target)
@@ -100,16 +101,9 @@ def _load(path: Path, manifest: Manifest) -> Any:
     main = VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
 
     def run(inputs: list[Array]) -> list[Array]:
-        return _arrays(main(*(tvm.runtime.tensor(array, device=device) for array in inputs)))
+        return arrays_of(main(*(tvm.runtime.tensor(array, device=device) for array in inputs)))
 
     return run
-
-
-def _arrays(result: Any) -> list[Array]:
-    """The arrays of a result, which may be one tensor or nested tuples of them."""
-    if hasattr(result, "numpy"):
-        return [result.numpy()]
-    return [array for part in result for array in _arrays(part)]
 
 
 def _checked(

@@ -50,3 +50,11 @@ def runtime_only(device: str) -> Any:
     for name in extras:
         load_lib_ctypes("tvm", name, "RTLD_LOCAL", extra_lib_paths=libinfo.package_lib_paths())
     return tvm
+
+
+def arrays_of(result: Any) -> list[Any]:
+    """The NumPy arrays of what a library's function returned: one tensor, or nested tuples of
+    them, flattened."""
+    if hasattr(result, "numpy"):
+        return [result.numpy()]
+    return [array for part in result for array in arrays_of(part)]

@@ -16,13 +16,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import SandboxError
-from tunekit.machine.tvm_loading import runtime_only
+from tunekit.machine.tvm_loading import arrays_of, runtime_only
 from tunekit.processes.child import die_with_parent, leave_no_core
 from tunekit.processes.exit import Exit
 
@@ -175,14 +175,6 @@ def _read_outputs(path: Path) -> list[Array]:
         return [archive[str(index)] for index in range(len(archive.files))]
 
 
-def _flatten(value: Any) -> Iterable[Array]:
-    if hasattr(value, "numpy"):
-        yield value.numpy()
-    else:
-        for part in value:
-            yield from _flatten(part)
-
-
 def _serve(folder: Path) -> None:
     """The child's work: load the library, run each input set, write its outputs."""
     request = json.loads((folder / _REQUEST).read_text("utf-8"))
@@ -214,7 +206,7 @@ def _serve(folder: Path) -> None:
             machine.set_input("main", *tensors)
             machine.invoke_stateful("main")
             outputs = machine.get_outputs("main")
-        flat = {str(position): array for position, array in enumerate(_flatten(outputs))}
+        flat = {str(position): array for position, array in enumerate(arrays_of(outputs))}
         np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
     (folder / _DONE).touch()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.machine.tvm_loading import runtime_only
+from tunekit.machine.tvm_loading import arrays_of, runtime_only
 from tunekit.runtimes.runner import Runner
 
 if TYPE_CHECKING:
@@ -43,5 +43,4 @@ class RelaxLibrary(Runner):
         return result
 
     def arrays(self, result: Any) -> Sequence[Array]:
-        outputs = [result] if hasattr(result, "numpy") else list(result)
-        return [output.numpy() for output in outputs]
+        return arrays_of(result)
