@@ -8,6 +8,7 @@ file, a byte or its list is removed and reported as absent, so that it is made a
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -114,6 +115,22 @@ def content_key(*parts: KeyPart) -> str:
 def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's contents."""
     return _sha256(path)
+
+
+@functools.cache
+def package_digest(*names: str) -> str:
+    """Identifies code of this package: what other code made is not read back.
+
+    Args:
+        names: folders and files of it, as "models" and "library/huge_page_pass.py".
+    """
+    package = Path(__file__).parent
+    files = sorted(
+        file
+        for name in names
+        for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+    )
+    return content_key({str(file.relative_to(package)): file_digest(file) for file in files})
 
 
 def _canonical(part: KeyPart) -> object:

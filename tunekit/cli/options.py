@@ -147,8 +147,8 @@ class RecipeVerb:
         parameters = [
             _keyword("recipe", _RECIPE, default=inspect.Parameter.empty),
             *(param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in rest[:-2]),
-            _keyword("input_", _INPUTS),
-            _keyword("dim", _DIMS),
+            _keyword("input_", INPUTS),
+            _keyword("dim", DIMS),
             *options,
             _keyword("set_", _SETTINGS),
             *([_keyword("contest", _CONTEST)] if "selection" in own.parameters else []),
@@ -225,7 +225,7 @@ _RECIPE = Annotated[
     ),
 ]
 
-_INPUTS = Annotated[
+INPUTS = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
@@ -235,7 +235,7 @@ _INPUTS = Annotated[
     ),
 ]
 
-_DIMS = Annotated[
+DIMS = Annotated[
     list[str] | None,
     typer.Option(
         "--dim",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tunekit.cli.complete import complete_ready, complete_recipes
+from tunekit.cli.options import DIMS, INPUTS
 from tunekit.cli.style import Quiet, Verbose, new_typer
 from tunekit.errors import RecipeError, UsageError
 
@@ -41,18 +42,8 @@ def new(
         ),
     ],
     output: Output = None,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", metavar="NAME=SHAPE", help="Shape of an input, like ids=1x128:int64."
-        ),
-    ] = None,
-    dim: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dim", metavar="NAME=SIZE", help="A size that the file leaves open, like batch=1."
-        ),
-    ] = None,
+    input_: INPUTS = None,
+    dim: DIMS = None,
     force: Force = False,
     verbose: Verbose = False,
 ) -> None:

@@ -4,15 +4,13 @@ without any."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.cache import ContentCache, content_key, file_digest
+from tunekit.cache import ContentCache, content_key, package_digest
 from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import PreparedModel, prepare_model
-from tunekit.library import huge_page_pass
 from tunekit.library.apply import apply_records
 from tunekit.library.build import export, work_digest
 from tunekit.library.manifest import LIBRARY_FILE
@@ -90,14 +88,10 @@ def _default_kind(recipe: Recipe, model_digest: str) -> str:
     return f"default {recipe.layout} {model_digest} {_code_digest()}"
 
 
-@lru_cache(maxsize=1)
 def _code_digest() -> str:
     """Of the code that prepares, schedules and lowers: a default library is what it makes of a
     model."""
-    package = Path(__file__).parent.parent
-    folders = (package / "graph", package / "spaces", package / "ir")
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return content_key(*map(file_digest, [*files, Path(huge_page_pass.__file__)]))
+    return package_digest("graph", "spaces", "ir", "library/huge_page_pass.py")
 
 
 def default_module(prepared: PreparedModel) -> IRModule:

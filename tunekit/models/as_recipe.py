@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from tunekit.errors import RecipeError, UsageError
+from tunekit.models.registry import file_kind
 from tunekit.models.spec import DeclaredInput
 from tunekit.recipe import InputSpec, Recipe
 from tunekit.recipe.problems import problems
@@ -21,10 +21,6 @@ Shape = Sequence[int]
 InputShapes = Mapping[str, Shape | tuple[Shape, str]]
 """The shape of each input by its name, or shape and dtype: `{"ids": ((1, 128), "int64")}`."""
 
-_READERS = {
-    ".onnx": "tunekit.models.sources.onnx_file",
-    ".pt2": "tunekit.models.sources.exported_program",
-}
 _LIKELY = {"batch": 1, "n": 1, "height": 224, "width": 224, "h": 224, "w": 224}
 """What a size of this name mostly is, for examples in messages."""
 _LIKELY_OTHER = 128
@@ -67,7 +63,7 @@ def recipe_of_model(
         specs = [_spec(name, given, "float32") for name, given in inputs.items()]
     else:
         path = _existing(model)
-        declared = _declared(path, suffix)
+        declared = file_kind(suffix).declared_inputs(path)
         model, specs = str(path), _resolved(path.name, declared, inputs, dims)
     name = model.rpartition(":")[2] if suffix is None else Path(model).stem
     return _validated(
@@ -142,11 +138,6 @@ def _existing(model: str) -> Path:
         return path
     near = did_you_mean(path.name, [file.name for file in path.parent.glob(f"*{path.suffix}")])
     raise RecipeError(f"{model}: no such file{near}", file=path)
-
-
-def _declared(path: Path, suffix: str) -> Sequence[DeclaredInput]:
-    reader = importlib.import_module(_READERS[suffix])
-    return cast("Sequence[DeclaredInput]", reader.declared_inputs(path))
 
 
 def _resolved(

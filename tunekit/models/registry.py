@@ -1,13 +1,14 @@
 """Kinds of sources, and what identifies a model.
 
 One module for each kind of source, each with `fingerprint(spec)` (what determines the model,
-cheaply) and `load(spec, digest, cache, state)`. They load torch, onnx and TVM; this one does not.
+cheaply) and `load(spec, digest, cache, state)`; those of files with `declared_inputs(path)` as
+well. They load torch, onnx and TVM; this one does not.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -17,6 +18,7 @@ from tunekit.machine.toolchain import versions
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
+    from tunekit.models.spec import DeclaredInput
     from tunekit.recipe.schema import ModelSpec
 
 _KINDS = {
@@ -38,6 +40,13 @@ class SourceKind(Protocol):
         self, spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None
     ) -> SourceModel:
         """The model of a spec."""
+
+
+class FileKind(SourceKind, Protocol):
+    """What each module of a kind of model files has."""
+
+    def declared_inputs(self, path: Path) -> Sequence[DeclaredInput]:
+        """The inputs that a file says it has."""
 
 
 def load_source(
@@ -89,6 +98,11 @@ def load_file(path: Path, spec: ModelSpec, digest: str) -> SourceModel:
         )
     of_file = spec.model_copy(update={"source": str(path), "arguments": {}, "weights": None})
     return _kind(of_file).load(of_file, digest, None, None)
+
+
+def file_kind(suffix: str) -> FileKind:
+    """The kind of model files whose names end so, as ".onnx"."""
+    return cast("FileKind", importlib.import_module(_KINDS[suffix]))
 
 
 def _kind(spec: ModelSpec) -> SourceKind:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
-from tunekit.cache import content_key, file_digest
+from tunekit.cache import package_digest
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,6 @@ def _size(dim: int | str | None, sizes: Mapping[str, int]) -> int | None:
     return int(value) if value.is_Integer else None
 
 
-@functools.cache
 def code_digest() -> str:
     """Identifies the code that imports models: what other code made is not read back."""
-    package = Path(__file__).parent.parent
-    folders = (package / "models", package / "ir")
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return content_key({str(path.relative_to(package)): file_digest(path) for path in files})
+    return package_digest("models", "ir")

@@ -16,7 +16,7 @@ from tunekit.errors import RecipeError
 from tunekit.recipe.problems import Problem, problems
 from tunekit.recipe.ready import ready_recipes
 from tunekit.recipe.schema import Recipe
-from tunekit.recipe.values import FOLDER, SOURCE_FORMS
+from tunekit.recipe.values import FOLDER, SOURCE_FORMS, SOURCE_SUFFIXES
 from tunekit.wording import did_you_mean, shown
 
 _LARGEST_FILE_BYTES = 1 << 20
@@ -26,7 +26,6 @@ _START_HINT = (
     "a recipe starts with `name: ...` and `model:`; `tunekit recipe list` shows ready ones"
 )
 
-_MODELS = (".onnx", ".pt2")
 _OTHER_MODELS = {
     ".pt": "torch.export.save writes .pt2 files, which tunekit reads",
     ".pth": "weights are named by model.weights of a recipe; torch.export.save writes .pt2 files",
@@ -101,7 +100,7 @@ def _read(file: Path) -> str:
 def _refuse_model(file: Path) -> None:
     """Tells who names a model, where only recipes are read, what to do."""
     suffix = file.suffix.lower()
-    if suffix in _MODELS:
+    if suffix in SOURCE_SUFFIXES:
         raise RecipeError(
             f"{file}: is a model, not a recipe",
             file=file,

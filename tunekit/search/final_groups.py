@@ -92,7 +92,7 @@ class FinalGroups:
         known = self._catalogue.trials.known(
             search.task_id, [digest], measure_options=self._measure_options
         )
-        return known[digest].as_record(search.workload_json()) if digest in known else None
+        return known[digest].as_record(search.workload_json) if digest in known else None
 
     def _is_settled(self, search: TaskSearch, records: Sequence[Record]) -> bool:
         """Whether a final was run after the last of these was measured: perhaps by an earlier run
@@ -104,14 +104,8 @@ class FinalGroups:
         )
 
     def _records(self, search: TaskSearch, top_k: int) -> list[Record]:
-        conditions = self._conditions
-        return self._catalogue.records.best(
-            structural_hashes=[search.task.structural_hash],
-            target_json=conditions.target,
-            host_fingerprint=conditions.host,
-            toolchain_key=conditions.toolchain,
-            measured_with=conditions.measured_with,
-            top_k=top_k,
+        return self._catalogue.records.best_under(
+            self._conditions, [search.task.structural_hash], top_k
         )
 
     @property

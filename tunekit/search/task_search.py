@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.catalogue.entries import FailureKind, Trial
-from tunekit.graph.operation import describe
+from tunekit.catalogue.entries import FailureKind, NewWorkload, Trial
 from tunekit.measure.measurer import Candidate
 from tunekit.search.candidates import candidate_of
 from tunekit.search.phase_clock import PhaseClock
@@ -68,6 +67,7 @@ class TaskSearch:
         task: the task.
         task_id: its id in the catalogue.
         operation: what the task's kernel computes, in words for people.
+        workload_json: its unscheduled module by `tvm.ir.save_json`.
         state: what the task scheduler knows of it.
         failures: failed trials by kind.
     """
@@ -83,6 +83,7 @@ class TaskSearch:
         sampler_threads: int,
         clock: PhaseClock,
         prior_trials: Callable[[], PriorTrials],
+        workload: NewWorkload,
     ) -> None:
         """Args:
         task: the task.
@@ -93,10 +94,12 @@ class TaskSearch:
         sampler_threads: threads that draw and schedule candidates.
         clock: told what the search spends its time with.
         prior_trials: asked once, when the search is opened.
+        workload: the task's, as the catalogue has it.
         """
         self.task = task
         self.task_id = task_id
-        self.operation = describe(task.module)
+        self.operation = workload.name
+        self.workload_json = workload.module_json
         self.state = TaskState(
             weight=task.weight,
             flops=task.flops,
@@ -110,7 +113,6 @@ class TaskSearch:
         self._sampler_threads = sampler_threads
         self._clock = clock
         self._prior_trials = prior_trials
-        self._workload_json: str | None = None
         self._opened: tuple[DesignSpace, TrialMemory] | None = None
 
     def propose(self, count: int, batch: int, known: KnownTrials) -> list[Proposal]:
@@ -166,14 +168,6 @@ class TaskSearch:
         default = self._open()[1].default
         return None if default is None else default.digest
 
-    def workload_json(self) -> str:
-        """The task's unscheduled module by `tvm.ir.save_json`."""
-        import tvm
-
-        if self._workload_json is None:
-            self._workload_json = str(tvm.ir.save_json(self.task.module))
-        return self._workload_json
-
     def _open(self) -> tuple[DesignSpace, TrialMemory]:
         """The task's space and what is known of it, made when they are first needed."""
         if self._opened is None:
@@ -203,7 +197,7 @@ class TaskSearch:
                 item.schedule.mod,
                 self.task.module,
                 slow_s,
-                workload_json=self.workload_json(),
+                workload_json=self.workload_json,
                 best_s=self.state.best_s,
             ),
             trace_json=tvm.ir.save_json(item.schedule.trace),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tunekit.catalogue import Catalogue, FailureKind, SessionInfo, comparable
+from tunekit.catalogue import Catalogue, FailureKind, NewWorkload, SessionInfo, comparable
 from tunekit.catalogue.conditions import CpuCache
 from tunekit.errors import SandboxError
 from tunekit.measure.measurer import MeasureOptions, Measurer, MeasureResult
@@ -98,11 +98,13 @@ class Tuner:
         recorded = options.recorded()
         self._writer = TrialWriter(catalogue, session, recorded)
         self._final_groups = FinalGroups(catalogue, session, recorded)
-        ids = catalogue.trials.ensure_tasks(
-            session.id, [new_task(task, preparation) for task in tasks]
-        )
+        new_tasks = [new_task(task, preparation) for task in tasks]
+        ids = catalogue.trials.ensure_tasks(session.id, new_tasks)
         self._warm_start = warm_start.WarmStart(catalogue, session, recorded, comparable(recorded))
-        self._searches = [self._search(*pair, target) for pair in zip(tasks, ids, strict=True)]
+        self._searches = [
+            self._search(task, task_id, target, new.workload)
+            for task, task_id, new in zip(tasks, ids, new_tasks, strict=True)
+        ]
         self._curve, self._unfinished = self._restore()
         self._view = ProgressView(reporter, self._searches, self._budget, self._clock, self._curve)
 
@@ -127,7 +129,9 @@ class Tuner:
             forecast=progress.forecast,
         )
 
-    def _search(self, task: Task, task_id: int, target: ResolvedTarget) -> TaskSearch:
+    def _search(
+        self, task: Task, task_id: int, target: ResolvedTarget, workload: NewWorkload
+    ) -> TaskSearch:
         search = TaskSearch(
             task,
             task_id,
@@ -138,6 +142,7 @@ class Tuner:
             sampler_threads=self._jobs,
             clock=self._clock.phases,
             prior_trials=lambda: self._warm_start.of(task_id, self._whole_batches(search)),
+            workload=workload,
         )
         return search
 

@@ -46,6 +46,13 @@ class Records:
                 top_k=top_k,
             )
 
+    def best_under(
+        self, conditions: Conditions, structural_hashes: Iterable[str], top_k: int
+    ) -> list[Record]:
+        """The `top_k` fastest good trials of each workload under these conditions, as `best`."""
+        with self._transactions.reading() as connection:
+            return _records.best_under(connection, conditions, structural_hashes, top_k)
+
     def to_compile(self, conditions: Conditions, structural_hashes: Iterable[str]) -> list[Record]:
         """The record of each workload to compile with, in the order asked for: the winner of the
         latest final, unless a trial measured since then was faster still. Trials with other

@@ -118,6 +118,23 @@ def best(
     return records
 
 
+def best_under(
+    connection: Connection,
+    conditions: Conditions,
+    structural_hashes: Iterable[str],
+    top_k: int,
+) -> list[Record]:
+    return best(
+        connection,
+        structural_hashes=structural_hashes,
+        target_json=conditions.target,
+        host_fingerprint=conditions.host,
+        toolchain_key=conditions.toolchain,
+        measured_with=conditions.measured_with,
+        top_k=top_k,
+    )
+
+
 def add_winner(connection: Connection, trial_id: int, samples_s: Sequence[float]) -> None:
     connection.execute(
         insert(schema.Winner).values(
@@ -195,15 +212,7 @@ def _decided_or_faster(
         winner.structural_hash: winner
         for winner in winners(connection, conditions, structural_hashes)
     }
-    challengers = best(
-        connection,
-        structural_hashes=structural_hashes,
-        target_json=conditions.target,
-        host_fingerprint=conditions.host,
-        toolchain_key=conditions.toolchain,
-        measured_with=conditions.measured_with,
-        top_k=_CHALLENGERS,
-    )
+    challengers = best_under(connection, conditions, structural_hashes, _CHALLENGERS)
     chosen: dict[str, Record] = {}
     for record in challengers:
         winner = decided.get(record.structural_hash)
