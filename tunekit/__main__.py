@@ -1,4 +1,4 @@
-"""``python -m tunekit`` is ``tunekit``."""
+"""`python -m tunekit` is `tunekit`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Work that is paid for once: results kept by the content they were made from.
 
-An entry is a folder of files under ``<root>/<kind>/<key>`` with the sha256 of every file beside
+An entry is a folder of files under `<root>/<kind>/<key>` with the sha256 of every file beside
 them. It appears whole or not at all, and is checked each time it is read: an entry that lost a
 file, a byte or its list is removed and reported as absent, so that it is made again.
 """
@@ -37,8 +37,8 @@ _CHUNK_BYTES = 1 << 20
 class ContentCache:
     """A folder of results, each under the key of everything that determined it.
 
-    Any number of processes may read and write it at once. ``root`` defaults to $TUNEKIT_CACHE,
-    else to the user's cache folder; it is created by the first ``put``.
+    Any number of processes may read and write it at once. `root` defaults to $TUNEKIT_CACHE,
+    else to the user's cache folder; it is created by the first `put`.
     """
 
     def __init__(self, root: Path | None = None) -> None:

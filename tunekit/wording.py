@@ -29,7 +29,7 @@ def counted(count: int, thing: str, things: str | None = None) -> str:
 
 
 def one_of(choices: Iterable[str]) -> str:
-    """``one of a, b, c``."""
+    """`one of a, b, c`."""
     return f"one of {', '.join(choices)}"
 
 
@@ -48,7 +48,7 @@ def shown(value: Any) -> str:
 
 
 def time_shares(seconds: Mapping[str, float]) -> str:
-    """Where time went, what took longest first: ``measuring 62 %, building 21 %, ...``; what took
+    """Where time went, what took longest first: `measuring 62 %, building 21 %, ...`; what took
     less than 1 % is left out, and nothing is said of no time."""
     total = sum(seconds.values())
     if total <= 0:

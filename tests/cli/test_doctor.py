@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,16 @@ def test_a_self_test_that_dies_is_reported_by_its_signal(
     check = checks.selftest()
     assert check.status == "problem"
     assert "died of SIGILL" in check.found
+
+
+def test_a_python_that_the_project_does_not_support_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tunekit.doctor import checks
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    major, minor = map(int, oldest.split("."))
+    monkeypatch.setattr(sys, "version_info", (major, minor - 1, 99))
+    check = checks._python()
+    assert (check.status, check.fix) == ("problem", f"use Python {oldest} or newer")

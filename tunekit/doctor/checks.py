@@ -25,7 +25,6 @@ from tunekit.wording import counted, last_lines
 
 Status = Literal["ok", "note", "problem"]
 
-MINIMUM_PYTHON = (3, 10)
 _SELFTEST_TIMEOUT_S = 180
 _COMPILER_TIMEOUT_S = 60
 _LITTLE_MEMORY_BYTES = 4 << 30
@@ -46,9 +45,9 @@ _TELLING_FEATURES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. ``problem``: tuning would fail; ``note``: worth knowing.
+    """One thing looked at. `problem`: tuning would fail; `note`: worth knowing.
 
-    ``fix`` is what to do now; it stands with every problem.
+    `fix` is what to do now; it stands with every problem.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Check:
 def diagnose(*, catalogue: str, quick: bool = False) -> Iterator[Check]:
     """Each check as it is made, the one that decides most first.
 
-    ``catalogue`` is a path or SQLAlchemy URL; it is not made when it is not there. ``quick``
+    `catalogue` is a path or SQLAlchemy URL; it is not made when it is not there. `quick`
     leaves out the self-test, which imports TVM and builds something in a process of its own
     (5 to 15 s).
     """
@@ -125,7 +124,7 @@ def _requires(distribution: str) -> list[str]:
 
 
 def _requirement(name: str) -> str:
-    """The requirement as tunekit's own metadata has it, such as ``torch==2.12.1``."""
+    """The requirement as tunekit's own metadata has it, such as `torch==2.12.1`."""
     try:
         own = _requires("tunekit")
     except metadata.PackageNotFoundError:
@@ -138,10 +137,21 @@ def _requirement(name: str) -> str:
 
 def _python() -> Check:
     interpreter = f"Python {sys.version.split()[0]} ({sys.executable})"
-    if sys.version_info < MINIMUM_PYTHON:
-        minimum = ".".join(str(part) for part in MINIMUM_PYTHON)
-        return Check("python", "problem", interpreter, f"use Python {minimum} or newer")
+    minimum = _minimum_python()
+    if sys.version_info < minimum:
+        version = ".".join(str(part) for part in minimum)
+        return Check("python", "problem", interpreter, f"use Python {version} or newer")
     return Check("python", "ok", interpreter)
+
+
+def _minimum_python() -> tuple[int, ...]:
+    """The oldest Python that tunekit's own metadata admits."""
+    try:
+        said = metadata.metadata("tunekit")["Requires-Python"] or ""
+    except metadata.PackageNotFoundError:
+        return ()
+    oldest = re.search(r">=\s*(\d+(?:\.\d+)*)", said)
+    return tuple(map(int, oldest[1].split("."))) if oldest else ()
 
 
 def _machine(host: Host) -> Iterator[Check]:
@@ -288,7 +298,7 @@ def _present_catalogue(location: str, file: Path | None) -> Check:
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The innermost folder above ``path`` that is there."""
+    """The innermost folder above `path` that is there."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 

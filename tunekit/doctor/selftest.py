@@ -1,4 +1,4 @@
-"""``python -m tunekit.doctor.selftest``: whether TVM really builds, runs and records here.
+"""`python -m tunekit.doctor.selftest`: whether TVM really builds, runs and records here.
 
 Prints one JSON object. A process of its own, because what it finds out may end it: an
 instruction this CPU does not have, or a pair of packages that segfaults.

@@ -1,7 +1,7 @@
 """Compiled libraries run in a process of their own.
 
 Freshly compiled code may segfault, hang or meet an instruction that the CPU does not have. Here
-that ends a child process (``python -m tunekit.processes.sandbox FOLDER``) and becomes a
+that ends a child process (`python -m tunekit.processes.sandbox FOLDER`) and becomes a
 SandboxError that names what happened. Arrays travel through files in a temporary folder that never
 outlives the call, and the child never outlives its parent.
 """

@@ -290,7 +290,7 @@ def _spent(seconds: Mapping[str, float]) -> str:
 
 
 def _example(text: str) -> str:
-    """A failure's text in one line: its last one that says something, where it has several."""
+    """A failure's text in one line: its first one that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = lines[0] if lines else ""
     return line if len(line) <= _LONGEST_EXAMPLE else f"{line[: _LONGEST_EXAMPLE - 3]}..."

@@ -1,6 +1,6 @@
 """TVM's RPC server, made to survive the candidates that it measures.
 
-``python -m tvm.exec.rpc_server`` of this TVM serves nobody any more after one session that crashed
+`python -m tvm.exec.rpc_server` of this TVM serves nobody any more after one session that crashed
 or whose client went away: its listening thread ends with an exception, its process stays. This
 runs the same server and goes on. It also imports TVM once instead of twice, which makes it ready
 in half the time. Needs nothing of tunekit but this file.

@@ -4,7 +4,7 @@
 starts none of its threads, and forks: a child builds its candidate, waits for its turn, runs it
 straight from the JIT, reports, and is gone (`tunekit.measure.local.candidate_process`).
 
-Started as ``python -m tunekit.measure.local.server FD``; speaks pickles over that socket, whose
+Started as `python -m tunekit.measure.local.server FD`; speaks pickles over that socket, whose
 closing ends it and its children: it takes one `LocalRequest` after the other and answers each with
 a `MeasureResult` for every candidate.
 """

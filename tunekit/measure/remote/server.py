@@ -5,7 +5,7 @@ brings it to a device and times it there. Building goes on while devices measure
 at a time as the tracker gives. This process itself never talks to a device, so no device can hang
 it, and killing a child ends whatever that one waits for.
 
-Started as ``python -m tunekit.measure.remote.server FD``; speaks pickles over that socket, whose
+Started as `python -m tunekit.measure.remote.server FD`; speaks pickles over that socket, whose
 closing ends it and its children.
 """
 
