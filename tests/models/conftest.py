@@ -63,7 +63,7 @@ def operators() -> Callable[[Any], Counter[str]]:
     def count(module: Any) -> Counter[str]:
         from tvm import relax
 
-        from tunekit.models.frontends.constants import operator_name
+        from tunekit.frontends.constants import operator_name
 
         names: Counter[str] = Counter()
 

@@ -92,9 +92,9 @@ class OnnxModel(SourceModel):
             ) from error
 
     def to_relax(self) -> tvm.IRModule:
-        from tunekit.models.frontends.onnx import proto_to_relax
+        from tunekit.frontends.onnx import proto_to_relax
 
-        return proto_to_relax(self.model, self.inputs, self.name)
+        return proto_to_relax(self.model, [spec.name for spec in self.inputs], self.name)
 
     def torch_module(self) -> None:
         return None

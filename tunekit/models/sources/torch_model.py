@@ -97,7 +97,7 @@ class TorchModel(SourceModel):
         ]
 
     def to_relax(self) -> tvm.IRModule:
-        from tunekit.models.frontends.torch import program_to_relax
+        from tunekit.frontends.torch import program_to_relax
 
         return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
 
@@ -142,7 +142,7 @@ class TorchModel(SourceModel):
         return self._trace()
 
     def _trace(self) -> ExportedProgram:
-        from tunekit.models.frontends.torch import export_program
+        from tunekit.frontends.torch import export_program
 
         arguments = self.arguments(self.sample_inputs(self.seed))
         self._run(arguments)  # An input that does not fit is told as such, not as a failed trace.

@@ -17,8 +17,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tunekit.frontends.constants import Array, evaluate
 from tunekit.ir.relax import bindings_of, constant_value, operator_name, static_shape
-from tunekit.models.frontends.constants import Array, evaluate
 
 _CONVOLUTIONS = ("nn.conv1d", "nn.conv2d", "nn.conv3d")
 _TRANSPOSED = ("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")

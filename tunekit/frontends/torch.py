@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tunekit.errors import ImportFailed
-from tunekit.models.frontends.batch_norm import fold_batch_norm
+from tunekit.frontends.batch_norm import fold_batch_norm
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 

@@ -10,8 +10,7 @@ import tvm
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tunekit.errors import ImportFailed
-from tunekit.models.frontends.batch_norm import fold_batch_norm
-from tunekit.models.spec import TensorSpec
+from tunekit.frontends.batch_norm import fold_batch_norm
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 
@@ -22,7 +21,7 @@ _HINT = (
 )
 
 
-def proto_to_relax(model: onnx.ModelProto, inputs: Sequence[TensorSpec], name: str) -> tvm.IRModule:
+def proto_to_relax(model: onnx.ModelProto, order: Sequence[str], name: str) -> tvm.IRModule:
     """A Relax module of an ONNX model with fixed input shapes, folded; parameters in this order.
 
     Raises:
@@ -31,9 +30,7 @@ def proto_to_relax(model: onnx.ModelProto, inputs: Sequence[TensorSpec], name: s
     opset = next(
         (item.version for item in model.opset_import if item.domain in _STANDARD_DOMAINS), 1
     )
-    shapes = {spec.name: list(spec.shape) for spec in inputs}
-    dtypes = {spec.name: spec.dtype for spec in inputs}
-    importer = _Importer(name, shapes, dtypes)
+    importer = _Importer(name)
     with quiet():
         try:
             module = importer.from_onnx(model.graph, opset)
@@ -48,20 +45,15 @@ def proto_to_relax(model: onnx.ModelProto, inputs: Sequence[TensorSpec], name: s
             ) from error
         weights = {tensor.name for tensor in model.graph.initializer}
         names = [value.name for value in model.graph.input if value.name not in weights]
-        return fold_batch_norm(module, names, [spec.name for spec in inputs])
+        return fold_batch_norm(module, names, order)
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
     """TVM's importer, which knows at each moment the node it is at."""
 
-    def __init__(
-        self,
-        model_name: str,
-        shapes: dict[str, list[int]],
-        dtypes: dict[str, str],
-    ) -> None:
+    def __init__(self, model_name: str) -> None:
         # Names as the recipe has them, also where they are no identifiers.
-        super().__init__(shapes, dtypes, keep_params_in_input=False, sanitize=False)
+        super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
         self.model_name = model_name
         self.current = "the graph"
 
