@@ -95,11 +95,9 @@ def test_what_a_recipe_leaves_out_has_its_documented_value(recipe_file: Path) ->
             "tuning",
             "trials and trials_per_task_factor are both given; keep one",
         ),
-        ("[1, 3, 32, 32]", "[1, 0, 32, 32]", 6, "model.inputs[0].shape[1]", "at least 1, not 0"),
-        ("[1, 3, 32, 32]", "[1, -3]", 6, "model.inputs[0].shape[1]", "at least 1, not -3"),
+        ("[1, 3, 32, 32]", "[1, -3]", 6, "model.inputs[0].shape[1]", "at least 0, not -3"),
         ("[1, 3, 32, 32]", "[1, x]", 6, "model.inputs[0].shape[1]", "whole number, not 'x'"),
         ("[1, 3, 32, 32]", "[1, 3.0]", 6, "model.inputs[0].shape[1]", "whole number, not 3.0"),
-        ("[1, 3, 32, 32]", "[]", 6, "model.inputs[0].shape", "must not be empty"),
         ("[1, 3, 32, 32]", "1x3", 6, "model.inputs[0].shape", "must be a list, not '1x3'"),
         ("- name: input\n      shape", "- shape", 5, "model.inputs[0].name", "is missing"),
         (
@@ -149,6 +147,63 @@ def test_what_a_recipe_leaves_out_has_its_documented_value(recipe_file: Path) ->
             "did you mean 'pytorch'?",
         ),
         (
+            "[1, 3, 32, 32]",
+            "[1]\n      values: {min: 2, max: 1}",
+            7,
+            "model.inputs[0].values",
+            "min (2) is more than max (1)",
+        ),
+        (
+            "[1, 3, 32, 32]",
+            "[1]\n      values: {min: 2}",
+            7,
+            "model.inputs[0].values.max",
+            "is missing",
+        ),
+        (
+            "[1, 3, 32, 32]",
+            "[1]\n      dtype: uint8\n      values: {min: -1, max: 2}",
+            8,
+            "model.inputs[0].values",
+            "must lie in 0 to 255 for uint8",
+        ),
+        (
+            "[1, 3, 32, 32]",
+            "[1]\n      dtype: int64\n      values: {min: 0.5, max: 2}",
+            8,
+            "model.inputs[0].values",
+            "must be whole numbers for int64, not 0.5",
+        ),
+        (
+            "[1, 3, 32, 32]",
+            "[1]\n      values: {min: 0, max: 1}\n      value: 3",
+            5,
+            "model.inputs[0]",
+            "values and value are both given",
+        ),
+        (
+            "[1, 3, 32, 32]",
+            "[1]\n      value: large",
+            7,
+            "model.inputs[0].value",
+            "a number, a list of numbers or an .npy file, not 'large'",
+        ),
+        (
+            "shape: [1, 3, 32, 32]",
+            "value: [[1, 2], [3]]",
+            6,
+            "model.inputs[0].value",
+            "its lists are of different lengths",
+        ),
+        (
+            "shape: [1, 3, 32, 32]",
+            "value: gone.npy",
+            6,
+            "model.inputs[0].value",
+            "gone.npy does not exist",
+        ),
+        ("shape: [1, 3, 32, 32]", "value: 3", 2, "model", "inputs are missing"),
+        (
             "name: small",
             "name: small\nreference: {runtimes: [pytorch, pytorch]}",
             2,
@@ -196,7 +251,7 @@ def test_a_model_without_inputs_is_told_how_to_write_them(refusal) -> None:
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(refusal) -> None:
     error = refusal(
-        MINIMAL.replace("[1, 3, 32, 32]", '[0, "3"]').replace("name: small", "nam: small")
+        MINIMAL.replace("[1, 3, 32, 32]", '[-1, "3"]').replace("name: small", "nam: small")
         + "output: 3\n"
     )
     lines = error.message.splitlines()

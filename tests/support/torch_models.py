@@ -53,6 +53,15 @@ class ConvolutionsAndNorms(nn.Module):
         return scores
 
 
+class ScaledAndShifted(nn.Module):
+    """Each array `times` a plain number, and a shift."""
+
+    def forward(self, x: torch.Tensor, times: int, shift: torch.Tensor) -> torch.Tensor:
+        for _ in range(times):
+            x = x + x
+        return x + shift
+
+
 class TwoInputs(nn.Module):
     def forward(self, image: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         total = image * mask

@@ -88,7 +88,9 @@ def with_inputs(recipe: Recipe, inputs: InputShapes) -> Recipe:
                 f"--input {name}: the recipe has no such input{did_you_mean(name, known)}",
                 hint=f"its inputs are {', '.join(known)}",
             )
-        known[name] = _spec(name, given, known[name].dtype if name in known else "float32")
+        own = known.get(name)
+        spec = _spec(name, given, own.dtype if own else "float32")
+        known[name] = spec.model_copy(update={"values": own.values}) if own else spec
     data = recipe.model_dump()
     data["model"]["inputs"] = [spec.model_dump() for spec in known.values()]
     return _validated(data, recipe.name)

@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import ModelFileError
 from tunekit.models.spec import TensorSpec
 from tunekit.wording import did_you_mean
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tunekit.recipe.schema import InputSpec, ModelSpec
+
+    BoundValue = npt.NDArray[np.generic] | bool | int | float
+
+
+def given_inputs(spec: ModelSpec) -> list[TensorSpec]:
+    """The recipe's inputs that the library has too: those that are not bound, in order."""
+    return [
+        TensorSpec(item.name, item.shape, item.dtype, item.values)
+        for item in spec.inputs
+        if not item.is_bound
+    ]
+
+
+def bound_values(spec: ModelSpec) -> dict[str, BoundValue]:
+    """The values of the recipe's inputs that are constants, by name.
+
+    A number without a shape is that number; everything else is an array of the input's shape and
+    dtype, in which a number stands everywhere.
+
+    Raises:
+        ModelFileError: a value does not have the shape that the recipe gives.
+    """
+    return {item.name: _bound_value(item) for item in spec.inputs if item.is_bound}
+
+
+def _bound_value(item: InputSpec) -> BoundValue:
+    import numpy as np
+
+    value: Any = item.value
+    if isinstance(value, bool | int | float) and not item.shape:
+        return value
+    if isinstance(value, str):
+        try:
+            value = np.load(Path(value), allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ModelFileError(f"the value of input {item.name!r}: {error}") from error
+    array = np.asarray(value, item.dtype)
+    if array.ndim == 0:
+        return np.full(item.shape, array)
+    if array.shape != item.shape:
+        raise ModelFileError(
+            f"the value of input {item.name!r} has shape {list(array.shape)}, and the recipe gives "
+            f"{list(item.shape)}"
+        )
+    return array
+
 
 def keyword_order(
-    forward: Callable[..., Any], inputs: Sequence[TensorSpec], model: str
+    forward: Callable[..., Any],
+    inputs: Sequence[TensorSpec],
+    model: str,
+    bound: Collection[str] = (),
 ) -> tuple[str, ...] | None:
     """How to call `forward` with the inputs: None by position, else by these names.
 
     Names that are all parameters of `forward` are taken by name, whatever their order; names
-    of which none is one are the recipe's own, and taken by position.
+    of which none is one are the recipe's own, and taken by position. Where parameters are `bound`
+    to constants, the others are always given by name.
 
     Raises:
         ModelFileError: anything between, or too few or too many inputs.
@@ -29,11 +85,19 @@ def keyword_order(
         for parameter in parameters
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
+    takes_names = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    strange = set(bound) - {parameter.name for parameter in parameters}
+    if strange and not takes_names:
+        raise ModelFileError(
+            f"{model} has no input {min(strange)!r}, which the recipe gives a value"
+            f"{did_you_mean(min(strange), [parameter.name for parameter in positional])}"
+        )
+    positional = [parameter for parameter in positional if parameter.name not in bound]
     known = [parameter.name for parameter in positional]
     names = [spec.name for spec in inputs]
     unknown = [name for name in names if name not in known]
     if takes_any or not known:
-        return None
+        return None if not bound else tuple(names)
     if len(names) > len(known):
         raise ModelFileError(
             f"{model} takes {len(known)} inputs ({', '.join(known)}), and the recipe gives "
@@ -53,13 +117,22 @@ def keyword_order(
             f"{model} also needs input{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the "
             f"recipe gives {', '.join(names)}"
         )
+    if bound:
+        return tuple(given)
     return None if names == known[: len(names)] or unknown else tuple(names)
 
 
-def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[TensorSpec]) -> None:
+def require_inputs(
+    model: str,
+    declared: Sequence[TensorSpec],
+    given: Sequence[TensorSpec],
+    *,
+    whole: bool = True,
+) -> None:
     """Check the recipe's inputs against those that a model file declares, by name.
 
-    A size of 0 in `declared` is one that the recipe may choose.
+    A size of 0 in `declared` is one that the recipe may choose. `whole` says that all that are
+    declared must be given.
 
     Raises:
         ModelFileError: names the input and says what was expected.
@@ -87,7 +160,7 @@ def require_inputs(model: str, declared: Sequence[TensorSpec], given: Sequence[T
                 f"{spec.dtype}"
             )
     missing = [name for name in known if name not in {spec.name for spec in given}]
-    if missing:
+    if missing and whole:
         raise ModelFileError(
             f"{model} also needs input {describe(known[missing[0]])}; the recipe gives "
             f"{', '.join(spec.name for spec in given)}"

@@ -19,7 +19,7 @@ from tunekit.machine.toolchain import versions
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
     from tunekit.models.spec import DeclaredInput
-    from tunekit.recipe.schema import ModelSpec
+    from tunekit.recipe.schema import InputSpec, ModelSpec
 
 _KINDS = {
     "torchvision": "tunekit.models.sources.torchvision",
@@ -83,11 +83,22 @@ def source_digest(spec: ModelSpec) -> str:
             "arguments": cast("Mapping[str, KeyPart]", spec.arguments),
             "weights": weights,
             "seed": spec.seed,
-            "inputs": [[item.name, list(item.shape), item.dtype] for item in spec.inputs],
+            "inputs": [_identity(item) for item in spec.inputs],
             "versions": {name: installed.get(name) for name in _FRAMEWORKS},
             "content": _kind(spec).fingerprint(spec),
         }
     )
+
+
+def _identity(item: InputSpec) -> list[KeyPart]:
+    """What an input says: of its values only where the recipe does."""
+    said: list[KeyPart] = [item.name, list(item.shape), item.dtype]
+    if item.values is not None:
+        said.append({"min": item.values.min, "max": item.values.max})
+    if item.is_bound:
+        in_file = isinstance(item.value, str)
+        said.append({"value": file_digest(Path(item.value)) if in_file else item.value})
+    return said
 
 
 def load_file(path: Path, spec: ModelSpec, digest: str) -> SourceModel:

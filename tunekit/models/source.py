@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from tunekit.models.samples import draw
 from tunekit.models.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import tvm
 
     Array = npt.NDArray[np.generic]
-
-_LARGEST_INTEGER = 8
 
 
 class SourceModel(ABC):
@@ -49,22 +48,11 @@ class SourceModel(ABC):
         """The outputs, flat and in order."""
 
     def sample_inputs(self, seed: int) -> dict[str, Array]:
-        """One array for each input: standard normal floats, integers from 0 to 7, booleans.
+        """One array for each input: from the recipe's range of its values, else as `draw` has it.
 
         The same seed gives the same arrays, here and in any other process.
         """
-        import numpy as np
-
-        arrays: dict[str, Array] = {}
-        for index, spec in enumerate(self.inputs):
-            random = np.random.default_rng([seed, index])
-            dtype = np.dtype(spec.dtype)
-            if np.issubdtype(dtype, np.floating):
-                arrays[spec.name] = random.standard_normal(spec.shape).astype(dtype)
-            else:
-                bound = 2 if dtype == np.bool_ else _LARGEST_INTEGER
-                arrays[spec.name] = random.integers(0, bound, spec.shape).astype(dtype)
-        return arrays
+        return {spec.name: draw(spec, seed, index) for index, spec in enumerate(self.inputs)}
 
     @abstractmethod
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:

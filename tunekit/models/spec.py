@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from tunekit.cache import package_digest
+
+if TYPE_CHECKING:
+    from tunekit.recipe.schema import ValueRange
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named tensor of fixed shape; `dtype` in numpy's names (`float32`)."""
+    """One named tensor of fixed shape.
+
+    Attributes:
+        name: the model's or the recipe's own.
+        shape: () of a single number.
+        dtype: in numpy's names (`float32`).
+        values: what sample inputs are drawn from, where the recipe says it.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    values: ValueRange | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}: {'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype}"

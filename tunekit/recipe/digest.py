@@ -59,8 +59,18 @@ def _digest(work: dict[str, Any], recipe: Recipe) -> str:
         model["source"] = _content(Path(recipe.model.source))
     if recipe.model.weights is not None:
         model["weights"] = _content(recipe.model.weights)
+    if recipe.model.inputs:
+        model["inputs"] = [_input(item) for item in model["inputs"]]
     text = json.dumps(work, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _input(said: dict[str, Any]) -> dict[str, Any]:
+    """An input with what is said of its values only, and a file by its content."""
+    said = {key: value for key, value in said.items() if value is not None}
+    if isinstance(said.get("value"), str):
+        said["value"] = _content(Path(said["value"]))
+    return said
 
 
 def _content(file: Path) -> str:

@@ -14,11 +14,19 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from tunekit.environment import DEFAULT_CATALOGUE
+from tunekit.recipe.input_values import (
+    VALUE_SCHEMA,
+    bound_value,
+    require_range,
+    with_shape_of_value,
+    without_shape_where_bound,
+)
 from tunekit.recipe.values import (
     REFERENCE_RUNTIMES,
     SOURCE_PREFIXES,
@@ -51,20 +59,69 @@ class _Frozen(BaseModel):
     )
 
 
+class ValueRange(_Frozen):
+    """Bounds of an input's values."""
+
+    min: int | float
+    """The smallest value."""
+
+    max: int | float
+    """The largest value; it occurs too."""
+
+    @model_validator(mode="after")
+    def _smallest_first(self) -> ValueRange:
+        if self.min > self.max:
+            raise bad(f"min ({self.min}) is more than max ({self.max})")
+        return self
+
+
 class InputSpec(_Frozen):
     """One input of the model."""
+
+    model_config = ConfigDict(json_schema_extra=without_shape_where_bound)
 
     name: Annotated[str, Field(min_length=1)]
     """The input's name: the one that the library and its manifest use."""
 
     shape: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=_LARGEST_DIM)], ...],
-        Field(strict=False, min_length=1),
+        tuple[Annotated[int, Field(ge=0, le=_LARGEST_DIM)], ...],
+        Field(strict=False),
     ]
-    """Sizes in the model's own order, each at least 1, for example [1, 3, 224, 224]."""
+    """Sizes in the model's own order, for example [1, 3, 224, 224]; [] is a single number. May be
+    left out where value is given."""
 
     dtype: DType = "float32"
-    """Element type."""
+    """Element type; where value is given without it, that of the value."""
+
+    values: ValueRange | None = None
+    """What sample inputs are drawn from, for example {min: 0, max: 1} where a mask of ones and
+    zeros is expected, or {min: 0, max: 30521} for token ids. By default integers that index an
+    embedding or a table stay within it, masks are ones with zeros at the end, other integers are 0
+    to 7, and floats are normally distributed."""
+
+    value: Annotated[Any, BeforeValidator(bound_value), WithJsonSchema(VALUE_SCHEMA)] = None
+    """Makes the input a constant: a number, a list of numbers, or an .npy file (relative to the
+    recipe). For inputs whose values decide shapes, such as a size or axes. The library then has no
+    such input."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_value(cls, data: Any, info: ValidationInfo) -> Any:
+        return with_shape_of_value(data, info)
+
+    @model_validator(mode="after")
+    def _possible_values(self) -> InputSpec:
+        if self.values is None:
+            return self
+        if self.value is not None:
+            raise bad("values and value are both given; keep one")
+        require_range(self.dtype, self.values.min, self.values.max)
+        return self
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is a constant, and no input of the library."""
+        return self.value is not None
 
 
 class ModelSpec(_Frozen):
@@ -112,7 +169,7 @@ class ModelSpec(_Frozen):
             for key in ("weights", "arguments"):
                 if getattr(self, key):
                     raise bad(f"{key} cannot be given for {self.source}: the file holds its own")
-        elif not self.inputs:
+        elif all(item.is_bound for item in self.inputs):
             raise bad(
                 "inputs are missing: at least one with a name and a shape, for example "
                 "{name: input, shape: [1, 3, 224, 224]}"

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
-from tunekit.models.binding import require_fixed, require_inputs
+from tunekit.models.binding import given_inputs, require_fixed, require_inputs
 from tunekit.models.sources.torch_model import TorchModel, Weights
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
@@ -36,7 +36,15 @@ def load(
         ModelFileError: the file is damaged, or the inputs do not fit.
     """
     path = Path(spec.source)
-    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
+    for item in spec.inputs:
+        if item.is_bound:
+            raise ModelFileError(
+                f"input {item.name!r} of {path.name} cannot be given a value: the file holds a "
+                "finished trace",
+                hint="give the value where the model is traced (torch.export.export takes plain "
+                "numbers), or take the model itself as python:<package.module>:<callable>",
+            )
+    inputs = given_inputs(spec)
     return ExportedModel(path.stem, digest, spec.seed, inputs, read_program(path), path.name)
 
 

@@ -7,12 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
-from tunekit.models.binding import require_fixed, require_inputs
+from tunekit.models.binding import (
+    bound_values,
+    given_inputs,
+    require_fixed,
+    require_inputs,
+)
 from tunekit.models.source import SourceModel
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
@@ -21,6 +27,7 @@ from tunekit.wording import first_line
 if TYPE_CHECKING:
     import tvm
 
+    from tunekit.models.binding import BoundValue
     from tunekit.models.source import Array
     from tunekit.recipe.schema import ModelSpec
 
@@ -38,8 +45,9 @@ def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
 def load(spec: ModelSpec, digest: str, cache: ContentCache | None, state: Path | None) -> OnnxModel:
     """The model; raises ModelFileError when the file is damaged or the inputs do not fit."""
     path = Path(spec.source)
-    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
-    return OnnxModel(path.stem, digest, spec.seed, inputs, read_onnx(path))
+    return OnnxModel(
+        path.stem, digest, spec.seed, given_inputs(spec), read_onnx(path), bound_values(spec)
+    )
 
 
 class OnnxModel(SourceModel):
@@ -54,8 +62,11 @@ class OnnxModel(SourceModel):
         seed: int,
         inputs: Sequence[TensorSpec],
         model: onnx.ModelProto,
+        bound: Mapping[str, BoundValue] | None = None,
     ) -> None:
+        """`bound` are inputs of the file that become constants."""
         super().__init__(name, digest, seed)
+        model = _with_constants(model, bound or {}, name)
         declared = [item.spec() for item in _declared_inputs(model)]
         if not inputs:
             inputs = require_fixed(name, declared)
@@ -76,8 +87,6 @@ class OnnxModel(SourceModel):
         )
 
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
-        import numpy as np
-
         names = [value.name for value in self.model.graph.output]
         feed = {spec.name: np.asarray(inputs[spec.name]) for spec in self.inputs}
         session = self._session
@@ -197,6 +206,34 @@ def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
         )
         declared.append(DeclaredInput(value.name, dims, str(dtype)))
     return declared
+
+
+def _with_constants(
+    model: onnx.ModelProto, bound: Mapping[str, BoundValue], name: str
+) -> onnx.ModelProto:
+    """A copy in which inputs are constants, which the shapes inside can then follow from.
+
+    Raises:
+        ModelFileError: the model has no such input, or not with such a value.
+    """
+    if not bound:
+        return model
+    declared = {item.name: item.spec() for item in _declared_inputs(model)}
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    values = []
+    for input_name, value in bound.items():
+        own = declared.get(input_name, TensorSpec(input_name, (), ""))
+        array = np.asarray(value, own.dtype or None)
+        if array.size == 1 and all(size in (0, 1) for size in own.shape):
+            array = array.reshape([1] * len(own.shape))  # a number, where the file has a list
+        values.append(TensorSpec(input_name, array.shape, str(array.dtype)))
+        fixed.graph.initializer.append(onnx.numpy_helper.from_array(array, input_name))
+    require_inputs(name, list(declared.values()), values, whole=False)
+    inputs = [value for value in fixed.graph.input if value.name not in bound]
+    del fixed.graph.input[:]
+    fixed.graph.input.extend(inputs)
+    return fixed
 
 
 def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:

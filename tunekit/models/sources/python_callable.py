@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError, TunekitError
-from tunekit.models.spec import TensorSpec
+from tunekit.models.binding import bound_values, given_inputs
 from tunekit.processes.quiet import quiet
 from tunekit.wording import did_you_mean, first_line
 
@@ -52,7 +52,7 @@ def load(
     """
     module_name, callable_name = _parts(spec)
     result = _call(spec, module_name, callable_name)
-    inputs = [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs]
+    inputs = given_inputs(spec)
     if isinstance(result, str | os.PathLike):
         return _from_file(spec, Path(result), digest)
     # What is not loaded cannot be what was returned.
@@ -67,6 +67,7 @@ def load(
             inputs,
             lambda: result,
             Weights(spec.weights, state, cache=cache),
+            bound_values(spec),
         )
     onnx = sys.modules.get("onnx")
     if onnx is not None and isinstance(result, onnx.ModelProto):
@@ -76,7 +77,7 @@ def load(
             raise ModelFileError(
                 f"{spec.source} returns an ONNX model, which holds its own weights"
             )
-        return OnnxModel(callable_name, digest, spec.seed, inputs, result)
+        return OnnxModel(callable_name, digest, spec.seed, inputs, result, bound_values(spec))
     raise ModelFileError(
         f"{spec.source} returned {type(result).__name__}, which is no model",
         hint="return a torch.nn.Module, an onnx.ModelProto or the path of an .onnx or .pt2 file",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import tvm
     from torch.export import ExportedProgram
 
+    from tunekit.models.binding import BoundValue
     from tunekit.models.source import Array
 
 STATE_KIND = "torch-state"
@@ -61,9 +62,14 @@ class TorchModel(SourceModel):
         inputs: Sequence[TensorSpec],
         build: Callable[[], torch.nn.Module],
         weights: Weights,
+        bound: Mapping[str, BoundValue] | None = None,
     ) -> None:
-        """`build` makes the module; its random initial weights come from the seed."""
+        """`build` makes the module; its random initial weights come from the seed.
+
+        `bound` are parameters of its `forward` that are constants.
+        """
         super().__init__(name, digest, seed)
+        self._bound = bound or {}
         self._inputs = tuple(inputs)
         self._build = build
         self._weights = weights
@@ -156,8 +162,7 @@ class TorchModel(SourceModel):
             module = self._build()
         self._fill(module)
         module.eval().requires_grad_(False)
-        names = keyword_order(module.forward, self.inputs, self.name)
-        return module if names is None else _ByName(module, names).eval()
+        return self._by_position(module).eval()
 
     @property
     def state_key(self) -> str:
@@ -180,15 +185,19 @@ class TorchModel(SourceModel):
         if kept is not None:
             load_weights(module, kept / STATE_FILE)
             return
-        names = keyword_order(module.forward, self.inputs, self.name)
         calibrate(
-            module if names is None else _ByName(module, names),
+            self._by_position(module),
             self.arguments(self.sample_inputs(self.seed)),
             self.seed,
         )
         if cache is not None:
             with cache.put(STATE_KIND, self.state_key) as folder:
                 torch.save(module.state_dict(), folder / STATE_FILE)
+
+    def _by_position(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module as one that takes the inputs by position, and no other."""
+        names = keyword_order(module.forward, self.inputs, self.name, self._bound)
+        return module if names is None else _ByName(module, names, self._bound)
 
     def _run(self, arguments: Sequence[torch.Tensor]) -> Any:
         module = self.module
@@ -210,15 +219,27 @@ def write_state(model: TorchModel, path: Path) -> None:
 
 
 class _ByName(torch.nn.Module):
-    """Takes by position what a module takes by these names."""
+    """Takes by position what a module takes by these names, beside values that are constants."""
 
-    def __init__(self, model: torch.nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, model: torch.nn.Module, names: tuple[str, ...], bound: Mapping[str, BoundValue]
+    ) -> None:
         super().__init__()
         self.model = model
         self.names = names
+        self.numbers = {name: value for name, value in bound.items() if not _is_array(value)}
+        self.arrays = {name: f"bound_{name}" for name in bound if name not in self.numbers}
+        for name, buffer in self.arrays.items():
+            self.register_buffer(buffer, torch.from_numpy(bound[name]), persistent=False)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.model(**dict(zip(self.names, inputs, strict=True)))
+        named = dict(zip(self.names, inputs, strict=True))
+        arrays = {name: getattr(self, buffer) for name, buffer in self.arrays.items()}
+        return self.model(**named, **arrays, **self.numbers)
+
+
+def _is_array(value: BoundValue) -> bool:
+    return not isinstance(value, bool | int | float)
 
 
 def _output_name(path: Any, index: int, count: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.cache import ContentCache, KeyPart
 from tunekit.errors import ModelFileError
-from tunekit.models.spec import TensorSpec
+from tunekit.models.binding import bound_values, given_inputs
 from tunekit.wording import did_you_mean, first_line
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def load(
         name,
         digest,
         spec.seed,
-        [TensorSpec(item.name, item.shape, item.dtype) for item in spec.inputs],
+        given_inputs(spec),
         build,
         Weights(spec.weights, state, random=arguments["weights"] is None, cache=cache),
+        bound_values(spec),
     )
