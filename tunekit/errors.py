@@ -104,6 +104,18 @@ class ImportFailed(ModelError):  # noqa: N818 - reads as what happened
     """An operator that cannot be imported: its name, where it stands, what to try."""
 
 
+class ValueNeeded(ImportFailed):
+    """Sizes inside of the model depend on the values of inputs, which the recipe may bind.
+
+    Attributes:
+        names: of those inputs.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, names: tuple[str, ...]) -> None:
+        super().__init__(message, hint=hint)
+        self.names = names
+
+
 class ImportMismatch(ModelError):  # noqa: N818 - reads as what happened
     """The imported model computes something else than its reference."""
 

@@ -34,7 +34,7 @@ def fold_batch_norm(
     A function with control flow is only renamed.
 
     Args:
-        module: with one function, `main`.
+        module: `main`, and kernels that it calls.
         names: new names of main's parameters in their present order.
         order: the same names in the order that they shall have; as they are where left out.
     """
@@ -49,7 +49,9 @@ def fold_batch_norm(
     bindings = bindings_of(function)
     if bindings is None:
         return _renamed(module, renamed, parameters)
-    walk = _Walk(renamed, _uses(bindings, function.body.body))
+    # Kernels that an importer wrote itself stay beside main.
+    kernels = {var: f for var, f in module.functions_items() if var.name_hint != "main"}
+    walk = _Walk(tvm.IRModule(kernels), renamed, _uses(bindings, function.body.body))
     builder = walk.builder
     with builder.function("main", parameters):
         with builder.dataflow():
@@ -63,8 +65,8 @@ def fold_batch_norm(
 class _Walk:
     """What is known at one point of the walk; expressions are of the new function."""
 
-    def __init__(self, known: dict[Any, Any], uses: Counter[Any]) -> None:
-        self.builder = relax.BlockBuilder()
+    def __init__(self, kernels: tvm.IRModule, known: dict[Any, Any], uses: Counter[Any]) -> None:
+        self.builder = relax.BlockBuilder(kernels)
         self.known = known  # variable of the old function -> expression
         self.old_uses = uses
         self.uses: Counter[Any] = Counter()  # variable -> how often its value will be used

@@ -20,14 +20,15 @@ _PREFIX = "tunekit_constant_"
 
 
 def write_module(module: tvm.IRModule, folder: Path) -> None:
-    """Write a Relax module that has only `main`, with its constants, into a folder."""
+    """Write a Relax module, `main` and the kernels that it calls, with main's constants."""
     lifter = _Lifter(module)
     main = module["main"]
     body = lifter.visit_expr(main.body)
     lifted = relax.Function(
         [*main.params, *lifter.parameters], body, main.ret_ty, main.is_pure, main.attrs
     )
-    graph = tvm.ir.save_json(tvm.IRModule({"main": lifted}))
+    functions = {var: f for var, f in module.functions_items() if var.name_hint != "main"}
+    graph = tvm.ir.save_json(tvm.IRModule({**functions, "main": lifted}))
     (folder / _GRAPH).write_text(graph, "utf-8")
     np.savez(folder / _CONSTANTS, allow_pickle=False, **lifter.arrays)
 
