@@ -13,10 +13,12 @@ from tunekit.recipe import load_recipe, recipe_fields
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """An ONNX file with an open batch and an open sequence."""
+    """An ONNX file with an open batch and an open sequence, of numbers of 50 words."""
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "sequence"])
-    out = helper.make_tensor_value_info("out", TensorProto.INT64, ["batch", "sequence"])
-    graph = helper.make_graph([helper.make_node("Identity", ["ids"], ["out"])], "g", [ids], [out])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", "sequence"])
+    words = helper.make_tensor("words", TensorProto.FLOAT, [50], [1.0] * 50)
+    node = helper.make_node("Gather", ["words", "ids"], ["out"])
+    graph = helper.make_graph([node], "g", [ids], [out], [words])
     file = tmp_path / "models" / "net.onnx"
     file.parent.mkdir()
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), str(file))
@@ -32,6 +34,7 @@ def test_a_new_recipe_is_explained_and_can_be_used(
     text = (tmp_path / "net.yaml").read_text()
     assert "source: models/net.onnx\n" in text
     assert "# target: native\n" in text
+    assert "    # values: {min: 0, max: 49}\n" in text
     assert max(map(len, text.splitlines())) <= 100
     recipe = load_recipe(tmp_path / "net.yaml")
     assert recipe.model.source == str(model)

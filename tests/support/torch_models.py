@@ -62,6 +62,48 @@ class ScaledAndShifted(nn.Module):
         return x + shift
 
 
+class SmallBert(nn.Module):
+    """Embeddings and one layer of attention, with the inputs that BERT has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(50, 16)
+        self.places = nn.Embedding(32, 16)
+        self.types = nn.Embedding(2, 16)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        x = self.words(input_ids)
+        if position_ids is not None:
+            x = x + self.places(position_ids.view(-1, x.shape[1]) + 2)
+        if token_type_ids is not None:
+            x = x + self.types(token_type_ids)
+        lowest = torch.finfo(torch.float32).min
+        scores = (1.0 - attention_mask[:, None, None, :].float()) * lowest
+        length = x.shape[1]
+        result: torch.Tensor = self.layer(
+            x, src_mask=scores.expand(-1, 2, length, -1).reshape(-1, length, length)
+        )
+        return result
+
+
+class LogOfPowers(nn.Module):
+    """The logarithm of a filter bank, as speech models begin with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bank = nn.Parameter(torch.rand(9, 6))
+
+    def forward(self, power: torch.Tensor) -> torch.Tensor:
+        return torch.log(power @ self.bank)
+
+
 class TwoInputs(nn.Module):
     def forward(self, image: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         total = image * mask

@@ -51,7 +51,13 @@ def new(
 
     Inputs are what the model's file declares. The recipe's path is printed on standard output.
     """
-    from tunekit.models.as_recipe import is_model, parse_dims, parse_inputs, recipe_of_model
+    from tunekit.models.as_recipe import (
+        is_model,
+        parse_dims,
+        parse_inputs,
+        recipe_of_model,
+        remarks_on_inputs,
+    )
     from tunekit.recipe.commented import commented_recipe
     from tunekit.recipe.values import SOURCE_FORMS
 
@@ -60,7 +66,8 @@ def new(
     recipe = recipe_of_model(model, inputs=parse_inputs(input_ or []), dims=parse_dims(dim or []))
     file = output or Path(f"{recipe.name}.yaml")
     folder = Path.cwd() if file == _STANDARD_OUTPUT else file.parent
-    _write(commented_recipe(recipe, folder, model), file, force=force)
+    text = commented_recipe(recipe, folder, model, remarks_on_inputs(recipe))
+    _write(text, file, force=force)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tunekit.errors import RecipeError, UsageError
+from tunekit.errors import RecipeError, TunekitError, UsageError
 from tunekit.models.registry import file_kind
 from tunekit.models.spec import DeclaredInput
 from tunekit.recipe import InputSpec, Recipe
@@ -73,6 +73,23 @@ def recipe_of_model(
         },
         model,
     )
+
+
+def remarks_on_inputs(recipe: Recipe) -> dict[str, str]:
+    """What the inputs hold by default, by their names.
+
+    None where the model cannot be loaded; models that take only floats are not loaded for it.
+    """
+    from tunekit.models.registry import load_source
+    from tunekit.models.samples import remark
+
+    if all(item.dtype.startswith("float") for item in recipe.model.inputs):
+        return {}
+    try:
+        likely = load_source(recipe.model).likely_values
+    except TunekitError:
+        return {}  # Told where the recipe is used.
+    return {name: remark(values) for name, values in likely.items()}
 
 
 def with_inputs(recipe: Recipe, inputs: InputShapes) -> Recipe:

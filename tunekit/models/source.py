@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tunekit.models.samples import draw
+from tunekit.models.samples import Use, Values, draw, likely_values
 from tunekit.models.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -48,11 +49,25 @@ class SourceModel(ABC):
         """The outputs, flat and in order."""
 
     def sample_inputs(self, seed: int) -> dict[str, Array]:
-        """One array for each input: from the recipe's range of its values, else as `draw` has it.
+        """One array for each input, of values that the recipe gives or that are likely.
 
         The same seed gives the same arrays, here and in any other process.
         """
-        return {spec.name: draw(spec, seed, index) for index, spec in enumerate(self.inputs)}
+        likely = self.likely_values
+        return {
+            spec.name: draw(spec, likely.get(spec.name), seed, index)
+            for index, spec in enumerate(self.inputs)
+        }
+
+    @cached_property
+    def likely_values(self) -> dict[str, Values]:
+        """What the inputs hold, by name; one that is not there holds anything."""
+        open_ended = any(spec.values is None for spec in self.inputs)
+        return likely_values(self.inputs, self.uses() if open_ended else {})
+
+    @abstractmethod
+    def uses(self) -> Mapping[str, Use]:
+        """How the model uses its inputs, as far as that can be seen; needs no sample inputs."""
 
     @abstractmethod
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tunekit.recipe.dump import as_yaml
 from tunekit.recipe.override import description
@@ -15,17 +17,24 @@ _OFFERED = ("target", "layout", "catalogue", "output")
 """Keys that are shown with their defaults, to be changed."""
 
 
-def commented_recipe(recipe: Recipe, folder: Path, model: str) -> str:
+def commented_recipe(
+    recipe: Recipe, folder: Path, model: str, remarks: Mapping[str, str] | None = None
+) -> str:
     """A new recipe's text.
 
     Args:
         recipe: name, model and inputs are taken from it; the rest is offered with its defaults.
         folder: where it will be saved; a model file is named relative to it.
         model: as the person named it.
+        remarks: of inputs, by their names: what else could be said of them.
     """
+    remarks = remarks or {}
     spec = recipe.model
     source = _relative(Path(spec.source), folder) if spec.is_file else spec.source
-    inputs = [item.model_dump(mode="json") for item in spec.inputs]
+    inputs = [
+        {key: value for key, value in item.model_dump(mode="json").items() if value is not None}
+        for item in spec.inputs
+    ]
     parts = [
         _comment(
             f"A recipe for {model}: `tunekit tune` takes it. Keys that are left out have "
@@ -33,7 +42,8 @@ def commented_recipe(recipe: Recipe, folder: Path, model: str) -> str:
         ),
         as_yaml({"name": recipe.name}),
         "\n",
-        as_yaml({"model": {"source": source, "inputs": inputs}}),
+        as_yaml({"model": {"source": source, "inputs": []}}).removesuffix(" []\n") + "\n",
+        *(_input(item, remarks.get(item["name"])) for item in inputs),
     ]
     if not spec.is_file:
         parts.append(
@@ -47,6 +57,11 @@ def commented_recipe(recipe: Recipe, folder: Path, model: str) -> str:
         f"  trials: {DEFAULT_TRIALS if recipe.tuning.trials is None else recipe.tuning.trials}\n",
     ]
     return "".join(parts)
+
+
+def _input(said: dict[str, Any], remark: str | None) -> str:
+    text = as_yaml([said]) + (f"  # {remark}\n" if remark else "")
+    return textwrap.indent(text, "  ")
 
 
 def _comment(text: str) -> str:

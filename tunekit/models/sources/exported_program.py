@@ -84,6 +84,10 @@ class ExportedModel(TorchModel):
             # A traced program has no mode to change: it is what it was when it was traced.
             return self._traced.module(check_guards=False)
 
+    @property
+    def _built(self) -> torch.nn.Module:
+        return self.module
+
     def _trace(self) -> ExportedProgram:
         return self._traced if self._is_fixed else super()._trace()
 

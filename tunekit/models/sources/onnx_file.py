@@ -19,6 +19,7 @@ from tunekit.models.binding import (
     require_fixed,
     require_inputs,
 )
+from tunekit.models.samples import Use
 from tunekit.models.source import SourceModel
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
@@ -104,6 +105,11 @@ class OnnxModel(SourceModel):
         from tunekit.frontends.onnx import proto_to_relax
 
         return proto_to_relax(self.model, [spec.name for spec in self.inputs], self.name)
+
+    def uses(self) -> Mapping[str, Use]:
+        from tunekit.models.sources.onnx_uses import uses_of_inputs
+
+        return uses_of_inputs(self.model)
 
     def torch_module(self) -> None:
         return None

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from tunekit.cache import ContentCache, content_key
 from tunekit.errors import ImportFailed, ModelFileError
 from tunekit.models.binding import keyword_order
+from tunekit.models.samples import Use, draw
 from tunekit.models.source import SourceModel
 from tunekit.models.spec import TensorSpec, code_digest
 from tunekit.models.weights import calibrate, is_untrained, load_weights
@@ -157,12 +158,24 @@ class TorchModel(SourceModel):
     @cached_property
     def module(self) -> torch.nn.Module:
         """The module with its weights, in evaluation mode."""
-        with torch.random.fork_rng(devices=[]), quiet():
-            torch.manual_seed(self.seed)
-            module = self._build()
+        module = self._built
         self._fill(module)
         module.eval().requires_grad_(False)
         return self._by_position(module).eval()
+
+    @cached_property
+    def _built(self) -> torch.nn.Module:
+        """The module with the weights that it is built with, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(self.seed)
+            return self._build().eval()
+
+    def uses(self) -> Mapping[str, Use]:
+        from tunekit.models.sources.torch_uses import uses_of_arguments
+
+        arguments = [torch.from_numpy(draw(spec, None, 0, 0)) for spec in self.inputs]
+        names = [spec.name for spec in self.inputs]
+        return uses_of_arguments(self._by_position(self._built), arguments, names)
 
     @property
     def state_key(self) -> str:
