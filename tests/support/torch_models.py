@@ -136,16 +136,16 @@ class Attention(nn.Module):
 class Unsupported(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Conv2d(3, 4, 1), Spectrum())
+        self.inner = nn.Sequential(nn.Conv2d(3, 4, 1), Bessel())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.inner(x)
         return result
 
 
-class Spectrum(nn.Module):
+class Bessel(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.fft.fft2(x).abs()
+        return torch.special.bessel_j0(x)
 
 
 class DataDependent(nn.Module):

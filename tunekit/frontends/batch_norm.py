@@ -110,7 +110,7 @@ class _Walk:
         assert shape is not None
         folded = evaluate(expr, shape, str(var.ty.dtype)) if name else None
         if folded is not None:
-            return relax.const(folded)
+            return relax.const(folded, str(folded.dtype))
         if name in ("multiply", "divide", "add", "subtract"):
             return self._scale_or_shift(name, expr, shape)
         return expr
@@ -171,9 +171,9 @@ class _Walk:
         weighted = self._weighted(data)
         if weighted is None or self._channel_axis(weighted[0], len(shape)) != axis:
             scaled = self._emit(
-                relax.op.multiply(data, relax.const(scale.reshape(aligned).astype(dtype))), 1
+                relax.op.multiply(data, relax.const(scale.reshape(aligned), dtype)), 1
             )
-            return relax.op.add(scaled, relax.const(shift.reshape(aligned).astype(dtype)))
+            return relax.op.add(scaled, relax.const(shift.reshape(aligned), dtype))
         call, bias = weighted
         if bias is not None:
             shift = shift + scale * bias
@@ -181,12 +181,12 @@ class _Walk:
             weights = constant_value(call.args[1])
             assert weights is not None
             scaled_weights = _scaled_weights(call, weights.astype(np.float64), scale)
-            arguments = [call.args[0], relax.const(scaled_weights.astype(weights.dtype))]
+            arguments = [call.args[0], relax.const(scaled_weights, str(weights.dtype))]
             call = relax.Call(call.op, arguments, call.attrs, call.ty_args)
         product = self._emit(call, 1)
         if not np.any(shift):
             return product
-        return relax.op.add(product, relax.const(shift.reshape(aligned).astype(dtype)))
+        return relax.op.add(product, relax.const(shift.reshape(aligned), dtype))
 
     def _weighted(self, data: Any) -> tuple[Any, Array | None] | None:
         """The convolution or product with constant weights, and its bias, that makes `data`.

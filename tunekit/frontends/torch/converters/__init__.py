@@ -1,0 +1,1 @@
+"""One converter per operator, in a file per family."""

@@ -1,0 +1,43 @@
+"""The table of converters, which the files of the families fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Converter = Callable[..., Any]
+Registered = TypeVar("Registered", bound=Converter)
+
+CONVERTERS: dict[str, Converter] = {}
+"""By an operator's name without `aten.`: takes a `Graph`, then the operator's arguments by the
+names of its schema, tensors as Relax expressions; gives an expression or, for several results, a
+list."""
+
+COMPLEX_CONVERTERS: dict[str, Converter] = {}
+"""The same for operators that take or give complex numbers, which are `Pair`s."""
+
+MOVING: set[str] = set()
+"""Operators that put elements elsewhere and compute nothing: short floats stay as they are, and
+each part of a complex number goes by itself."""
+
+
+def converts(*names: str, moves: bool = False) -> Callable[[Registered], Registered]:
+    """Registers a function as the converter of these operators."""
+
+    def register(converter: Registered) -> Registered:
+        CONVERTERS.update(dict.fromkeys(names, converter))
+        if moves:
+            MOVING.update(names)
+        return converter
+
+    return register
+
+
+def converts_complex(*names: str) -> Callable[[Registered], Registered]:
+    """Registers a function as the converter of these operators on complex numbers."""
+
+    def register(converter: Registered) -> Registered:
+        COMPLEX_CONVERTERS.update(dict.fromkeys(names, converter))
+        return converter
+
+    return register
