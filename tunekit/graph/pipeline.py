@@ -12,6 +12,7 @@ from tunekit.catalogue.entries import toolchain_key
 from tunekit.graph.algorithms import accurate
 from tunekit.graph.cpu_cache import cpu_cache_of
 from tunekit.graph.implementation import Choice, is_direct
+from tunekit.graph.open_sizes import require_fixed_sizes
 from tunekit.graph.prepare import PreparedGraph, prepare
 from tunekit.graph.task import Task
 from tunekit.graph.tasks import extract_tasks, heaviest_first
@@ -109,6 +110,7 @@ def prepare_model(
         cache=cache,
         say=say,
     )
+    require_fixed_sizes(imported.module, [output.name for output in source.outputs], source.name)
     graph = prepare(imported.module, target, recipe.layout, say)
     tasks = extract_tasks(graph, target)
     if recipe.algorithms == "auto":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
+from tunekit.ir.tir import with_root
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -69,6 +70,7 @@ def prepare(
         choice: algorithms of the convolutions; direct where it says nothing.
     """
     from tvm import relax, transform
+    from tvm.ir.transform import module_pass
 
     started = time.monotonic()
     with target.tvm:
@@ -85,6 +87,7 @@ def prepare(
                 relax.transform.FoldConstant(),
                 relax.transform.FuseOps(),
                 relax.transform.FuseTIR(),
+                module_pass(_with_roots, opt_level=0, name="WithRoots"),
                 relax.transform.DeadCodeElimination(["main"]),
                 # Lets a schedule choose how a constant's bytes lie; `apply` repacks them.
                 relax.transform.AttachAttrLayoutFreeBuffers(),
@@ -96,3 +99,14 @@ def prepare(
         f"{'' if laid_out.transforms == 1 else 's'} of activations remain"
     )
     return PreparedGraph(prepared, laid_out.layout, laid_out.transforms, laid_out.problems, seconds)
+
+
+def _with_roots(module: IRModule, _: object) -> IRModule:
+    from tvm import IRModule
+    from tvm.tirx import PrimFunc
+
+    rooted = {
+        variable: with_root(function) if isinstance(function, PrimFunc) else function
+        for variable, function in module.functions_items()
+    }
+    return IRModule(rooted, attrs=module.attrs)

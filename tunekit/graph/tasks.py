@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.graph.implementation import implementation_of, is_direct
 from tunekit.graph.task import Task
+from tunekit.ir.tir import constant_extents
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -21,7 +22,8 @@ def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
 
     Functions that MetaSchedule's database already regards as one (structurally equal) are one
     task with the sum of their calls. Reshapes are left out: the compiler turns them into views,
-    which a schedule would turn back into copies.
+    which a schedule would turn back into copies. So are kernels of open size, which cannot be
+    measured: they keep TVM's own loops.
     """
     import tvm_ffi
     from tvm.s_tir.analysis import estimate_tir_flops
@@ -30,7 +32,7 @@ def extract_tasks(graph: PreparedGraph, target: ResolvedTarget) -> list[Task]:
     tasks = []
     for extracted in extract(graph.module, target.tvm):
         module = extracted.dispatched[0]
-        if _is_reshape(module):
+        if _is_reshape(module) or not _has_fixed_sizes(module):
             continue
         tasks.append(
             Task(
@@ -55,6 +57,14 @@ def _is_reshape(module: IRModule) -> bool:
     from tvm.relax.analysis import has_reshape_pattern
 
     return bool(has_reshape_pattern(module["main"]))
+
+
+def _has_fixed_sizes(module: IRModule) -> bool:
+    function = module["main"]
+    return all(
+        hasattr(parameter.ty, "shape") and constant_extents(parameter.ty.shape) is not None
+        for parameter in function.params
+    )
 
 
 def constant_arguments(module: IRModule) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,16 +54,25 @@ def operator_name(expr: Expr) -> str:
     return ""
 
 
-def static_shape(expr: Expr) -> tuple[int, ...] | None:
-    """The shape of a tensor-valued expression, None where it is unknown or symbolic."""
+def has_fixed_size(type_: Any) -> bool:
+    """Whether the shapes of all tensors of a type are known and constant."""
     from tvm import relax
     from tvm.tirx import IntImm
 
+    if isinstance(type_, relax.TupleType):
+        return all(map(has_fixed_size, type_.fields))
+    if not isinstance(type_, relax.TensorType):
+        return True
+    return isinstance(type_.shape, relax.ShapeExpr) and all(
+        isinstance(extent, IntImm) for extent in type_.shape.values
+    )
+
+
+def static_shape(expr: Expr) -> tuple[int, ...] | None:
+    """The shape of a tensor-valued expression, None where it is unknown or symbolic."""
+    from tvm import relax
+
     type_ = expr.ty
-    if not isinstance(type_, relax.TensorType) or type_.shape is None:
-        return None
-    if not isinstance(type_.shape, relax.ShapeExpr):
-        return None
-    if not all(isinstance(extent, IntImm) for extent in type_.shape.values):
+    if not isinstance(type_, relax.TensorType) or not has_fixed_size(type_):
         return None
     return tuple(int(extent) for extent in type_.shape.values)

@@ -35,6 +35,10 @@ def schedule_block(schedule: Schedule, block: SBlockRV) -> None:
     """Reductions outside of the innermost spatial loop, the outer spatial loops in parallel."""
     loops = schedule.get_loops(block)
     read = Block.of(schedule.get(block))
+    if 0 in [axis.extent for axis in read.axes if axis.role == "reduced"]:
+        # What a reduction begins with is set where it begins: never, where it is over nothing.
+        schedule.decompose_reduction(block, loops[0])
+        return
     if not loops or len(loops) != len(read.axes):
         return
     spatial, reductions = read.divide(loops)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import SBlockRV
-    from tvm.tirx import SBlock, Var
+    from tvm.tirx import PrimFunc, SBlock, Var
 
 _Item = TypeVar("_Item")
 
@@ -69,6 +69,17 @@ class Block:
         return tuple(axis.role for axis in self.axes)
 
     @property
+    def opaque(self) -> bool:
+        """Whether it does what its axes do not tell: it has loops of its own, or calls what was
+        compiled elsewhere."""
+        from tvm.tirx import Evaluate, For, While
+        from tvm_ffi import structural_walk
+
+        inside: list[Any] = []
+        structural_walk(self.node.body, [((Evaluate, For, While), inside.append)])
+        return bool(inside)
+
+    @property
     def reduces(self) -> bool:
         """Whether not all axes are spatial."""
         return any(axis.role != "spatial" for axis in self.axes)
@@ -121,11 +132,19 @@ class Kernel:
 
     @classmethod
     def of(cls, module: IRModule) -> Kernel:
-        """Reads a module's `main`, which was not lowered."""
+        """Reads a module's `main`; one that was lowered has no blocks."""
         from tvm.s_tir import Schedule
 
         schedule = Schedule(module)
         return cls(schedule, _read(schedule, blocks_of(schedule)))
+
+    @property
+    def regular(self) -> bool:
+        """Whether its blocks, at least one, are told by their axes: all extents are constants, none
+        is zero, and no block is opaque."""
+        return bool(self.blocks) and all(
+            block.static and 0 not in block.extents and not block.opaque for block in self.blocks
+        )
 
     @property
     def reducing(self) -> list[Block]:
@@ -141,6 +160,23 @@ class Kernel:
         """The blocks that write what a block reads."""
         handle = self.schedule.get_sblock(block.name)
         return _read(self.schedule, self.schedule.get_producers(handle))
+
+
+def with_root(function: PrimFunc) -> PrimFunc:
+    """A kernel that is one block with loops of its own, in a root block as other kernels are:
+    TVM's passes over scheduled kernels take what they find there for the root."""
+    from tvm.s_tir import SBlock, SBlockRealize
+    from tvm_ffi import structural_walk
+
+    body = function.body
+    if not isinstance(body, SBlockRealize):
+        return function
+    blocks: list[SBlock] = []
+    structural_walk(body, [(SBlock, blocks.append)])
+    if len(blocks) > 1:
+        return function
+    root = SBlock([], [], [], "root", body)
+    return function.with_body(SBlockRealize([], True, root))
 
 
 def extents_of(node: SBlock) -> tuple[int, ...]:
@@ -159,10 +195,15 @@ def constant_extents(shape: Iterable[Any]) -> tuple[int, ...] | None:
 
 
 def blocks_of(schedule: Schedule) -> list[SBlockRV]:
-    """The blocks of a kernel that is being scheduled, in program order."""
+    """The blocks of a kernel that is being scheduled, in program order; none of one that was
+    lowered."""
+    from tvm.s_tir import SBlockRealize
+
+    body = schedule.mod["main"].body
+    if not isinstance(body, SBlockRealize):
+        return []
     # Called "root", but for a kernel that is one block with loops of its own.
-    root = str(schedule.mod["main"].body.block.name_hint)
-    return list(schedule.get_child_blocks(schedule.get_sblock(root)))
+    return list(schedule.get_child_blocks(schedule.get_sblock(str(body.block.name_hint))))
 
 
 def _read(schedule: Schedule, handles: Iterable[SBlockRV]) -> tuple[Block, ...]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.ir.tir import Block, Kernel, extents_of
@@ -36,7 +37,7 @@ from tunekit.spaces.register_tiles import (
     shares_channels_only,
     tiles,
 )
-from tunekit.spaces.sampling import decode, divisors, encode, sample
+from tunekit.spaces.sampling import decode, divisors, encode, sample, variants_of
 from tunekit.spaces.steps import fold_epilogue, parallelize, unroll_and_vectorize
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def find_anchor(module: IRModule) -> Anchor | None:
     weight (dense, grouped) or two reading a four-dimensional one (depthwise).
     """
     reducing = Kernel.of(module).reducing
-    if len(reducing) != 1 or not reducing[0].static:
+    if len(reducing) != 1:
         return None
     [block] = reducing
     if len(block.spatial) != 5:
@@ -123,12 +124,13 @@ def convolution_designs(
     Their decisions are sampled; the first of each sampler's values is the best expected.
     """
     padded = _padding(schedule, anchor.block) is not None
-    schedules = []
-    for design in variants(anchor, target, padded=padded):
-        copy = schedule.copy()
-        _apply(copy, anchor, design, target)
-        schedules.append(copy)
-    return schedules
+    return variants_of(
+        schedule,
+        (
+            partial(_apply, anchor=anchor, design=design, target=target)
+            for design in variants(anchor, target, padded=padded)
+        ),
+    )
 
 
 def variants(anchor: Anchor, target: ResolvedTarget, *, padded: bool) -> list[Design]:

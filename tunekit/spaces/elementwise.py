@@ -51,7 +51,7 @@ class Elementwise:
 def find_elementwise(module: IRModule) -> Elementwise | None:
     """The elements that a workload computes, None if it reduces or has several results."""
     kernel = Kernel.of(module)
-    if kernel.reducing or not all(block.static for block in kernel.blocks):
+    if kernel.reducing:
         return None
     outputs = [block for block in kernel.blocks if not kernel.consumers(block)]
     if len(outputs) != 1 or not outputs[0].node.writes[0].region:

@@ -63,7 +63,7 @@ def find_matmul(module: IRModule) -> Matmul | None:
     if len(reducing) != 1 or kernel.producers(reducing[0]):
         return None
     [block] = reducing
-    if not block.static or not _multiplies(block.node):
+    if not _multiplies(block.node):
         return None
     spatial, reduced_axes = block.divide(range(len(block.axes)))
     if not spatial or len(reduced_axes) != 1 or len(spatial) + 1 != len(block.axes):

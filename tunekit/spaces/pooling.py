@@ -75,7 +75,7 @@ def find_pooling(module: IRModule) -> Pooling | None:
     last of the output.
     """
     reducing = Kernel.of(module).reducing
-    if len(reducing) != 1 or not reducing[0].static:
+    if len(reducing) != 1:
         return None
     [block] = reducing
     if set(block.roles) != {"spatial", "reduced"}:

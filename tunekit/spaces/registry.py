@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunekit.ir.tir import Kernel
 from tunekit.spaces.convolution import convolution_designs, find_anchor
 from tunekit.spaces.elementwise import elementwise_designs, find_elementwise
 from tunekit.spaces.matmul import matmul_designs
@@ -36,7 +37,7 @@ class Family:
 
     Attributes:
         name: of its space in reports.
-        find: what a module computes, if it is one of these.
+        find: what a module computes, if it is one of these; it is asked about `regular` kernels.
         designs: the structural variants of a schedule of one, the best expected first; none, or a
             ScheduleError, where its kernel has a form that they cannot schedule.
     """
@@ -87,7 +88,7 @@ def first_design(module: IRModule, target: ResolvedTarget) -> Schedule | None:
 
 
 @dataclass(frozen=True)
-class _Fitting:
+class Fitting:
     """A family that can schedule a kernel, and the variants that showed it."""
 
     family: Family
@@ -95,25 +96,38 @@ class _Fitting:
     variants: list[Schedule]
 
 
-def _first_fitting(module: IRModule, target: ResolvedTarget) -> _Fitting | None:
+def _first_fitting(module: IRModule, target: ResolvedTarget) -> Fitting | None:
+    if not Kernel.of(module).regular:
+        return None
+    for family in FAMILIES:
+        try:
+            fitting = fit(family, module, target)
+        # Models hold kernels that nobody thought of: there is always the schedule of the others.
+        except Exception:  # noqa: BLE001
+            continue
+        if fitting is not None:
+            return fitting
+    return None
+
+
+def fit(family: Family, module: IRModule, target: ResolvedTarget) -> Fitting | None:
+    """A family's variants of a regular kernel, None where it is of another family or of a form
+    that they cannot schedule."""
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import ScheduleError
 
-    for family in FAMILIES:
-        pattern = family.find(module)
-        if pattern is None:
-            continue
+    pattern = family.find(module)
+    if pattern is None:
+        return None
 
-        def designs(schedule: Schedule, family: Family = family, pattern: Any = pattern) -> Any:
-            return family.designs(schedule, pattern, target)
+    def designs(schedule: Schedule) -> list[Schedule]:
+        return family.designs(schedule, pattern, target)
 
-        try:
-            variants = designs(Schedule(module))
-        except ScheduleError:
-            continue
-        if variants:
-            return _Fitting(family, designs, variants)
-    return None
+    try:
+        variants = designs(Schedule(module))
+    except ScheduleError:
+        return None
+    return Fitting(family, designs, variants) if variants else None
 
 
 def family_space(designs: Designs) -> SpaceGenerator:

@@ -65,7 +65,7 @@ def find_rows(module: IRModule) -> Rows | None:
     """
     kernel = Kernel.of(module)
     reducing = kernel.reducing
-    if not all(block.static for block in kernel.blocks) or not all(map(_along_rows, reducing)):
+    if not all(map(_along_rows, reducing)):
         return None
     shapes = {(block.spatial, math.prod(block.reduced)) for block in reducing}
     if len(shapes) != 1:
@@ -143,6 +143,9 @@ def _take_rows(schedule: Schedule, rows: Rows, output: SBlockRV, *, several: boo
     """Makes one loop of those over rows; with `several` each of its steps takes a few rows whose
     chains of additions go on side by side."""
     loops = schedule.get_loops(output)[: rows.axes]
+    if not loops:
+        # All of a tensor is one row, and what is made of its sum has no axes.
+        return schedule.add_unit_loop(output)
     if not several:
         return schedule.fuse(*loops)
     counts = [divisors(extent, _SIDE_BY_SIDE)[::-1] for extent in rows.shape]

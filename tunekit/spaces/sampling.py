@@ -27,7 +27,8 @@ _first_choices: ContextVar[bool] = ContextVar("first_choices", default=False)
 
 @contextmanager
 def first_choices() -> Iterator[None]:
-    """Makes all samplers inside the `with` block decide for the first of its values."""
+    """Makes all samplers inside the `with` block decide for the first of their values, and
+    `variants_of` for the first that a kernel admits."""
     token = _first_choices.set(True)
     try:
         yield
@@ -76,7 +77,8 @@ def thread_use(size_bytes: int) -> list[bool]:
 def variants_of(
     schedule: Schedule, applications: Iterable[Callable[[Schedule], None]]
 ) -> list[Schedule]:
-    """A schedule for each application that the kernel admits, in order."""
+    """A schedule for each application that the kernel admits, in order; of `first_choices` only
+    the first."""
     variants = []
     for apply in applications:
         variant = schedule.copy()
@@ -86,4 +88,6 @@ def variants_of(
         except RuntimeError:
             continue
         variants.append(variant)
+        if _first_choices.get():
+            break
     return variants

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tunekit.ir.tir import Kernel
@@ -27,7 +28,7 @@ from tunekit.spaces.register_tiles import (
     cost,
     tiles,
 )
-from tunekit.spaces.sampling import decode, divisors, encode, sample
+from tunekit.spaces.sampling import decode, divisors, encode, sample, variants_of
 from tunekit.spaces.steps import fold_epilogue, parallelize, unroll_and_vectorize
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def find_winograd(module: IRModule) -> WinogradAnchor | None:
     """
     kernel = Kernel.of(module)
     reducing = kernel.reducing
-    if len(reducing) != 1 or not reducing[0].static:
+    if len(reducing) != 1:
         return None
     [products] = reducing
     if products.roles != ("spatial",) * 4 + ("reduced",) * 2 or products.dimensions_read != [4, 5]:
@@ -137,15 +138,21 @@ def winograd_designs(
     options = [
         (strips(anchor, target, by_strips=by_strips), by_strips) for by_strips in (True, False)
     ]
-    variants = []
-    for offered, by_strips in sorted(
+    offers = sorted(
         (option for option in options if option[0]), key=lambda option: option[0][0].cycles
-    ):
-        variant = schedule.copy()
-        codes = [encode((strip.rows, strip.blocks, strip.tiles)) for strip in offered]
-        _apply(variant, anchor, codes, by_strips=by_strips)
-        variants.append(variant)
-    return variants
+    )
+    return variants_of(
+        schedule,
+        (
+            partial(
+                _apply,
+                anchor=anchor,
+                codes=[encode((strip.rows, strip.blocks, strip.tiles)) for strip in offered],
+                by_strips=by_strips,
+            )
+            for offered, by_strips in offers
+        ),
+    )
 
 
 def strips(anchor: WinogradAnchor, target: ResolvedTarget, *, by_strips: bool) -> list[Strip]:
