@@ -29,14 +29,20 @@ def test_a_small_output_cannot_hide_behind_a_large_one() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_nan_and_infinity_never_pass(bad: float) -> None:
+def test_nan_and_infinity_pass_only_where_the_reference_has_the_same(bad: float) -> None:
     good = array(1, 2, 3)
     spoiled = array(1, bad, 3)
-    for reference, actual in ((good, spoiled), (spoiled, good), (spoiled, spoiled)):
+    other = array(1, math.inf if math.isnan(bad) else -bad, 3)
+    for reference, actual in ((good, spoiled), (spoiled, good), (spoiled, other)):
         result = compare([reference], [actual])
         assert result.relative_error == math.inf
         assert not result.within(math.inf)
-        assert "NaN or infinity in 1 of 3" in str(result.reason)
+        assert "in other places than the reference, in 1 of 3 elements" in str(result.reason)
+    result = compare([spoiled], [array(1, bad, 3.3)])
+    assert result.relative_error == pytest.approx(0.1)
+    assert result.not_numbers == math.isnan(bad)
+    # Nothing but what is not finite: nothing differs.
+    assert compare([array(bad, bad)], [array(bad, bad)]).relative_error == 0.0
 
 
 def test_other_counts_shapes_and_dtypes_never_pass() -> None:

@@ -24,8 +24,9 @@ class Comparison:
         max_abs_reference: the largest of any output.
         relative_error: the largest, over the outputs, of (max abs error / max abs reference) of
             one output, so that a small output cannot hide behind a large one.
-        reason: why outputs cannot be compared (another count, shape or dtype, NaN or infinity on
-            either side); their errors are infinite.
+        reason: why outputs cannot be compared (another count, shape or dtype, NaN or infinity at
+            other places); their errors are infinite.
+        not_numbers: elements that are NaN in both, which say little.
     """
 
     mse: float
@@ -33,6 +34,7 @@ class Comparison:
     max_abs_reference: float
     relative_error: float
     reason: str | None = None
+    not_numbers: int = 0
 
     def within(self, max_relative_error: float) -> bool:
         """Whether the relative error is finite and at most this."""
@@ -40,36 +42,27 @@ class Comparison:
 
 
 def compare(reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
-    """Compare outputs, in order, with those of the reference; computed in float64."""
+    """Compare outputs, in order, with those of the reference; computed in float64.
+
+    NaN and infinity are right where the reference has the same; errors are of the other elements.
+    """
     import numpy as np
 
     if len(reference) != len(actual):
         return _incomparable(f"{len(actual)} outputs in place of {len(reference)}")
-    squares, elements = 0.0, 0
+    squares, elements, unchecked = 0.0, 0, 0
     largest_error = largest_reference = largest_relative = 0.0
     for index, (expected, given) in enumerate(zip(reference, actual, strict=True)):
-        if expected.shape != given.shape:
-            return _incomparable(
-                f"output {index} has shape {list(given.shape)} in place of {list(expected.shape)}"
-            )
-        if expected.dtype != given.dtype:
-            return _incomparable(
-                f"output {index} has dtype {given.dtype} in place of {expected.dtype}"
-            )
-        if expected.size == 0:
-            continue
-        expected_values, given_values = expected.astype(np.float64), given.astype(np.float64)
-        for values, whose in ((expected_values, "of the reference "), (given_values, "")):
-            wrong = int(values.size - np.count_nonzero(np.isfinite(values)))
-            if wrong:
-                return _incomparable(
-                    f"output {index} {whose}holds NaN or infinity in {wrong} of {values.size} "
-                    "elements"
-                )
-        difference = np.abs(given_values - expected_values)
-        error, scale = float(difference.max()), float(np.abs(expected_values).max())
+        if reason := _difference_in_kind(expected, given):
+            return _incomparable(f"output {index} {reason}")
+        finite = np.isfinite(expected)
+        expected_values = expected[finite].astype(np.float64)
+        difference = np.abs(given[finite].astype(np.float64) - expected_values)
+        error = float(difference.max(initial=0.0))
+        scale = float(np.abs(expected_values).max(initial=0.0))
         squares += float(np.square(difference).sum())
-        elements += expected.size
+        elements += difference.size
+        unchecked += int(np.count_nonzero(np.isnan(expected)))
         largest_error = max(largest_error, error)
         largest_reference = max(largest_reference, scale)
         if error > 0:
@@ -82,6 +75,28 @@ def compare(reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
         reason="an output of the reference is all zeros, the other is not"
         if math.isinf(largest_relative)
         else None,
+        not_numbers=unchecked,
+    )
+
+
+def _difference_in_kind(expected: Array, given: Array) -> str | None:
+    """What makes an output incomparable: shape, dtype, NaN or infinity at other places."""
+    import numpy as np
+
+    if expected.shape != given.shape:
+        return f"has shape {list(given.shape)} in place of {list(expected.shape)}"
+    if expected.dtype != given.dtype:
+        return f"has dtype {given.dtype} in place of {expected.dtype}"
+    if np.isfinite(expected).all() and np.isfinite(given).all():
+        return None
+    same = np.where(np.isfinite(expected), np.isfinite(given), expected == given)
+    same |= np.isnan(expected) & np.isnan(given)
+    wrong = int(expected.size - np.count_nonzero(same))
+    if not wrong:
+        return None
+    return (
+        f"holds NaN or infinity in other places than the reference, in {wrong} of {expected.size} "
+        "elements"
     )
 
 

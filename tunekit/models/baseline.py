@@ -13,37 +13,64 @@ import tvm
 from tvm import relax
 from tvm.tirx import PrimFunc
 
-from tunekit.errors import CompileError
+from tunekit.errors import CompileError, ImportFailed
 from tunekit.ir.simple_schedule import schedule_kernel
 from tunekit.machine.target import resolve_target
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
+
+_HINT = (
+    "this is a fault of the import: write that part of the model with other operators, or try the "
+    "other way in (an .onnx file for a torch model, or the torch model itself)"
+)
+_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+"""What TVM's passes raise of a module that they cannot take."""
 
 
 def build_baseline(module: tvm.IRModule, path: Path) -> None:
     """Compiles a Relax module for this host into a shared library.
 
     Raises:
-        CompileError: TVM or the C compiler refuses.
+        ImportFailed: TVM cannot make kernels of the module, or not compile one; names it.
+        CompileError: the library cannot be linked or written.
     """
     target = resolve_target("native").tvm
-    try:
-        with quiet(), target:
-            kernels = tvm.transform.Sequential(
-                [
-                    relax.transform.LegalizeOps(),
-                    relax.transform.AnnotateTIROpPattern(),
-                    relax.transform.FoldConstant(),
-                    relax.transform.FuseOps(),
-                    relax.transform.FuseTIR(),
-                ]
-            )(module)
-            tvm.compile(_scheduled(kernels), target=target).export_library(str(path))
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        raise CompileError(
-            f"the imported model cannot be compiled: {first_line(error)}",
-            hint="`tunekit doctor` checks the compiler",
-        ) from error
+    with quiet(), target:
+        try:
+            kernels = _kernels(module)
+        except _REFUSALS as error:
+            raise ImportFailed(
+                f"the imported model cannot be made into kernels: {first_line(error)}"
+                f"{_culprit(module)}",
+                hint=_HINT,
+            ) from error
+        try:
+            executable = tvm.compile(_scheduled(kernels), target=target)
+        except _REFUSALS as error:
+            raise ImportFailed(
+                f"the imported model cannot be compiled: {first_line(error)}"
+                f"{_culprit_kernel(kernels, target)}",
+                hint=_HINT,
+            ) from error
+        try:
+            executable.export_library(str(path))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise CompileError(
+                f"the imported model's library cannot be linked: {first_line(error)}",
+                hint="`tunekit doctor` checks the compiler",
+            ) from error
+
+
+def _kernels(module: tvm.IRModule) -> tvm.IRModule:
+    return tvm.transform.Sequential(
+        [
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+        ]
+    )(module)
 
 
 def _scheduled(module: tvm.IRModule) -> tvm.IRModule:
@@ -53,3 +80,51 @@ def _scheduled(module: tvm.IRModule) -> tvm.IRModule:
             scheduled = schedule_kernel(tvm.IRModule({"main": function}))["main"]
             functions[name] = scheduled.with_attrs(dict(function.attrs))
     return tvm.IRModule(functions, attrs=module.attrs)
+
+
+def _culprit(module: tvm.IRModule) -> str:
+    """`; operator <name>`: the first whose lowering fails by itself, "" where none does."""
+    for binding in _bindings(module):
+        call = binding.value
+        if not isinstance(call, relax.Call) or not isinstance(call.op, tvm.ir.Op):
+            continue
+        try:
+            relax.transform.LegalizeOps()(_alone(call))
+        except _REFUSALS:
+            return f"; operator {str(call.op.name).removeprefix('relax.')}"
+    return ""
+
+
+def _alone(call: Any) -> tvm.IRModule:
+    """A module that does nothing but this call."""
+    builder = relax.BlockBuilder()
+    free = list(relax.analysis.free_vars(call))
+    with builder.function("main", free):
+        with builder.dataflow():
+            result = builder.emit_output(call)
+        builder.emit_func_output(result)
+    return builder.finalize()
+
+
+def _bindings(module: tvm.IRModule) -> list[Any]:
+    body = module["main"].body
+    blocks = body.blocks if isinstance(body, relax.SeqExpr) else []
+    return [
+        binding
+        for block in blocks
+        for binding in block.bindings
+        if isinstance(binding, relax.VarBinding)
+    ]
+
+
+def _culprit_kernel(module: tvm.IRModule, target: Any) -> str:
+    """`; kernel <name>`: the first that does not compile by itself, "" where each does."""
+    for name, function in module.functions_items():
+        if not isinstance(function, PrimFunc):
+            continue
+        try:
+            kernel = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+            tvm.tirx.build(schedule_kernel(kernel), target)
+        except _REFUSALS:
+            return f"; kernel {name.name_hint}"
+    return ""

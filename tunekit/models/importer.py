@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.accuracy import compare
 from tunekit.cache import ContentCache, content_key
-from tunekit.errors import ImportMismatch, SandboxError
+from tunekit.errors import ImportMismatch, ModelFileError, SandboxError
 from tunekit.machine.toolchain import require_tvm
 from tunekit.models.spec import TensorSpec, code_digest
 
 if TYPE_CHECKING:
     import tvm
 
-    from tunekit.models.source import SourceModel
+    from tunekit.models.source import Array, SourceModel
     from tunekit.recipe.schema import ModelSpec
 
 Say = Callable[[str], None]
@@ -95,7 +95,7 @@ def import_model(
     module = source.to_relax()
     imported = time.perf_counter()
     say(f"{source.name}: imported; checking it against {source.framework}")
-    errors = _check(source, module, max_relative_error)
+    errors = _check(source, module, max_relative_error, say)
     checked = time.perf_counter()
     result = ImportedModel(
         name=source.name,
@@ -121,7 +121,7 @@ def _read_back(imported: ImportedModel, folder: Path | None) -> tvm.IRModule:
 
 
 def _check(
-    source: SourceModel, module: tvm.IRModule, max_relative_error: float
+    source: SourceModel, module: tvm.IRModule, max_relative_error: float, say: Say
 ) -> tuple[float, ...]:
     """Relative errors of the compiled module on seeded inputs.
 
@@ -135,6 +135,7 @@ def _check(
 
     inputs = [source.sample_inputs(source.seed + index) for index in range(_CHECKS)]
     references = [source.reference(values) for values in inputs]
+    _require_numbers(source, references)
     with tempfile.TemporaryDirectory(prefix="tunekit-import-") as folder:
         library = Path(folder) / "import.so"
         build_baseline(module, library)
@@ -156,7 +157,28 @@ def _check(
             source.name, [comparison.relative_error], max_relative_error, comparison.reason
         )
         errors.append(comparison.relative_error)
+        if comparison.not_numbers:
+            say(
+                f"{source.name}: {comparison.not_numbers} elements are NaN, in {source.framework} "
+                "too, on the sample inputs; model.inputs[].values in the recipe gives others"
+            )
     return tuple(errors)
+
+
+def _require_numbers(source: SourceModel, references: Sequence[Sequence[Array]]) -> None:
+    """Refuse a check in which nothing can differ.
+
+    Raises:
+        ModelFileError: the reference's outputs are all NaN.
+    """
+    import numpy as np
+
+    outputs = [output for outputs in references for output in outputs if output.size]
+    if outputs and all(np.isnan(output).all() for output in outputs):
+        raise ModelFileError(
+            f"{source.name}: {source.framework} itself gives nothing but NaN on the sample inputs",
+            hint="say what the inputs hold: model.inputs[].values, such as {min: 0, max: 1}",
+        )
 
 
 def _require_close(

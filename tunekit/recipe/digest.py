@@ -27,8 +27,8 @@ def recipe_digest(recipe: Recipe) -> str:
     """sha256 (hex) of what determines the work: model, target, layout, algorithms, huge pages,
     tuning.
 
-    Name, catalogue, output and references do not count, nor does where a model or weights file
-    lies: its content does. Where trials are measured is the host's matter.
+    Name, catalogue, output and references do not count, nor does where a model, module or weights
+    file lies: its content does. Where trials are measured is the host's matter.
     """
     return _digest(recipe.model_dump(mode="json", include=_WORK, exclude=_WHERE), recipe)
 
@@ -55,6 +55,7 @@ _WHERE: dict[str, dict[str, Any]] = {"tuning": {"rpc": True}}
 
 def _digest(work: dict[str, Any], recipe: Recipe) -> str:
     model = work["model"]
+    model.pop("folder", None)
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))
     if recipe.model.weights is not None:

@@ -24,7 +24,7 @@ _BUDGETS = ("tuning.trials", "tuning.trials_per_task_factor")
 _FREE = ("target", "model.arguments")
 """Mappings in which any key may stand."""
 
-_PATHS = ("model.source", "model.weights", "model")
+_PATHS = ("model.source", "model.folder", "model.weights", "model")
 """What may be given relative to the working directory, and has to be there."""
 
 

@@ -28,6 +28,7 @@ from tunekit.recipe.input_values import (
     without_shape_where_bound,
 )
 from tunekit.recipe.values import (
+    FOLDER,
     REFERENCE_RUNTIMES,
     SOURCE_PREFIXES,
     ReferenceRuntime,
@@ -35,6 +36,7 @@ from tunekit.recipe.values import (
     existing_file,
     known_source,
     plain,
+    source_folder,
     text_or_mapping,
 )
 
@@ -131,6 +133,10 @@ class ModelSpec(_Frozen):
     """torchvision:<model>, python:<package.module>:<callable>, or a .pt2 or .onnx file
     (relative to the recipe)."""
 
+    folder: Annotated[Path | None, Field(strict=False)] = None
+    """Where modules of a python: source are looked for first (relative to the recipe); by default
+    the recipe's own folder. The working directory and PYTHONPATH come after it."""
+
     arguments: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(default_factory=dict)
     """Keyword arguments for the torchvision builder or the callable."""
 
@@ -144,10 +150,21 @@ class ModelSpec(_Frozen):
     inputs: Annotated[tuple[InputSpec, ...], Field(strict=False)] = ()
     """The inputs in order; may be left out for .pt2 and .onnx files with fixed shapes."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_recipe(cls, data: Any, info: ValidationInfo) -> Any:
+        of_code = isinstance(data, dict) and str(data.get("source")).startswith("python:")
+        return {"folder": ".", **data} if of_code and FOLDER in (info.context or {}) else data
+
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str, info: ValidationInfo) -> str:
         return known_source(source, info)
+
+    @field_validator("folder")
+    @classmethod
+    def _existing_folder(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        return None if folder is None else source_folder(folder, info)
 
     @field_validator("weights")
     @classmethod

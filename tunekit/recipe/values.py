@@ -95,6 +95,17 @@ def existing_file(path: Path, info: ValidationInfo) -> Path:
     raise bad(f"{resolved} does not exist{did_you_mean(resolved.name, near)}")
 
 
+def source_folder(path: Path, info: ValidationInfo) -> Path:
+    """The folder of a source's modules, absolute when the recipe's is known."""
+    folder = (info.context or {}).get(FOLDER)
+    if folder is None:
+        return path
+    resolved = Path(folder, path.expanduser()).resolve()
+    if not resolved.is_dir():
+        raise bad(f"{resolved} is not a folder")
+    return resolved
+
+
 def known_source(source: str, info: ValidationInfo) -> str:
     """A source of a known kind, a file's as an absolute path."""
     if source.endswith(SOURCE_SUFFIXES) and source.partition(":")[0] not in SOURCE_PREFIXES:

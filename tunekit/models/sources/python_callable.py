@@ -31,13 +31,12 @@ def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
     The code is every Python file of the top-level package, or beside a single module; of an
     installed package only the module's own.
     """
-    module_name, _ = _parts(spec)
     files = {
         str(value): file_digest(Path(value))
         for value in spec.arguments.values()
         if isinstance(value, str) and Path(value).is_file()
     }
-    return {"code": {path.name: file_digest(path) for path in _code(module_name)}, "files": files}
+    return {"code": {path.name: file_digest(path) for path in _code(spec)}, "files": files}
 
 
 def load(
@@ -100,23 +99,48 @@ def _parts(spec: ModelSpec) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """The console script's sys.path does not have the working directory; `python -m` does."""
+def _importable(folder: Path | None) -> Iterator[None]:
+    """Modules are found in the recipe's folder, then in the working directory, then as usual.
+
+    The console script's sys.path does not have the working directory; `python -m` does.
+    """
+    before = list(sys.path)
     here = str(Path.cwd())
-    if here in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, here)
+    if here not in before and "" not in before:
+        sys.path.insert(0, here)
+    if folder is not None:
+        sys.path.insert(0, str(folder))
+        _forget_namesakes(folder)
+    importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path[:] = before
+
+
+def _forget_namesakes(folder: Path) -> None:
+    """Lets go of modules that other recipes of this process have beside them, where this one has
+    its own of the same name."""
+    _folders.add(folder)
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        file = getattr(module, "__file__", None)
+        if not file or top == "tunekit":
+            continue
+        beside = [other for other in _folders if file.startswith(str(other / top))]
+        mine = (folder / top).is_dir() or (folder / f"{top}.py").is_file()
+        if beside and mine and folder not in beside:
+            del sys.modules[name]
+
+
+_folders: set[Path] = set()
+"""Where this process has looked for modules of recipes."""
 
 
 def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
     import torch
 
-    with _working_directory_importable():
+    with _importable(spec.folder):
         try:
             with quiet():
                 module = importlib.import_module(module_name)
@@ -127,7 +151,8 @@ def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
             raise ModelFileError(
                 f"cannot import {module_name}: {type(error).__name__}: {first_line(error)}"
                 + ("" if missing else _place(error)),
-                hint="run tunekit from the folder that holds it, or set PYTHONPATH"
+                hint="put it beside the recipe, run tunekit from the folder that holds it, or set "
+                "PYTHONPATH"
                 if missing
                 else None,
             ) from error
@@ -164,9 +189,10 @@ def _place(error: BaseException) -> str:
     return f"; at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
-def _code(module_name: str) -> list[Path]:
+def _code(spec: ModelSpec) -> list[Path]:
     """The files whose change may change the model; none where the module is not found."""
-    with _working_directory_importable():
+    module_name, _ = _parts(spec)
+    with _importable(spec.folder):
         try:
             top = importlib.util.find_spec(module_name.partition(".")[0])
             own = importlib.util.find_spec(module_name)
