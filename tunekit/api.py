@@ -110,6 +110,7 @@ def tune(
     dims: Mapping[str, int] | None = None,
     trials: int | None = None,
     output: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
@@ -128,6 +129,7 @@ def tune(
         dims: sizes that a model file leaves open.
         trials: candidates to measure in all.
         output: folder that gets the library's folder.
+        folder: the library's own folder, in place of one named as the recipe under `output`.
         catalogue: where measurements are kept.
         settings: values of any keys of the recipe, dotted.
         fresh: begin a session even where one is unfinished.
@@ -160,6 +162,7 @@ def tune(
         reporter or SilentReporter(),
         again=again or resume_command,
         fresh=fresh,
+        folder=None if folder is None else Path(folder),
         selection=selection,
     )
 

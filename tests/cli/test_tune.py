@@ -47,12 +47,15 @@ def test_a_model_file_that_is_not_there(run_tunekit, recipe_file: Path) -> None:
     _refused(run_tunekit("tune", recipe_file), "small.yaml:3: model.source: ", "missing.onnx")
 
 
+@pytest.mark.parametrize("flags", [("--artifacts", "taken"), ("-o", "taken/small")])
 @pytest.mark.parametrize("verb", ["tune", "compile"])
-def test_an_output_folder_that_is_a_file(run_tunekit, recipe_file: Path, verb: str) -> None:
+def test_an_output_folder_that_is_a_file(
+    run_tunekit, recipe_file: Path, verb: str, flags: tuple[str, str]
+) -> None:
     (recipe_file.parent / "taken").write_text("mine")
     before = sorted(recipe_file.parent.rglob("*"))
     _refused(
-        run_tunekit(verb, recipe_file, "--artifacts", "taken"),
+        run_tunekit(verb, recipe_file, *flags),
         "error: cannot write to the output folder taken/small: ",
         "  hint: choose another with --artifacts",
     )

@@ -55,6 +55,28 @@ def test_native_is_a_cpu_that_this_machine_can_run() -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    ["native -num-cores=1", {"kind": "native", "num-cores": 1}, '{"kind":"native","num-cores":1}'],
+)
+def test_native_takes_options(written: str | dict[str, object]) -> None:
+    native, target = resolve_target("native"), resolve_target(written)
+    assert (target.cpu, target.cores) == (native.cpu, 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("llvm -mcpu=x86-64 -libs=mkl", "has libs, which has no effect: every operator"),
+        ("native -device=arm_cpu", "has device, which has no effect"),
+        ({"kind": "llvm", "model": "rasp4b"}, "has model, which has no effect"),
+    ],
+)
+def test_options_without_effect_are_refused(written: str | dict[str, object], words: str) -> None:
+    with pytest.raises(TargetError, match=words):
+        resolve_target(written)
+
+
+@pytest.mark.parametrize(
     ("vendor", "masked", "expected"),
     [
         ("AuthenticAMD", ("avx512",), "znver3"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from tunekit.cli.options import ARTIFACTS, BUILD, CATALOGUE, DEVICES, recipe_verb
-from tunekit.cli.style import Lines, Quiet, Selection, Verbose
+from tunekit.cli.style import LibraryFolder, Lines, Quiet, Selection, Verbose
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
@@ -17,15 +16,7 @@ if TYPE_CHECKING:
 @recipe_verb(BUILD, DEVICES, CATALOGUE, ARTIFACTS)
 def compile(  # noqa: A001 - the verb's name
     recipe: Recipe,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="The library's folder. Default: the recipe's name under its output.",
-        ),
-    ] = None,
+    output: LibraryFolder = None,
     selection: Selection = True,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,17 @@ Catalogue = Annotated[
     typer.Option(
         envvar="TUNEKIT_CATALOGUE",
         help="Where measurements are kept: a SQLite file or SQLAlchemy URL.",
+    ),
+]
+
+LibraryFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="The library's folder. Default: the recipe's name under its output.",
+        show_default=False,
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunekit.cli.options import ARTIFACTS, BUDGET, BUILD, CATALOGUE, DEVICES, SEARCH, recipe_verb
-from tunekit.cli.style import Quiet, Selection, Verbose, resume_command
+from tunekit.cli.style import LibraryFolder, Quiet, Selection, Verbose, resume_command
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
@@ -19,6 +19,7 @@ def tune(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a session even where one is unfinished.")
     ] = False,
+    output: LibraryFolder = None,
     selection: Selection = True,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -35,6 +36,7 @@ def tune(
         library = api.tune(
             recipe,
             fresh=fresh,
+            folder=output,
             selection=selection,
             reporter=display,
             again=resume_command(recipe.catalogue),

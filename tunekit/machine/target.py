@@ -39,6 +39,15 @@ _TRIPLE_ALIASES: dict[str, str] = {
 }
 
 
+_DEVICES = "with --rpc-tracker HOST:PORT and --rpc-key KEY (`tunekit devices` lists what there is)"
+_UNHEEDED = {
+    "libs": "every operator is compiled, and none is left to a library",
+    "device": "schedules are searched for, and not chosen by a kind of device",
+    "model": "records are told apart by CPU and host",
+}
+"""Options of TVM's targets that tunekit does not follow, and why."""
+
+
 @dataclass(frozen=True)
 class ResolvedTarget:
     """A target that has been checked against the host it will run on.
@@ -102,9 +111,9 @@ def resolve_target(
     """Turns a recipe's target into one that `host` can run.
 
     Args:
-        spec: "native", a TVM tag ("aws/cpu/c5.large"), a target kind ("llvm", "cuda"), the
-            command-line form ("llvm -mcpu=znver3 -num-cores=4"), or a mapping or JSON text as
-            TVM takes it.
+        spec: "native" (also with options, "native -num-cores=4"), a TVM tag ("aws/cpu/c5.large"),
+            a target kind ("llvm", "cuda"), the command-line form ("llvm -mcpu=znver3
+            -num-cores=4"), or a mapping or JSON text as TVM takes it.
         host: who will run the code; this machine if left out.
         measured_elsewhere: the code runs on another machine, so this one need not be able to.
 
@@ -113,8 +122,13 @@ def resolve_target(
     """
     require_tvm()
     host = host or detect_host()
-    native = isinstance(spec, str) and spec.strip() == "native"
-    config = _native(host) if native else _parse(spec)
+    config = _parse(spec)
+    if config == "native":
+        config = _native(host)
+    elif isinstance(config, dict):
+        _refuse_unheeded(config, spec)
+        if config.get("kind") == "native":
+            config = {**_native(host), **config, "kind": "llvm"}
     target = _tvm_target(config, spec)
     kind = str(target.kind.name)
     if kind == "cuda":
@@ -152,6 +166,15 @@ def resolve_target(
 
 def _native(host: Host) -> dict[str, Any]:
     return {"kind": "llvm", "mcpu": native_cpu(host), "num-cores": host.cores}
+
+
+def _refuse_unheeded(config: Mapping[str, Any], spec: object) -> None:
+    """Options that TVM takes and nothing here would follow."""
+    for key, reason in _UNHEEDED.items():
+        if config.get(key):
+            raise TargetError(
+                f"target '{spec}' has {key}, which has no effect: {reason}", hint="leave it out"
+            )
 
 
 def _parse(spec: str | Mapping[str, Any]) -> dict[str, Any] | str:
@@ -271,13 +294,14 @@ def _refuse_unrunnable(machine: str, features: frozenset[str], host: Host) -> No
     if machine not in (host_machine, host.architecture):
         raise TargetError(
             f"target is for {machine}, and this host is {host.architecture}",
-            hint="measure on a device of that kind, or use target 'native'",
+            hint=f"measure on a device of that kind, {_DEVICES}; or use target 'native'",
         )
     if missing := missing_features(features, host):
         raise TargetError(
             f"target needs {', '.join(missing)}, which this CPU or its hypervisor does not offer",
             hint=f"use 'native' (here: {native_cpu(host)}), or measure on a machine that has "
-            + ("it" if len(missing) == 1 else "them"),
+            + ("it, " if len(missing) == 1 else "them, ")
+            + _DEVICES,
         )
 
 

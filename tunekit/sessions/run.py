@@ -42,6 +42,7 @@ def tune_recipe(
     *,
     again: Again = resume_command,
     fresh: bool = False,
+    folder: Path | None = None,
     selection: bool = True,
     cache: ContentCache | None = None,
 ) -> Library:
@@ -52,6 +53,7 @@ def tune_recipe(
         display: shows the progress.
         again: the command that goes on after an interruption, for the message.
         fresh: begin another session even where one is unfinished.
+        folder: the library's; `<recipe.output>/<recipe.name>` if left out.
         selection: compare the variants of the library end to end (see `compile_prepared`).
         cache: of imported models.
 
@@ -60,7 +62,7 @@ def tune_recipe(
         UsageError: another process runs the recipe's session.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
-    with _opened(recipe, display, cache, selection=selection) as run:
+    with _opened(recipe, display, cache, folder=folder, selection=selection) as run:
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         if budget == 0:
             display.say("no trials to spend: compiling with the records there are")
@@ -112,7 +114,12 @@ def _known(prepared: PreparedModel, catalogue: Catalogue) -> Knowledge:
 
 @contextmanager
 def _opened(
-    recipe: Recipe, display: Reporter, cache: ContentCache | None, *, selection: bool = True
+    recipe: Recipe,
+    display: Reporter,
+    cache: ContentCache | None,
+    *,
+    folder: Path | None = None,
+    selection: bool = True,
 ) -> Iterator[_Run]:
     require_tvm()
     rpc = recipe.tuning.rpc
@@ -120,7 +127,7 @@ def _opened(
         require_tracker(rpc, display.say)
     # All are cheap beside the model's import, before which it is told what is wrong with them; the
     # target needs TVM, which takes seconds to load.
-    folder = library_folder(recipe)
+    folder = folder or library_folder(recipe)
     require_writable(folder)
     target = recipe_target(recipe)
     if rpc is not None:
