@@ -106,7 +106,8 @@ class Interpreter:
         kept = self._constants.get(id(value))
         if kept is None:
             # The array is kept along, so that its id stays its own.
-            kept = self._constants[id(value)] = value, relax.const(np.ascontiguousarray(value))
+            constant = relax.const(np.asarray(value, order="C"), str(value.dtype))
+            kept = self._constants[id(value)] = value, constant
         return kept[1]
 
     def call(
@@ -119,7 +120,8 @@ class Interpreter:
             [f"i{index}" if value is not None else "" for index, value in enumerate(inputs)],
             [f"o{index}" for index in range(outputs)],
             domain=domain,
-            **{name: value for name, value in attributes.items() if value is not None},
+            # An empty list says no more than nothing, and has no type.
+            **{name: item for name, item in attributes.items() if item is not None and item != []},
         )
         scope = Scope({}, {"": OWN_OPSET, MICROSOFT: 1})
         results = self._apply(proto, list(inputs), scope)

@@ -151,19 +151,27 @@ class OnnxNode:
 
     def scalar(self, number: float, dtype: str) -> Any:
         """A constant of no axes."""
-        return relax.const(np.asarray(number, dtype))
+        return relax.const(np.asarray(number, dtype), dtype)
 
     def emit(self, expr: Any) -> Any:
         """Binds a Relax expression to a variable."""
         return self._emitter.builder.emit(expr)
 
-    def emit_te(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Binds a kernel made by a function of tensor expressions, called with the arguments.
+    def emit_te(
+        self, function: Callable[..., Any], *tensors: Value, name: str, **keywords: Any
+    ) -> Any:
+        """Binds a kernel made by a function of tensor expressions.
 
-        Values among them, also in lists, arrive in the function as tensors.
+        Args:
+            function: takes the tensors, then the keywords.
+            tensors: values, also in lists.
+            name: of the kernel.
+            keywords: anything.
         """
         return self._emitter.builder.emit_te(
-            function, *[self._as_argument(item) for item in arguments], **keywords
+            lambda *inputs: function(*inputs, **keywords),
+            *[self._as_argument(item) for item in tensors],
+            primfunc_name_hint=name,
         )
 
     def call(self, operator: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Value:

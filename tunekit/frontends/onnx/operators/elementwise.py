@@ -25,7 +25,6 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "BitwiseNot": relax.op.bitwise_not,
     "Ceil": relax.op.ceil,
     "Cos": relax.op.cos,
-    "Cosh": relax.op.cosh,
     "Erf": relax.op.erf,
     "Exp": relax.op.exp,
     "Floor": relax.op.floor,
@@ -36,7 +35,6 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "Sigmoid": relax.op.sigmoid,
     "Sign": relax.op.sign,
     "Sin": relax.op.sin,
-    "Sinh": relax.op.sinh,
     "Sqrt": relax.op.sqrt,
     "Tan": relax.op.tan,
     "Tanh": relax.op.tanh,
@@ -78,7 +76,7 @@ def _round(node: OnnxNode) -> Value:
     def rounded(data: Any) -> Any:
         return te.compute(data.shape, lambda *axes: tirx.nearbyint(data(*axes)), name="round")
 
-    return node.emit_te(rounded, node.tensor(), primfunc_name_hint="round")
+    return node.emit_te(rounded, node.tensor(), name="round")
 
 
 @converts("Identity")
@@ -136,20 +134,71 @@ def _mean(node: OnnxNode) -> Value:
 @converts("Mod")
 def _mod(node: OnnxNode) -> Value:
     left, right = node.tensor(0), node.tensor(1)
-    if node.attribute("fmod") and is_float(node.inputs[0]):
-        # x - trunc(x / y) * y would lose digits of large quotients.
-        return node.emit_te(_fmod, left, right, primfunc_name_hint="fmod")
-    return relax.op.mod(left, right) if node.attribute("fmod") else relax.op.floor_mod(left, right)
+    as_c = bool(node.attribute("fmod"))
+    if is_float(node.inputs[0]):
+        return node.emit_te(_float_mod, left, right, as_c=as_c, name="fmod")
+    return relax.op.mod(left, right) if as_c else relax.op.floor_mod(left, right)
 
 
-def _fmod(left: Any, right: Any) -> Any:
-    from tvm import te, tirx, topi
+def _float_mod(left: Any, right: Any, as_c: bool) -> Any:
+    """The remainder has the sign of the dividend as in C, else of the divisor as in Python."""
+    from tvm import tirx
+
+    dtype = str(left.dtype)
+    wide = "float64" if dtype == "float64" else "float32"
+    function = "fmod" if wide == "float64" else "fmodf"
+
+    def element(x: Any, y: Any) -> Any:
+        # Not from x - trunc(x / y) * y, which loses the digits of large quotients.
+        x, y = x.astype(wide), y.astype(wide)
+        rest = tirx.call_pure_extern(wide, function, x, y)
+        if not as_c:
+            zero = tirx.const(0, wide)
+            signed = tirx.if_then_else(y < zero, -zero, zero)
+            other = tirx.any(tirx.all(rest < zero, y > zero), tirx.all(rest > zero, y < zero))
+            rest = tirx.if_then_else(rest == zero, signed, tirx.if_then_else(other, rest + y, rest))
+        return rest.astype(dtype)
+
+    return _broadcast(left, right, element, "fmod")
+
+
+def _broadcast(left: Any, right: Any, element: Callable[..., Any], name: str) -> Any:
+    """A function of the elements of two tensors that broadcast."""
+    from tvm import te, topi
 
     shape = np.broadcast_shapes(*(tuple(map(int, item.shape)) for item in (left, right)))
-    wide, divisor = topi.broadcast_to(left, shape), topi.broadcast_to(right, shape)
+    pair = [topi.broadcast_to(item, shape) for item in (left, right)]
     return te.compute(
-        shape, lambda *axes: tirx.fmod(wide(*axes), divisor(*axes)), name="fmod", tag="broadcast"
+        shape, lambda *axes: element(*(item(*axes) for item in pair)), name=name, tag="broadcast"
     )
+
+
+@converts("Sinh", "Cosh")
+def _hyperbolic(node: OnnxNode) -> Value:
+    """By the exponential function: LLVM has neither."""
+    return node.emit_te(
+        _hyperbolic_function, node.tensor(), is_sine=node.operator == "Sinh", name="hyperbolic"
+    )
+
+
+def _hyperbolic_function(data: Any, is_sine: bool) -> Any:
+    from tvm import te, tirx
+
+    dtype = str(data.dtype)
+
+    def element(*axes: Any) -> Any:
+        x = data(*axes)
+        half = tirx.const(0.5, dtype)
+        if not is_sine:
+            return half * tirx.exp(x) + half * tirx.exp(-x)
+        # Near zero the two exponentials cancel; there five terms of the series are exact.
+        square, series = x * x, tirx.const(1, dtype)
+        for divisor in (72, 42, 20, 6):
+            series = tirx.const(1, dtype) + series * square / tirx.const(divisor, dtype)
+        far = half * tirx.exp(x) - half * tirx.exp(-x)
+        return tirx.Select(tirx.abs(x) < tirx.const(1, dtype), x * series, far)
+
+    return te.compute(data.shape, element, name="hyperbolic", tag="elemwise")
 
 
 @converts("Pow")
@@ -183,8 +232,27 @@ def _simple_power(node: OnnxNode, exponent: float) -> Value | None:
 @converts("BitShift")
 def _bit_shift(node: OnnxNode) -> Value:
     left = node.attribute("direction") == "LEFT"
-    shift = relax.op.left_shift if left else relax.op.right_shift
-    return shift(node.tensor(0), node.tensor(1))
+    return node.emit_te(_shifted, node.tensor(0), node.tensor(1), is_left=left, name="bit_shift")
+
+
+def _shifted(numbers: Any, places: Any, is_left: bool) -> Any:
+    """Shifts by the width and more, and negative ones, leave nothing but the sign."""
+    from tvm import tirx
+
+    dtype = str(numbers.dtype)
+    width = int("".join(filter(str.isdigit, dtype)))
+    last = tirx.const(width - 1, dtype)
+
+    def element(number: Any, count: Any) -> Any:
+        beyond = tirx.any(count < 0, count > last) if dtype[0] == "i" else count > last
+        inside = tirx.if_then_else(beyond, last, count)
+        if is_left:
+            return tirx.if_then_else(beyond, tirx.const(0, dtype), number << inside)
+        if dtype[0] == "u":
+            return tirx.if_then_else(beyond, tirx.const(0, dtype), number >> inside)
+        return number >> inside
+
+    return _broadcast(numbers, places, element, "bit_shift")
 
 
 @converts("Where")

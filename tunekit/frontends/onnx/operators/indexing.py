@@ -133,3 +133,33 @@ def _reverse_sequence(node: OnnxNode) -> Value:
     aligned = [size if axis in (time, batch) else 1 for axis, size in enumerate(shape)]
     indices = node.call("Expand", node.call("Reshape", source, np.array(aligned)), np.array(shape))
     return node.call("GatherElements", node.value(0), indices, axis=time)
+
+
+@converts("TensorScatter")
+def _tensor_scatter(node: OnnxNode) -> Value:
+    """A cache with new entries written from a place of each sequence on."""
+    shape = node.shape()
+    starts = node.value(2) if node.has(2) else np.zeros(shape[0], np.int64)
+    return node.emit_te(
+        _written,
+        *map(node.expr, (node.value(0), node.value(1), starts)),
+        axis=int(node.attribute("axis", -2)) % len(shape),
+        circular=node.attribute("mode", "linear") == "circular",
+        name="tensor_scatter",
+    )
+
+
+def _written(cache: Any, update: Any, starts: Any, axis: int, circular: bool) -> Any:
+    from tvm import te, tirx
+
+    size, count = int(cache.shape[axis]), int(update.shape[axis])
+
+    def element(*axes: Any) -> Any:
+        place = axes[axis] - starts[axes[0]]
+        if circular:
+            place = te.indexmod(place + size, size)
+        inside = tirx.all(place >= 0, place < count)
+        source = [*axes[:axis], te.max(te.min(place, count - 1), 0), *axes[axis + 1 :]]
+        return tirx.if_then_else(inside, update(*source), cache(*axes))
+
+    return te.compute(cache.shape, element, name="tensor_scatter")

@@ -58,9 +58,7 @@ def padded(
         return node.emit(relax.op.nn.pad(value, widths, "constant", number))
     if mode not in _SOURCES:
         raise Unsupported(f"its mode is {mode!r}")
-    return node.emit_te(
-        _mirrored, value, before=before, after=after, mode=mode, primfunc_name_hint=f"pad_{mode}"
-    )
+    return node.emit_te(_mirrored, value, before=before, after=after, mode=mode, name=f"pad_{mode}")
 
 
 def _mirrored(data: Any, before: list[int], after: list[int], mode: str) -> Any:

@@ -132,7 +132,7 @@ def _lp_pool(node: OnnxNode) -> Value:
 
 def pooled(node: OnnxNode, value: Value, pool: _Windows, kind: str) -> Value:
     """The sum or the largest of each window, whatever the windows are."""
-    return node.emit_te(_pooled, value, pool=pool, kind=kind, primfunc_name_hint=f"{kind}_pool")
+    return node.emit_te(_pooled, value, pool=pool, kind=kind, name=f"{kind}_pool")
 
 
 def _pooled(data: Any, pool: _Windows, kind: str) -> Any:
@@ -170,7 +170,7 @@ def _padded(data: Any, pool: _Windows, number: Any) -> Any:
 def _max_with_indices(node: OnnxNode, pool: _Windows) -> Value:
     """The largest of each window, and where it lies in the flat input."""
     shape = node.shape()
-    flat = node.emit_te(_unfolded, node.value(0), pool=pool, primfunc_name_hint="pool_windows")
+    flat = node.emit_te(_unfolded, node.value(0), pool=pool, name="pool_windows")
     largest = reduced(node, "ReduceMax", flat, [2], keep=False)
     chosen = node.emit(relax.op.argmax(flat, 2, False))
     # Where each element of each window lies within its image.

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import onnx
 from tvm import relax
 
 from tunekit.frontends.onnx.node import OnnxNode
@@ -214,6 +215,19 @@ def _tile(node: OnnxNode) -> Value:
         sizes = [size * times for size, times in zip(node.shape(), repeats, strict=True)]
         return np.zeros(sizes, node.dtype())
     return relax.op.tile(node.tensor(), repeats)
+
+
+@converts("ConstantOfShape", "Range")
+def _made_of_sizes(node: OnnxNode) -> Value:
+    """Known inputs are evaluated, but for what ONNX Runtime lacks."""
+    if node.operator == "Range":
+        start, limit, delta = (node.known(index, "size").reshape(()) for index in range(3))
+        count = max(math.ceil((limit.astype(float) - float(start)) / float(delta)), 0)
+        return (start + delta * np.arange(count)).astype(start.dtype)
+    sizes = node.known(0, "size")
+    value = node.attribute("value")
+    number = np.zeros(1, np.float32) if value is None else onnx.numpy_helper.to_array(value)
+    return np.full(sizes, number.reshape(()))
 
 
 @converts("EyeLike")
