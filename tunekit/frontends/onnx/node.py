@@ -176,7 +176,8 @@ class OnnxNode:
 
     def call(self, operator: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Value:
         """An ONNX operator, of opset 21 or of com.microsoft, on values; known inputs are folded."""
-        return self._emitter.call(operator, inputs, outputs, attributes)
+        values = [np.asarray(item) if isinstance(item, np.generic) else item for item in inputs]
+        return self._emitter.call(operator, values, outputs, attributes)
 
     def run_graph(self, graph: onnx.GraphProto, inputs: Sequence[Value]) -> list[Value]:
         """The outputs of a graph among the attributes, called with these inputs."""

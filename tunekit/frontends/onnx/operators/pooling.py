@@ -11,6 +11,7 @@ from tvm import relax
 
 from tunekit.frontends.onnx.node import OnnxNode
 from tunekit.frontends.onnx.operators.linear import windows
+from tunekit.frontends.onnx.operators.padding import padded
 from tunekit.frontends.onnx.operators.reductions import reduced
 from tunekit.frontends.onnx.operators.shapes import reshaped
 from tunekit.frontends.onnx.problems import Unsupported
@@ -270,11 +271,12 @@ def _max_unpool(node: OnnxNode) -> Value:
     target = [int(size) for size in node.known(2, "output_shape")] if node.has(2) else natural
     if target[:2] != list(shape[:2]):
         raise Unsupported("its output_shape has another batch or number of channels")
-    # Where each number lies in the flat result.
+    # The indices are of the natural output, also where another size is asked for.
     flat = node.call(
         "ScatterElements",
-        np.zeros(math.prod(target), node.dtype()),
+        np.zeros(math.prod(natural), node.dtype()),
         reshaped(node, node.value(1), [-1]),
         reshaped(node, node.value(0), [-1]),
     )
-    return reshaped(node, flat, target)
+    more = [size - own for size, own in zip(target, natural, strict=True)]
+    return padded(node, reshaped(node, flat, natural), [0] * len(more), more)
