@@ -145,6 +145,11 @@ class OnnxNode:
 
     # What it may emit.
 
+    @property
+    def builder(self) -> relax.BlockBuilder:
+        """Of the function that is being written."""
+        return self._emitter.builder
+
     def expr(self, value: Value) -> Any:
         """A tensor as a Relax expression."""
         return self._emitter.expr(value)
