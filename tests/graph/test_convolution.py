@@ -78,7 +78,7 @@ def _torch_convolution(case: Case, data: Array, weights: Array) -> Array:
 
 @given(cases=st.lists(convolutions(), min_size=5, max_size=5), lanes=st.sampled_from([4, 8, 16]))
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -50,7 +50,7 @@ class Task:
     lanes=st.sampled_from([4, 8, 16]),
 )
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

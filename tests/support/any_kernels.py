@@ -324,6 +324,14 @@ def _degenerate() -> Iterator[AnyKernel]:
         (numbers(4, 16),),
     )
     yield AnyKernel("bools", topi.logical_and, (numbers(4, 16, dtype="bool"),) * 2)
+
+    def steps(x: Any) -> Any:
+        for _ in range(10):
+            x = topi.add(topi.multiply(x, topi.sigmoid(x)), topi.tanh(x))
+        return x
+
+    # Each step reads the one before three times.
+    yield AnyKernel("long_chain", steps, (numbers(4, 16),))
     yield AnyKernel(
         "two_outputs", lambda d: (lambda r: [r, topi.tanh(r)])(topi.nn.relu(d)), (numbers(4, 16),)
     )

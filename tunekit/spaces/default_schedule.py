@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.ir.simple_schedule import schedule_block
 from tunekit.ir.tir import Block, blocks_of
+from tunekit.spaces.inlining import TooMuchInlinedError, inline
 from tunekit.spaces.registry import first_design
 from tunekit.spaces.sampling import first_choices
 
@@ -53,8 +54,8 @@ def _simple(schedule: Schedule) -> None:
         if Block.of(schedule.get(block)).reduces or not schedule.get_consumers(block):
             continue
         try:
-            schedule.compute_inline(block)
-        except ScheduleError:
+            inline(schedule, block)
+        except (TooMuchInlinedError, ScheduleError):
             continue
     for block in blocks_of(schedule):
         schedule_block(schedule, block)

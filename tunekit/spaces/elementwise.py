@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.tir import Block, Kernel, blocks_of
+from tunekit.spaces.inlining import inline
 from tunekit.spaces.register_tiles import PARTITION
 from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
 
@@ -111,7 +112,7 @@ def _apply(
 ) -> None:
     for block in blocks_of(schedule):
         if schedule.get_consumers(block):
-            schedule.compute_inline(block)
+            inline(schedule, block)
     *outer, last = schedule.get_loops(schedule.get_sblock(kernel.output))
     if vectors:
         widths = divisors(kernel.extents[-1], 2 * target.f32_lanes)

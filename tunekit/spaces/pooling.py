@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.ir.tir import Block, Kernel, constant_extents
+from tunekit.spaces.inlining import inline
 from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
 from tunekit.spaces.steps import fold_epilogue, parallelize_elements, unroll_and_vectorize, upstream
 
@@ -243,7 +244,7 @@ def _fold_producers(schedule: Schedule, block: SBlockRV, *, keep: bool) -> SBloc
     names = {str(schedule.get(producer).name_hint) for producer in direct}
     for producer in upstream(schedule, block):
         if not keep or str(schedule.get(producer).name_hint) not in names:
-            schedule.compute_inline(producer)
+            inline(schedule, producer)
     return direct[0] if keep and direct else None
 
 

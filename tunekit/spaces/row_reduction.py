@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tunekit.ir.tir import Block, Kernel, blocks_of, extents_of
+from tunekit.spaces.inlining import can_be_inlined
 from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
 from tunekit.spaces.steps import unroll_and_vectorize
 
@@ -167,7 +168,8 @@ def _inline_the_cheap(schedule: Schedule, rows: Rows) -> list[SBlockRV]:
         consumers = schedule.get_consumers(block)
         extents = extents_of(schedule.get(block))
         single = math.prod(extents[rows.axes :]) == 1
-        if name not in rows.blocks and consumers and (len(consumers) == 1 or single):
+        cheap = name not in rows.blocks and consumers and (len(consumers) == 1 or single)
+        if cheap and can_be_inlined(schedule, block):
             schedule.compute_inline(block)
         else:
             left.append(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.ir.tir import extents_of
+from tunekit.spaces.inlining import inline
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
@@ -50,7 +51,7 @@ def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) ->
         (same if extents_of(schedule.get(follower)) == tuple(output) else wider).append(follower)
     for followers in (same, wider):
         for follower in followers[:-1]:
-            schedule.compute_inline(follower)
+            inline(schedule, follower)
     return Epilogue(same[-1] if same else None, wider[-1] if wider else None)
 
 

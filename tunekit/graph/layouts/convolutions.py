@@ -10,6 +10,7 @@ from tunekit.graph.implementation import Choice, ConvProblem, Implementation
 from tunekit.graph.kernels import winograd
 from tunekit.graph.kernels.blocked import BlockedKernel, blocked_kernel
 from tunekit.graph.kernels.convolution import ConvolutionShape
+from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
 from tunekit.graph.layouts.operators import pair, quad
 from tunekit.graph.layouts.values import LayoutValues, Value
@@ -65,6 +66,62 @@ class Convolutions:
                 _packed(values, kernel, gate, in_block),
                 primfunc_name_hint=kernel.name,
                 primfunc_attrs=kernel.attributes,
+            )
+        )
+        return True
+
+    def transposed_rule(self, values: LayoutValues, call: Call, result: Value) -> bool:
+        """Gives a transposed convolution with constant weights its blocked form, by phases."""
+        weights = constant_value(values.plain(values.value(call.args[1])))
+        attrs = call.attrs
+        layouts = (str(attrs.data_layout), str(attrs.kernel_layout))
+        if weights is None or layouts != ("NCHW", "IOHW") or result.shape is None:
+            return False
+        if int(attrs.groups) != 1 or pair(attrs.dilation) != (1, 1):
+            return False
+        source = values.value(call.args[0])
+        out_block = values.block(weights.shape[1])
+        if out_block is None or source.shape is None:
+            return False
+        top, left, _, _ = quad(attrs.padding)
+        vertical, horizontal = (
+            phases(*axis)
+            for axis in zip(
+                source.shape[2:],
+                result.shape[2:],
+                weights.shape[2:],
+                pair(attrs.strides),
+                (top, left),
+                strict=True,
+            )
+        )
+        if vertical is None or horizontal is None:
+            return False
+        data, in_block = _data(values, source)
+        if data is None:
+            return False
+        padding = (vertical.before, horizontal.before, vertical.after, horizontal.after)
+        kernel = blocked_kernel(
+            phase_weights(weights, vertical, horizontal),
+            ConvolutionShape((1, 1), padding, (1, 1), 1),
+            in_block,
+            out_block,
+            str(call.ty.dtype),
+            depthwise=False,
+            implementation=None,
+        )
+        phased = values.builder.emit(
+            values.builder.call_te(
+                kernel.compute,
+                data,
+                _packed(values, kernel, None, in_block),
+                primfunc_name_hint=kernel.name,
+                primfunc_attrs=kernel.attributes,
+            )
+        )
+        result.blocked = values.builder.emit(
+            values.builder.call_te(
+                shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
             )
         )
         return True

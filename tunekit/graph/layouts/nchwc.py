@@ -31,7 +31,11 @@ class Blocking:
             vector_lanes, multiply=lambda call, result: elementwise(self._values, call, result)
         )
         self._convolutions = Convolutions(choice)
-        self._rules: dict[str, Rule] = {**RULES, "nn.conv2d": self._convolutions.rule}
+        self._rules: dict[str, Rule] = {
+            **RULES,
+            "nn.conv2d": self._convolutions.rule,
+            "nn.conv2d_transpose": self._convolutions.transposed_rule,
+        }
 
     @property
     def transforms(self) -> int:
