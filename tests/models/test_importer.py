@@ -100,6 +100,9 @@ def test_an_import_that_differs_from_its_reference_is_refused(given: Any, tmp_pa
         def reference(self, inputs: Any) -> list[Any]:
             return [1.01 * array for array in super().reference(inputs)]
 
+        def exact_reference(self, inputs: Any) -> None:
+            return None
+
     source = load_source(given)
     source.__class__ = Differing
     cache = ContentCache(tmp_path)
@@ -109,9 +112,25 @@ def test_an_import_that_differs_from_its_reference_is_refused(given: Any, tmp_pa
     assert not (tmp_path / "imported").exists()
 
 
-def test_a_check_on_nothing_but_nan_is_none(spec: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="nothing but NaN"):
+def test_a_model_that_rounding_upsets_is_told_as_such(given: Any, tmp_path: Path) -> None:
+    class Imprecise(TorchModel):
+        """Off by one percent in float32, and right in float64."""
+
+        def reference(self, inputs: Any) -> list[Any]:
+            return [1.01 * array for array in super().reference(inputs)]
+
+    source = load_source(given)
+    source.__class__ = Imprecise
+    with pytest.raises(ImportMismatch, match="too sensitive to rounding") as error:
+        do_import(source, ContentCache(tmp_path))
+    assert "pytorch itself is off by 1.0e-02 in float32" in error.value.message
+    assert "reference.import_relative_error" in str(error.value.hint)
+
+
+def test_a_reference_of_nothing_but_nan_checks_nothing(spec: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="gives nothing but NaN on the sample inputs") as error:
         do_import(spec("not_a_number", ("x", (2, 3))), ContentCache(tmp_path), max_relative_error=1)
+    assert "model.inputs[].values" in str(error.value.hint)
 
 
 def test_a_kept_import_is_held_to_a_stricter_tolerance(given: Any, kept: ContentCache) -> None:

@@ -19,8 +19,9 @@ _INLINE_BYTES = 256
 _PREFIX = "tunekit_constant_"
 
 
-def write_module(module: tvm.IRModule, folder: Path) -> None:
-    """Write a Relax module, `main` and the kernels that it calls, with main's constants."""
+def lift_constants(module: tvm.IRModule) -> tuple[tvm.IRModule, dict[str, Any]]:
+    """The module with a parameter at the end of `main` for each large constant, and their arrays
+    by the names and in the order of those parameters."""
     lifter = _Lifter(module)
     main = module["main"]
     body = lifter.visit_expr(main.body)
@@ -28,9 +29,14 @@ def write_module(module: tvm.IRModule, folder: Path) -> None:
         [*main.params, *lifter.parameters], body, main.ret_ty, main.is_pure, main.attrs
     )
     functions = {var: f for var, f in module.functions_items() if var.name_hint != "main"}
-    graph = tvm.ir.save_json(tvm.IRModule({**functions, "main": lifted}))
-    (folder / _GRAPH).write_text(graph, "utf-8")
-    np.savez(folder / _CONSTANTS, allow_pickle=False, **lifter.arrays)
+    return tvm.IRModule({**functions, "main": lifted}), lifter.arrays
+
+
+def write_module(module: tvm.IRModule, folder: Path) -> None:
+    """Write a Relax module, `main` and the kernels that it calls, with main's constants."""
+    lifted, arrays = lift_constants(module)
+    (folder / _GRAPH).write_text(tvm.ir.save_json(lifted), "utf-8")
+    np.savez(folder / _CONSTANTS, allow_pickle=False, **arrays)
 
 
 def read_module(folder: Path) -> tvm.IRModule:

@@ -77,6 +77,11 @@ class SourceModel(ABC):
             ModelFileError: the model does not accept the inputs.
         """
 
+    def exact_reference(self, inputs: Mapping[str, Array]) -> list[Array] | None:
+        """The outputs computed in float64, in the dtypes of `reference`; None where the source
+        cannot."""
+        return None
+
     @abstractmethod
     def to_relax(self) -> tvm.IRModule:
         """The model as a Relax module.

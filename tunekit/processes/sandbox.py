@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.generic]
 
 _REQUEST = "request.json"
+_WEIGHTS = "weights.npz"
 _ERROR = "error.json"
 _OUTPUT = "output.txt"
 _DONE = "done"
@@ -67,6 +68,7 @@ def run_library(
     inputs: Sequence[Mapping[str, Array]],
     *,
     input_names: Sequence[str],
+    weights: Mapping[str, Array] | None = None,
     device: str = "cpu",
     threads: int | None = None,
     timeout_s: float = 600.0,
@@ -78,6 +80,7 @@ def run_library(
         library: the shared object.
         inputs: input sets, each an array for each of `input_names`.
         input_names: in the order of main's parameters.
+        weights: of parameters behind those, in their order; the same for each input set.
         device: TVM device that the library is for.
         threads: size of TVM's thread pool, None for TVM's own choice.
         timeout_s: for all sets together, the start of the process and loading included.
@@ -102,6 +105,7 @@ def run_library(
                 str(position): np.asarray(values[name]) for position, name in enumerate(input_names)
             }
             np.savez(folder / f"inputs-{index}.npz", allow_pickle=False, **arrays)
+        np.savez(folder / _WEIGHTS, allow_pickle=False, **(weights or {}))
         request = {
             "library": str(library),
             "device": device,
@@ -195,10 +199,12 @@ def _serve(folder: Path) -> None:
         session.upload(request["library"])
         library = session.load_module(Path(request["library"]).name)
     machine = VirtualMachine(library, device)
+    with np.load(folder / _WEIGHTS, allow_pickle=False) as archive:
+        weights = [tvm.runtime.tensor(archive[name], device) for name in archive.files]
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
             arrays = [archive[str(position)] for position in range(len(archive.files))]
-        tensors = [tvm.runtime.tensor(array, device) for array in arrays]
+        tensors = [*(tvm.runtime.tensor(array, device) for array in arrays), *weights]
         if session is None:
             outputs = machine["main"](*tensors)
         else:

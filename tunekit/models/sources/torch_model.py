@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +104,20 @@ class TorchModel(SourceModel):
             if isinstance(leaf, torch.Tensor)
         ]
 
+    def exact_reference(self, inputs: Mapping[str, Array]) -> list[Array] | None:
+        widened = [
+            value.double() if value.is_floating_point() else value
+            for value in self.arguments(inputs)
+        ]
+        try:
+            with torch.no_grad(), quiet():
+                result = copy.deepcopy(self.module).double()(*widened)
+        except Exception:  # noqa: BLE001 - a module may insist on float32
+            return None
+        leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        dtypes = [spec.dtype for spec in self.outputs]
+        return [leaf.numpy().astype(dtype) for leaf, dtype in zip(leaves, dtypes, strict=False)]
+
     def to_relax(self) -> tvm.IRModule:
         from tunekit.frontends.torch import program_to_relax
 
@@ -152,7 +167,7 @@ class TorchModel(SourceModel):
         from tunekit.frontends.torch import export_program
 
         arguments = self.arguments(self.sample_inputs(self.seed))
-        self._run(arguments)  # An input that does not fit is told as such, not as a failed trace.
+        _ = self.outputs  # An input that does not fit is told as such, not as a failed trace.
         return export_program(self.module, arguments, self.name)
 
     @cached_property
