@@ -15,7 +15,13 @@ from tvm import relax
 
 from tunekit.errors import ImportFailed, ValueNeeded
 from tunekit.frontends.batch_norm import fold_batch_norm
-from tunekit.frontends.onnx.definitions import body_of, is_defined, resolved, version_of
+from tunekit.frontends.onnx.definitions import (
+    body_of,
+    is_defined,
+    resolved,
+    version_of,
+    with_defaults,
+)
 from tunekit.frontends.onnx.evaluate import evaluate
 from tunekit.frontends.onnx.node import OWN_OPSET, OnnxNode
 from tunekit.frontends.onnx.problems import Unsupported
@@ -212,7 +218,8 @@ class Interpreter:
             body = body_of(plain, domain, opset, inputs)
             if body is None:
                 raise self._missing(node, scope)
-            results = self._call_function(body, plain, inputs, scope)
+            defined = with_defaults(plain, domain, opset)
+            results = self._call_function(body, defined, inputs, scope)
         return [self._settled(result, inputs, scope) for result in results]
 
     def _missing(self, node: onnx.NodeProto, scope: Scope) -> ImportFailed:

@@ -28,6 +28,17 @@ def is_defined(node: onnx.NodeProto, domain: str, opset: int) -> bool:
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
+def with_defaults(node: onnx.NodeProto, domain: str, opset: int) -> onnx.NodeProto:
+    """The node with the attributes that it leaves to the standard, which its body refers to."""
+    complete = onnx.NodeProto()
+    complete.CopyFrom(node)
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in onnx.defs.get_schema(node.op_type, opset, domain).attributes.items():
+        if name not in given and attribute.default_value.type != onnx.AttributeProto.UNDEFINED:
+            complete.attribute.append(attribute.default_value)
+    return complete
+
+
 def body_of(
     node: onnx.NodeProto, domain: str, opset: int, inputs: Sequence[Value]
 ) -> onnx.FunctionProto | None:

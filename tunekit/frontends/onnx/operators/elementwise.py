@@ -290,6 +290,24 @@ def _to_dtype_of(node: OnnxNode) -> Value:
     return _cast(node, node.value(0), node.dtype(1))
 
 
+@converts("BitCast")
+def _bit_cast(node: OnnxNode) -> Value:
+    """The same bits as numbers of another type of that width."""
+    dtype = node.dtype_attribute("to", "")
+    source = node.value(0)
+    if "bool" in (dtype, dtype_of(source)):
+        return _cast(node, source, dtype)
+    return node.emit_te(_reinterpreted, node.expr(source), dtype=dtype, name="bit_cast")
+
+
+def _reinterpreted(data: Any, dtype: str) -> Any:
+    from tvm import te, tirx
+
+    return te.compute(
+        data.shape, lambda *axes: tirx.reinterpret(dtype, data(*axes)), name="bit_cast"
+    )
+
+
 _INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 _COMPUTED = frozenset(("bool", "float16", "float32", "float64", "bfloat16", *_INTEGERS))
 
