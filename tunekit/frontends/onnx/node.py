@@ -143,6 +143,10 @@ class OnnxNode:
         axes = self.sizes(index, name)
         return None if axes is None else [axis % rank for axis in axes]
 
+    def binding(self, value: Value) -> Any:
+        """The expression that a variable stands for; None for an input of the model."""
+        return self._emitter.builder.lookup_binding(value)
+
     # What it may emit.
 
     @property
