@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from killable import WarmStarter
     from rpc_farm import Machines
 
     from tunekit.machine.target import ResolvedTarget
@@ -67,6 +68,37 @@ def run_tunekit(tmp_path: Path) -> Run:
             text=True,
             timeout=timeout_s,
             check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmStarter]:
+    """Starts commands in processes that have the frameworks already."""
+    from killable import WarmStarter
+
+    starter = WarmStarter(tmp_path_factory.mktemp("warm-cache"))
+    yield starter
+    starter.close()
+
+
+@pytest.fixture
+def run_warm(starter: WarmStarter, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """As `run_tunekit`, for commands that need the frameworks: without the seconds that importing
+    them takes."""
+
+    def run(
+        *arguments: str | Path, cwd: Path = tmp_path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        logs = tmp_path_factory.mktemp("logs")
+        argv = [*map(str, arguments)]
+        command = starter.start(
+            cwd, logs / "out", logs / "err", argv, env={**os.environ, **(env or {})}
+        )
+        code = command.wait()
+        return subprocess.CompletedProcess(
+            argv, code, (logs / "out").read_text(), (logs / "err").read_text()
         )
 
     return run

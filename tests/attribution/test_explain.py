@@ -141,8 +141,8 @@ def test_a_runtime_that_fails_is_a_remark(recipe, monkeypatch):
     assert "nowhere" in explanation_text(found, 80).plain
 
 
-def test_the_command_writes_and_shows_it(run_tunekit, recipe_file, explanation, tmp_path):
-    done = run_tunekit(
+def test_the_command_writes_and_shows_it(run_warm, recipe_file, explanation, tmp_path):
+    done = run_warm(
         "explain",
         recipe_file,
         "--runtimes",

@@ -42,27 +42,27 @@ def workplace(tmp_path_factory):
     return folder
 
 
-def start(workplace, *arguments, **options):
-    environment = {
+def environment(workplace):
+    return {
         **os.environ,
         "TUNEKIT_CACHE": str(workplace / "cache"),
         "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
     }
-    return subprocess.Popen(
-        [*TUNEKIT, "bench", *arguments],
-        cwd=workplace,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
 
 
-def bench(workplace, *arguments):
-    with start(workplace, *arguments) as process:
-        output, progress = process.communicate(timeout=500)
-    return process.returncode, output, progress
+@pytest.fixture(scope="module")
+def bench(starter, workplace, tmp_path_factory):
+    """Runs the command in the workplace: exit code, standard output, progress."""
+
+    def run(*arguments):
+        logs = tmp_path_factory.mktemp("logs")
+        command = starter.start(
+            *(workplace, logs / "out", logs / "err", ["bench", *arguments]),
+            env=environment(workplace),
+        )
+        return command.wait(), command.out.read_text(), command.errors
+
+    return run
 
 
 def test_every_runtime_a_recipe_may_name_exists_and_no_other():
@@ -78,9 +78,8 @@ def test_what_is_no_runtime_is_refused(name):
 
 
 @pytest.fixture(scope="module")
-def torch_run(workplace):
+def torch_run(bench, workplace):
     return bench(
-        workplace,
         *("torch.yaml", "--runtimes", "pytorch,torchscript,onnxruntime,openvino"),
         *("--rounds", "2", "--threads", "1", "-o", "report.json"),
     )
@@ -132,9 +131,10 @@ def test_the_table_goes_to_standard_output_and_progress_does_not(torch_run):
     assert "\x1b" not in output + progress
 
 
-def test_an_onnx_model_says_what_does_not_apply_and_json_is_all_there_is_on_stdout(workplace):
+def test_an_onnx_model_says_what_does_not_apply_and_json_is_all_there_is_on_stdout(
+    bench, workplace
+):
     code, output, progress = bench(
-        workplace,
         *("onnx.yaml", "--runtimes", "pytorch,torchscript,onnxruntime,openvino"),
         *("--rounds", "1", "-f", "json", "--quiet"),
     )
@@ -146,9 +146,8 @@ def test_an_onnx_model_says_what_does_not_apply_and_json_is_all_there_is_on_stdo
     assert rows["onnxruntime"]["status"] == rows["openvino"]["status"] == "ok"
 
 
-def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command(workplace):
+def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command(bench, workplace):
     code, output, progress = bench(
-        workplace,
         "torch.yaml",
         "--runtimes",
         "onnxruntime,toy_runtimes:Doubles,toy_runtimes:Missing,toy_runtimes:SegfaultsAtOnce,"
@@ -168,7 +167,7 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
     assert "onnxruntime" in output
 
 
-def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(workplace):
+def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(bench, workplace):
     import torch
     from toy_models import Nested
 
@@ -177,7 +176,6 @@ def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(workplac
     torch.export.save(torch.export.export(Nested().eval(), arguments), workplace / "nested.pt2")
     (workplace / "nested.yaml").write_text("name: nested\nmodel: {source: nested.pt2}\n")
     code, output, progress = bench(
-        workplace,
         *("nested.yaml", "--runtimes", "pytorch,torchscript,onnxruntime,openvino"),
         *("--rounds", "1", "--threads", "1", "-f", "json"),
     )
@@ -190,9 +188,8 @@ def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(workplac
 
 
 @pytest.fixture(scope="module")
-def tuned_run(workplace):
+def tuned_run(bench, workplace):
     return bench(
-        workplace,
         *("torch.yaml", "--runtimes", "tuned,unscheduled,onnxruntime", "--rounds", "4"),
         *("--catalogue", "empty.db", "-o", "tuned.json"),
     )
@@ -213,7 +210,7 @@ def test_the_library_is_compiled_where_there_is_none_and_compared(tuned_run, wor
 
 
 def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_measured(
-    tuned_run, workplace
+    bench, tuned_run, workplace
 ):
     folder = workplace / "artifacts" / "small_cnn"
     (folder / "model.so").write_bytes(b"no library at all")
@@ -221,7 +218,6 @@ def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_m
     manifest["sha256"] = hashlib.sha256(b"no library at all").hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     code, output, progress = bench(
-        workplace,
         *("torch.yaml", "--runtimes", "tuned,onnxruntime", "--rounds", "1"),
         *("--catalogue", "empty.db", "-f", "json"),
     )
@@ -232,17 +228,17 @@ def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_m
     assert report.verdict.startswith("tuned failed: ")
 
 
-def test_every_report_is_in_the_catalogue_and_listed(tuned_run, workplace):
+def test_every_report_is_in_the_catalogue_and_listed(bench, tuned_run, workplace):
     arguments = ("torch.yaml", "--history", "--catalogue", "empty.db")
-    code, output, progress = bench(workplace, *arguments, "-f", "json")
+    code, output, progress = bench(*arguments, "-f", "json")
     assert code == 0, progress
     kept = json.loads(output)[-1]
     assert (kept["name"], kept["status"], kept["against"]) == ("small_cnn", "ok", "onnxruntime")
     assert kept["ratio_low"] <= kept["ratio"] <= kept["ratio_high"]
-    code, output, progress = bench(workplace, *arguments)
+    code, output, progress = bench(*arguments)
     assert output.splitlines()[0].split()[:4] == ["benchmark", "machine", "tuned", "ms"]
     code, output, progress = bench(
-        workplace, "onnx.yaml", "--history", "--catalogue", "empty.db", "--set", "name=other"
+        "onnx.yaml", "--history", "--catalogue", "empty.db", "--set", "name=other"
     )
     assert (code, output, progress) == (0, "", "no benchmarks of other yet\n")
 
@@ -257,8 +253,10 @@ def test_every_report_is_in_the_catalogue_and_listed(tuned_run, workplace):
         (["--threads", "-1"], "threads"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is_loaded(workplace, arguments, message):
-    code, output, progress = bench(workplace, "torch.yaml", *arguments)
+def test_what_cannot_be_done_is_said_before_anything_is_loaded(
+    bench, workplace, arguments, message
+):
+    code, output, progress = bench("torch.yaml", *arguments)
     assert code == 2
     assert message in progress
     assert "Traceback" not in progress
@@ -267,9 +265,16 @@ def test_what_cannot_be_done_is_said_before_anything_is_loaded(workplace, argume
 
 
 def test_ctrl_c_ends_every_runtime_and_says_so(workplace, still_running):
-    with start(
-        workplace,
-        *("torch.yaml", "--runtimes", "onnxruntime,toy_runtimes:Doubles", "--rounds", "500"),
+    with subprocess.Popen(
+        [
+            *(*TUNEKIT, "bench", "torch.yaml", "--rounds", "500"),
+            *("--runtimes", "onnxruntime,toy_runtimes:Doubles"),
+        ],
+        cwd=workplace,
+        env=environment(workplace),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         for line in process.stderr:
             if line.startswith("round 2"):

@@ -34,9 +34,9 @@ def _recipe(tmp_path: Path) -> None:
 
 
 def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
-    run_tunekit, tmp_path: Path
+    run_warm, tmp_path: Path
 ) -> None:
-    done = run_tunekit("compile", "line.yaml", "-q", "--no-selection", "-o", "out/here")
+    done = run_warm("compile", "line.yaml", "-q", "--no-selection", "-o", "out/here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\n", "")
     folder = tmp_path / "out" / "here"
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -50,10 +50,8 @@ def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(
-    run_tunekit, tmp_path: Path
-) -> None:
-    done = run_tunekit(
+def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(run_warm, tmp_path: Path) -> None:
+    done = run_warm(
         *("tune", "line.yaml", "--trials", "0", "--catalogue", "empty.db"),
         *("--artifacts", "nothing"),
     )

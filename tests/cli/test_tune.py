@@ -63,18 +63,18 @@ def test_an_output_folder_that_is_a_file(
     assert sorted(recipe_file.parent.rglob("*")) == before
 
 
-def test_a_catalogue_that_is_something_else_is_left_alone(run_tunekit, recipe_file: Path) -> None:
+def test_a_catalogue_that_is_something_else_is_left_alone(run_warm, recipe_file: Path) -> None:
     letter = recipe_file.parent / "letter.txt"
     letter.write_text("Dear catalogue, " * 300)
     before = letter.read_bytes()
-    _refused(run_tunekit("tune", recipe_file, "--catalogue", letter), "letter.txt", "  hint: ")
+    _refused(run_warm("tune", recipe_file, "--catalogue", letter), "letter.txt", "  hint: ")
     assert letter.read_bytes() == before
     assert not list(recipe_file.parent.glob("letter.txt-*"))
     assert not list(recipe_file.parent.rglob("model.so"))
 
 
 @pytest.mark.skipif("amx_tile" in detect_host().features, reason="this CPU has AMX")
-def test_a_target_that_this_machine_cannot_run(run_tunekit, recipe_file: Path) -> None:
-    done = run_tunekit("tune", recipe_file, "--target", "llvm -mcpu=sapphirerapids")
+def test_a_target_that_this_machine_cannot_run(run_warm, recipe_file: Path) -> None:
+    done = run_warm("tune", recipe_file, "--target", "llvm -mcpu=sapphirerapids")
     _refused(done, "error: target needs ", "amx-tile", "does not offer", "  hint: use 'native'")
     assert not (recipe_file.parent / "tuning_logs").exists()

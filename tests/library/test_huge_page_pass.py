@@ -19,7 +19,7 @@ from tunekit.library.huge_page_pass import ADVISE, wants_huge_pages
 from tunekit.machine.target import resolve_target
 
 Array = npt.NDArray[Any]
-SIZE, ROWS = 1536, 32
+SIZE, ROWS = 1280, 4
 _MADV_COLLAPSE = 25
 
 # Runs a library a few times, in a process of its own: its outputs, and how much of the process's

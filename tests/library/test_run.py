@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from subprocess import run
-
 import numpy as np
 import pytest
 
@@ -31,22 +27,6 @@ def test_a_library_is_opened_from_its_folder(compiled: tuple[Recipe, Library]) -
     library = compiled[1]
     assert library.folder == library.path.parent
     assert Library.open(library.folder) == library
-
-
-def test_a_library_runs_in_a_script_without_a_main_guard(
-    compiled: tuple[Recipe, Library], tmp_path: Path
-) -> None:
-    library = compiled[1]
-    [entry] = library.manifest.inputs
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import numpy as np\n"
-        "from tunekit.library import Library\n"
-        f"library = Library.open({str(library.folder)!r})\n"
-        f"print(library.run(np.zeros({entry.shape}, 'float32')).shape)\n"
-    )
-    done = run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.stdout.strip() == str(library.manifest.outputs[0].shape), done.stderr
 
 
 def test_several_outputs_come_by_name(

@@ -96,7 +96,7 @@ recipes = st.builds(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(recipe=recipes)
 def test_a_dumped_recipe_loads_as_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:

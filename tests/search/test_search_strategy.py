@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from random import Random
 
 import pytest
@@ -96,7 +97,8 @@ def test_the_same_generator_gives_the_same_candidates_in_the_same_order(
 
     def ranked(seed: int) -> list[str]:
         memory = _with_results(space, results)
-        return _digests(ranked_groups(space, memory, memory.fit_model(), Random(seed), COUNT))
+        groups = ranked_groups(space, memory, memory.fit_model(), Random(seed), COUNT)
+        return _digests(islice(groups, 5))
 
     assert ranked(0) == ranked(0)
     assert ranked(0) != ranked(1)

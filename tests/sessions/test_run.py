@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from killable import Command, WarmStarter, still_running, wait_until
 
 from tunekit.catalogue import Catalogue, Trial
 from tunekit.recipe import load_recipe
 
 _BUDGET = 16
 _MORE = 6
-_PATIENCE_S = 400
 _MODEL = """\
 import torch
 
@@ -57,7 +57,6 @@ tuning:
   trials: {_BUDGET}
   measure: {{repeat: 2, min_repeat_ms: 1, jobs: 1}}
 """
-_PROGRAM = [sys.executable, "-c", "from tunekit.cli.app import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -123,66 +122,66 @@ def _trials(folder: Path, ledger: str = "ledger/catalogue.db") -> int:
             return 0
 
 
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*_PROGRAM, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Tunekit:
+    """Starts commands, and waits for their end."""
+
+    def __init__(self, starter: WarmStarter, logs: Path) -> None:
+        self._starter = starter
+        self._logs = logs
+        self._number = itertools.count()
+
+    def start(self, folder: Path, *arguments: str) -> Command:
+        number = next(self._number)
+        out, err = self._logs / f"{number}.out", self._logs / f"{number}.err"
+        return self._starter.start(folder, out, err, arguments)
+
+    def run(self, folder: Path, *arguments: str, place: Path | None = None) -> Run:
+        """Until it has ended; the trials are those of the catalogue in `place`."""
+        return finish(self.start(folder, *arguments), place or folder)
 
 
-def _finish(
-    process: subprocess.Popen[str], folder: Path, ledger: str = "ledger/catalogue.db"
-) -> Run:
-    stdout, stderr = process.communicate(timeout=_PATIENCE_S)
-    return Run(process.returncode, stdout, stderr, _trials(folder, ledger))
-
-
-def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def finish(command: Command, folder: Path) -> Run:
+    code = command.wait()
+    return Run(code, command.out.read_text(), command.errors, _trials(folder))
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def tunekit(starter: WarmStarter, tmp_path_factory: pytest.TempPathFactory) -> Tunekit:
+    return Tunekit(starter, tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture(scope="module")
+def story(tunekit: Tunekit, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """One session: interrupted, resumed from another folder with a larger budget, tried to be run
     twice, killed, and gone on with to its end."""
     folder = tmp_path_factory.mktemp("story")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     ledger = str(folder / "ledger" / "catalogue.db")
     _prepare(folder)
-    process = _start(folder, "tune", "tiny.yaml")
-    _wait(lambda: _trials(folder) >= 1, process)
-    process.send_signal(signal.SIGINT)
-    interrupted = _finish(process, folder)
+    command = tunekit.start(folder, "tune", "tiny.yaml")
+    wait_until(lambda: _trials(folder) >= 1)
+    command.send(signal.SIGINT)
+    interrupted = finish(command, folder)
     with Catalogue.open(ledger, create=False) as catalogue:
         (session,) = catalogue.sessions.list()
 
     # More than it could spend before it is killed.
-    process = _start(elsewhere, "resume", "--trials", "100", "--catalogue", ledger)
-    _wait(lambda: _trials(folder) > interrupted.trials, process)
-    family = psutil.Process(process.pid).children(recursive=True)
+    command = tunekit.start(elsewhere, "resume", "--trials", "100", "--catalogue", ledger)
+    wait_until(lambda: _trials(folder) > interrupted.trials)
+    family = command.family()
     # It lives, but does not get any further meanwhile.
-    process.send_signal(signal.SIGSTOP)
+    command.send(signal.SIGSTOP)
     beside = [
-        _finish(_start(folder, "resume", session.id[:6], "--catalogue", ledger), folder),
-        _finish(_start(folder, "tune", "tiny.yaml"), folder),
+        tunekit.run(folder, "resume", session.id[:6], "--catalogue", ledger),
+        tunekit.run(folder, "tune", "tiny.yaml"),
     ]
-    process.kill()
-    killed = _finish(process, folder)
-    _, left_behind = psutil.wait_procs(family, timeout=60)
+    command.send(signal.SIGKILL)
+    killed = finish(command, folder)
+    left_behind = still_running(family)
 
     budget = str(killed.trials + _MORE)
-    finished = _finish(
-        # What the library is like depends on the records alone, and not on which is faster.
-        _start(folder, "tune", "tiny.yaml", "--trials", budget, "--no-contest"),
-        folder,
-    )
+    # What the library is like depends on the records alone, and not on which is faster.
+    finished = tunekit.run(folder, "tune", "tiny.yaml", "--trials", budget, "--no-contest")
     return Story(folder, elsewhere, session.id, interrupted, *beside, killed, finished, left_behind)
 
 
@@ -358,16 +357,15 @@ def test_the_library_loads_without_tunekit_and_computes_what_torch_does(
     assert np.abs(output - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
-def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(story: Story) -> None:
+def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(
+    story: Story, tunekit: Tunekit
+) -> None:
     """With the budget of one batch more, it starts from the known best and compiles the same."""
     before = json.loads((story.artifacts / "manifest.json").read_text())
-    run = _finish(
-        _start(
-            story.folder,
-            *("tune", str(story.artifacts / "recipe.yaml")),
-            *("--trials", "2", "--artifacts", "again", "--no-contest"),
-        ),
+    run = tunekit.run(
         story.folder,
+        *("tune", str(story.artifacts / "recipe.yaml")),
+        *("--trials", "2", "--artifacts", "again", "--no-contest"),
     )
     assert run.returncode == 0, run.stderr
     assert run.trials == story.budget + 2
@@ -380,9 +378,11 @@ def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(story: 
     assert all(task["trial_id"] is not None for task in after["tasks"])
 
 
-def test_a_finished_session_is_not_resumed_without_a_larger_budget(story: Story) -> None:
+def test_a_finished_session_is_not_resumed_without_a_larger_budget(
+    story: Story, tunekit: Tunekit
+) -> None:
     ledger = ("--catalogue", str(story.ledger))
-    run = _finish(_start(story.elsewhere, "resume", story.session_id, *ledger), story.folder)
+    run = tunekit.run(story.elsewhere, "resume", story.session_id, *ledger, place=story.folder)
     assert run.returncode == 2
     assert f"error: session {story.session_id} is finished: " in run.stderr
     assert f"  hint: `tunekit resume {story.session_id} --trials N`" in run.stderr

@@ -58,7 +58,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
 
 
 @given(kernel=kernels(), seed=st.integers(1, 1000))
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 def test_every_variant_computes_what_the_kernel_computes(kernel: Kernel, seed: int) -> None:
     module = kernel.module()
     arguments = random_arguments(module)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -142,8 +142,21 @@ class WarmStarter:
         self._listener = threading.Thread(target=self._listen, args=[self._process.stdout])
         self._listener.start()
 
-    def start(self, folder: Path, out: Path, err: Path, argv: Iterable[str]) -> Command:
-        request = {"argv": [*argv], "cwd": str(folder), "stdout": str(out), "stderr": str(err)}
+    def start(
+        self,
+        folder: Path,
+        out: Path,
+        err: Path,
+        argv: Iterable[str],
+        env: Mapping[str, str] | None = None,
+    ) -> Command:
+        request = {
+            "argv": [*argv],
+            "cwd": str(folder),
+            "stdout": str(out),
+            "stderr": str(err),
+            "env": dict(env or {}),
+        }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()

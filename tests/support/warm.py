@@ -11,7 +11,7 @@ candidates, signals, files.
 Without a terminal the command reports its progress every few seconds; here it says each change, so
 that a test knows where it is.
 
-Reads one JSON object a line, {"argv", "cwd", "stdout", "stderr"}; answers
+Reads one JSON object a line, {"argv", "cwd", "stdout", "stderr", "env"}; answers
 {"pid", "server"}, and {"pid", "status"} when one of the two has ended. Ends with its input.
 """
 
@@ -129,7 +129,9 @@ def _command(request: dict[str, Any]) -> None:
     sys.stdout = os.fdopen(1, "w", encoding="utf-8")
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1)
     os.chdir(request["cwd"])
+    os.environ.update(request["env"])
     sys.path[0] = request["cwd"]
+    sys.path[1:1] = request["env"].get("PYTHONPATH", "").split(os.pathsep)
     sys.argv = ["tunekit", *request["argv"]]
     main()
 

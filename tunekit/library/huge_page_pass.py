@@ -189,4 +189,5 @@ def _kernel(regions: Sequence[_Region]) -> PrimFunc:
         ]
         unknown = tirx.SeqStmt([tirx.BufferStore(known, address, [index]), *wishes])
         steps.append(tirx.IfThenElse(remembered != address, unknown, None))
-    return tirx.PrimFunc([known, *buffers], tirx.SeqStmt(steps))
+    body = tirx.SeqStmt(steps) if len(steps) > 1 else steps[0]
+    return tirx.PrimFunc([known, *buffers], body)
