@@ -159,6 +159,11 @@ class Interpreter:
 
     def _parameter(self, declared: onnx.ValueInfoProto) -> Any:
         tensor = declared.type.tensor_type
+        if not tensor.elem_type or tensor.elem_type == onnx.TensorProto.STRING:
+            raise ImportFailed(
+                f"{self._name}: input {declared.name!r} is a sequence, an optional value or text",
+                hint="give the model tensors of numbers as inputs",
+            )
         shape = [dim.dim_value for dim in tensor.shape.dim]
         dtype = str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         parameter = relax.Var(declared.name, relax.TensorType(shape, dtype))
@@ -192,7 +197,8 @@ class Interpreter:
             return self._call_function(function, node, inputs, scope)
         plain = resolved(node, scope.references)
         opset = scope.opsets.get(domain, scope.opsets.get("", 1))
-        if all(map(is_known, inputs)):
+        # Sequences and optional values are moved about as they are.
+        if all(is_known(value) and not isinstance(value, list) for value in inputs):
             known = evaluate(plain, inputs, scope.opsets.get("", OWN_OPSET))
             if known is not None:
                 return known
