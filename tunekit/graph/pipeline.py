@@ -19,6 +19,7 @@ from tunekit.graph.tasks import extract_tasks, heaviest_first
 from tunekit.machine.host import Host, detect_host, remote_host
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.machine.toolchain import versions
+from tunekit.processes.slow_step import told_if_slow
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -111,11 +112,12 @@ def prepare_model(
         say=say,
     )
     require_fixed_sizes(imported.module, [output.name for output in source.outputs], source.name)
-    graph = prepare(imported.module, target, recipe.layout, say)
-    tasks = extract_tasks(graph, target)
-    if recipe.algorithms == "auto":
-        limit = recipe.winograd_relative_error
-        tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
+    with told_if_slow(say, f"{source.name}: preparing its kernels"):
+        graph = prepare(imported.module, target, recipe.layout, say)
+        tasks = extract_tasks(graph, target)
+        if recipe.algorithms == "auto":
+            limit = recipe.winograd_relative_error
+            tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
     resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
     host = measuring_host(recipe, target)
     conditions = Conditions(

@@ -15,6 +15,7 @@ from tunekit.cache import ContentCache, content_key
 from tunekit.errors import ImportMismatch, ModelFileError, SandboxError
 from tunekit.machine.toolchain import require_tvm
 from tunekit.models.spec import TensorSpec, code_digest
+from tunekit.processes.slow_step import told_if_slow
 
 if TYPE_CHECKING:
     import tvm
@@ -29,7 +30,6 @@ _METADATA = "imported.json"
 _CHECKS = 2
 _STEADY = 10
 """An import may be so many times further from its reference than that is from float64."""
-_CHECK_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,14 @@ def import_model(
     kept = cache.get(_KIND, key)
     if kept is not None:
         cached = _read(kept)
-        _require_close(cached.name, cached.relative_errors, max_relative_error, None)
+        _require_close(cached.name, cached.relative_errors, max_relative_error)
         say(f"{cached.name}: import found in the cache")
         return cached
     source = model if isinstance(model, SourceModel) else load_source(model, cache)
-    # Nothing is said before this works: where it does not, the error stands alone.
+    # Little is said before this works: where it does not, the error stands alone.
     start = time.perf_counter()
-    module = source.to_relax()
+    with told_if_slow(say, f"{source.name}: importing: building, tracing and converting it"):
+        module = source.to_relax()
     imported = time.perf_counter()
     say(f"{source.name}: imported; checking it against {source.framework}")
     errors = _check(source, module, max_relative_error, say)
@@ -131,40 +132,28 @@ def _check(
     Raises:
         ImportMismatch: one is too large.
     """
-    import tempfile
-
-    from tunekit.ir.store import lift_constants
-    from tunekit.models.baseline import build_baseline
-    from tunekit.processes.sandbox import run_library
+    from tunekit.models.first_difference import first_difference, run_import
 
     inputs = [source.sample_inputs(source.seed + index) for index in range(_CHECKS)]
     references = [source.reference(values) for values in inputs]
     _require_numbers(source, references)
-    with tempfile.TemporaryDirectory(prefix="tunekit-import-") as folder:
-        library = Path(folder) / "import.so"
-        # Beside the library: to link and load hundreds of megabytes takes many seconds.
-        graph, weights = lift_constants(module)
-        build_baseline(graph, library)
-        try:
-            outputs = run_library(
-                library,
-                inputs,
-                input_names=[spec.name for spec in source.inputs],
-                weights=weights,
-                timeout_s=_CHECK_TIMEOUT_S,
-            )
-        except SandboxError as error:
-            raise SandboxError(
-                f"{source.name}: the import could not be checked: {error.message}", hint=error.hint
-            ) from error
+    try:
+        outputs = run_import(source, module, inputs)
+    except SandboxError as error:
+        raise SandboxError(
+            f"{source.name}: the import could not be checked: {error.message}", hint=error.hint
+        ) from error
     errors = []
     for values, reference, actual in zip(inputs, references, outputs, strict=True):
         comparison = compare(reference, actual)
         if not comparison.within(max_relative_error):
             _require_steady(source, values, reference, comparison, max_relative_error)
-        _require_close(
-            source.name, [comparison.relative_error], max_relative_error, comparison.reason
-        )
+            say(f"{source.name}: it differs; looking for the first operator that does")
+            place = first_difference(source, values, max_relative_error)
+            reason = comparison.reason or _too_large(
+                [comparison.relative_error], max_relative_error
+            )
+            raise _mismatch(source.name, reason + (f"; first differs: {place}" if place else ""))
         errors.append(comparison.relative_error)
         if comparison.not_numbers:
             say(
@@ -216,15 +205,19 @@ def _require_numbers(source: SourceModel, references: Sequence[Sequence[Array]])
         )
 
 
-def _require_close(
-    name: str, errors: tuple[float, ...] | list[float], limit: float, reason: str | None
-) -> None:
+def _require_close(name: str, errors: Sequence[float], limit: float) -> None:
     # Not `error > limit`, which NaN would pass.
-    if all(error <= limit for error in errors):
-        return
-    what = reason or f"relative error {max(errors):.2e}, allowed {limit:.0e}"
-    raise ImportMismatch(
-        f"{name}: the imported model computes something else than its reference: {what}",
+    if not all(error <= limit for error in errors):
+        raise _mismatch(name, _too_large(errors, limit))
+
+
+def _too_large(errors: Sequence[float], limit: float) -> str:
+    return f"relative error {max(errors):.2e}, allowed {limit:.0e}"
+
+
+def _mismatch(name: str, reason: str) -> ImportMismatch:
+    return ImportMismatch(
+        f"{name}: the imported model computes something else than its reference: {reason}",
         hint="this is a fault of the import: try the other way in (an .onnx file for a torch "
         "model, or the torch model itself); reference.import_relative_error sets the limit",
     )

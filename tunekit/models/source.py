@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -81,6 +81,15 @@ class SourceModel(ABC):
         """The outputs computed in float64, in the dtypes of `reference`; None where the source
         cannot."""
         return None
+
+    def operators(self) -> list[str]:
+        """The operators in their order, as people would look for them; none where they cannot be
+        looked at."""
+        return []
+
+    def looking_at(self, operators: Sequence[int]) -> SourceModel:
+        """The model with the first results of these of its operators in place of its outputs."""
+        raise NotImplementedError
 
     @abstractmethod
     def to_relax(self) -> tvm.IRModule:

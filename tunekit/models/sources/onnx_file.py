@@ -101,6 +101,22 @@ class OnnxModel(SourceModel):
                 hint="check the shapes and dtypes of model.inputs",
             ) from error
 
+    def operators(self) -> list[str]:
+        return [
+            f"ONNX operator {node.op_type}, node {index} '{node.name or node.output[0]}'"
+            for index, node in enumerate(self.model.graph.node)
+        ]
+
+    def looking_at(self, operators: Sequence[int]) -> OnnxModel:
+        nodes = [self.model.graph.node[index] for index in operators]
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.output[:]
+        model.graph.output.extend(
+            onnx.ValueInfoProto(name=next(filter(None, node.output))) for node in nodes
+        )
+        return OnnxModel(self.name, self.digest, self.seed, self.inputs, model)
+
     def to_relax(self) -> tvm.IRModule:
         from tunekit.frontends.onnx import proto_to_relax
 

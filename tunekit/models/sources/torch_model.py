@@ -118,6 +118,27 @@ class TorchModel(SourceModel):
         dtypes = [spec.dtype for spec in self.outputs]
         return [leaf.numpy().astype(dtype) for leaf, dtype in zip(leaves, dtypes, strict=False)]
 
+    def operators(self) -> list[str]:
+        return [
+            f"operator {node.target}, node '{node.name}'" for node in _tensor_calls(self.program)
+        ]
+
+    def looking_at(self, operators: Sequence[int]) -> TorchModel:
+        with quiet():
+            traced = self.program.module(check_guards=False)
+        graph = torch.fx.GraphModule(traced, traced.graph)
+        calls = _tensor_calls(self.program)
+        names = [calls[index].name for index in operators]
+        by_name = {node.name: node for node in graph.graph.nodes}
+        [result] = graph.graph.find_nodes(op="output")
+        result.args = (tuple(by_name[name] for name in names),)
+        plain: Any = torch.fx.graph.CodeGen
+        graph.graph.set_codegen(plain())
+        graph.recompile()
+        return TorchModel(
+            self.name, self.digest, self.seed, self.inputs, lambda: graph, Weights(random=False)
+        )
+
     def to_relax(self) -> tvm.IRModule:
         from tunekit.frontends.torch import program_to_relax
 
@@ -238,6 +259,15 @@ class TorchModel(SourceModel):
                 f"{self.name} does not accept the recipe's inputs ({given}): {first_line(error)}",
                 hint="check the shapes and dtypes of model.inputs",
             ) from error
+
+
+def _tensor_calls(program: ExportedProgram) -> list[torch.fx.Node]:
+    """The nodes of a program that compute one tensor."""
+    return [
+        node
+        for node in program.graph.nodes
+        if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor)
+    ]
 
 
 def write_state(model: TorchModel, path: Path) -> None:
