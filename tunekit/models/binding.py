@@ -80,10 +80,11 @@ def keyword_order(
     """
     parameters = inspect.signature(forward).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    by_name_alone = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     positional = [
         parameter
         for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     takes_names = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     strange = set(bound) - {parameter.name for parameter in parameters}
@@ -96,6 +97,8 @@ def keyword_order(
     known = [parameter.name for parameter in positional]
     names = [spec.name for spec in inputs]
     unknown = [name for name in names if name not in known]
+    if takes_names and unknown and not takes_any:
+        return tuple(names)
     if takes_any or not known:
         return None if not bound else tuple(names)
     if len(names) > len(known):
@@ -118,6 +121,8 @@ def keyword_order(
             f"recipe gives {', '.join(names)}"
         )
     if bound:
+        return tuple(given)
+    if set(given) & set(by_name_alone):
         return tuple(given)
     return None if names == known[: len(names)] or unknown else tuple(names)
 

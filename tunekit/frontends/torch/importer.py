@@ -127,8 +127,15 @@ class _Importer:
         for spec, node in zip(
             self.program.graph_signature.output_specs, output.args[0], strict=True
         ):
-            if spec.kind is OutputKind.USER_OUTPUT and isinstance(spec.arg, TensorArgument):
-                results.append(self._returned(self.values[node]))
+            if spec.kind is not OutputKind.USER_OUTPUT or not isinstance(spec.arg, TensorArgument):
+                continue
+            if 0 in node.meta["val"].shape:
+                # TVM can store no such constant.
+                raise ImportFailed(
+                    f"{self.name} returns a tensor without elements; at {place_of(node)}",
+                    hint="leave it out of the results",
+                )
+            results.append(self._returned(self.values[node]))
         return results
 
     def _returned(self, value: Any) -> Any:

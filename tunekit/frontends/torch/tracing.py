@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from tunekit.errors import ImportFailed
 from tunekit.frontends.torch.places import user_line
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
 
+_HINT = (
+    "what the model computes must not depend on the values of its inputs: take such parts "
+    "(post-processing, loops until convergence) out of the model, or use torch.where and "
+    "torch.cond"
+)
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
+_SCRIPT_HINT = "give the module of which the script was made"
+
 
 def export_program(
-    module: torch.nn.Module, arguments: Sequence[torch.Tensor], name: str
+    module: torch.nn.Module,
+    arguments: Sequence[torch.Tensor],
+    name: str,
+    keywords: Mapping[str, Any] | None = None,
 ) -> ExportedProgram:
     """Traces a module in evaluation mode.
+
+    A scripted module is converted first.
 
     Raises:
         ImportFailed: with the reason and the line of the user's code.
     """
+    is_script = isinstance(module, torch.jit.ScriptModule)
     try:
-        with quiet(), torch.no_grad():
-            return torch.export.export(module, tuple(arguments))
+        with quiet(), torch.no_grad(), _TraceableData():
+            if isinstance(module, torch.jit.ScriptModule):
+                return _converted(module, tuple(arguments), dict(keywords or {}))
+            return torch.export.export(module, tuple(arguments), dict(keywords or {}))
     except Exception as error:
+        what = (
+            "its script cannot be converted" if is_script else "torch.export cannot trace the model"
+        )
         raise ImportFailed(
-            f"{name}: torch.export cannot trace the model: {first_line(error)}{user_line(error)}",
-            hint="what the model computes must not depend on the values of its inputs: take such "
-            "parts (post-processing, loops until convergence) out of the model, or use "
-            "torch.where and torch.cond",
+            f"{name}: {what}: {first_line(error)}{user_line(error)}",
+            hint=_SCRIPT_HINT if is_script else _HINT,
         ) from error
+
+
+class _TraceableData(TorchFunctionMode):
+    """`tensor.data` as `tensor.detach()`, which tracing can follow."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == _DATA:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+def _converted(
+    module: torch.jit.ScriptModule, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> ExportedProgram:
+    from torch._export.converter import TS2EPConverter
+
+    converter: Any = TS2EPConverter
+    converted = converter(module, arguments, keywords).convert().module(check_guards=False)
+    # What was converted computes sizes; traced again, they are numbers.
+    return torch.export.export(converted, arguments, keywords)

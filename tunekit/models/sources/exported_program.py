@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
 from tunekit.models.binding import given_inputs, require_fixed, require_inputs
+from tunekit.models.sources.torch_calls import Call, TracedCall
 from tunekit.models.sources.torch_model import TorchModel, Weights
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
@@ -79,13 +80,15 @@ class ExportedModel(TorchModel):
         self._is_fixed = all(0 not in spec.shape for spec in declared)
 
     @cached_property
-    def module(self) -> torch.nn.Module:
+    def module(self) -> Call:
         with quiet():
-            # A traced program has no mode to change: it is what it was when it was traced.
-            return self._traced.module(check_guards=False)
+            return TracedCall(self._traced)
 
     @property
     def _built(self) -> torch.nn.Module:
+        return self.module.model
+
+    def _by_position(self, module: torch.nn.Module) -> Call:
         return self.module
 
     def _trace(self) -> ExportedProgram:
@@ -124,8 +127,8 @@ def _declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:
     declared = []
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if node.name not in names:
-            continue
+        if node.name not in names or value is None or isinstance(value, bool | int | float | str):
+            continue  # A weight, or an argument whose value is part of the trace.
         if not isinstance(value, torch.Tensor):
             raise ModelFileError(f"input {node.name!r} of the program is not a tensor")
         dims = tuple(size if isinstance(size, int) else str(size) for size in value.shape)

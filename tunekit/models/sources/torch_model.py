@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from tunekit.cache import ContentCache, content_key
 from tunekit.errors import ImportFailed, ModelFileError
-from tunekit.models.binding import keyword_order
 from tunekit.models.samples import Use, draw
 from tunekit.models.source import SourceModel
+from tunekit.models.sources.torch_calls import Call, NamedCall, require_stateless
+from tunekit.models.sources.torch_refusals import require_importable
 from tunekit.models.spec import TensorSpec, code_digest
 from tunekit.models.weights import calibrate, is_untrained, load_weights
 from tunekit.processes.quiet import quiet
@@ -82,26 +82,18 @@ class TorchModel(SourceModel):
 
     @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        arguments = self.arguments(self.sample_inputs(self.seed))
-        leaves = pytree.tree_flatten_with_path(self._run(arguments))[0]
-        tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-        if not tensors:
+        results = self._run(self.arguments(self.sample_inputs(self.seed)))
+        if not results:
             raise ModelFileError(f"{self.name} returns no tensor")
         return tuple(
-            TensorSpec(
-                _output_name(path, index, len(tensors)),
-                tuple(leaf.shape),
-                str(leaf.dtype).removeprefix("torch."),
-            )
-            for index, (path, leaf) in enumerate(tensors)
+            TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            for name, tensor in results
         )
 
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
-        leaves = pytree.tree_leaves(self._run(self.arguments(inputs)))
         return [
-            leaf.detach().cpu().contiguous().numpy().copy()
-            for leaf in leaves
-            if isinstance(leaf, torch.Tensor)
+            tensor.detach().cpu().contiguous().numpy().copy()
+            for _, tensor in self._run(self.arguments(inputs))
         ]
 
     def exact_reference(self, inputs: Mapping[str, Array]) -> list[Array] | None:
@@ -111,12 +103,14 @@ class TorchModel(SourceModel):
         ]
         try:
             with torch.no_grad(), quiet():
-                result = copy.deepcopy(self.module).double()(*widened)
+                results = copy.deepcopy(self.module).double().named_results(widened)
         except Exception:  # noqa: BLE001 - a module may insist on float32
             return None
-        leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         dtypes = [spec.dtype for spec in self.outputs]
-        return [leaf.numpy().astype(dtype) for leaf, dtype in zip(leaves, dtypes, strict=False)]
+        return [
+            tensor.numpy().astype(dtype)
+            for (_, tensor), dtype in zip(results, dtypes, strict=True)
+        ]
 
     def operators(self) -> list[str]:
         return [
@@ -142,6 +136,7 @@ class TorchModel(SourceModel):
     def to_relax(self) -> tvm.IRModule:
         from tunekit.frontends.torch import program_to_relax
 
+        self._require_stateless()
         return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
 
     def torch_module(self) -> torch.nn.Module:
@@ -189,15 +184,30 @@ class TorchModel(SourceModel):
 
         arguments = self.arguments(self.sample_inputs(self.seed))
         _ = self.outputs  # An input that does not fit is told as such, not as a failed trace.
+        model = self.module.model
+        if isinstance(model, torch.jit.ScriptModule):
+            positional, named = self.module.arguments(arguments)
+            return export_program(model, positional, self.name, named)
         return export_program(self.module, arguments, self.name)
 
+    def _require_stateless(self) -> None:
+        seeds = (self.seed, self.seed + 1)
+        samples = [self.arguments(self.sample_inputs(seed)) for seed in seeds]
+        with torch.no_grad(), quiet():
+            require_stateless(self.module, samples, self.name)
+
     @cached_property
-    def module(self) -> torch.nn.Module:
+    def module(self) -> Call:
         """The module with its weights, in evaluation mode."""
         module = self._built
+        require_importable(module, self.name)
         self._fill(module)
-        module.eval().requires_grad_(False)
-        return self._by_position(module).eval()
+        module.eval()
+        for parameter in module.parameters():  # A script has no requires_grad_ of its own.
+            parameter.requires_grad_(False)
+        call = self._by_position(module)
+        call.eval()
+        return call
 
     @cached_property
     def _built(self) -> torch.nn.Module:
@@ -243,16 +253,16 @@ class TorchModel(SourceModel):
             with cache.put(STATE_KIND, self.state_key) as folder:
                 torch.save(module.state_dict(), folder / STATE_FILE)
 
-    def _by_position(self, module: torch.nn.Module) -> torch.nn.Module:
+    def _by_position(self, module: torch.nn.Module) -> Call:
         """The module as one that takes the inputs by position, and no other."""
-        names = keyword_order(module.forward, self.inputs, self.name, self._bound)
-        return module if names is None else _ByName(module, names, self._bound)
+        return NamedCall(module, self.inputs, self.name, self._bound)
 
-    def _run(self, arguments: Sequence[torch.Tensor]) -> Any:
+    def _run(self, arguments: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+        """The results with their names; the arguments stay as they are."""
         module = self.module
         try:
             with torch.no_grad(), quiet():
-                return module(*arguments)
+                return module.named_results([tensor.clone() for tensor in arguments])
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             given = "; ".join(map(str, self.inputs))
             raise ModelFileError(
@@ -272,36 +282,4 @@ def _tensor_calls(program: ExportedProgram) -> list[torch.fx.Node]:
 
 def write_state(model: TorchModel, path: Path) -> None:
     """Write the weights, which `Weights(state=path)` takes."""
-    module = model.module
-    torch.save((module.model if isinstance(module, _ByName) else module).state_dict(), path)
-
-
-class _ByName(torch.nn.Module):
-    """Takes by position what a module takes by these names, beside values that are constants."""
-
-    def __init__(
-        self, model: torch.nn.Module, names: tuple[str, ...], bound: Mapping[str, BoundValue]
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.names = names
-        self.numbers = {name: value for name, value in bound.items() if not _is_array(value)}
-        self.arrays = {name: f"bound_{name}" for name in bound if name not in self.numbers}
-        for name, buffer in self.arrays.items():
-            self.register_buffer(buffer, torch.from_numpy(bound[name]), persistent=False)
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        named = dict(zip(self.names, inputs, strict=True))
-        arrays = {name: getattr(self, buffer) for name, buffer in self.arrays.items()}
-        return self.model(**named, **arrays, **self.numbers)
-
-
-def _is_array(value: BoundValue) -> bool:
-    return not isinstance(value, bool | int | float)
-
-
-def _output_name(path: Any, index: int, count: int) -> str:
-    """The key of an output in a dictionary, else `output` or `output_<index>`."""
-    if len(path) == 1 and isinstance(path[0], pytree.MappingKey) and isinstance(path[0].key, str):
-        return path[0].key
-    return "output" if count == 1 else f"output_{index}"
+    torch.save(model.module.model.state_dict(), path)

@@ -59,7 +59,8 @@ def uses_of_arguments(
         with torch.random.fork_rng(devices=[]), torch.no_grad(), quiet(), watch:
             module(*zeros)
     except Exception:  # noqa: BLE001 - what does not run is told where it is run in earnest
-        pass
+        # torch.cond is compiled where it is called, and remembers that it cannot be watched.
+        torch._dynamo.reset()
     return watch.uses()
 
 

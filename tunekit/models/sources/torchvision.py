@@ -31,8 +31,11 @@ def load(
     import torchvision.models
 
     from tunekit.models.sources.torch_model import TorchModel, Weights
+    from tunekit.models.sources.torch_refusals import detector
 
     name = spec.source.partition(":")[2]
+    # Its documentation names some by their module: video.r3d_18, detection.ssd300_vgg16.
+    name = name.rpartition(".")[2]
     known = torchvision.models.list_models()
     if name.lower() not in known:
         raise ModelFileError(
@@ -41,6 +44,8 @@ def load(
         )
     arguments: dict[str, Any] = {"weights": None, **spec.arguments}
     builder = torchvision.models.get_model_builder(name)
+    if builder.__module__.startswith("torchvision.models.detection."):
+        raise detector(name, "of torchvision")
     # Detection and segmentation models would download weights for a part of them.
     if "weights_backbone" in inspect.signature(builder).parameters:
         arguments.setdefault("weights_backbone", None)

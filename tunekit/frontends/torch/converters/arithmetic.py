@@ -75,7 +75,7 @@ def _extreme(graph: Graph, dtype: str, x: Any, y: Any, operator: Any, of_boolean
 
 
 def _exclusive_or(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
-    return op.not_equal(x, y) if dtype == "bool" else op.bitwise_xor(x, y)
+    return (op.logical_xor if dtype == "bool" else op.bitwise_xor)(x, y)
 
 
 def _bits(operator: Any, of_booleans: Any) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ def _logical(operator: Any) -> Callable[..., Any]:
 
 CONVERTERS["logical_and.default"] = _logical(op.logical_and)
 CONVERTERS["logical_or.default"] = _logical(op.logical_or)
-CONVERTERS["logical_xor.default"] = _logical(op.not_equal)
+CONVERTERS["logical_xor.default"] = _logical(op.logical_xor)
 
 
 @converts("logical_not.default")
