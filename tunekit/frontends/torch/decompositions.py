@@ -300,6 +300,77 @@ def _frac(self: Tensor) -> Tensor:
     return self - self.trunc()
 
 
+@_decomposes(aten.fmax.default)
+def _fmax(self: Tensor, other: Tensor) -> Tensor:
+    """Of a number and NaN the number."""
+    return torch.where((self >= other) | (other != other), self, other)
+
+
+@_decomposes(aten.fmin.default)
+def _fmin(self: Tensor, other: Tensor) -> Tensor:
+    return torch.where((self <= other) | (other != other), self, other)
+
+
+@_decomposes(aten.hypot.default)
+def _hypot(self: Tensor, other: Tensor) -> Tensor:
+    return (self * self + other * other).sqrt()
+
+
+@_decomposes(aten.copysign.Tensor, aten.copysign.Scalar)
+def _copysign(self: Tensor, other: Any) -> Tensor:
+    """The sign of a zero is not looked at: 0 and -0 count as positive."""
+    size = self.abs() if self.is_floating_point() else self.abs().to(torch.get_default_dtype())
+    return torch.where(torch.as_tensor(other < 0), -size, size)
+
+
+@_decomposes(aten.heaviside.default)
+def _heaviside(self: Tensor, values: Tensor) -> Tensor:
+    return torch.where(self == 0, values, (self > 0).to(self.dtype))
+
+
+@_decomposes(aten.diagonal_scatter.default)
+def _diagonal_scatter(
+    self: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    numbers = torch.arange(self.numel()).view(self.shape).diagonal(offset, dim1, dim2)
+    flat = self.reshape(-1).index_put((numbers.reshape(-1),), src.reshape(-1))
+    return flat.view(self.shape)
+
+
+@_decomposes(aten._trilinear.default)
+def _trilinear(
+    i1: Tensor,
+    i2: Tensor,
+    i3: Tensor,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    sumdim: Sequence[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    for axis in expand1:
+        i1 = i1.unsqueeze(axis)
+    for axis in expand2:
+        i2 = i2.unsqueeze(axis)
+    for axis in expand3:
+        i3 = i3.unsqueeze(axis)
+    return (i1 * i2 * i3).sum(list(sumdim))
+
+
+@_decomposes(aten.histc.default)
+def _histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:  # noqa: A002
+    low, high = torch.as_tensor(min, dtype=self.dtype), torch.as_tensor(max, dtype=self.dtype)
+    if min == max == 0:
+        low, high = self.min(), self.max()
+        is_flat = low == high
+        low, high = torch.where(is_flat, low - 1, low), torch.where(is_flat, high + 1, high)
+    flat = self.reshape(-1)
+    places = ((flat - low) / (high - low) * bins).floor().clamp(0, bins - 1)
+    inside = (flat >= low) & (flat <= high)
+    hits = (places.unsqueeze(-1) == torch.arange(bins)) & inside.unsqueeze(-1)
+    return hits.to(self.dtype).sum(0)
+
+
 def _torchvision() -> dict[Any, Decomposition]:
     """torchvision's operators, where it is installed and has registered them."""
     found = {}

@@ -28,6 +28,7 @@ from tunekit.frontends.torch.graph import (
 )
 from tunekit.frontends.torch.places import place_of
 from tunekit.frontends.torch.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
+from tunekit.frontends.torch.tracing import plain_shapes
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 
@@ -51,8 +52,13 @@ def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) 
         ImportFailed: names the operator and where it stands.
     """
     with quiet():
-        with torch.no_grad():
-            program = decomposed(program)
+        try:
+            with torch.no_grad(), plain_shapes():
+                program = decomposed(program)
+        except Exception as error:
+            raise ImportFailed(
+                f"{name}: the traced model cannot be decomposed: {first_line(error)}", hint=HINT
+            ) from error
         importer = _Importer(program, name)
         try:
             module = importer.module(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def export_program(
     """
     is_script = isinstance(module, torch.jit.ScriptModule)
     try:
-        with quiet(), torch.no_grad(), _TraceableData():
+        with quiet(), torch.no_grad(), plain_shapes(), _TraceableData():
             if isinstance(module, torch.jit.ScriptModule):
                 return _converted(module, tuple(arguments), dict(keywords or {}))
             return torch.export.export(module, tuple(arguments), dict(keywords or {}))
@@ -50,6 +51,15 @@ def export_program(
             f"{name}: {what}: {first_line(error)}{user_line(error)}",
             hint=_SCRIPT_HINT if is_script else _HINT,
         ) from error
+
+
+def plain_shapes() -> AbstractContextManager[None]:
+    """Traces LSTMs with the shapes that they have.
+
+    With oneDNN torch 2.12 gives the traced states an axis too many.
+    """
+    flags: AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
+    return flags
 
 
 class _TraceableData(TorchFunctionMode):
