@@ -98,7 +98,8 @@ def import_model(
     with told_if_slow(say, f"{source.name}: importing: building, tracing and converting it"):
         module = source.to_relax()
     imported = time.perf_counter()
-    say(f"{source.name}: imported; checking it against {source.framework}")
+    detour = f" {source.detour}" if source.detour else ""
+    say(f"{source.name}: imported{detour}; checking it against {source.framework}")
     errors = _check(source, module, max_relative_error, say)
     checked = time.perf_counter()
     result = ImportedModel(

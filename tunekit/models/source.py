@@ -29,6 +29,7 @@ class SourceModel(ABC):
         name: for people.
         digest: identifies structure, weights, inputs and seed.
         seed: of random weights and inputs.
+        detour: how the model was imported where its own way in did not take it; told to people.
     """
 
     framework: ClassVar[Literal["pytorch", "onnx"]]
@@ -37,6 +38,7 @@ class SourceModel(ABC):
         self.name = name
         self.digest = digest
         self.seed = seed
+        self.detour = ""
 
     @property
     @abstractmethod

@@ -1,29 +1,31 @@
-"""Fills the table of converters."""
+"""Fills the tables of converters and decompositions."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 _FAMILIES = (
-    "activation",
-    "arithmetic",
-    "attention",
-    "convolution",
-    "functions",
-    "indexing",
-    "linear",
-    "logic",
-    "normalization",
-    "pooling",
-    "recurrent",
-    "reduction",
-    "resize",
-    "shape",
-    "sorting",
+    "converters.activation",
+    "converters.arithmetic",
+    "converters.attention",
+    "converters.convolution",
+    "converters.functions",
+    "converters.indexing",
+    "converters.linear",
+    "converters.logic",
+    "converters.normalization",
+    "converters.pooling",
+    "converters.recurrent",
+    "converters.reduction",
+    "converters.resize",
+    "converters.shape",
+    "converters.sorting",
+    "decompositions.numeric",
+    "decompositions.vision",
 )
 
 
 def load() -> None:
-    """Reads each family's file, which registers its converters."""
+    """Reads each family's file, which registers them."""
     for family in _FAMILIES:
-        import_module(f"tunekit.frontends.torch.converters.{family}")
+        import_module(f"tunekit.frontends.torch.{family}")

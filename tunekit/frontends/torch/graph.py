@@ -25,7 +25,7 @@ class Pair:
     imag: Any
 
 
-class Unsupported(Exception):  # noqa: N818 - told as a refusal, not as an error
+class NoCounterpart(Exception):  # noqa: N818 - told as a refusal, not as an error
     """A use of an operator that has no counterpart; the text says what about it."""
 
 
@@ -129,7 +129,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of an expression; all are known."""
     shape = static_shape(value)
     if shape is None:
-        raise Unsupported("a size that depends on values")
+        raise NoCounterpart("a size that depends on values")
     return shape
 
 

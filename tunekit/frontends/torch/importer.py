@@ -16,11 +16,11 @@ from tunekit.errors import ImportFailed
 from tunekit.frontends.batch_norm import fold_batch_norm
 from tunekit.frontends.torch import families
 from tunekit.frontends.torch.complex_numbers import convert_complex, joined
-from tunekit.frontends.torch.decompositions import decomposed
+from tunekit.frontends.torch.decompose import decomposed
 from tunekit.frontends.torch.graph import (
     Graph,
+    NoCounterpart,
     Pair,
-    Unsupported,
     dtype_name,
     dtype_of,
     is_short,
@@ -28,7 +28,7 @@ from tunekit.frontends.torch.graph import (
 )
 from tunekit.frontends.torch.places import place_of
 from tunekit.frontends.torch.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
-from tunekit.frontends.torch.tracing import plain_shapes
+from tunekit.frontends.torch.tracing import DataDependent, plain_shapes
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 
@@ -100,7 +100,7 @@ class _Importer:
                     f"values of its inputs; at {place_of(node)}",
                     hint="sizes must be fixed: keep all elements and mark the chosen ones with a "
                     "mask, or leave that part out of the model",
-                )
+                ) from DataDependent()
 
     def _bind_inputs(self, names: Sequence[str]) -> list[Any]:
         """Fill `values` with inputs and weights; gives main's parameters."""
@@ -160,7 +160,7 @@ class _Importer:
         except ImportFailed:
             raise
         except Exception as error:
-            what = first_line(error) if isinstance(error, Unsupported) else _told(error)
+            what = first_line(error) if isinstance(error, NoCounterpart) else _told(error)
             raise ImportFailed(
                 f"{self.name}: operator {node.target} cannot be imported as it is used here: "
                 f"{what}; at {place_of(node)}",
@@ -241,7 +241,7 @@ class _Importer:
         """What a converter gave, in the dtypes that the node gives.
 
         Raises:
-            Unsupported: a shape is another; the converter is wrong.
+            NoCounterpart: a shape is another; the converter is wrong.
         """
         fakes = self.graph.result
         if not isinstance(fakes, list | tuple):
@@ -253,7 +253,7 @@ class _Importer:
             return value
         value = value if isinstance(value, relax.Var) else self.graph.emit(value)
         if shape_of(value) != tuple(fake.shape):
-            raise Unsupported(
+            raise NoCounterpart(
                 f"its import gives shape {list(shape_of(value))} in place of {list(fake.shape)}"
             )
         return self.graph.cast(value, dtype_name(fake.dtype))
@@ -269,7 +269,7 @@ class _Importer:
             return [self._chosen(condition, *pair) for pair in zip(*results, strict=True)]
         modules = [item for item in arguments if isinstance(item, torch.fx.GraphModule)]
         if name not in _WRAPPERS or len(modules) != 1:
-            raise Unsupported("this kind of control flow has no counterpart")
+            raise NoCounterpart("this kind of control flow has no counterpart")
         position = next(i for i, item in enumerate(arguments) if item is modules[0])
         return self._inlined(modules[0], arguments[position + 1 :])
 

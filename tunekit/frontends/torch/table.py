@@ -21,6 +21,10 @@ MOVING: set[str] = set()
 each part of a complex number goes by itself."""
 
 
+DECOMPOSITIONS: dict[str, Callable[..., Any]] = {}
+"""By an operator's name: the same in plain torch, of operators that have converters."""
+
+
 def converts(*names: str, moves: bool = False) -> Callable[[Registered], Registered]:
     """Registers a function as the converter of these operators."""
 
@@ -39,5 +43,15 @@ def converts_complex(*names: str) -> Callable[[Registered], Registered]:
     def register(converter: Registered) -> Registered:
         COMPLEX_CONVERTERS.update(dict.fromkeys(names, converter))
         return converter
+
+    return register
+
+
+def decomposes(*names: str) -> Callable[[Registered], Registered]:
+    """Registers a function as the decomposition of these operators."""
+
+    def register(function: Registered) -> Registered:
+        DECOMPOSITIONS.update(dict.fromkeys(names, function))
+        return function
 
     return register

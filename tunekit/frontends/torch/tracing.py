@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 
 from tunekit.errors import ImportFailed
@@ -60,6 +61,19 @@ def plain_shapes() -> AbstractContextManager[None]:
     """
     flags: AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
     return flags
+
+
+def is_data_dependent(error: BaseException | None) -> bool:
+    """Whether a failure is that sizes, or the way taken, depend on the values of inputs."""
+    while error is not None:
+        if isinstance(error, DataDependent | GuardOnDataDependentSymNode):
+            return True
+        error = error.__cause__
+    return False
+
+
+class DataDependent(Exception):  # noqa: N818 - the cause of a refusal
+    """A size depends on the values of inputs."""
 
 
 class _TraceableData(TorchFunctionMode):

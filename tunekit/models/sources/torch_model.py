@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,10 +135,40 @@ class TorchModel(SourceModel):
         )
 
     def to_relax(self) -> tvm.IRModule:
-        from tunekit.frontends.torch import program_to_relax
+        from tunekit.frontends.torch import is_data_dependent, program_to_relax
 
         self._require_stateless()
-        return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
+        try:
+            return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
+        except ImportFailed as error:
+            # An exporter would follow the branch that the sample inputs take, and say nothing.
+            if is_data_dependent(error):
+                raise
+            return self._through_onnx(error)
+
+    def _through_onnx(self, refusal: ImportFailed) -> tvm.IRModule:
+        """The model by way of an exported ONNX file.
+
+        Raises:
+            ImportFailed: `refusal`, where that does not work either.
+        """
+        from tunekit.models.sources.onnx_file import OnnxModel
+
+        with tempfile.TemporaryDirectory(prefix="tunekit-onnx-") as folder:
+            path = Path(folder) / "model.onnx"
+            try:
+                self.write_onnx(path)
+                import onnx
+
+                proto = onnx.load(str(path))
+                model = OnnxModel(self.name, self.digest, self.seed, self.inputs, proto)
+                if [spec.shape for spec in model.outputs] != [spec.shape for spec in self.outputs]:
+                    raise refusal
+                module = model.to_relax()
+            except (ImportFailed, ModelFileError):
+                raise refusal from None
+        self.detour = f"through ONNX ({refusal.message.removeprefix(f'{self.name}: ')})"
+        return module
 
     def torch_module(self) -> torch.nn.Module:
         """The module in evaluation mode; takes the inputs by position, in their order."""
@@ -153,9 +184,10 @@ class TorchModel(SourceModel):
         }
         failure: Exception | None = None
         # The older exporter knows some operators that the newer one does not.
-        for model, dynamo in ((self.program, True), (self.module, False)):
+        for dynamo in (True, False):
             options: dict[str, Any] = {"external_data": False} if dynamo else {}
             try:
+                model = self.program if dynamo else self.module
                 with quiet(), torch.no_grad():
                     torch.onnx.export(
                         model, arguments, str(path), dynamo=dynamo, **names, **options

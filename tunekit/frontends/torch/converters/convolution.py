@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tvm.relax import op
 
-from tunekit.frontends.torch.graph import Graph, Unsupported, dtype_of, known, shape_of
+from tunekit.frontends.torch.graph import Graph, NoCounterpart, dtype_of, known, shape_of
 from tunekit.frontends.torch.table import converts
 
 _LAYOUTS = {1: ("NCW", "OIW", "IOW"), 2: ("NCHW", "OIHW", "IOHW"), 3: ("NCDHW", "OIDHW", "IODHW")}
@@ -94,7 +94,7 @@ def _transposed(
         weight = _dilated(graph, weight, dilations)
     # An output padding of a stride or more is legal with dilation alone; TVM knows smaller ones.
     if any(more >= size for more, size in zip(output_padding, strides, strict=True)):
-        raise Unsupported("an output_padding of at least the stride")
+        raise NoCounterpart("an output_padding of at least the stride")
     return graph.emit(
         convolve(
             data,
@@ -115,7 +115,7 @@ def _dilated(graph: Graph, weight: Any, dilations: list[int]) -> Any:
     """A kernel with zeros between its elements."""
     array = known(weight)
     if array is None:
-        raise Unsupported("a dilated transposed convolution whose kernel is computed")
+        raise NoCounterpart("a dilated transposed convolution whose kernel is computed")
     kernel = torch.from_numpy(array)
     sizes = [(size - 1) * by + 1 for size, by in zip(kernel.shape[2:], dilations, strict=True)]
     wide = torch.zeros(*kernel.shape[:2], *sizes, dtype=kernel.dtype)

@@ -152,10 +152,10 @@ def _batch_norm_of_the_batch(
 ) -> Any:
     """Of the batch's own mean and variance: in training form, and as instance normalization is
     decomposed."""
-    from tunekit.frontends.torch.graph import Unsupported
+    from tunekit.frontends.torch.graph import NoCounterpart
 
     if running_mean is not None:
-        raise Unsupported(
+        raise NoCounterpart(
             "a batch normalization in training form changes its running statistics: call eval()"
         )
     shape = shape_of(input)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm.relax import op
 
-from tunekit.frontends.torch.graph import Graph, Unsupported, dtype_of, shape_of
+from tunekit.frontends.torch.graph import Graph, NoCounterpart, dtype_of, shape_of
 from tunekit.frontends.torch.table import converts
 
 _LAYOUTS = ("NCW", "NCHW", "NCDHW")
@@ -68,7 +68,7 @@ def _max_pool(
     dilations = _each(dilation, rank)
     data = _batched(graph, self, rank)
     if dtype_of(data) == "bool" or dtype_of(data).startswith(("int", "uint")):
-        raise Unsupported("a pooling of integers")
+        raise NoCounterpart("a pooling of integers")
     behind = _needed_padding(
         shape_of(data)[2:], graph.result_shape[-rank:], kernel, strides, pads, dilations
     )

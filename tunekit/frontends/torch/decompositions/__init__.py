@@ -1,0 +1,1 @@
+"""Decompositions in plain torch of operators that torch itself keeps whole."""
