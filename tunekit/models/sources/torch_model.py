@@ -109,8 +109,7 @@ class TorchModel(SourceModel):
             return None
         dtypes = [spec.dtype for spec in self.outputs]
         return [
-            tensor.numpy().astype(dtype)
-            for (_, tensor), dtype in zip(results, dtypes, strict=True)
+            tensor.numpy().astype(dtype) for (_, tensor), dtype in zip(results, dtypes, strict=True)
         ]
 
     def operators(self) -> list[str]:
