@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from tvm.s_tir import SBlock, Schedule
     from tvm.s_tir.schedule import SBlockRV
 
-# Times, beyond the first of each, that an expression may load the same tensors; a convolution's sum
-# with bias and residual before a GELU does so 9 times.
-_MOST_REPEATED = 24
+# Times, beyond the first of each, that an expression may load the same tensors. The polynomial of
+# an exponential does so 17 times, a GELU of a convolution's sum with bias and residual 200 times.
+_MOST_REPEATED = 512
+# What LLVM makes of a call of one of these is as much as so many loads.
+_CALL_LOADS = 32
+_FUNCTIONS = frozenset({"exp", "log", "pow", "tanh", "sigmoid", "erf", "sin", "cos", "tan"})
 
 
 class TooMuchInlinedError(RuntimeError):
@@ -52,12 +55,21 @@ def can_be_inlined(schedule: Schedule, block: SBlockRV) -> bool:
 
 
 def _loads(node: SBlock) -> Counter[Any]:
-    """How often a block's value loads each tensor."""
+    """How often a block's value loads each tensor; calls of functions as loads of their name."""
+    from tvm.ir import Call
     from tvm.ir.expr import TensorLoad
     from tvm_ffi import structural_walk
 
     sources: Counter[Any] = Counter()
-    structural_walk(node.body, [(TensorLoad, lambda load: sources.update([load.source]))])
+
+    def note(call: Call) -> None:
+        name = str(getattr(call.op, "name", "")).rpartition(".")[2]
+        if name in _FUNCTIONS:
+            sources[name] += _CALL_LOADS
+
+    structural_walk(
+        node.body, [(TensorLoad, lambda load: sources.update([load.source])), (Call, note)]
+    )
     return sources
 
 
