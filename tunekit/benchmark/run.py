@@ -90,7 +90,7 @@ def _bench(
     entries = [runner for runner in prepared if isinstance(runner, Entry)]
     with tempfile.TemporaryDirectory(prefix="tunekit-bench-") as folder:
         measured = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
-    tolerance = recipe.reference.relative_error
+    tolerance = max(recipe.reference.relative_error, source.rounding_step(reference))
     by_name = {
         outcome.name: comparison.row(outcome, reference, tolerance) for outcome in measured.outcomes
     }

@@ -184,7 +184,7 @@ def _take_turns(
         built.rounds_s = dict(enumerate(rounds_s))
         # Once more: a library that is right at first may be wrong after a thousand runs.
         comparison = compare(reference.outputs[0], outputs)
-        if not comparison.within(limit):
+        if not comparison.within(max(limit, prepared.source.rounding_step(reference.outputs[0]))):
             error = f"its outputs had a relative error of {comparison.relative_error:.2e}"
             built.leave_out(SandboxError(f"in the selection {error}"), say)
 

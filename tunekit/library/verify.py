@@ -61,7 +61,7 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
     errors = []
     for expected, outputs in zip(reference.outputs, actual, strict=True):
         comparison = compare(expected, outputs)
-        if not comparison.within(limit):
+        if not comparison.within(max(limit, prepared.source.rounding_step(expected))):
             raise VerificationFailed(
                 f"the library's outputs differ from {prepared.source.framework}'s: relative error "
                 f"{comparison.relative_error:.2e}, allowed {limit:.0e}",

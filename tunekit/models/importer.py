@@ -45,6 +45,7 @@ class ImportedModel:
         inputs: in the order of main's parameters.
         outputs: flat and in order.
         relative_errors: of the check, one for each seed.
+        rounding_step: what these may be beyond the limit, where outputs are quantized; 0 elsewhere.
         import_s: seconds that the import took when it was made.
         check_s: seconds that its check took then.
         was_cached: whether this time it was read back.
@@ -57,6 +58,7 @@ class ImportedModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     relative_errors: tuple[float, ...]
+    rounding_step: float
     import_s: float
     check_s: float
     was_cached: bool
@@ -89,7 +91,9 @@ def import_model(
     kept = cache.get(_KIND, key)
     if kept is not None:
         cached = _read(kept)
-        _require_close(cached.name, cached.relative_errors, max_relative_error)
+        _require_close(
+            cached.name, cached.relative_errors, max(max_relative_error, cached.rounding_step)
+        )
         say(f"{cached.name}: import found in the cache")
         return cached
     source = model if isinstance(model, SourceModel) else load_source(model, cache)
@@ -100,7 +104,7 @@ def import_model(
     imported = time.perf_counter()
     detour = f" {source.detour}" if source.detour else ""
     say(f"{source.name}: imported{detour}; checking it against {source.framework}")
-    errors = _check(source, module, max_relative_error, say)
+    errors, step = _check(source, module, max_relative_error, say)
     checked = time.perf_counter()
     result = ImportedModel(
         name=source.name,
@@ -110,6 +114,7 @@ def import_model(
         inputs=source.inputs,
         outputs=source.outputs,
         relative_errors=errors,
+        rounding_step=step,
         import_s=imported - start,
         check_s=checked - imported,
         was_cached=False,
@@ -127,8 +132,8 @@ def _read_back(imported: ImportedModel, folder: Path | None) -> tvm.IRModule:
 
 def _check(
     source: SourceModel, module: tvm.IRModule, max_relative_error: float, say: Say
-) -> tuple[float, ...]:
-    """Relative errors of the compiled module on seeded inputs.
+) -> tuple[tuple[float, ...], float]:
+    """Relative errors of the compiled module on seeded inputs, and the step of their rounding.
 
     Raises:
         ImportMismatch: one is too large.
@@ -144,10 +149,11 @@ def _check(
         raise SandboxError(
             f"{source.name}: the import could not be checked: {error.message}", hint=error.hint
         ) from error
-    errors = []
+    errors, step = [], 0.0
     for values, reference, actual in zip(inputs, references, outputs, strict=True):
         comparison = compare(reference, actual)
-        if not comparison.within(max_relative_error):
+        step = max(step, source.rounding_step(reference))
+        if not comparison.within(max(max_relative_error, step)):
             _require_steady(source, values, reference, comparison, max_relative_error)
             say(f"{source.name}: it differs; looking for the first operator that does")
             place = first_difference(source, values, max_relative_error)
@@ -155,13 +161,18 @@ def _check(
                 [comparison.relative_error], max_relative_error
             )
             raise _mismatch(source.name, reason + (f"; first differs: {place}" if place else ""))
+        if not comparison.within(max_relative_error):
+            say(
+                f"{source.name}: outputs differ by one step of their quantization at most, "
+                f"{comparison.relative_error:.1e}: sums halfway between two steps"
+            )
         errors.append(comparison.relative_error)
         if comparison.not_numbers:
             say(
                 f"{source.name}: {comparison.not_numbers} elements are NaN, in {source.framework} "
                 "too, on the sample inputs; model.inputs[].values in the recipe gives others"
             )
-    return tuple(errors)
+    return tuple(errors), step
 
 
 def _require_steady(
@@ -235,6 +246,7 @@ def _write(imported: ImportedModel, folder: Path) -> None:
         "inputs": [_as_json(spec) for spec in imported.inputs],
         "outputs": [_as_json(spec) for spec in imported.outputs],
         "relative_errors": list(imported.relative_errors),
+        "rounding_step": imported.rounding_step,
         "import_s": imported.import_s,
         "check_s": imported.check_s,
     }
@@ -253,6 +265,7 @@ def _read(folder: Path) -> ImportedModel:
         inputs=tuple(_from_json(item) for item in metadata["inputs"]),
         outputs=tuple(_from_json(item) for item in metadata["outputs"]),
         relative_errors=tuple(metadata["relative_errors"]),
+        rounding_step=metadata["rounding_step"],
         import_s=metadata["import_s"],
         check_s=metadata["check_s"],
         was_cached=True,

@@ -93,6 +93,13 @@ class SourceModel(ABC):
         """The model with the first results of these of its operators in place of its outputs."""
         raise NotImplementedError
 
+    def rounding_step(self, outputs: Sequence[Array]) -> float:
+        """One step of quantized outputs, as part of the largest number; 0 where none is.
+
+        By so much a right result may differ, where a sum lies halfway between two steps.
+        """
+        return 0.0
+
     @abstractmethod
     def to_relax(self) -> tvm.IRModule:
         """The model as a Relax module.

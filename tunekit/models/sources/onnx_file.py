@@ -21,6 +21,7 @@ from tunekit.models.binding import (
 )
 from tunekit.models.samples import Use
 from tunekit.models.source import SourceModel
+from tunekit.models.sources.quantized_onnx import is_quantized, largest_step, without_saturation
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
@@ -101,6 +102,9 @@ class OnnxModel(SourceModel):
                 hint="check the shapes and dtypes of model.inputs",
             ) from error
 
+    def rounding_step(self, outputs: Sequence[Array]) -> float:
+        return largest_step(self.model, outputs) if is_quantized(self.model) else 0.0
+
     def operators(self) -> list[str]:
         return [
             f"ONNX operator {node.op_type}, node {index} '{node.name or node.output[0]}'"
@@ -131,8 +135,7 @@ class OnnxModel(SourceModel):
         return None
 
     def write_onnx(self, path: Path) -> None:
-        large = self.model.ByteSize() > _LARGEST_PROTOBUF_BYTES
-        onnx.save(self.model, str(path), save_as_external_data=large)
+        _write(self.model, path)
 
     @cached_property
     def _session(self) -> Any:
@@ -142,10 +145,15 @@ class OnnxModel(SourceModel):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SILENT
+        model = self.model
+        if is_quantized(model):
+            # As it is written: the integer kernels of the optimizations round otherwise.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            model = without_saturation(model)
         try:
             with quiet(), tempfile.TemporaryDirectory(prefix="tunekit-onnx-") as folder:
                 path = Path(folder) / "model.onnx"
-                self.write_onnx(path)
+                _write(model, path)
                 return onnxruntime.InferenceSession(
                     str(path), options, providers=["CPUExecutionProvider"]
                 )
@@ -154,6 +162,11 @@ class OnnxModel(SourceModel):
                 f"ONNX Runtime, which is the reference, cannot load {self.name}: "
                 f"{first_line(error)}"
             ) from error
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    large = model.ByteSize() > _LARGEST_PROTOBUF_BYTES
+    onnx.save(model, str(path), save_as_external_data=large)
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
