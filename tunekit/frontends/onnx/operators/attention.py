@@ -14,6 +14,8 @@ from tunekit.frontends.onnx.problems import Unsupported
 from tunekit.frontends.onnx.registry import converts
 from tunekit.frontends.onnx.values import Array, Value, dtype_of, is_float, shape_of
 
+_FLOAT = 1
+_SHORT = {"float16": 10, "bfloat16": 16}
 # What an output of the scores may hold (`qk_matmul_output_mode`).
 _PRODUCTS, _CAPPED, _MASKED, _PROBABILITIES = range(4)
 
@@ -53,6 +55,16 @@ def attend(
             the output zero.
         softcap: bound of the scores, by tanh; 0 for none.
     """
+    if dtype_of(query) in _SHORT:
+        # In single precision, as ONNX Runtime does: the sums are too coarse in short floats.
+        tensors = [node.call("Cast", tensor, to=_FLOAT) for tensor in (query, key, value)]
+        bias = bias if bias is None else node.call("Cast", bias, to=_FLOAT)
+        wide = attend(node, *tensors, scale=scale, bias=bias, softcap=softcap)
+        narrow = [
+            node.call("Cast", tensor, to=_SHORT[dtype_of(query)])
+            for tensor in (wide.output, *wide.scores)
+        ]
+        return Attended(narrow[0], (narrow[1], narrow[2], narrow[3], narrow[4]))
     batch, heads, queries, size = shape_of(query)
     _, groups, keys, value_size = shape_of(value)
     factor = 1 / math.sqrt(size) if scale is None else scale
@@ -81,7 +93,9 @@ def _without_masked_rows(node: OnnxNode, probabilities: Value, bias: Value) -> V
         return probabilities
     dtype = dtype_of(bias)
     largest = reduced(node, "ReduceMax", bias, [len(shape_of(bias)) - 1])
-    nothing = node.call("Equal", largest, np.array(-np.inf, dtype))
+    # TVM's maximum begins with the lowest finite number, which it gives for nothing but -inf.
+    lowest = np.array(np.finfo(dtype).min, dtype)
+    nothing = node.call("LessOrEqual", largest, lowest)
     return node.call("Where", nothing, np.array(0, dtype), probabilities)
 
 
@@ -141,9 +155,6 @@ def _attention(node: OnnxNode) -> Value:
     )
     output = joined_heads(node, result.output) if flat else result.output
     mode = int(node.attribute("qk_matmul_output_mode", 0))
-    if node.version < 24 and mode in (_CAPPED, _MASKED):
-        # Their order was another one.
-        mode = _MASKED if mode == _CAPPED else _CAPPED
     return output, key, value, result.scores[mode]
 
 
