@@ -26,6 +26,13 @@ from tunekit.recipe import ModelSpec
 
 _BATCH = 100
 
+FOUND = (
+    "(float x) => (float y) <float w = {0.5}> { y = Div (x, w) }",
+    "(float[2,2,4,1] x) => (float[2,2,7,2] y) <float[2,2,1,2] w = {1,2,3,4,5,6,7,8}>"
+    '{ y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) }',
+)
+"""What such graphs have shown to be wrong once, made as small as it goes."""
+
 
 def drawn(count: int, start: int) -> list[onnx.ModelProto]:
     """Random models, always the same for one start."""
@@ -140,6 +147,14 @@ def test_random_graphs_are_right_or_refused(tmp_path: Path) -> None:
     right, wrong = wrong_of(drawn(_BATCH, 0), tmp_path)
     assert not wrong, "\n\n".join(wrong)
     assert right > 0.6 * _BATCH
+
+
+def test_what_was_wrong_once_is_right(tmp_path: Path) -> None:
+    models = [
+        onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]> found {text}')
+        for text in FOUND
+    ]
+    assert wrong_of(models, tmp_path) == (len(FOUND), [])
 
 
 @pytest.mark.slow

@@ -166,6 +166,8 @@ def _transposed_pads(
     before, after = [], []
     for extent, more, wanted in zip(full, extra, target, strict=True):
         total = extent + more - wanted
+        if given is None:
+            total = max(total, 0)  # With kernels shorter than the stride nothing is added.
         smaller, larger = total // 2, total - total // 2
         before.append(smaller if automatic == "SAME_UPPER" else larger)
         after.append(larger if automatic == "SAME_UPPER" else smaller)
