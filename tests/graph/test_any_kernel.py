@@ -20,7 +20,7 @@ from tunekit.graph.tasks import extract_tasks
 from tunekit.ir.tir import Kernel
 from tunekit.library.apply import apply_records
 from tunekit.machine.target import resolve_target
-from tunekit.spaces.registry import FAMILIES, fit
+from tunekit.spaces.registry import FAMILIES, find_family, fit
 
 NATIVE = resolve_target("native")
 Array = np.ndarray[Any, Any]
@@ -178,3 +178,19 @@ def test_a_size_that_nobody_knows_inside_of_a_model_is_refused() -> None:
 
     with pytest.raises(ModelError, match="counted: the size of the result of nonzero depends"):
         require_fixed_sizes(model(emit, numbers(3, 4)), ["sum"], "counted")
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_a_product_keeps_its_space_with_an_activation_that_is_a_polynomial(activation: str) -> None:
+    weights, bias = relax.const(numbers(16, 32)), relax.const(numbers(32))
+
+    def emit(builder: Any, x: Any) -> Any:
+        total = builder.emit(relax.op.add(relax.op.matmul(x, weights), bias))
+        return builder.emit(getattr(relax.op.nn, activation)(total))
+
+    graph = prepare(model(emit, numbers(8, 16)), NATIVE, "auto")
+    [task] = extract_tasks(graph, NATIVE)
+    assert activation in task.name
+    found = find_family(task.module, NATIVE)
+    assert found is not None
+    assert found[0] == "matrix product"
