@@ -111,3 +111,34 @@ def test_operators_compute_what_torch_does(run_module: Callable[..., Any]) -> No
     assert len(errors) >= len(FORMS)
     wrong = {name: str(result) for name, result in errors.items() if not result.within(1e-3)}
     assert wrong == {}
+
+
+class Recurrent(nn.Module):
+    """Every kind of layer: directions, several layers, states given, no biases, a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 5, 2, bidirectional=True, batch_first=True)
+        self.projected = nn.LSTM(6, 5, proj_size=3, bias=False)
+        self.gru = nn.GRU(6, 5, 2, bidirectional=True)
+        self.plain = nn.RNN(6, 5, nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        steps = x.view(4, 1, 6)
+        start = x[:, :5].reshape(4, 1, 5)
+        return {
+            "lstm": self.lstm(x.view(1, 4, 6), (start, start.flip(0))),
+            "projected": self.projected(steps),
+            "gru": self.gru(x),
+            "plain": self.plain(steps),
+        }
+
+
+def test_recurrent_layers_of_every_form_compute_what_torch_does(
+    run_module: Callable[..., Any],
+) -> None:
+    inputs = [TensorSpec("x", (4, 6), "float32")]
+    model = TorchModel("layers", "digest", 0, inputs, Recurrent, Weights(random=False))
+    errors = run_module(model.to_relax(), model)
+    assert len(errors) == 10
+    assert all(result.within(1e-5) for result in errors.values()), errors

@@ -1,7 +1,6 @@
-"""LSTM, GRU and plain recurrent layers, step by step.
+"""LSTM, GRU and plain recurrent layers: one product for all inputs and one kernel over time.
 
-The product with the input is one for all steps; what is left in a step is the product with the
-state and the gates.
+A layer whose states are projected (`proj_size`) is written out step by step.
 """
 
 from __future__ import annotations
@@ -9,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from tvm.relax import op
 
+from tunekit.frontends.recurrence import Activation, Cell, Layer, emit_layer
+from tunekit.frontends.recurrence.cells import Kind
 from tunekit.frontends.torch.converters.linear import matmul
-from tunekit.frontends.torch.graph import Graph, dtype_of, shape_of
+from tunekit.frontends.torch.graph import Graph, dtype_of, known, shape_of
 from tunekit.frontends.torch.table import converts
 
 Step = Callable[[Graph, Any, list[Any], "_Weights"], list[Any]]
@@ -33,25 +35,38 @@ class _Weights:
 
 @converts("lstm.input")
 def _lstm(graph: Graph, input: Any, hx: Sequence[Any], **options: Any) -> Any:  # noqa: A002
-    outputs, states = _layers(graph, input, list(hx), _lstm_step, **options)
+    outputs, states = _layers(
+        graph,
+        input,
+        list(hx),
+        _lstm_step,
+        _cell("LSTM", "ifco", "Sigmoid", "Tanh", "Tanh"),
+        **options,
+    )
     return [outputs, *states]
 
 
 @converts("gru.input")
 def _gru(graph: Graph, input: Any, hx: Any, **options: Any) -> Any:  # noqa: A002
-    outputs, states = _layers(graph, input, [hx], _gru_step, **options)
+    outputs, states = _layers(
+        graph, input, [hx], _gru_step, _cell("GRU", "rzh", "Sigmoid", "Tanh"), **options
+    )
     return [outputs, *states]
 
 
 @converts("rnn_tanh.input")
 def _rnn_tanh(graph: Graph, input: Any, hx: Any, **options: Any) -> Any:  # noqa: A002
-    outputs, states = _layers(graph, input, [hx], _plain_step(op.tanh), **options)
+    outputs, states = _layers(
+        graph, input, [hx], _plain_step(op.tanh), _cell("RNN", "h", "Tanh"), **options
+    )
     return [outputs, *states]
 
 
 @converts("rnn_relu.input")
 def _rnn_relu(graph: Graph, input: Any, hx: Any, **options: Any) -> Any:  # noqa: A002
-    outputs, states = _layers(graph, input, [hx], _plain_step(op.nn.relu), **options)
+    outputs, states = _layers(
+        graph, input, [hx], _plain_step(op.nn.relu), _cell("RNN", "h", "Relu"), **options
+    )
     return [outputs, *states]
 
 
@@ -60,6 +75,7 @@ def _layers(
     data: Any,
     initial: list[Any],
     step: Step,
+    cell: Cell,
     *,
     params: Sequence[Any],
     has_biases: bool,
@@ -79,22 +95,85 @@ def _layers(
         data = graph.permute(data, (1, 0, 2))
     finals: list[list[Any]] = [[] for _ in initial]
     for layer in range(num_layers):
-        outputs = []
-        for direction in range(directions):
-            number = layer * directions + direction
-            parts = params[number * size : (number + 1) * size]
-            weights = _Weights(graph, parts, has_biases)
-            states = [_row(graph, state, number) for state in initial]
-            output, states = _direction(graph, data, states, weights, step, direction == 1)
-            outputs.append(output)
-            for kept, state in zip(finals, states, strict=True):
-                kept.append(state)
-        data = graph.emit(op.concat(outputs, 2)) if directions > 1 else outputs[0]
-    stacked = [_stacked(graph, states) for states in finals]
+        first = layer * directions
+        parts = [
+            params[number * size : (number + 1) * size] for number in range(len(params) // size)
+        ]
+        chosen = parts[first : first + directions]
+        starts = [graph.slice(state, 0, first, first + directions) for state in initial]
+        if size > (4 if has_biases else 2):
+            data, states = _written_out(graph, data, starts, chosen, has_biases, step)
+        else:
+            data, states = _looped(graph, data, starts, chosen, has_biases, cell)
+        for kept, state in zip(finals, states, strict=True):
+            kept.append(state)
+    stacked = [_joined(graph, states, 0) for states in finals]
     if is_single:
         stacked = [graph.emit(op.squeeze(state, [1])) for state in stacked]
         return graph.emit(op.squeeze(data, [1])), stacked
     return graph.permute(data, (1, 0, 2)) if batch_first else data, stacked
+
+
+def _cell(kind: Kind, gates: str, *activations: str) -> Cell:
+    functions = tuple(Activation(name) for name in activations)
+    return Cell(kind, gates, functions, reset_after=kind == "GRU")
+
+
+def _looped(
+    graph: Graph,
+    data: Any,
+    starts: list[Any],
+    parts: Sequence[Sequence[Any]],
+    has_biases: bool,
+    cell: Cell,
+) -> tuple[Any, list[Any]]:
+    """A layer's outputs, directions side by side, and final states (directions, batch, units)."""
+    weights = [_together(graph, tensors) for tensors in zip(*parts, strict=True)]
+    layer = Layer(
+        weights[0],
+        weights[1],
+        weights[2] if has_biases else None,
+        weights[3] if has_biases else None,
+        hidden=starts[0],
+        cell=starts[1] if len(starts) > 1 else None,
+        backward=(False, True)[: len(parts)],
+    )
+    outputs, *states = emit_layer(graph.builder, cell, layer, data)
+    steps, directions, batch, units = shape_of(outputs)
+    outputs = graph.permute(outputs, (0, 2, 1, 3))
+    return graph.reshape(outputs, (steps, batch, directions * units)), states
+
+
+def _together(graph: Graph, tensors: Sequence[Any]) -> Any:
+    """The tensors of all directions along a new first axis."""
+    arrays = [known(tensor) for tensor in tensors]
+    if all(array is not None for array in arrays):
+        return graph.const(np.stack(arrays), dtype_of(tensors[0]))  # type: ignore[arg-type]
+    return _stacked(graph, tensors)
+
+
+def _joined(graph: Graph, parts: Sequence[Any], axis: int) -> Any:
+    return graph.emit(op.concat(list(parts), axis)) if len(parts) > 1 else parts[0]
+
+
+def _written_out(
+    graph: Graph,
+    data: Any,
+    starts: list[Any],
+    parts: Sequence[Sequence[Any]],
+    has_biases: bool,
+    step: Step,
+) -> tuple[Any, list[Any]]:
+    """The same, step by step."""
+    outputs, finals = [], []
+    for direction, tensors in enumerate(parts):
+        states = [_row(graph, state, direction) for state in starts]
+        weights = _Weights(graph, tensors, has_biases)
+        output, states = _direction(graph, data, states, weights, step, direction == 1)
+        outputs.append(output)
+        finals.append(states)
+    states = [_stacked(graph, states) for states in zip(*finals, strict=True)]
+    return _joined(graph, outputs, 2), states
 
 
 def _direction(
