@@ -1,0 +1,62 @@
+"""The plainest of the tests that ONNX has of each operator; a benchmark runs them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from onnx_node_tests import (
+    batches,
+    differences,
+    has_tensors_only,
+    node_tests,
+    operator_of,
+    prepared,
+)
+
+from tunekit.errors import ImportFailed
+
+# Operators that take long to compile have tests of their own.
+TESTED_ELSEWHERE = {"Attention", "GRU", "LSTM", "RNN"}
+# What makes no sense, or has no fixed size, in a compiled library.
+REFUSED = {
+    "Adagrad",
+    "Adam",
+    "Bernoulli",
+    "Gradient",
+    "ImageDecoder",
+    "Momentum",
+    "NonMaxSuppression",
+    "StringNormalizer",
+    "TfIdfVectorizer",
+}
+
+
+def plainest() -> Iterator[Any]:
+    """Of each operator the test with the shortest name."""
+    by_operator: dict[str, Any] = {}
+    for test in sorted(node_tests(), key=lambda test: (len(test.name), test.name)):
+        if has_tensors_only(test.model) and "_expanded" not in test.name:
+            by_operator.setdefault(operator_of(test), test)
+    for operator, test in by_operator.items():
+        if operator not in TESTED_ELSEWHERE:
+            yield test
+
+
+def test_each_operator_gives_what_onnx_says_or_is_refused() -> None:
+    ready, refused = [], set()
+    for test in plainest():
+        try:
+            ready.append(prepared(test))
+        except ImportFailed:
+            refused.add(operator_of(test))
+    wrong = {}
+    for batch in batches(ready, size=40):
+        for item, text in zip(batch, differences(batch), strict=True):
+            if text:
+                wrong[item.test.name] = text
+    assert wrong == {}
+    assert refused <= REFUSED
+    if len(ready) < 100:
+        pytest.fail(f"only {len(ready)} operators were tested")
