@@ -255,7 +255,8 @@ class Interpreter:
         values.update(zip(function.input, inputs, strict=False))
         inner = Scope(values, opsets_of(function.opset_import), {**defaults, **given})
         self._run(function.node, inner)
-        return [inner.values[name] for name in function.output]
+        # What nobody asks for, a function may leave out.
+        return [inner.values.get(name) for name in function.output]
 
     def _settled(self, result: Value, inputs: Sequence[Value], scope: Scope) -> Value:
         """A result bound to a variable, or known after all."""
