@@ -32,8 +32,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tunekit.errors import TunekitError
-from tunekit.frontends.torch import export_program, program_to_relax
 from tunekit.models.baseline import build_baseline
+from tunekit.torch_frontend import export_program, program_to_relax
 from tunekit.wording import first_line
 
 TIMEOUT_S = 240

@@ -49,7 +49,7 @@ def relative_error() -> Callable[[Array, Array], float]:
 @pytest.fixture(scope="session")
 def imported() -> Callable[..., Any]:
     """The Relax module of a torch module and its inputs, as tunekit imports it."""
-    from tunekit.frontends.torch import export_program, program_to_relax
+    from tunekit.torch_frontend import export_program, program_to_relax
 
     def make(model: Any, inputs: list[Any]) -> Any:
         names = [f"x{index}" for index in range(len(inputs))]

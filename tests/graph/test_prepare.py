@@ -112,7 +112,7 @@ import sys, importlib.util, torch
 spec = importlib.util.spec_from_file_location("prepared", {__file__!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from tunekit.frontends.torch import export_program, program_to_relax
+from tunekit.torch_frontend import export_program, program_to_relax
 from tunekit.graph.prepare import prepare
 from tunekit.graph.tasks import extract_tasks
 program = export_program(module.Repeated().eval(), [torch.zeros(module.IMAGE)], "other")

@@ -170,10 +170,10 @@ def test_a_model_with_products_is_right_and_its_weights_are_repacked() -> None:
     import tvm
     from tvm import relax
 
-    from tunekit.frontends.torch import export_program, program_to_relax
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.library.apply import apply_records
+    from tunekit.torch_frontend import export_program, program_to_relax
 
     model = torch.nn.Sequential(
         torch.nn.Linear(20, 48), torch.nn.GELU(), torch.nn.Linear(48, 16), torch.nn.ReLU()

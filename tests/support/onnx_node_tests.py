@@ -69,7 +69,7 @@ def prepared(test: Any) -> Prepared:
     Raises:
         ImportFailed: it is refused.
     """
-    from tunekit.frontends.onnx import proto_to_relax
+    from tunekit.onnx_frontend import proto_to_relax
 
     inputs, outputs = test.data_sets[0]
     names = [value.name for value in test.model.graph.input]
@@ -148,13 +148,13 @@ def _results(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
     import tvm
     from tvm import relax
 
-    from tunekit.frontends.onnx import proto_to_relax
     from tunekit.graph.lowering.build import compile_model
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.library.apply import apply_records
     from tunekit.machine.target import resolve_target
     from tunekit.machine.tvm_loading import arrays_of
+    from tunekit.onnx_frontend import proto_to_relax
 
     names = [value.name for value in model.graph.input]
     target = resolve_target("native")

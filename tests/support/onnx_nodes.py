@@ -83,13 +83,13 @@ def by_tunekit(model: onnx.ModelProto, feed: Mapping[str, Array]) -> list[Array]
     import tvm
     from tvm import relax
 
-    from tunekit.frontends.onnx import proto_to_relax
     from tunekit.graph.lowering.build import compile_model
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.library.apply import apply_records
     from tunekit.machine.target import resolve_target
     from tunekit.machine.tvm_loading import arrays_of
+    from tunekit.onnx_frontend import proto_to_relax
 
     names = [value.name for value in model.graph.input]
     target = resolve_target("native")

@@ -1,1 +1,1 @@
-"""From a framework's model to Relax, and what is mended on the way."""
+"""What the ways from a framework's model to Relax share: folding, recurrence, refusals."""

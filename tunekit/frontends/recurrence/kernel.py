@@ -43,7 +43,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Blocking:
+class UnitBlocks:
     """How the units and sequences are taken together.
 
     Attributes:
@@ -57,7 +57,7 @@ class Blocking:
     rows: int
 
     @classmethod
-    def of(cls, cell: Cell, sizes: Sizes) -> Blocking:
+    def of(cls, cell: Cell, sizes: Sizes) -> UnitBlocks:
         """As many sums at a time as registers hold."""
         rows = max(row for row in range(1, _MOST_ROWS + 1) if sizes.batch % row == 0)
         units = _LARGEST_BLOCK
@@ -114,7 +114,7 @@ class _Loop:
         self, cell: Cell, sizes: Sizes, ins: Mapping[str, Any], outs: Sequence[Any], dtype: str
     ) -> None:
         self.cell, self.sizes, self.ins, self.outs, self.dtype = cell, sizes, ins, outs, dtype
-        self.block = Blocking.of(cell, sizes)
+        self.block = UnitBlocks.of(cell, sizes)
 
     def write(self) -> None:
         groups = self.sizes.batch // self.block.rows

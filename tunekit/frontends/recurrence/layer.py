@@ -9,7 +9,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from tunekit.frontends.recurrence.cells import Cell
-from tunekit.frontends.recurrence.kernel import Blocking, Sizes, recurrence
+from tunekit.frontends.recurrence.kernel import Sizes, UnitBlocks, recurrence
 from tunekit.ir.relax import constant_value, static_shape
 
 
@@ -57,7 +57,7 @@ def emit_layer(builder: relax.BlockBuilder, cell: Cell, layer: Layer, inputs: An
     steps, batch, _ = _shape(inputs)
     hidden = _shape(layer.recurrent)[2]
     sizes = Sizes(steps, layer.backward, batch, hidden)
-    blocking = Blocking.of(cell, sizes)
+    blocking = UnitBlocks.of(cell, sizes)
     tensors = {"projected": _projected(builder, cell, layer, inputs, blocking)}
     for phase, gates in enumerate(cell.phases):
         chosen = [cell.gates.index(gate) for gate in gates]
@@ -83,7 +83,7 @@ def emit_layer(builder: relax.BlockBuilder, cell: Cell, layer: Layer, inputs: An
 
 
 def _projected(
-    builder: relax.BlockBuilder, cell: Cell, layer: Layer, inputs: Any, blocking: Blocking
+    builder: relax.BlockBuilder, cell: Cell, layer: Layer, inputs: Any, blocking: UnitBlocks
 ) -> Any:
     """The products of all inputs with the weights, `[steps, batch, D, blocks, G, units]`."""
     steps, batch, width = _shape(inputs)
@@ -113,7 +113,7 @@ def _outside(cell: Cell) -> list[int]:
     return [index for index, gate in enumerate(cell.gates) if gate not in inside]
 
 
-def _inner_bias(builder: relax.BlockBuilder, cell: Cell, layer: Layer, blocking: Blocking) -> Any:
+def _inner_bias(builder: relax.BlockBuilder, cell: Cell, layer: Layer, blocking: UnitBlocks) -> Any:
     gates = [index for index in range(len(cell.gates)) if index not in _outside(cell)]
     if not gates:
         return None
@@ -121,7 +121,7 @@ def _inner_bias(builder: relax.BlockBuilder, cell: Cell, layer: Layer, blocking:
 
 
 def _columns(
-    builder: relax.BlockBuilder, values: Any, gates: int, chosen: list[int], blocking: Blocking
+    builder: relax.BlockBuilder, values: Any, gates: int, chosen: list[int], blocking: UnitBlocks
 ) -> Any:
     """`[D, gates * H]` as `[D, chosen gates, padded]`."""
     if values is None:
@@ -137,7 +137,7 @@ def _packed(
     values: Any,
     gates: int,
     order: list[int],
-    blocking: Blocking,
+    blocking: UnitBlocks,
     kept: list[int] | None = None,
 ) -> Any:
     """`[D, gates * H, N]`, or without N, as `[D, blocks, N, gates in that order, units]`.

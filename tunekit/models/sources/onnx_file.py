@@ -122,7 +122,7 @@ class OnnxModel(SourceModel):
         return OnnxModel(self.name, self.digest, self.seed, self.inputs, model)
 
     def to_relax(self) -> tvm.IRModule:
-        from tunekit.frontends.onnx import proto_to_relax
+        from tunekit.onnx_frontend import proto_to_relax
 
         return proto_to_relax(self.model, [spec.name for spec in self.inputs], self.name)
 

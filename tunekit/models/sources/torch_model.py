@@ -134,7 +134,7 @@ class TorchModel(SourceModel):
         )
 
     def to_relax(self) -> tvm.IRModule:
-        from tunekit.frontends.torch import is_data_dependent, program_to_relax
+        from tunekit.torch_frontend import is_data_dependent, program_to_relax
 
         self._require_stateless()
         try:
@@ -211,7 +211,7 @@ class TorchModel(SourceModel):
         return self._trace()
 
     def _trace(self) -> ExportedProgram:
-        from tunekit.frontends.torch import export_program
+        from tunekit.torch_frontend import export_program
 
         arguments = self.arguments(self.sample_inputs(self.seed))
         _ = self.outputs  # An input that does not fit is told as such, not as a failed trace.

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.onnx_nodes import Node, differences
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def layer(
+    operator: str,
+    *,
+    steps: int = 4,
+    batch: int = 2,
+    hidden: int = 8,
+    directions: int = 1,
+    known: int | None = None,
+    without: tuple[str, ...] = ("lengths", "state", "peepholes"),
+    **attributes: Any,
+) -> Node:
+    """A layer of random weights."""
+    random = np.random.default_rng(hidden + steps)
+    rows = _GATES[operator] * hidden
+
+    def some(*shape: int) -> np.ndarray[Any, Any]:
+        return random.standard_normal(shape).astype("float32") * np.float32(0.4)
+
+    inputs: dict[str, Any] = {
+        "x": some(steps, batch, 5),
+        "weights": some(directions, rows, 5),
+        "recurrent": some(directions, rows, hidden),
+        "bias": some(directions, 2 * rows),
+        "lengths": random.integers(1, steps + 1, batch).astype("int32"),
+        "state": some(directions, batch, hidden),
+    }
+    if operator == "LSTM":
+        inputs |= {
+            "cell": some(directions, batch, hidden),
+            "peepholes": some(directions, 3 * hidden),
+        }
+    absent = {*without, *(["cell"] if "state" in without else [])}
+    values = [None if name in absent else value for name, value in inputs.items()]
+    direction = attributes.pop("direction", "bidirectional" if directions == 2 else "forward")
+    return Node(
+        operator,
+        values,
+        known,
+        outputs=3 if operator == "LSTM" else 2,
+        attributes={"hidden_size": hidden, "direction": direction, **attributes},
+    )
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param(
+            [
+                layer("LSTM", batch=1, hidden=20, direction="reverse"),
+                layer("LSTM", batch=3, hidden=12, directions=2, without=()),
+                layer("LSTM", directions=2, clip=0.3, input_forget=1, known=0),
+                layer(
+                    "LSTM",
+                    directions=2,
+                    activations=["HardSigmoid", "Relu", "Tanh", "Sigmoid", "Softsign", "Softplus"],
+                    activation_alpha=[0.3],
+                    activation_beta=[0.4],
+                ),
+            ],
+            id="LSTM",
+        ),
+        pytest.param(
+            [
+                layer("GRU", hidden=12, directions=2, without=()),
+                layer("GRU", hidden=12, directions=2, without=(), linear_before_reset=1),
+                layer("GRU", known=0, linear_before_reset=1, without=("bias", "lengths", "state")),
+                layer(
+                    "GRU", activations=["LeakyRelu", "Elu"], activation_alpha=[0.1, 0.5], clip=0.5
+                ),
+            ],
+            id="GRU",
+        ),
+        pytest.param(
+            [
+                layer("RNN", hidden=40, directions=2, without=()),
+                layer(
+                    "RNN", activations=["ScaledTanh"], activation_alpha=[0.5], activation_beta=[0.7]
+                ),
+                layer(
+                    "RNN", steps=1, batch=1, activations=["ThresholdedRelu"], activation_alpha=[0.2]
+                ),
+            ],
+            id="RNN",
+        ),
+    ],
+)
+def test_recurrent_layers_give_what_onnx_runtime_gives(layers: list[Node]) -> None:
+    assert differences(layers, opset=17) == []
+
+
+def test_a_long_layer_is_one_kernel_and_one_product() -> None:
+    from tests.support.onnx_nodes import model_of
+    from tunekit.ir.relax import bindings_of, operator_name
+    from tunekit.onnx_frontend import proto_to_relax
+
+    model, feed = model_of([layer("LSTM", steps=500, batch=1, directions=2)], opset=17)
+    module = proto_to_relax(model, list(feed), "long")
+    names = [operator_name(value) for _, value in bindings_of(module["main"]) or []]
+    assert names.count("matmul") == 1
+    assert len(names) < 12

@@ -1,0 +1,235 @@
+"""Of numbers: searching, distances, running values, rare functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunekit.torch_frontend.table import decomposes
+
+_SMALL = 64
+"""Up to so many boundaries a value is compared with each; beyond, they are searched."""
+
+
+@decomposes("bucketize.Tensor")
+def _bucketize(
+    self: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    count = boundaries.shape[0]
+    is_below = torch.le if right else torch.lt
+    if count <= _SMALL:
+        places = is_below(boundaries, self.unsqueeze(-1)).sum(-1)
+    else:
+        places = _searched(count, lambda at: is_below(boundaries[at], self), self)
+    result: Tensor = places.to(torch.int32 if out_int32 else torch.int64)
+    return result
+
+
+@decomposes("searchsorted.Tensor")
+def _searchsorted(
+    sorted_sequence: Tensor,
+    self: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    right = right or side == "right"
+    if sorter is not None:
+        sorted_sequence = sorted_sequence.gather(-1, sorter)
+    if sorted_sequence.dim() == 1:
+        return _bucketize(self, sorted_sequence, out_int32=out_int32, right=right)
+    is_below = torch.le if right else torch.lt
+    count = sorted_sequence.shape[-1]
+    if count <= _SMALL:
+        places = is_below(sorted_sequence.unsqueeze(-2), self.unsqueeze(-1)).sum(-1)
+    else:
+        places = _searched(count, lambda at: is_below(sorted_sequence.gather(-1, at), self), self)
+    result: Tensor = places.to(torch.int32 if out_int32 else torch.int64)
+    return result
+
+
+@decomposes("searchsorted.Scalar")
+def _searchsorted_scalar(sorted_sequence: Tensor, self: Any, **options: Any) -> Tensor:
+    value = torch.full((), self, dtype=sorted_sequence.dtype)
+    return _searchsorted(sorted_sequence, value.view(1), **options).view(())
+
+
+def _searched(count: int, is_below: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """How many of a row's elements are below, by halving."""
+    places = torch.zeros_like(like, dtype=torch.int64)
+    step = 1 << (count.bit_length() - 1)
+    while step:
+        further = places + step
+        is_right = (further <= count) & is_below((further - 1).clamp(0, count - 1))
+        places = torch.where(is_right, further, places)
+        step //= 2
+    return places
+
+
+@decomposes("_cdist_forward.default")
+def _cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None) -> Tensor:
+    if p == 2 and x1.shape[-2] * x2.shape[-2] * x1.shape[-1] > 1 << 16:
+        # As torch does for many points: by a product. Rows of (|x|^2, 1, -2x) and (1, |y|^2, y).
+        left, right = x1.square().sum(-1, keepdim=True), x2.square().sum(-1, keepdim=True)
+        product = x1 @ x2.transpose(-1, -2)
+        return (left + right.transpose(-1, -2) - 2 * product).clamp_min(0).sqrt()
+    distance = (x1.unsqueeze(-2) - x2.unsqueeze(-3)).abs()
+    return _norm(distance, p)
+
+
+@decomposes("_pdist_forward.default")
+def _pdist(self: Tensor, p: float = 2) -> Tensor:
+    first, second = torch.triu_indices(self.shape[0], self.shape[0], 1)
+    return _norm((self[first] - self[second]).abs(), p)
+
+
+def _norm(distance: Tensor, p: float) -> Tensor:
+    if p == 0:
+        return (distance != 0).to(distance.dtype).sum(-1)
+    if p == 1:
+        return distance.sum(-1)
+    if p == 2:
+        return distance.square().sum(-1).sqrt()
+    if math.isinf(p):
+        return distance.amax(-1)
+    return distance.pow(p).sum(-1).pow(1 / p)
+
+
+@decomposes("masked_scatter.default")
+def _masked_scatter(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """The n-th place that the mask chooses takes the n-th element of the source."""
+    mask = mask.expand(self.shape)
+    order = mask.reshape(-1).to(torch.int64).cumsum(0) - 1
+    taken = source.reshape(-1)[order.clamp(0, source.numel() - 1)]
+    return torch.where(mask, taken.view(self.shape), self)
+
+
+@decomposes("cummax.default")
+def _cummax(self: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    return _running(self, dim, torch.ge)
+
+
+@decomposes("cummin.default")
+def _cummin(self: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    return _running(self, dim, torch.le)
+
+
+def _running(self: Tensor, dim: int, wins: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
+    """The extreme up to each place, by doubling the reach; the last of equal ones."""
+    if not self.dim():
+        return self.clone(), torch.zeros_like(self, dtype=torch.int64)
+    size = self.shape[dim]
+    values = self.movedim(dim, -1)
+    places = torch.arange(size).expand(values.shape)
+    reach = 1
+    while reach < size:
+        later = wins(values[..., reach:], values[..., :-reach])
+        values, places = (
+            torch.cat(
+                [part[..., :reach], torch.where(later, part[..., reach:], part[..., :-reach])], -1
+            )
+            for part in (values, places)
+        )
+        reach *= 2
+    return values.movedim(-1, dim), places.movedim(-1, dim)
+
+
+@decomposes("logcumsumexp.default")
+def _logcumsumexp(self: Tensor, dim: int) -> Tensor:
+    if not self.dim():
+        return self.clone()
+    values, reach = self.movedim(dim, -1), 1
+    while reach < self.shape[dim]:
+        both = torch.logaddexp(values[..., reach:], values[..., :-reach])
+        values = torch.cat([values[..., :reach], both], -1)
+        reach *= 2
+    return values.movedim(-1, dim)
+
+
+@decomposes("logaddexp.default")
+def _logaddexp(self: Tensor, other: Tensor) -> Tensor:
+    largest = torch.maximum(self, other)
+    difference = (self - other).abs()
+    return torch.where(self == other, self + math.log(2), largest + (-difference).exp().log1p())
+
+
+@decomposes("frac.default")
+def _frac(self: Tensor) -> Tensor:
+    return self - self.trunc()
+
+
+@decomposes("fmax.default")
+def _fmax(self: Tensor, other: Tensor) -> Tensor:
+    """Of a number and NaN the number."""
+    return torch.where((self >= other) | (other != other), self, other)
+
+
+@decomposes("fmin.default")
+def _fmin(self: Tensor, other: Tensor) -> Tensor:
+    return torch.where((self <= other) | (other != other), self, other)
+
+
+@decomposes("hypot.default")
+def _hypot(self: Tensor, other: Tensor) -> Tensor:
+    return (self * self + other * other).sqrt()
+
+
+@decomposes("copysign.Tensor", "copysign.Scalar")
+def _copysign(self: Tensor, other: Any) -> Tensor:
+    """The sign of a zero is not looked at: 0 and -0 count as positive."""
+    size = self.abs() if self.is_floating_point() else self.abs().to(torch.get_default_dtype())
+    return torch.where(torch.as_tensor(other < 0), -size, size)
+
+
+@decomposes("heaviside.default")
+def _heaviside(self: Tensor, values: Tensor) -> Tensor:
+    return torch.where(self == 0, values, (self > 0).to(self.dtype))
+
+
+@decomposes("diagonal_scatter.default")
+def _diagonal_scatter(
+    self: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    numbers = torch.arange(self.numel()).view(self.shape).diagonal(offset, dim1, dim2)
+    flat = self.reshape(-1).index_put((numbers.reshape(-1),), src.reshape(-1))
+    return flat.view(self.shape)
+
+
+@decomposes("_trilinear.default")
+def _trilinear(
+    i1: Tensor,
+    i2: Tensor,
+    i3: Tensor,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    sumdim: Sequence[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    for axis in expand1:
+        i1 = i1.unsqueeze(axis)
+    for axis in expand2:
+        i2 = i2.unsqueeze(axis)
+    for axis in expand3:
+        i3 = i3.unsqueeze(axis)
+    return (i1 * i2 * i3).sum(list(sumdim))
+
+
+@decomposes("histc.default")
+def _histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:  # noqa: A002
+    low, high = torch.as_tensor(min, dtype=self.dtype), torch.as_tensor(max, dtype=self.dtype)
+    if min == max == 0:
+        low, high = self.min(), self.max()
+        is_flat = low == high
+        low, high = torch.where(is_flat, low - 1, low), torch.where(is_flat, high + 1, high)
+    flat = self.reshape(-1)
+    places = ((flat - low) / (high - low) * bins).floor().clamp(0, bins - 1)
+    inside = (flat >= low) & (flat <= high)
+    hits = (places.unsqueeze(-1) == torch.arange(bins)) & inside.unsqueeze(-1)
+    return hits.to(self.dtype).sum(0)
