@@ -23,13 +23,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from onnx_node_tests import (  # noqa: E402 - found by the line above
     Prepared,
+    array_of,
     batches,
     difference,
     differences,
@@ -145,7 +144,7 @@ def onnxruntime_is_right(test: Any) -> bool:
         )
         inputs, outputs = test.data_sets[0]
         names = [value.name for value in test.model.graph.input]
-        feed = {name: np.asarray(value) for name, value in zip(names, inputs, strict=False)}
+        feed = {name: array_of(value) for name, value in zip(names, inputs, strict=False)}
         return not difference(test, outputs, session.run(None, feed))
     except Exception:  # noqa: BLE001 - it raises of every kind
         return False

@@ -39,9 +39,8 @@ def test_an_import_is_checked_on_two_inputs_and_kept(given: Any, kept: ContentCa
 
     first, said = do_import(given, kept)
     assert not first.was_cached
-    assert [line.partition(": ")[2] for line in said] == [
-        "imported; checking it against pytorch",
-    ]
+    # On a slow machine the import is told as well.
+    assert said[-1].partition(": ")[2] == "imported; checking it against pytorch"
     assert len(first.relative_errors) == 2
     assert all(0 < error < 1e-5 for error in first.relative_errors)
     again, said = do_import(given, kept)

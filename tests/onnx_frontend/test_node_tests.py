@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from onnx_node_tests import (
     batches,
     differences,
@@ -19,25 +18,27 @@ from tunekit.errors import ImportFailed
 
 # Operators that take long to compile have tests of their own.
 TESTED_ELSEWHERE = {"Attention", "GRU", "LSTM", "RNN"}
-# What makes no sense, or has no fixed size, in a compiled library.
+# What makes no sense in a compiled library, or has no fixed size.
 REFUSED = {
     "Adagrad",
     "Adam",
     "Bernoulli",
-    "Gradient",
     "ImageDecoder",
     "Momentum",
     "NonMaxSuppression",
-    "StringNormalizer",
     "TfIdfVectorizer",
+    "TreeEnsemble",
 }
+# Types that only store numbers.
+STORED = ("INT2", "INT4", "FLOAT4", "FLOAT8", "E8M0")
 
 
 def plainest() -> Iterator[Any]:
     """Of each operator the test with the shortest name."""
     by_operator: dict[str, Any] = {}
     for test in sorted(node_tests(), key=lambda test: (len(test.name), test.name)):
-        if has_tensors_only(test.model) and "_expanded" not in test.name:
+        skipped = "_expanded" in test.name or any(name in test.name for name in STORED)
+        if has_tensors_only(test.model) and not skipped:
             by_operator.setdefault(operator_of(test), test)
     for operator, test in by_operator.items():
         if operator not in TESTED_ELSEWHERE:
@@ -58,5 +59,4 @@ def test_each_operator_gives_what_onnx_says_or_is_refused() -> None:
                 wrong[item.test.name] = text
     assert wrong == {}
     assert refused <= REFUSED
-    if len(ready) < 100:
-        pytest.fail(f"only {len(ready)} operators were tested")
+    assert len(ready) > 100

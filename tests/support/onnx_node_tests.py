@@ -73,7 +73,7 @@ def prepared(test: Any) -> Prepared:
 
     inputs, outputs = test.data_sets[0]
     names = [value.name for value in test.model.graph.input]
-    feed = {name: np.asarray(value) for name, value in zip(names, inputs, strict=False)}
+    feed = {name: array_of(value) for name, value in zip(names, inputs, strict=False)}
     bound: list[str] = []
     while True:
         model = _bind(test.model, feed, bound)
@@ -87,6 +87,12 @@ def prepared(test: Any) -> Prepared:
             bound += new
         else:
             return Prepared(test, model, {name: feed[name] for name in left}, outputs, tuple(bound))
+
+
+def array_of(value: Any) -> Any:
+    """A tensor of a test's data, which may be a `TensorProto`."""
+    is_proto = isinstance(value, onnx.TensorProto)
+    return onnx.numpy_helper.to_array(value) if is_proto else np.asarray(value)
 
 
 def batches(tests: Iterable[Prepared], size: int) -> list[list[Prepared]]:
@@ -172,7 +178,7 @@ def _require_equal(test: Any, right: Any, value: Any) -> None:
         for pair in zip(right, value, strict=True):
             _require_equal(test, *pair)
         return
-    right, value = np.asarray(right), np.asarray(value)
+    right, value = array_of(right), np.asarray(value)
     assert right.dtype == value.dtype, f"dtype {value.dtype} in place of {right.dtype}"
     assert right.shape == value.shape, f"shape {value.shape} in place of {right.shape}"
     if right.dtype == object or right.dtype.kind in "SU":

@@ -109,6 +109,8 @@ class Interpreter:
             if value is None or isinstance(value, list):
                 raise Unsupported("a sequence or an empty optional stands where a tensor should")
             return value
+        if value.dtype == object:
+            raise Unsupported("it works on text")
         kept = self._constants.get(id(value))
         if kept is None:
             # The array is kept along, so that its id stays its own.

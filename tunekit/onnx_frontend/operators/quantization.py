@@ -267,7 +267,8 @@ def _qlinear_matmul(node: OnnxNode) -> Value:
         node.call("Mul", rows(node, node.value(1)), columns(node, node.value(4))),
         rows(node, node.value(6)),
     )
-    product = node.call("Mul", node.call("MatMul", left, right), scale)
+    # Scales may be of half precision.
+    product = node.call("Mul", node.call("MatMul", left, right), _single(node, scale))
     return quantized(node, product, rows(node, node.value(7)), node.dtype(7))
 
 

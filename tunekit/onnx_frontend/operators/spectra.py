@@ -88,3 +88,11 @@ def _stft(node: OnnxNode) -> Value:
     bins = length // 2 + 1 if one_sided else length
     matrix = _twiddles(length, bins, parts, inverse=False).astype(node.dtype())
     return reshaped(node, node.call("MatMul", rows, matrix), [shape[0], count, bins, 2])
+
+
+@converts("MelWeightMatrix")
+def _mel_weights(node: OnnxNode) -> Value:
+    """Sizes and frequencies are known in every model that makes sense, and then evaluated."""
+    for index in range(len(node.inputs)):
+        node.known(index, "size")
+    raise Unsupported("ONNX Runtime does not compute it from these numbers")
