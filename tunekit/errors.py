@@ -10,6 +10,7 @@
     ├── ModelError                  1
     │   ├── ModelFileError          2   model or weights file missing, damaged, of another shape
     │   ├── ImportFailed            1   an operator that cannot be imported
+    │   │   └── ValueNeeded         1   sizes that depend on the values of inputs
     │   └── ImportMismatch          1   the import computes something else than the model
     ├── CompileError                1
     │   └── VerificationFailed      1   the library computes something else than the model

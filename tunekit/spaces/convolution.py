@@ -86,7 +86,7 @@ def find_anchor(module: IRModule) -> Anchor | None:
     weight (dense, grouped) or two reading a four-dimensional one (depthwise).
     """
     reducing = Kernel.of(module).reducing
-    if len(reducing) != 1:
+    if len(reducing) != 1 or not reducing[0].static:
         return None
     [block] = reducing
     if len(block.spatial) != 5:
