@@ -264,7 +264,9 @@ def _space_to_depth(node: OnnxNode) -> Value:
     batch, channels, height, width = node.shape()
     block = int(node.attribute("blocksize"))
     grouped = [batch, channels, height // block, block, width // block, block]
-    moved = node.call("Transpose", reshaped(node, node.value(0), grouped), perm=[0, 3, 5, 1, 2, 4])
+    in_blocks = node.attribute("mode", "DCR") == "DCR"
+    order = [0, 3, 5, 1, 2, 4] if in_blocks else [0, 1, 3, 5, 2, 4]
+    moved = node.call("Transpose", reshaped(node, node.value(0), grouped), perm=order)
     return reshaped(node, moved, [batch, channels * block**2, height // block, width // block])
 
 
