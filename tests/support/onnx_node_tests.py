@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx_nodes import by_tunekit
 
 from tunekit.errors import ValueNeeded
 
@@ -107,7 +108,7 @@ def differences(batch: Sequence[Prepared]) -> list[str]:
     """For each test what is wrong with what a library of its model, with default schedules,
     computes; "" where nothing is."""
     model, feed = _side_by_side(batch)
-    results = iter(_results(model, feed))
+    results = iter(by_tunekit(model, feed))
     return [
         difference(item.test, item.outputs, [next(results) for _ in item.outputs]) for item in batch
     ]
@@ -148,27 +149,6 @@ def _side_by_side(batch: Sequence[Prepared]) -> tuple[onnx.ModelProto, dict[str,
         feed.update({prefix + name: value for name, value in item.feed.items()})
     model = onnx.helper.make_model(graph, opset_imports=batch[0].model.opset_import)
     return model, feed
-
-
-def _results(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
-    import tvm
-    from tvm import relax
-
-    from tunekit.graph.lowering.build import compile_model
-    from tunekit.graph.prepare import prepare
-    from tunekit.graph.tasks import extract_tasks
-    from tunekit.library.apply import apply_records
-    from tunekit.machine.target import resolve_target
-    from tunekit.machine.tvm_loading import arrays_of
-    from tunekit.onnx_frontend import proto_to_relax
-
-    names = [value.name for value in model.graph.input]
-    target = resolve_target("native")
-    graph = prepare(proto_to_relax(model, names, "batch"), target, "auto")
-    module = apply_records(graph, extract_tasks(graph, target), [], target).module
-    machine = relax.VirtualMachine(compile_model(module, target.tvm), tvm.cpu())
-    values = [tvm.runtime.tensor(np.array(feed[name], order="C")) for name in names]
-    return [np.asarray(array) for array in arrays_of(machine["main"](*values))]
 
 
 def _require_equal(test: Any, right: Any, value: Any) -> None:

@@ -1,1 +1,1 @@
-"""What the ways from a framework's model to Relax share: folding, recurrence, refusals."""
+"""What both ways into Relax share: folding, recurrence, dilated kernels, refusals."""

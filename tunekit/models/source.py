@@ -90,7 +90,10 @@ class SourceModel(ABC):
         return []
 
     def looking_at(self, operators: Sequence[int]) -> SourceModel:
-        """The model with the first results of these of its operators in place of its outputs."""
+        """The model with the first results of these of its operators in place of its outputs.
+
+        Sources whose `operators` are none need not have it.
+        """
         raise NotImplementedError
 
     def rounding_step(self, outputs: Sequence[Array]) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from tvm.relax import op
 
-from tunekit.torch_frontend.graph import Graph, NoCounterpart, Pair, dtype_of, shape_of
+from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.graph import Graph, Pair, dtype_of, shape_of
 from tunekit.torch_frontend.table import (
     COMPLEX_CONVERTERS,
     CONVERTERS,
@@ -274,7 +275,7 @@ def _transformed(graph: Graph, data: Any, axis: int, sign: int, keep: int | None
     """The discrete transform along an axis, of which the first `keep` elements are kept."""
     size = shape_of(data.real if isinstance(data, Pair) else data)[axis]
     if size > _LARGEST_MATRIX * 8:
-        raise NoCounterpart(f"a Fourier transform of {size} elements")
+        raise Unsupported(f"a Fourier transform of {size} elements")
     angles = sign * 2 * np.pi * (np.outer(np.arange(size), np.arange(keep or size)) % size) / size
     cosines, sines = np.cos(angles), np.sin(angles)
     if not isinstance(data, Pair):

@@ -12,6 +12,7 @@ from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from torch._prims_common import elementwise_dtypes
 from tvm import relax
 
+from tunekit.frontends.problems import Unsupported
 from tunekit.ir.relax import constant_value, static_shape
 
 _UNSIGNED_MASK = {"uint8", "uint16", "uint32", "uint64"}
@@ -23,10 +24,6 @@ class Pair:
 
     real: Any
     imag: Any
-
-
-class NoCounterpart(Exception):  # noqa: N818 - told as a refusal, not as an error
-    """A use of an operator that has no counterpart; the text says what about it."""
 
 
 class Graph:
@@ -129,7 +126,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of an expression; all are known."""
     shape = static_shape(value)
     if shape is None:
-        raise NoCounterpart("a size that depends on values")
+        raise Unsupported("a size that depends on values")
     return shape
 
 

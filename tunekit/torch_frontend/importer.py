@@ -14,19 +14,12 @@ from tvm import relax
 
 from tunekit.errors import ImportFailed
 from tunekit.frontends.batch_norm import fold_batch_norm
+from tunekit.frontends.problems import Unsupported
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.torch_frontend import families
 from tunekit.torch_frontend.complex_numbers import convert_complex, joined
 from tunekit.torch_frontend.decompose import decomposed
-from tunekit.torch_frontend.graph import (
-    Graph,
-    NoCounterpart,
-    Pair,
-    dtype_name,
-    dtype_of,
-    is_short,
-    shape_of,
-)
+from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_short, shape_of
 from tunekit.torch_frontend.places import place_of
 from tunekit.torch_frontend.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
 from tunekit.torch_frontend.tracing import DataDependent, plain_shapes
@@ -160,7 +153,7 @@ class _Importer:
         except ImportFailed:
             raise
         except Exception as error:
-            what = first_line(error) if isinstance(error, NoCounterpart) else _told(error)
+            what = first_line(error) if isinstance(error, Unsupported) else _told(error)
             raise ImportFailed(
                 f"{self.name}: operator {node.target} cannot be imported as it is used here: "
                 f"{what}; at {place_of(node)}",
@@ -241,7 +234,7 @@ class _Importer:
         """What a converter gave, in the dtypes that the node gives.
 
         Raises:
-            NoCounterpart: a shape is another; the converter is wrong.
+            Unsupported: a shape is another; the converter is wrong.
         """
         fakes = self.graph.result
         if not isinstance(fakes, list | tuple):
@@ -253,7 +246,7 @@ class _Importer:
             return value
         value = value if isinstance(value, relax.Var) else self.graph.emit(value)
         if shape_of(value) != tuple(fake.shape):
-            raise NoCounterpart(
+            raise Unsupported(
                 f"its import gives shape {list(shape_of(value))} in place of {list(fake.shape)}"
             )
         return self.graph.cast(value, dtype_name(fake.dtype))
@@ -269,7 +262,7 @@ class _Importer:
             return [self._chosen(condition, *pair) for pair in zip(*results, strict=True)]
         modules = [item for item in arguments if isinstance(item, torch.fx.GraphModule)]
         if name not in _WRAPPERS or len(modules) != 1:
-            raise NoCounterpart("this kind of control flow has no counterpart")
+            raise Unsupported("this kind of control flow has no counterpart")
         position = next(i for i, item in enumerate(arguments) if item is modules[0])
         return self._inlined(modules[0], arguments[position + 1 :])
 

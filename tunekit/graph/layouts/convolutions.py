@@ -59,15 +59,7 @@ class Convolutions:
             depthwise=depthwise,
             implementation=self._implementation(weights, shape, result.shape),
         )
-        result.blocked = values.builder.emit(
-            values.builder.call_te(
-                kernel.compute,
-                data,
-                _packed(values, kernel, gate, in_block),
-                primfunc_name_hint=kernel.name,
-                primfunc_attrs=kernel.attributes,
-            )
-        )
+        result.blocked = _emitted(values, kernel, data, gate, in_block)
         return True
 
     def transposed_rule(self, values: LayoutValues, call: Call, result: Value) -> bool:
@@ -110,15 +102,7 @@ class Convolutions:
             depthwise=False,
             implementation=None,
         )
-        phased = values.builder.emit(
-            values.builder.call_te(
-                kernel.compute,
-                data,
-                _packed(values, kernel, None, in_block),
-                primfunc_name_hint=kernel.name,
-                primfunc_attrs=kernel.attributes,
-            )
-        )
+        phased = _emitted(values, kernel, data, None, in_block)
         result.blocked = values.builder.emit(
             values.builder.call_te(
                 shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
@@ -185,6 +169,21 @@ def _data(values: LayoutValues, source: Value) -> tuple[Expr | None, int]:
         # An image of three channels: one channel a block is only another shape.
         return values.reshape(values.plain(source), (*source.shape, 1)), 1
     return values.blocked(source), block
+
+
+def _emitted(
+    values: LayoutValues, kernel: BlockedKernel, data: Expr, gate: Value | None, in_block: int
+) -> Expr:
+    """What a kernel computes of blocked data, with the attributes that tell what it is."""
+    return values.builder.emit(
+        values.builder.call_te(
+            kernel.compute,
+            data,
+            _packed(values, kernel, gate, in_block),
+            primfunc_name_hint=kernel.name,
+            primfunc_attrs=kernel.attributes,
+        )
+    )
 
 
 def _packed(values: LayoutValues, kernel: BlockedKernel, gate: Value | None, in_block: int) -> Expr:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tunekit.frontends.dilation import dilated_kernel
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.operators.padding import padded
@@ -178,12 +179,7 @@ def _dilated(node: OnnxNode, weights: Value, dilations: list[int]) -> Value:
     """Weights with zeros between them, which TVM's transposed convolutions cannot imagine."""
     if all(dilation == 1 for dilation in dilations):
         return weights
-    known = node.known(1, "dilated weights")
-    kernel = known.shape[2:]
-    spread = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    result = np.zeros([*known.shape[:2], *spread], known.dtype)
-    result[(slice(None), slice(None), *(slice(None, None, step) for step in dilations))] = known
-    return result
+    return dilated_kernel(node.known(1, "dilated weights"), dilations)
 
 
 @converts("Einsum")

@@ -8,7 +8,12 @@ import numpy as np
 
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
-from tunekit.onnx_frontend.operators.shapes import reshaped, sliced
+from tunekit.onnx_frontend.operators.shapes import (
+    channels_first,
+    channels_last,
+    reshaped,
+    sliced,
+)
 from tunekit.onnx_frontend.registry import MICROSOFT, converts
 from tunekit.onnx_frontend.values import Value, dtype_of, shape_of
 
@@ -80,19 +85,9 @@ def _activated(node: OnnxNode, value: Value, parameters: list[float]) -> Value:
 
 @converts("NhwcConv", domain=MICROSOFT)
 def _nhwc_conv(node: OnnxNode) -> Value:
-    inputs = [_channels_first(node, node.value(0)), _channels_first(node, node.value(1))]
+    inputs = [channels_first(node, node.value(0)), channels_first(node, node.value(1))]
     result = node.call("Conv", *inputs, *node.inputs[2:], **_of_convolution(node))
-    return _channels_last(node, result)
-
-
-def _channels_first(node: OnnxNode, value: Value) -> Value:
-    rank = len(shape_of(value))
-    return node.call("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
-
-
-def _channels_last(node: OnnxNode, value: Value) -> Value:
-    rank = len(shape_of(value))
-    return node.call("Transpose", value, perm=[0, *range(2, rank), 1])
+    return channels_last(node, result)
 
 
 @converts("BiasGelu", domain=MICROSOFT)
@@ -202,7 +197,7 @@ def _group_norm(node: OnnxNode) -> Value:
         value = _sum(node, value, skip, node.value(4))
     total = value
     if last:
-        value = _channels_first(node, value)
+        value = channels_first(node, value)
     result = node.call(
         "GroupNormalization",
         value,
@@ -213,7 +208,7 @@ def _group_norm(node: OnnxNode) -> Value:
     )
     if node.attribute("activation"):
         result = node.call("Mul", result, node.call("Sigmoid", result))
-    result = _channels_last(node, result) if last else result
+    result = channels_last(node, result) if last else result
     return (result, total) if node.operator == "SkipGroupNorm" else result
 
 

@@ -17,7 +17,7 @@ from tvm import relax
 from tunekit.frontends.problems import Unsupported
 from tunekit.ir.relax import constant_value, operator_name
 from tunekit.onnx_frontend.node import OnnxNode
-from tunekit.onnx_frontend.operators.shapes import reshaped
+from tunekit.onnx_frontend.operators.shapes import channels_first, channels_last, reshaped
 from tunekit.onnx_frontend.registry import MICROSOFT, converts
 from tunekit.onnx_frontend.values import Array, Value, dtype_of, shape_of
 
@@ -314,13 +314,3 @@ def _qlinear_conv(node: OnnxNode) -> Value:
     scaled = node.call("Mul", product, scale)
     scaled = channels_last(node, scaled) if last else scaled
     return quantized(node, scaled, zero_point(node, 7), node.dtype(7))
-
-
-def channels_first(node: OnnxNode, value: Value) -> Value:
-    rank = len(shape_of(value))
-    return node.call("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
-
-
-def channels_last(node: OnnxNode, value: Value) -> Value:
-    rank = len(shape_of(value))
-    return node.call("Transpose", value, perm=[0, *range(2, rank), 1])

@@ -9,8 +9,6 @@ import numpy as np
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.operators.quantization import (
     centred,
-    channels_first,
-    channels_last,
     columns,
     dynamically_quantized,
     numbers,
@@ -19,7 +17,7 @@ from tunekit.onnx_frontend.operators.quantization import (
     scalar,
     zero_point,
 )
-from tunekit.onnx_frontend.operators.shapes import reshaped
+from tunekit.onnx_frontend.operators.shapes import channels_first, channels_last, reshaped
 from tunekit.onnx_frontend.registry import MICROSOFT, converts
 from tunekit.onnx_frontend.values import Array, Value
 

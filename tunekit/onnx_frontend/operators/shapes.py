@@ -96,6 +96,18 @@ def _transpose(node: OnnxNode) -> Value:
     return relax.op.permute_dims(node.tensor(), order)
 
 
+def channels_first(node: OnnxNode, value: Value) -> Value:
+    """(batch, spatial axes, channels) with the channels moved behind the batch."""
+    rank = len(shape_of(value))
+    return node.call("Transpose", value, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def channels_last(node: OnnxNode, value: Value) -> Value:
+    """(batch, channels, spatial axes) with the channels moved to the end."""
+    rank = len(shape_of(value))
+    return node.call("Transpose", value, perm=[0, *range(2, rank), 1])
+
+
 @converts("Concat")
 def _concat(node: OnnxNode) -> Value:
     axis = int(node.attribute("axis", 1))

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from tvm.relax import op
 
-from tunekit.torch_frontend.graph import Graph, NoCounterpart, dtype_of, known, shape_of
+from tunekit.frontends.dilation import dilated_kernel
+from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.graph import Graph, dtype_of, known, shape_of
 from tunekit.torch_frontend.table import converts
 
 _LAYOUTS = {1: ("NCW", "OIW", "IOW"), 2: ("NCHW", "OIHW", "IOHW"), 3: ("NCDHW", "OIDHW", "IODHW")}
@@ -94,7 +96,7 @@ def _transposed(
         weight = _dilated(graph, weight, dilations)
     # An output padding of a stride or more is legal with dilation alone; TVM knows smaller ones.
     if any(more >= size for more, size in zip(output_padding, strides, strict=True)):
-        raise NoCounterpart("an output_padding of at least the stride")
+        raise Unsupported("an output_padding of at least the stride")
     return graph.emit(
         convolve(
             data,
@@ -115,9 +117,5 @@ def _dilated(graph: Graph, weight: Any, dilations: list[int]) -> Any:
     """A kernel with zeros between its elements."""
     array = known(weight)
     if array is None:
-        raise NoCounterpart("a dilated transposed convolution whose kernel is computed")
-    kernel = torch.from_numpy(array)
-    sizes = [(size - 1) * by + 1 for size, by in zip(kernel.shape[2:], dilations, strict=True)]
-    wide = torch.zeros(*kernel.shape[:2], *sizes, dtype=kernel.dtype)
-    wide[(slice(None), slice(None), *(slice(None, None, by) for by in dilations))] = kernel
-    return graph.constant(wide)
+        raise Unsupported("a dilated transposed convolution whose kernel is computed")
+    return graph.constant(torch.from_numpy(dilated_kernel(array, dilations)))

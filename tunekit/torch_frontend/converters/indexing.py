@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from tvm.relax import op
 
-from tunekit.torch_frontend.graph import Graph, NoCounterpart, dtype_of, known, shape_of
+from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.graph import Graph, dtype_of, known, shape_of
 from tunekit.torch_frontend.table import converts
 
 _MOST_READS = 64
@@ -144,7 +145,7 @@ def _without_masks(graph: Graph, indices: Sequence[Any]) -> list[Any]:
     """Indices with masks that depend on no input as the indices where they are true.
 
     Raises:
-        NoCounterpart: a mask depends on an input.
+        Unsupported: a mask depends on an input.
     """
     plain: list[Any] = []
     for index in indices:
@@ -153,7 +154,7 @@ def _without_masks(graph: Graph, indices: Sequence[Any]) -> list[Any]:
             continue
         mask = known(index)
         if mask is None:
-            raise NoCounterpart("a mask that depends on an input, among other indices")
+            raise Unsupported("a mask that depends on an input, among other indices")
         plain.extend(graph.const(places, "int64") for places in np.nonzero(mask))
     return plain
 
@@ -202,14 +203,14 @@ def _masked_put(
     """`x[:, mask] = value`: a choice, where the value is one for all that are chosen."""
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     if len(axes) > 1:
-        raise NoCounterpart("a mask that depends on an input, among other indices")
+        raise Unsupported("a mask that depends on an input, among other indices")
     mask = indices[axes[0]]
     rank, mask_rank = len(shape_of(data)), len(shape_of(mask))
     values_shape = shape_of(values)
     behind = rank - axes[0] - mask_rank
     # Axes of the values: those before the mask, one for what the mask chooses, those behind it.
     if len(values_shape) > behind and values_shape[-1 - behind] != 1:
-        raise NoCounterpart("values of a number that depends on the mask")
+        raise Unsupported("values of a number that depends on the mask")
     before = values_shape[: max(len(values_shape) - behind - 1, 0)]
     after = values_shape[len(values_shape) - min(behind, len(values_shape)) :]
     values = graph.reshape(values, (*before, *[1] * mask_rank, *after))

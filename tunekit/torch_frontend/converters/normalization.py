@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm.relax import op
 
+from tunekit.frontends.problems import Unsupported
 from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -152,10 +153,8 @@ def _batch_norm_of_the_batch(
 ) -> Any:
     """Of the batch's own mean and variance: in training form, and as instance normalization is
     decomposed."""
-    from tunekit.torch_frontend.graph import NoCounterpart
-
     if running_mean is not None:
-        raise NoCounterpart(
+        raise Unsupported(
             "a batch normalization in training form changes its running statistics: call eval()"
         )
     shape = shape_of(input)

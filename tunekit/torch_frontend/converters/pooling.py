@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from tvm.relax import op
 
-from tunekit.torch_frontend.graph import Graph, NoCounterpart, dtype_of, shape_of
+from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
 _LAYOUTS = ("NCW", "NCHW", "NCDHW")
@@ -68,7 +69,7 @@ def _max_pool(
     dilations = _each(dilation, rank)
     data = _batched(graph, self, rank)
     if dtype_of(data) == "bool" or dtype_of(data).startswith(("int", "uint")):
-        raise NoCounterpart("a pooling of integers")
+        raise Unsupported("a pooling of integers")
     behind = _needed_padding(
         shape_of(data)[2:], graph.result_shape[-rank:], kernel, strides, pads, dilations
     )
