@@ -174,6 +174,12 @@ BLOCKED_THROUGHOUT: dict[str, Callable[[], nn.Module]] = {
         b=conv(3, 8),
         c=conv(24, 8, 1),
     ),
+    "concatenation with five channels": lambda: Model(
+        lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1)).mean((2, 3)),
+        a=conv(3, 16),
+        b=conv(3, 5),
+        c=conv(21, 8, 1),
+    ),
     "squeeze-and-excite of linear layers": linear_excitation,
 }
 # With the number of transforms that each cannot do without.
@@ -193,15 +199,6 @@ NEEDING_TRANSFORMS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "shuffled channels": (
         2,
         lambda: keeping(lambda x: x.reshape(1, 4, 4, 9, 7).transpose(1, 2).reshape(1, 16, 9, 7)),
-    ),
-    "concatenation with five channels": (
-        1,
-        lambda: Model(
-            lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1)).mean((2, 3)),
-            a=conv(3, 16),
-            b=conv(3, 5),
-            c=conv(21, 8, 1),
-        ),
     ),
     "concatenation of other blocks": (
         3,

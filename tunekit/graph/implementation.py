@@ -15,6 +15,8 @@ Algorithm = Literal["direct", "winograd2", "winograd4"]
 
 #: Annotation of the block that computes a convolution for which there are alternatives.
 ANNOTATION = "tunekit.convolution"
+#: Annotation of a block that computes a convolution of fewer channels than its axes say.
+CHANNELS = "tunekit.channels"
 
 
 @dataclass(frozen=True, order=True)

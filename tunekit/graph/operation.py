@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.implementation import ConvProblem, implementation_of
+from tunekit.graph.implementation import CHANNELS, ConvProblem, implementation_of
 from tunekit.graph.kernels.winograd import KERNEL
 from tunekit.ir.tir import Block, Kernel, Role
 
@@ -242,13 +242,18 @@ def _contraction(block: Block) -> Operation | None:
     def sizes(names: list[str]) -> tuple[int, ...]:
         return tuple(extents[name] for name in names)
 
-    return Operation(
+    operation = Operation(
         groups=math.prod(sizes([n for n in spatial if n in in_data and n in in_weight])),
         places=_larger_than_one(sizes([n for n in spatial if n in in_data and n not in in_weight])),
         outputs=math.prod(sizes([n for n in spatial if n not in in_data and n in in_weight])),
         inputs=math.prod(sizes([n for n in reduced if n not in window])),
         window=sizes(window),
     )
+    without_padding = block.annotations.get(CHANNELS)
+    if without_padding is None:
+        return operation
+    groups, inputs, outputs = map(int, str(without_padding).split())
+    return replace(operation, groups=groups, inputs=inputs, outputs=outputs)
 
 
 def _window(

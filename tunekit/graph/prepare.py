@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Raised when a pass below changes, or how kernels are lowered (`lowering`): records and cached
 # graphs of another preparation are of no use.
-PREPARATION_VERSION = 5
+PREPARATION_VERSION = 6
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 

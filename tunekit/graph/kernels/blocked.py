@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tunekit.graph.implementation import Implementation, annotate, tile_of
+from tunekit.graph.implementation import CHANNELS, Implementation, annotate, tile_of
 from tunekit.graph.kernels.convolution import (
     ConvolutionShape,
     blocked_convolution,
@@ -49,6 +49,7 @@ def blocked_kernel(
     *,
     depthwise: bool,
     implementation: Implementation | None,
+    channels: tuple[int, int] | None = None,
 ) -> BlockedKernel:
     """The kernel of a convolution.
 
@@ -60,8 +61,12 @@ def blocked_kernel(
         dtype: of the accumulator and the result.
         depthwise: one input channel for each output channel.
         implementation: the problem and its algorithm, where there is a choice.
+        channels: (inputs, outputs) without those of padding, where the weights have such.
     """
-    annotations = annotate(implementation) if implementation else None
+    annotations = annotate(implementation) if implementation else {}
+    if channels is not None:
+        numbers = (channels[1], 1, 1) if depthwise else (1, *channels)
+        annotations[CHANNELS] = " ".join(map(str, numbers))
     m = tile_of(implementation.algorithm) if implementation else None
     if m is not None:
         return BlockedKernel(
@@ -75,7 +80,9 @@ def blocked_kernel(
     if depthwise:
         return BlockedKernel(
             blocked_depthwise_convolution.__name__,
-            lambda data, kernel: blocked_depthwise_convolution(data, kernel, shape, dtype),
+            lambda data, kernel: blocked_depthwise_convolution(
+                data, kernel, shape, dtype, annotations
+            ),
             packed,
         )
     return BlockedKernel(

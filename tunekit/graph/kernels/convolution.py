@@ -117,7 +117,11 @@ def blocked_convolution(
 
 
 def blocked_depthwise_convolution(
-    data: te.Tensor, weights: te.Tensor, shape: ConvolutionShape, out_dtype: str
+    data: te.Tensor,
+    weights: te.Tensor,
+    shape: ConvolutionShape,
+    out_dtype: str,
+    annotations: Mapping[str, str] | None = None,
 ) -> te.Tensor:
     """Depthwise convolution with one output channel for each input channel.
 
@@ -126,6 +130,7 @@ def blocked_depthwise_convolution(
         weights: (C/b, KH, KW, b).
         shape: strides, padding, dilation; groups is C.
         out_dtype: dtype of the accumulator and the result.
+        annotations: of the block.
 
     Returns:
         (N, C/b, OH, OW, b).
@@ -152,28 +157,33 @@ def blocked_depthwise_convolution(
             axis=[kh, kw],
         ),
         name="depthwise_conv2d_blocked",
+        attrs=dict(annotations or {}),
     )
 
 
 def to_blocked(data: te.Tensor, block: int) -> te.Tensor:
-    """(N, C, H, W) to (N, C/block, H, W, block)."""
-    from tvm import te
+    """(N, C, H, W) to (N, C/block, H, W, block), with zeros behind the last channel."""
+    from tvm import te, tirx
 
     batch, channels, height, width = extents(data)
-    return te.compute(
-        (batch, channels // block, height, width, block),
-        lambda n, c, h, w, cb: data[n, c * block + cb, h, w],
-        name="layout_to_blocked",
-    )
+
+    def channel(n: te.Var, c: te.Var, h: te.Var, w: te.Var, cb: te.Var) -> te.Expr:
+        value = data[n, c * block + cb, h, w]
+        if channels % block == 0:
+            return value
+        return tirx.if_then_else(c * block + cb < channels, value, tirx.const(0, data.dtype))
+
+    shape = (batch, -(-channels // block), height, width, block)
+    return te.compute(shape, channel, name="layout_to_blocked")
 
 
-def from_blocked(data: te.Tensor) -> te.Tensor:
-    """(N, C/block, H, W, block) to (N, C, H, W)."""
+def from_blocked(data: te.Tensor, channels: int | None = None) -> te.Tensor:
+    """(N, C/block, H, W, block) to (N, channels, H, W), without what is behind them."""
     from tvm import te
 
     batch, blocks, height, width, block = extents(data)
     return te.compute(
-        (batch, blocks * block, height, width),
+        (batch, channels or blocks * block, height, width),
         lambda n, c, h, w: data[n, c // block, h, w, c % block],
         name="layout_from_blocked",
     )

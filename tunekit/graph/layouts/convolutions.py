@@ -11,6 +11,7 @@ from tunekit.graph.kernels import winograd
 from tunekit.graph.kernels.blocked import BlockedKernel, blocked_kernel
 from tunekit.graph.kernels.convolution import ConvolutionShape
 from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
+from tunekit.graph.layouts.blocks import Blocks, padded_channels
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
 from tunekit.graph.layouts.operators import pair, quad
 from tunekit.graph.layouts.values import LayoutValues, Value
@@ -38,28 +39,25 @@ class Convolutions:
         weights = constant_value(values.plain(values.value(call.args[1])))
         if weights is None or str(call.attrs.data_layout) != "NCHW" or result.shape is None:
             return False
-        out_block = values.block(weights.shape[0])
-        if out_block is None:
-            return False
         shape = _shape(call)
         source, gate = _ungated(values, call.args[0], weights.shape, shape)
         assert source.shape is not None
         depthwise = shape.groups == source.shape[1] == weights.shape[0] and weights.shape[1] == 1
-        if not depthwise and not _groups_fit(values, source.shape[1], weights, shape, out_block):
+        outputs = values.blocks(weights.shape[0])
+        if not depthwise and not _groups_fit(values, source.shape[1], weights, shape, outputs):
             return False
-        data, in_block = _data(values, source)
-        if data is None:
-            return False
+        data, inputs = _data(values, source, blocked=depthwise)
         kernel = blocked_kernel(
-            weights,
+            _padded(weights, shape, outputs, inputs),
             shape,
-            in_block,
-            out_block,
+            inputs.width,
+            outputs.width,
             str(call.ty.dtype),
             depthwise=depthwise,
             implementation=self._implementation(weights, shape, result.shape),
+            channels=_channels(inputs, outputs),
         )
-        result.blocked = _emitted(values, kernel, data, gate, in_block)
+        result.blocked = _emitted(values, kernel, data, gate, inputs)
         return True
 
     def transposed_rule(self, values: LayoutValues, call: Call, result: Value) -> bool:
@@ -72,8 +70,7 @@ class Convolutions:
         if int(attrs.groups) != 1 or pair(attrs.dilation) != (1, 1):
             return False
         source = values.value(call.args[0])
-        out_block = values.block(weights.shape[1])
-        if out_block is None or source.shape is None:
+        if source.shape is None:
             return False
         top, left, _, _ = quad(attrs.padding)
         vertical, horizontal = (
@@ -89,20 +86,19 @@ class Convolutions:
         )
         if vertical is None or horizontal is None:
             return False
-        data, in_block = _data(values, source)
-        if data is None:
-            return False
+        data, inputs = _data(values, source)
+        outputs = values.blocks(weights.shape[1])
         padding = (vertical.before, horizontal.before, vertical.after, horizontal.after)
         kernel = blocked_kernel(
-            phase_weights(weights, vertical, horizontal),
+            phase_weights(_padded_transposed(weights, outputs, inputs), vertical, horizontal),
             ConvolutionShape((1, 1), padding, (1, 1), 1),
-            in_block,
-            out_block,
+            inputs.width,
+            outputs.width,
             str(call.ty.dtype),
             depthwise=False,
             implementation=None,
         )
-        phased = _emitted(values, kernel, data, None, in_block)
+        phased = _emitted(values, kernel, data, None, inputs)
         result.blocked = values.builder.emit(
             values.builder.call_te(
                 shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
@@ -151,47 +147,73 @@ def _groups_fit(
     in_channels: int,
     weights: np.ndarray,
     shape: ConvolutionShape,
-    out_block: int,
+    outputs: Blocks,
 ) -> bool:
     """Whether no block crosses from one group into the next."""
     if shape.groups == 1:
         return True
     out_channels, in_per_group = weights.shape[:2]
-    same = values.block(in_per_group) == values.block(in_channels)
-    return same and out_channels // shape.groups % out_block == 0
+    inputs, of_group = values.blocks(in_channels), values.blocks(in_per_group)
+    same = of_group.exact and of_group.width == inputs.width
+    return same and outputs.exact and out_channels // shape.groups % outputs.width == 0
 
 
-def _data(values: LayoutValues, source: Value) -> tuple[Expr | None, int]:
-    """What a convolution reads in blocks, and the channels of a block."""
+def _data(values: LayoutValues, source: Value, *, blocked: bool = False) -> tuple[Expr, Blocks]:
+    """What a convolution reads, and its blocks; with `blocked` as wide as those of others."""
     assert source.shape is not None
-    block = values.block(source.shape[1])
-    if block is None:
-        # An image of three channels: one channel a block is only another shape.
-        return values.reshape(values.plain(source), (*source.shape, 1)), 1
-    return values.blocked(source), block
+    blocks = values.blocks(source.shape[1])
+    if blocks.exact or blocked or source.blocked is not None:
+        data = values.blocked(source)
+        assert data is not None
+        return data, blocks
+    # An image of three channels: one channel a block is only another shape.
+    alone = values.reshape(values.plain(source), (*source.shape, 1))
+    return alone, Blocks(source.shape[1], 1)
+
+
+def _padded(
+    weights: np.ndarray, shape: ConvolutionShape, outputs: Blocks, inputs: Blocks
+) -> np.ndarray:
+    """OIHW weights with channels for the padding of blocks; groups have none but depthwise ones,
+    whose outputs do."""
+    own = weights.shape[1] if shape.groups > 1 else inputs.padded
+    return padded_channels(weights, outputs.padded, own)
+
+
+def _channels(inputs: Blocks, outputs: Blocks) -> tuple[int, int] | None:
+    """Without padding, None where there is none."""
+    exact = inputs.exact and outputs.exact
+    return None if exact else (inputs.channels, outputs.channels)
+
+
+def _padded_transposed(weights: np.ndarray, outputs: Blocks, inputs: Blocks) -> np.ndarray:
+    """IOHW weights with channels for the padding of blocks."""
+    return padded_channels(weights, inputs.padded, outputs.padded)
 
 
 def _emitted(
-    values: LayoutValues, kernel: BlockedKernel, data: Expr, gate: Value | None, in_block: int
+    values: LayoutValues, kernel: BlockedKernel, data: Expr, gate: Value | None, inputs: Blocks
 ) -> Expr:
     """What a kernel computes of blocked data, with the attributes that tell what it is."""
     return values.builder.emit(
         values.builder.call_te(
             kernel.compute,
             data,
-            _packed(values, kernel, gate, in_block),
+            _packed(values, kernel, gate, inputs),
             primfunc_name_hint=kernel.name,
             primfunc_attrs=kernel.attributes,
         )
     )
 
 
-def _packed(values: LayoutValues, kernel: BlockedKernel, gate: Value | None, in_block: int) -> Expr:
+def _packed(
+    values: LayoutValues, kernel: BlockedKernel, gate: Value | None, inputs: Blocks
+) -> Expr:
     """A kernel's weights as it reads them, scaled by the gate if there is one."""
     from tvm import relax
 
     packed: Expr = relax.const(kernel.weights, str(kernel.weights.dtype))
     if gate is None:
         return packed
-    scales = values.operand(gate, in_block)
+    scales = values.operand(gate, inputs)
     return values.builder.emit(values.builder.call_te(scaled_weights, packed, scales))

@@ -26,7 +26,9 @@ def _unary(values: LayoutValues, call: Call, result: Value) -> bool:
     from tvm import relax
 
     source = values.value(call.args[0])
-    if source.blocked is None:
+    if source.blocked is None or source.shape is None:
+        return False
+    if not values.blocks(source.shape[1]).exact and operator_name(call) in _UNBOUNDED:
         return False
     arguments = [source.blocked, *call.args[1:]]
     result.blocked = values.builder.emit(relax.Call(call.op, arguments, call.attrs))
@@ -40,7 +42,7 @@ def _multiply(values: LayoutValues, call: Call, result: Value) -> bool:
         for activation, gate in itertools.permutations(map(values.value, call.args)):
             known = constant_value(gate.plain) if gate.plain is not None else None
             if known is None and activation.shape == result.shape:
-                blocked = activation.blocked is not None and values.block(result.shape[1])
+                blocked = activation.blocked is not None and values.blocks(result.shape[1]).exact
                 if blocked and gates(gate.shape, result.shape):
                     result.gated = GatedProduct(activation, gate, call)
                     return True
@@ -56,17 +58,29 @@ def elementwise(values: LayoutValues, call: Call, result: Value) -> bool:
         return False
     if len(result.shape) != 4:
         return False
-    block = values.block(result.shape[1])
-    if block is None or any(not _broadcasts(o.shape, result.shape) for o in operands):
+    blocks = values.blocks(result.shape[1])
+    if any(not _broadcasts(operand.shape, result.shape) for operand in operands):
+        return False
+    if not blocks.exact and not _is_tame(call, operands):
         return False
     arguments: list[Expr] = []
     for operand in operands:
-        form = values.operand(operand, block)
+        form = values.operand(operand, blocks)
         if form is None:
             return False
         arguments.append(form)
     result.blocked = values.builder.emit(relax.Call(call.op, arguments, call.attrs))
     return True
+
+
+def _is_tame(call: Call, operands: list[Value]) -> bool:
+    """Whether an operator leaves padding finite: it has no infinite value of finite numbers."""
+    name = operator_name(call)
+    if name == "divide":
+        divisor = operands[1].plain
+        known = None if divisor is None else constant_value(divisor)
+        return known is not None and bool(known.all())
+    return name in _TAME
 
 
 def _window(values: LayoutValues, call: Call, result: Value) -> bool:
@@ -148,8 +162,7 @@ def _mean(values: LayoutValues, call: Call, result: Value) -> bool:
     if bool(call.attrs.keepdims):
         result.blocked = mean
     else:
-        assert result.shape is not None
-        result.plain = values.reshape(mean, result.shape)
+        result.plain = _flattened(values, Value((*source.shape[:2], 1, 1), blocked=mean), result)
     return True
 
 
@@ -158,9 +171,17 @@ def _flatten(values: LayoutValues, call: Call, result: Value) -> bool:
     source = values.value(call.args[0])
     if source.blocked is None or source.shape is None or source.shape[2:] != (1, 1):
         return False
-    assert result.shape is not None
-    result.plain = values.reshape(source.blocked, result.shape)
+    result.plain = _flattened(values, source, result)
     return True
+
+
+def _flattened(values: LayoutValues, source: Value, result: Value) -> Expr:
+    """One pixel a channel, in another shape."""
+    assert source.shape is not None
+    assert source.blocked is not None
+    assert result.shape is not None
+    exact = values.blocks(source.shape[1]).exact
+    return values.reshape(source.blocked if exact else values.plain(source), result.shape)
 
 
 def _concatenation(values: LayoutValues, call: Call, result: Value) -> bool:
@@ -175,9 +196,9 @@ def _concatenation(values: LayoutValues, call: Call, result: Value) -> bool:
         return False
     if len(result.shape) != 4 or all(part.blocked is None for part in parts):
         return False
-    block = values.block(result.shape[1])
-    blocks = {values.block(part.shape[1]) if part.shape else None for part in parts}
-    if blocks != {block}:
+    cuts = [values.blocks(part.shape[1]) for part in parts if part.shape is not None]
+    width = values.blocks(result.shape[1]).width
+    if any(cut.width != width for cut in cuts) or not all(cut.exact for cut in cuts[:-1]):
         return False
     forms = [values.blocked(part) for part in parts]
     if any(form is None for form in forms):
@@ -215,6 +236,9 @@ _UNARY = (
     *("abs", "negative", "sqrt", "rsqrt", "erf", "floor", "ceil", "round", "square", "log"),
     *("nn.gelu_tanh", "nn.relu6", "nn.softplus", "nn.selu", "hardswish", "hardsigmoid"),
 )
+# Of these a finite number may have an infinite value, or none.
+_UNBOUNDED = ("exp", "sqrt", "rsqrt", "square", "log", "nn.softplus")
+_TAME = ("add", "subtract", "multiply", "maximum", "minimum")
 _BINARY = ("add", "subtract", "divide", "maximum", "minimum", "power", "less", "greater")
 
 RULES: Mapping[str, Rule] = {

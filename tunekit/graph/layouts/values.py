@@ -1,7 +1,8 @@
 """The values of a graph in two forms: plain (N, C, H, W) and blocked (N, C/b, H, W, b).
 
 A value may exist in one form or in both; the other is made when somebody asks for it, and where
-that moves bytes it is counted.
+that moves bytes it is counted. Channels that are no multiple of a vector have padding in their last
+block (see `blocks`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.kernels.convolution import from_blocked, to_blocked
+from tunekit.graph.layouts.blocks import Blocks
 from tunekit.ir.relax import constant_value, static_shape
 
 if TYPE_CHECKING:
+    import numpy as np
     from tvm.relax import BlockBuilder, Call, Expr, Var
 
 
@@ -96,41 +99,37 @@ class LayoutValues:
         if value.plain is None:
             assert value.blocked is not None
             assert value.shape is not None
-            _, _, height, width, block = static_shape(value.blocked) or ()
-            if block == 1 or height * width == 1:
-                # One channel a block, or one pixel: the bytes already lie as they should.
-                value.plain = self.reshape(value.blocked, value.shape)
-            else:
-                self.transforms += 1
-                value.plain = self.builder.emit(self.builder.call_te(from_blocked, value.blocked))
+            value.plain = self._unblocked(value.blocked, value.shape)
         return value.plain
 
+    def _unblocked(self, blocked: Expr, shape: tuple[int, ...]) -> Expr:
+        """The plain form of what is blocked; `shape` is (N, C, H, W)."""
+        _, _, height, width, block = static_shape(blocked) or ()
+        if block == 1 or (height * width == 1 and self.blocks(shape[1]).exact):
+            # One channel a block, or one pixel: the bytes already lie as they should.
+            return self.reshape(blocked, shape)
+        self.transforms += height * width > 1
+        return self.builder.emit(self.builder.call_te(from_blocked, blocked, shape[1]))
+
     def blocked(self, value: Value) -> Expr | None:
-        """The blocked form, made if it has to be; None where the channels cannot be blocked."""
-        if value.blocked is not None:
-            return value.blocked
-        if value.shape is None or len(value.shape) != 4:
-            return None
-        block = self.block(value.shape[1])
-        if block is None:
-            return None
-        plain = self.plain(value)
-        batch, channels, height, width = value.shape
-        if height * width == 1:
-            value.blocked = self.reshape(plain, (batch, channels // block, 1, 1, block))
-        else:
-            self.transforms += 1
-            value.blocked = self.builder.emit(self.builder.call_te(to_blocked, plain, block))
+        """The blocked form, made if it has to be; None of what is no image."""
+        if value.blocked is None and value.shape is not None and len(value.shape) == 4:
+            blocks = self.blocks(value.shape[1])
+            plain = self.plain(value)
+            batch, _, height, width = value.shape
+            if height * width == 1 and blocks.exact:
+                five = (batch, blocks.count, 1, 1, blocks.width)
+                value.blocked = self.reshape(plain, five)
+            else:
+                self.transforms += height * width > 1
+                value.blocked = self.builder.emit(
+                    self.builder.call_te(to_blocked, plain, blocks.width)
+                )
         return value.blocked
 
-    def block(self, channels: int) -> int | None:
-        """Channels per block: the most lanes that divide them, so that no lane is padding."""
-        block = self._lanes
-        while block >= 4:
-            if channels % block == 0:
-                return block
-            block //= 2
-        return None
+    def blocks(self, channels: int) -> Blocks:
+        """How so many channels are cut."""
+        return Blocks.of(channels, self._lanes)
 
     def reshape(self, expr: Expr, shape: tuple[int, ...]) -> Expr:
         """The same bytes in another shape."""
@@ -138,25 +137,35 @@ class LayoutValues:
 
         return self.builder.emit(relax.op.reshape(expr, relax.ShapeExpr(list(shape))))
 
-    def operand(self, operand: Value, block: int) -> Expr | None:
-        """An operand of an elementwise operator, in the form that broadcasts with blocks."""
+    def operand(self, operand: Value, blocks: Blocks) -> Expr | None:
+        """An operand of an elementwise operator, in the form that broadcasts with blocks; None
+        where padding might become infinite."""
         from tvm import relax
 
         assert operand.shape is not None
         shape = (1,) * (4 - len(operand.shape)) + operand.shape
-        if operand.blocked is not None:
-            return operand.blocked
         array = constant_value(operand.plain) if operand.plain is not None else None
         if array is not None and not operand.shape:
             return operand.plain
         batch, channels, height, width = shape
-        if channels == 1:
-            five = (batch, 1, height, width, 1)
-            if array is not None:
-                return relax.const(array.reshape(five), str(array.dtype))
-            return self.reshape(self.plain(operand), five)
+        if channels == 1 and array is not None:
+            return relax.const(array.reshape((batch, 1, height, width, 1)), str(array.dtype))
+        if channels == 1 and (blocks.channels > 1 or operand.blocked is None):
+            # What a run gives may be infinite, and its product with padding no number.
+            if not blocks.exact:
+                return None
+            return self.reshape(self.plain(operand), (batch, 1, height, width, 1))
         if array is not None:
-            split = array.reshape(batch, channels // block, block, height, width)
-            packed = split.transpose(0, 1, 3, 4, 2)
-            return relax.const(packed.copy(order="C"), str(array.dtype))
+            return relax.const(_packed(array.reshape(shape), blocks), str(array.dtype))
         return self.blocked(operand) if len(operand.shape) == 4 else None
+
+
+def _packed(array: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """A constant (N, C, H, W) in blocks, with ones for padding: no quotient becomes infinite."""
+    import numpy as np
+
+    batch, channels, height, width = array.shape
+    missing = blocks.padded - channels
+    padded = np.pad(array, [(0, 0), (0, missing), (0, 0), (0, 0)], constant_values=1)
+    split = padded.reshape(batch, blocks.count, blocks.width, height, width)
+    return split.transpose(0, 1, 3, 4, 2).copy(order="C")
