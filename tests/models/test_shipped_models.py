@@ -9,12 +9,21 @@ from tunekit.models import import_model
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SMALL = ("quickstart", "vanilla_cnn_onnx")
+PACKAGES = {
+    "transformers": "transformers",
+    "ultralytics": "ultralytics",
+    "segmentation": "segmentation_models_pytorch",
+}
+"""What the functions of tunekit.models.packages import."""
 
 
 def check(name: str, cache: Path) -> None:
     from tunekit.recipe import load_recipe
 
     recipe = load_recipe(RECIPES / f"{name}.yaml")
+    if recipe.model.source.startswith("python:tunekit.models.packages:"):
+        function = recipe.model.source.rpartition(":")[2]
+        pytest.importorskip(recipe.model.arguments.get("package") or PACKAGES[function])
     imported = import_model(
         recipe.model,
         max_relative_error=recipe.reference.import_relative_error,

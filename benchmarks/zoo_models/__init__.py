@@ -1,0 +1,1 @@
+"""The networks of the zoo, built with random weights: nothing is downloaded."""
