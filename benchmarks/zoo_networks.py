@@ -7,7 +7,7 @@ the smaller members stand for all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Network:
         inputs: name, shape and dtype of each; none where a file says them.
         arguments: of what builds it.
         bound: inputs that are constants.
+        values: smallest and largest value of inputs that do not take any.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Network:
     inputs: tuple[Input, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     bound: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def recipe(self) -> dict[str, Any]:
         """The recipe, as a mapping that `Recipe` validates."""
@@ -45,6 +47,10 @@ class Network:
             {"name": name, "shape": list(shape), "dtype": dtype}
             for name, shape, dtype in self.inputs
         ]
+        for item in inputs:
+            if item["name"] in self.values:
+                low, high = self.values[item["name"]]
+                item["values"] = {"min": low, "max": high}
         inputs += [{"name": name, "value": value} for name, value in self.bound.items()]
         model: dict[str, Any] = {"source": self.source, "inputs": inputs}
         if self.source.startswith("package:"):
@@ -377,12 +383,16 @@ VISION = [
         image_size=384,
         **sized(384, 12, 6),
     ),
-    hf(
-        "layoutlm_small",
-        "text recognition",
-        "LayoutLMModel",
-        (*BERT, ("bbox", (1, 128, 4), "int64")),
-        **sized(384, 6, 12),
+    replace(
+        hf(
+            "layoutlm_small",
+            "text recognition",
+            "LayoutLMModel",
+            (*BERT, ("bbox", (1, 128, 4), "int64")),
+            **sized(384, 6, 12),
+        ),
+        # Corners of boxes, of which the second must not be above or left of the first.
+        values={"bbox": (500, 500)},
     ),
 ]
 

@@ -193,3 +193,28 @@ def test_a_saved_program_with_keywords_and_containers_is_called_as_it_was_traced
     assert [spec.name for spec in model.inputs] == ["x", "mask", "d_k"]
     errors = run_module(model.to_relax(), model)
     assert all(result.within(1e-6) for result in errors.values()), errors
+
+
+class PaddedToWholeSteps(nn.Module):
+    """Keeps sizes in buffers and branches on what it computes of them, as audio codecs do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("width", torch.tensor(7), persistent=False)
+        self.register_buffer("stride", torch.tensor([4]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = torch.ceil((x.shape[-1] - self.width) / self.stride).to(torch.int64)
+        missing = steps * self.stride + self.width - x.shape[-1]
+        if missing > 0:
+            x = nn.functional.pad(x, (0, missing), value=1.0)
+        return x * self.stride
+
+
+def test_ways_that_depend_on_sizes_in_buffers_are_taken(run_module: Callable[..., Any]) -> None:
+    model = source(PaddedToWholeSteps(), shape=(2, 20))
+    errors = run_module(model.to_relax(), model)
+    assert [spec.shape for spec in model.outputs] == [(2, 23)]
+    assert not model.detour
+    assert all(result.within(1e-6) for result in errors.values()), errors
+    assert set(dict(model.module.model.named_buffers())) == {"width", "stride"}

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from tunekit.errors import ImportFailed
 from tunekit.processes.quiet import quiet
+from tunekit.torch_frontend.known_buffers import known_buffers
 from tunekit.torch_frontend.places import user_line
 from tunekit.wording import first_line
 
@@ -43,7 +44,7 @@ def export_program(
         with quiet(), torch.no_grad(), plain_shapes(), _TraceableData():
             if isinstance(module, torch.jit.ScriptModule):
                 return _converted(module, tuple(arguments), dict(keywords or {}))
-            return torch.export.export(module, tuple(arguments), dict(keywords or {}))
+            return _traced(module, tuple(arguments), dict(keywords or {}))
     except Exception as error:
         what = (
             "its script cannot be converted" if is_script else "torch.export cannot trace the model"
@@ -83,6 +84,19 @@ class _TraceableData(TorchFunctionMode):
         if func == _DATA:
             return args[0].detach()
         return func(*args, **(kwargs or {}))
+
+
+def _traced(
+    module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> ExportedProgram:
+    try:
+        return torch.export.export(module, arguments, keywords)
+    except Exception as error:
+        if not is_data_dependent(error):
+            raise
+        # The values may be those of buffers, and then they are known.
+        with known_buffers(module):
+            return torch.export.export(module, arguments, keywords)
 
 
 def _converted(
