@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tunekit.graph.algorithms import alternatives
@@ -13,8 +13,10 @@ from tunekit.graph.kernels.convolution import ConvolutionShape
 from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
 from tunekit.graph.layouts.blocks import Blocks, padded_channels
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
+from tunekit.graph.layouts.moved import has_zeros_around
 from tunekit.graph.layouts.operators import pair, quad
-from tunekit.graph.layouts.values import LayoutValues, Value
+from tunekit.graph.layouts.value import Value
+from tunekit.graph.layouts.values import LayoutValues
 from tunekit.ir.relax import constant_value
 
 if TYPE_CHECKING:
@@ -40,7 +42,11 @@ class Convolutions:
         if weights is None or str(call.attrs.data_layout) != "NCHW" or result.shape is None:
             return False
         shape = _shape(call)
-        source, gate = _ungated(values, call.args[0], weights.shape, shape)
+        padded = values.get(call.args[0])
+        if padded is not None and has_zeros_around(padded):
+            source, shape, gate = *_without_zeros(values, padded, shape), None
+        else:
+            source, gate = _ungated(values, call.args[0], weights.shape, shape)
         assert source.shape is not None
         depthwise = shape.groups == source.shape[1] == weights.shape[0] and weights.shape[1] == 1
         outputs = values.blocks(weights.shape[0])
@@ -127,6 +133,17 @@ def _shape(call: Call) -> ConvolutionShape:
         dilation=pair(attrs.dilation),
         groups=int(attrs.groups),
     )
+
+
+def _without_zeros(
+    values: LayoutValues, padded: Value, shape: ConvolutionShape
+) -> tuple[Value, ConvolutionShape]:
+    """An image of which a convolution reads more zeros around it, and that convolution."""
+    assert padded.moved is not None
+    assert padded.moved.zeros is not None
+    top, left, bottom, right = map(sum, zip(padded.moved.zeros, shape.padding, strict=True))
+    [source] = padded.moved.parents
+    return values.settled(source), replace(shape, padding=(top, left, bottom, right))
 
 
 def _ungated(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.layouts.convolutions import Convolutions
 from tunekit.graph.layouts.operators import RULES, Rule, elementwise
-from tunekit.graph.layouts.values import LayoutValues, Value
-from tunekit.ir.relax import operator_name, static_shape
+from tunekit.graph.layouts.value import Value
+from tunekit.graph.layouts.values import LayoutValues
+from tunekit.ir.relax import has_fixed_size, operator_name, static_shape
 from tunekit.ir.rewrite import rebuild, substitute
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Blocking:
         result = Value(static_shape(var))
         self._values[var] = result
         if isinstance(value, relax.Tuple):
-            result.fields = [self._values.value(item) for item in value.fields]
+            result.fields = [self._values.source(item) for item in value.fields]
             return
         if isinstance(value, relax.TupleGetItem) and isinstance(value.tuple_value, relax.Var):
             fields = self._values[value.tuple_value].fields
@@ -71,7 +72,7 @@ class Blocking:
             self._values[var] = self._values[value]
             return
         rule = self._rules.get(operator_name(value))
-        if rule is None or result.shape is None or not rule(self._values, value, result):
+        if rule is None or not has_fixed_size(var.ty) or not rule(self._values, value, result):
             result.plain = builder.emit(substitute(value, self._values.plain_of), var.name)
 
     def _finish(self, builder: BlockBuilder, result: Expr) -> Expr:

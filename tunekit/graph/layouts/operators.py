@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.layouts.gates import gates
-from tunekit.graph.layouts.values import GatedProduct, LayoutValues, Value
+from tunekit.graph.layouts.movers import MOVERS, concatenation, parts_of, reshape
+from tunekit.graph.layouts.value import GatedProduct, Value
+from tunekit.graph.layouts.values import LayoutValues
 from tunekit.ir.relax import constant_value, operator_name, static_shape
 
 if TYPE_CHECKING:
@@ -168,9 +170,9 @@ def _mean(values: LayoutValues, call: Call, result: Value) -> bool:
 
 def _flatten(values: LayoutValues, call: Call, result: Value) -> bool:
     """Reshapes of one pixel a channel keep the order of bytes in both forms."""
-    source = values.value(call.args[0])
+    source = values.source(call.args[0])
     if source.blocked is None or source.shape is None or source.shape[2:] != (1, 1):
-        return False
+        return reshape(values, call, result)
     result.plain = _flattened(values, source, result)
     return True
 
@@ -185,25 +187,36 @@ def _flattened(values: LayoutValues, source: Value, result: Value) -> Expr:
 
 
 def _concatenation(values: LayoutValues, call: Call, result: Value) -> bool:
+    """Of whole blocks of one width it is one too."""
     from tvm import relax
 
-    axis = call.attrs.axis
-    tuple_ = values.value(call.args[0])
-    parts = tuple_.fields
-    if isinstance(call.args[0], relax.Tuple):
-        parts = [values.value(item) for item in call.args[0].fields]
-    if not parts or axis is None or int(axis) % 4 != 1 or result.shape is None:
-        return False
-    if len(result.shape) != 4 or all(part.blocked is None for part in parts):
-        return False
+    parts = parts_of(values, call)
+    forms = [part.blocked for part in parts]
+    if not parts or result.shape is None or any(form is None for form in forms):
+        return concatenation(values, call, result)
     cuts = [values.blocks(part.shape[1]) for part in parts if part.shape is not None]
     width = values.blocks(result.shape[1]).width
-    if any(cut.width != width for cut in cuts) or not all(cut.exact for cut in cuts[:-1]):
-        return False
-    forms = [values.blocked(part) for part in parts]
-    if any(form is None for form in forms):
-        return False
+    whole = all(cut.width == width for cut in cuts) and all(cut.exact for cut in cuts[:-1])
+    if not whole or call.attrs.axis is None or int(call.attrs.axis) % 4 != 1:
+        return concatenation(values, call, result)
     result.blocked = values.builder.emit(relax.op.concat(forms, axis=1))
+    return True
+
+
+def _take(values: LayoutValues, call: Call, result: Value) -> bool:
+    """Rows or columns of an image by their numbers."""
+    from tvm import relax
+
+    source = values.value(call.args[0])
+    axis = call.attrs.axis
+    if source.blocked is None or axis is None or int(axis) % 4 not in (2, 3):
+        return False
+    if result.shape is None or len(result.shape) != 4:
+        return False
+    numbers = values.plain(values.value(call.args[1]))
+    result.blocked = values.builder.emit(
+        relax.op.take(source.blocked, numbers, axis=int(axis) % 4, mode=str(call.attrs.mode))
+    )
     return True
 
 
@@ -239,18 +252,23 @@ _UNARY = (
 # Of these a finite number may have an infinite value, or none.
 _UNBOUNDED = ("exp", "sqrt", "rsqrt", "square", "log", "nn.softplus")
 _TAME = ("add", "subtract", "multiply", "maximum", "minimum")
-_BINARY = ("add", "subtract", "divide", "maximum", "minimum", "power", "less", "greater")
+_BROADCASTING = (
+    *("add", "subtract", "divide", "maximum", "minimum", "power", "where"),
+    *("less", "greater", "less_equal", "greater_equal", "equal", "not_equal"),
+)
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_UNARY, _unary),
-    **dict.fromkeys(_BINARY, elementwise),
+    **dict.fromkeys(_BROADCASTING, elementwise),
     "multiply": _multiply,
     "nn.max_pool2d": _window,
     "nn.avg_pool2d": _window,
     "nn.adaptive_avg_pool2d": _adaptive_pool,
     "image.resize2d": _resize,
     "mean": _mean,
-    "reshape": _flatten,
+    **MOVERS,
+    **dict.fromkeys(("reshape", "flatten", "squeeze"), _flatten),
     "concat": _concatenation,
+    "take": _take,
 }
 """By the name of the Relax operator."""

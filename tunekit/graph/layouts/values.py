@@ -8,37 +8,17 @@ block (see `blocks`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.kernels.convolution import from_blocked, to_blocked
 from tunekit.graph.layouts.blocks import Blocks
+from tunekit.graph.layouts.moved import gathered, is_image, leaves
+from tunekit.graph.layouts.value import Value
 from tunekit.ir.relax import constant_value, static_shape
 
 if TYPE_CHECKING:
     import numpy as np
     from tvm.relax import BlockBuilder, Call, Expr, Var
-
-
-@dataclass
-class Value:
-    """One value of the graph in the forms that exist so far; or a product with a gate, of which
-    there may never be more than its factors."""
-
-    shape: tuple[int, ...] | None
-    plain: Expr | None = None
-    blocked: Expr | None = None
-    fields: list[Value] = field(default_factory=list)
-    gated: GatedProduct | None = None
-
-
-@dataclass(frozen=True)
-class GatedProduct:
-    """An activation times one number for each of its channels, as it was called for."""
-
-    activation: Value
-    gate: Value
-    call: Call
 
 
 class LayoutValues:
@@ -69,7 +49,18 @@ class LayoutValues:
         return self._values.get(expr)
 
     def value(self, expr: Expr) -> Value:
-        """What an argument stands for, in one form at least."""
+        """What an argument stands for, in one form at least; moved elements only where they are
+        no image."""
+        return self.settled(self.source(expr))
+
+    def settled(self, value: Value) -> Value:
+        """A value whose elements are moved, if it is an image."""
+        if value.plain is None and value.blocked is None and is_image(value):
+            self.blocked(value)
+        return value
+
+    def source(self, expr: Expr) -> Value:
+        """What an argument stands for, of which elements are to be moved."""
         from tvm import relax
 
         if isinstance(expr, relax.Var):
@@ -96,11 +87,25 @@ class LayoutValues:
             value.plain = self.builder.emit(
                 relax.Tuple([self.plain(item) for item in value.fields])
             )
+        if value.plain is None and value.blocked is None:
+            value.plain = self._gathered(value, None)
         if value.plain is None:
             assert value.blocked is not None
             assert value.shape is not None
             value.plain = self._unblocked(value.blocked, value.shape)
         return value.plain
+
+    def _gathered(self, value: Value, block: int | None) -> Expr:
+        """Moved elements in the places where they belong."""
+        sources = leaves(value, blocked=block is not None)
+        self.transforms += any(leaf.blocked != (block is not None) for leaf in sources)
+        return self.builder.emit(
+            self.builder.call_te(
+                lambda *tensors: gathered(value, block, sources, tensors),
+                *(leaf.expr for leaf in sources),
+                primfunc_name_hint=value.moved.name if value.moved else "moved",
+            )
+        )
 
     def _unblocked(self, blocked: Expr, shape: tuple[int, ...]) -> Expr:
         """The plain form of what is blocked; `shape` is (N, C, H, W)."""
@@ -115,6 +120,9 @@ class LayoutValues:
         """The blocked form, made if it has to be; None of what is no image."""
         if value.blocked is None and value.shape is not None and len(value.shape) == 4:
             blocks = self.blocks(value.shape[1])
+            if value.plain is None and value.moved is not None:
+                value.blocked = self._gathered(value, blocks.width)
+                return value.blocked
             plain = self.plain(value)
             batch, _, height, width = value.shape
             if height * width == 1 and blocks.exact:
