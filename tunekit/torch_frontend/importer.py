@@ -21,8 +21,9 @@ from tunekit.torch_frontend.complex_numbers import convert_complex, joined
 from tunekit.torch_frontend.decompose import decomposed
 from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_short, shape_of
 from tunekit.torch_frontend.places import place_of
+from tunekit.torch_frontend.recurrent_shapes import plain_shapes
 from tunekit.torch_frontend.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
-from tunekit.torch_frontend.tracing import DataDependent, plain_shapes
+from tunekit.torch_frontend.tracing import DataDependent
 from tunekit.wording import first_line
 
 HINT = (

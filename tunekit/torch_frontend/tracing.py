@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from tunekit.errors import ImportFailed
 from tunekit.processes.quiet import quiet
 from tunekit.torch_frontend.known_buffers import known_buffers
 from tunekit.torch_frontend.places import user_line
+from tunekit.torch_frontend.recurrent_shapes import plain_shapes
 from tunekit.wording import first_line
 
 _HINT = (
@@ -53,15 +53,6 @@ def export_program(
             f"{name}: {what}: {first_line(error)}{user_line(error)}",
             hint=_SCRIPT_HINT if is_script else _HINT,
         ) from error
-
-
-def plain_shapes() -> AbstractContextManager[None]:
-    """Traces LSTMs with the shapes that they have.
-
-    With oneDNN torch 2.12 gives the traced states an axis too many.
-    """
-    flags: AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
-    return flags
 
 
 def is_data_dependent(error: BaseException | None) -> bool:
