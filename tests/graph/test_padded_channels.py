@@ -27,6 +27,7 @@ class Odd(nn.Module):
         self.back = nn.Conv2d(3, 21, 3, padding=1)
         self.single = nn.Conv2d(21, 1, 1)
         self.from_one = nn.Conv2d(1, 16, 1)
+        self.one_to_one = nn.Conv2d(1, 1, 3, padding=1)
         self.up = nn.ConvTranspose2d(21, 3, 2, stride=2)
         self.squeeze = nn.Conv2d(21, 6, 1)
         self.excite = nn.Conv2d(6, 21, 1)
@@ -40,7 +41,7 @@ class Odd(nn.Module):
         x = F.max_pool2d(x * gate, 3, 1, 1)
         small = self.back(torch.sigmoid(self.three(F.gelu(self.wide(x)))))
         one = self.single(small)
-        joined = self.joined(torch.cat([self.from_one(F.relu(one)), small], 1))
+        joined = self.joined(torch.cat([self.from_one(F.relu(self.one_to_one(one))), small], 1))
         return self.up(F.interpolate(small, scale_factor=2)), joined.mean((2, 3)), one
 
 

@@ -86,6 +86,45 @@ def test_a_value_of_an_onnx_input_decides_the_shapes_behind_it(resize_model: Pat
     assert source_digest(other) != source_digest(given)
 
 
+def test_a_value_that_decides_a_condition_leaves_the_branch_that_is_taken(tmp_path: Path) -> None:
+    """The branch reads what is around it, as those of models for several sampling rates do."""
+
+    def branch(name: str, operator: str) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])
+        return helper.make_graph([helper.make_node(operator, ["x"], [name])], name, [], [result])
+
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Equal", ["rate", "known"], ["is_known"]),
+                helper.make_node(
+                    *("If", ["is_known"], ["y"]),
+                    then_branch=branch("then", "Neg"),
+                    else_branch=branch("else", "Exp"),
+                ),
+            ],
+            "rates",
+            [
+                helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]),
+                helper.make_tensor_value_info("rate", TensorProto.INT64, []),
+            ],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+            [helper.make_tensor("known", TensorProto.INT64, [], [16000])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "rates.onnx")
+    inputs = (
+        InputSpec(name="x", shape=(3,)),
+        InputSpec.model_validate({"name": "rate", "value": 16000}),
+    )
+    source = load_source(ModelSpec(source=str(tmp_path / "rates.onnx"), inputs=inputs))
+    assert not any("If" in operator.split() for operator in source.operators())
+    x = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(source.reference({"x": x})[0], -x)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

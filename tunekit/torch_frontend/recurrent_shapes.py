@@ -1,8 +1,8 @@
 """Shapes of recurrent layers while a program is traced.
 
 To learn what an LSTM or a GRU gives, torch writes it out step by step with fake tensors, at each
-of the two traces: a GRU of two layers and 500 steps takes a minute. With oneDNN torch 2.12 gives
-an LSTM's traced states an axis too many besides. The shapes follow from the inputs.
+of the two traces, which takes longer than all else where there are hundreds. torch 2.12 gives an
+LSTM's states an axis too many besides. The shapes follow from the inputs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._decomp import decomposition_table
 
 _KEYS = (
     torch._C.DispatchKey.CompositeImplicitAutograd,
@@ -24,24 +25,27 @@ _KEYS = (
 def plain_shapes() -> Iterator[None]:
     """Within it, recurrent layers give tensors of their shapes and no values."""
     aten = torch.ops.aten
-    kernels: dict[Any, Any] = {
+    shapes: dict[Any, Any] = {
         aten.lstm.input: _lstm,
         aten.gru.input: _layer,
         aten.rnn_tanh.input: _layer,
         aten.rnn_relu.input: _layer,
     }
-    before = {operator: dict(operator.py_kernels) for operator in kernels}
+    kernels = {operator: dict(operator.py_kernels) for operator in shapes}
+    # Fake tensors look here first.
+    written_out = {operator: decomposition_table.pop(operator) for operator in shapes}
     try:
-        for operator, kernel in kernels.items():
-            _set_kernels(operator, dict.fromkeys(_KEYS, kernel))
+        for operator, shape in shapes.items():
+            _set_kernels(operator, {**kernels[operator], **dict.fromkeys(_KEYS, shape)})
         yield
     finally:
-        for operator, kept in before.items():
-            operator.py_kernels.clear()
-            _set_kernels(operator, kept)
+        decomposition_table.update(written_out)
+        for operator, own in kernels.items():
+            _set_kernels(operator, own)
 
 
 def _set_kernels(operator: Any, kernels: dict[Any, Any]) -> None:
+    operator.py_kernels.clear()
     operator.py_kernels.update(kernels)
     operator._dispatch_cache.clear()
 

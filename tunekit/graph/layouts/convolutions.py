@@ -48,7 +48,7 @@ class Convolutions:
         else:
             source, gate = _ungated(values, call.args[0], weights.shape, shape)
         assert source.shape is not None
-        depthwise = shape.groups == source.shape[1] == weights.shape[0] and weights.shape[1] == 1
+        depthwise = 1 < shape.groups == source.shape[1] == weights.shape[0]
         outputs = values.blocks(weights.shape[0])
         if not depthwise and not _groups_fit(values, source.shape[1], weights, shape, outputs):
             return False

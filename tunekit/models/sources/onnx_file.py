@@ -268,7 +268,23 @@ def _with_constants(
     inputs = [value for value in fixed.graph.input if value.name not in bound]
     del fixed.graph.input[:]
     fixed.graph.input.extend(inputs)
-    return fixed
+    return _with_branches_taken(fixed)
+
+
+def _with_branches_taken(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the branches that known conditions take in place of the conditions.
+
+    ONNX Runtime takes them too, and crashes on some models that do it in a branch again.
+    """
+    if all(node.op_type != "If" for node in model.graph.node):
+        return model
+    import onnx_ir
+    from onnxscript import optimizer
+
+    with quiet():
+        folded = onnx_ir.from_proto(model)
+        optimizer.fold_constants(folded)
+        return onnx_ir.to_proto(folded)
 
 
 def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:
