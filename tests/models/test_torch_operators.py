@@ -94,6 +94,19 @@ FORMS: dict[str, Form] = {
     "rotary": lambda x: torch.view_as_real(
         torch.view_as_complex(x.reshape(4, 3, 2)) * torch.polar(torch.ones(3), torch.arange(3.0))
     ),
+    **{
+        f"bags_{mode}": lambda x, mode=mode: F.embedding_bag(
+            (x[:2].abs() * 3).long().clamp(0, 3), x, mode=mode, padding_idx=1
+        )
+        for mode in ("sum", "mean", "max")
+    },
+    "bags_open": lambda x: F.embedding_bag(
+        (x[0].abs() * 3).long().clamp(0, 3),
+        x,
+        torch.tensor([0, 2, 2]),
+        mode="sum",
+        per_sample_weights=x[1],
+    ),
     "half": lambda x: F.linear(x.half(), torch.ones(2, 6).half(), torch.ones(2).half()).float(),
     "double": lambda x: x.double() / 3,
 }

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from tunekit.torch_frontend.table import decomposes
 
+_MEAN, _MAX = 1, 2
+"""Modes of a bag of embeddings, beside sums."""
+
 _SMALL = 64
 """Up to so many boundaries a value is compared with each; beyond, they are searched."""
 
@@ -233,3 +236,37 @@ def _histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     inside = (flat >= low) & (flat <= high)
     hits = (places.unsqueeze(-1) == torch.arange(bins)) & inside.unsqueeze(-1)
     return hits.to(self.dtype).sum(0)
+
+
+@decomposes("_embedding_bag.default", "_embedding_bag_forward_only.default")
+def _embedding_bag(
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sums, means or maxima of rows, bag by bag; what only gradients need is left empty."""
+    places = torch.arange(indices.shape[0])
+    ends = torch.cat([offsets[1:], torch.full_like(offsets[:1], indices.shape[0])])
+    if include_last_offset:
+        offsets, ends = offsets[:-1], offsets[1:]
+    member = (offsets[:, None] <= places) & (places < ends[:, None])
+    if padding_idx >= 0:
+        member = member & (indices != padding_idx)
+    rows = weight[indices]
+    counts = member.sum(1)
+    if mode == _MAX:
+        chosen = torch.where(member[:, :, None], rows, -math.inf).amax(1)
+        result = torch.where((counts > 0)[:, None], chosen, 0)
+    else:
+        if per_sample_weights is not None:
+            rows = rows * per_sample_weights[:, None]
+        result = member.to(rows.dtype) @ rows
+        if mode == _MEAN:
+            result = result / counts.clamp_min(1)[:, None]
+    return result, torch.zeros_like(indices), counts, torch.zeros_like(counts)
