@@ -17,6 +17,8 @@ Algorithm = Literal["direct", "winograd2", "winograd4"]
 ANNOTATION = "tunekit.convolution"
 #: Annotation of a block that computes a convolution of fewer channels than its axes say.
 CHANNELS = "tunekit.channels"
+#: Annotation of the last block of an attention: its sizes, in words.
+ATTENTION = "tunekit.attention"
 
 
 @dataclass(frozen=True, order=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.implementation import CHANNELS, ConvProblem, implementation_of
+from tunekit.graph.implementation import ATTENTION, CHANNELS, ConvProblem, implementation_of
 from tunekit.graph.kernels.winograd import KERNEL
 from tunekit.ir.tir import Block, Kernel, Role
 
@@ -155,7 +155,8 @@ def product_of(left: Sequence[int], output: Sequence[int], *, batched: bool) -> 
 
 def describe(module: IRModule) -> str:
     """What a workload's `main` computes, in words for people: "3x3 512 to 512, 7x7 add relu
-    (winograd 2x2)", "matmul 128x1000x512 add", "max pool 3x3, 8x56x56x8", "softmax, 12x197x197".
+    (winograd 2x2)", "matmul 128x1000x512 add", "max pool 3x3, 8x56x56x8", "softmax, 12x197x197",
+    "attention 12 of 197x64 over 197".
 
     Axes of extent one are left out, and symbolic ones are called by their names. A kernel that was
     lowered already is said to be one.
@@ -165,6 +166,9 @@ def describe(module: IRModule) -> str:
     # TVM's refusals have no common class.
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
         return "a kernel that is lowered already"
+    for block in kernel.blocks:
+        if ATTENTION in block.annotations:
+            return f"attention {block.annotations[ATTENTION]}"
     implementation = implementation_of(module)
     contraction = _largest_contraction(kernel)
     if contraction is None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tunekit.graph.attention.fuse import fuse_attention
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
@@ -77,6 +78,8 @@ def prepare(
         module = transform.Sequential(
             [relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()]
         )(module)
+        if target.kind == "llvm":
+            module = fuse_attention(module, target.f32_lanes)
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout
         lanes = target.f32_lanes
         laid_out = convert_layout(module, chosen, lanes, choice)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.tir import Kernel
+from tunekit.spaces.attention import attention_designs, find_attention
 from tunekit.spaces.convolution import convolution_designs, find_anchor
 from tunekit.spaces.elementwise import elementwise_designs, find_elementwise
 from tunekit.spaces.matmul import matmul_designs
@@ -48,6 +49,7 @@ class Family:
 
 
 FAMILIES = (
+    Family("attention", find_attention, attention_designs),
     Family("winograd", find_winograd, winograd_designs),
     Family("register tile", find_anchor, convolution_designs),
     Family("matrix product", find_matmul, matmul_designs),
