@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from tunekit.cache import ContentCache
 from tunekit.errors import ModelFileError
@@ -23,6 +25,28 @@ def test_a_file_that_a_package_ships_is_a_model(tmp_path: Path) -> None:
     imported = import_model(spec, max_relative_error=1e-6, cache=ContentCache(tmp_path))
     assert [input_.name for input_ in imported.inputs] == ["x"]
     assert [output.name for output in imported.outputs] == ["y"]
+
+
+def test_a_file_that_a_package_changed_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package_with_a_model"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = ModelSpec(
+        source="python:tunekit.models.packages:shipped_file",
+        arguments={"package": package.name, "path": "model.onnx"},
+        inputs=INPUTS,
+    )
+    digests = []
+    for operator in ("Neg", "Exp"):
+        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 4, 5]) for name in "xy")
+        graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", [x], [y])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        onnx.save(model, package / "model.onnx")
+        digests.append(load_source(spec).digest)
+    assert digests[0] != digests[1]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.cache import ContentCache, KeyPart, file_digest
+from tunekit.cache import ContentCache, KeyPart, content_key, file_digest
 from tunekit.errors import ModelFileError, TunekitError
 from tunekit.models.binding import bound_values, given_inputs
 from tunekit.processes.quiet import quiet
@@ -90,7 +90,8 @@ def _from_file(spec: ModelSpec, path: Path, digest: str) -> SourceModel:
         raise ModelFileError(f"{spec.source} returned the path {path}, which does not exist")
     if spec.weights is not None:
         raise ModelFileError(f"{spec.source} returns a model file, which holds its own weights")
-    return load_file(path.absolute(), spec, digest)
+    # The file is no part of the code that the digest is of.
+    return load_file(path.absolute(), spec, content_key(digest, file_digest(path)))
 
 
 def _parts(spec: ModelSpec) -> tuple[str, str]:
