@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tunekit.errors import UsageError, VerificationFailed
+from tunekit.errors import TargetError, UsageError, VerificationFailed
 from tunekit.library import (
     Library,
     build_unscheduled,
@@ -16,7 +17,21 @@ from tunekit.library import (
     tuned_library,
 )
 from tunekit.library.apply import Applied, coverage_line
+from tunekit.machine.host import detect_host
+from tunekit.machine.target import resolve_target
 from tunekit.recipe import Recipe, override
+from tunekit.search.progress import SilentReporter
+from tunekit.sessions.run import tune_recipe
+
+
+class _Reporter(SilentReporter):
+    """Keeps the lines."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def say(self, line: str) -> None:
+        self._said.append(line)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -42,6 +57,64 @@ def test_records_and_libraries_of_another_target_are_not_used(
     assert any("holds another library" in line for line in said)
     assert any("0.0%" in line and "the others have default schedules" in line for line in said)
     assert max(library.manifest.relative_errors) < 1e-4
+
+
+# Of this machine's architecture, with instructions that hardly any machine has: AMX, or SVE 2.
+_MORE_THAN_HERE = "sapphirerapids" if detect_host().architecture == "x86_64" else "neoverse-v2"
+
+
+def test_a_library_for_a_cpu_that_is_not_here_is_compiled_and_says_that_nobody_ran_it(
+    compiled: tuple[Recipe, Library], tmp_path: Path
+) -> None:
+    recipe = override(compiled[0], {"target": f"llvm -mcpu={_MORE_THAN_HERE}"})
+    try:
+        resolve_target(recipe.target)
+    except TargetError as error:
+        reason = error.message
+    else:
+        pytest.skip("this machine runs it")
+    said: list[str] = []
+    library = compile_recipe(recipe, output=tmp_path / "other", say=said.append)
+    manifest = load_manifest(tmp_path / "other")
+    assert manifest == library.manifest
+    assert (manifest.relative_errors, manifest.not_verified) == ((), reason)
+    assert f"not verified: {reason}; --rpc-tracker HOST:PORT" in said[-1]
+    with pytest.raises(TargetError) as caught:
+        tune_recipe(recipe, SilentReporter())
+    assert "`tunekit compile` compiles for it without measuring" in (caught.value.hint or "")
+
+
+def test_a_library_that_nothing_here_links_is_refused_at_once(
+    compiled: tuple[Recipe, Library], tmp_path: Path
+) -> None:
+    here = detect_host().architecture
+    other = "aarch64" if here == "x86_64" else "x86_64"
+    recipe = override(compiled[0], {"target": f"llvm -mtriple={other}-linux-gnu"})
+    with pytest.raises(UsageError, match=f"this machine links for {here}") as caught:
+        compile_recipe(recipe, output=tmp_path / "other")
+    assert f"{other}-linux-gnu-g++" in (caught.value.hint or "")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("verb", ["compile", "tune"])
+def test_a_library_for_another_architecture_is_linked_by_its_compiler(
+    compiled: tuple[Recipe, Library], tmp_path: Path, verb: str
+) -> None:
+    """Also by `tune`, which cannot measure without a device and says so."""
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    if compiler is None or detect_host().architecture == "aarch64":
+        pytest.skip("no compiler for another architecture")
+    said: list[str] = []
+    target = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon"
+    recipe = override(compiled[0], {"target": target, "cc": f"{compiler} -O1"})
+    if verb == "tune":
+        library = tune_recipe(recipe, _Reporter(said), folder=tmp_path)
+        assert "warning: nothing is measured: no device for the target is named" in said
+    else:
+        library = compile_recipe(recipe, output=tmp_path, say=said.append)
+    header = library.path.read_bytes()[:20]
+    assert (header[:4], int.from_bytes(header[18:20], "little")) == (b"\x7fELF", 183)
+    assert "not verified: target is for aarch64" in said[-1]
 
 
 def test_a_library_that_is_not_right_is_never_written(

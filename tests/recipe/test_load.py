@@ -8,6 +8,7 @@ import pytest
 
 from tunekit.errors import RecipeError
 from tunekit.recipe import load_recipe
+from tunekit.recipe.schema import Rpc
 
 MINIMAL = """\
 name: small
@@ -364,3 +365,11 @@ def test_the_name_of_a_ready_recipe_is_answered_with_how_to_get_it(tmp_path: Pat
     with pytest.raises(RecipeError, match="no such file") as caught:
         load_recipe(tmp_path / "resnet50_x86.yaml")
     assert caught.value.hint == "`tunekit recipe copy resnet50_x86` writes the ready one here"
+
+
+def test_the_compiler_of_an_older_recipe_is_found_where_it_was(tmp_path: Path) -> None:
+    rpc = "tuning:\n  rpc: {tracker: host, key: phone, cc: aarch64-linux-gnu-g++}\n"
+    (tmp_path / "older.yaml").write_text(MINIMAL + rpc)
+    recipe = load_recipe(tmp_path / "older.yaml")
+    assert recipe.cc == "aarch64-linux-gnu-g++"
+    assert recipe.tuning.rpc == Rpc(tracker="host", key="phone")

@@ -14,7 +14,13 @@ from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import CatalogueError, UsageError
 from tunekit.machine.host import detect_host
 from tunekit.recipe import dump_recipe, load_recipe
-from tunekit.sessions.resume import begun_in, folder_of, recipe_of, session_to_resume
+from tunekit.sessions.resume import (
+    folder_of,
+    folders_of_session,
+    library_folder_of,
+    recipe_of,
+    session_to_resume,
+)
 
 WRITER = Path(__file__).parents[1] / "support" / "writer.py"
 HOST = detect_host()
@@ -36,7 +42,8 @@ def catalogue(place: Path) -> Iterator[Catalogue]:
 @pytest.fixture
 def begin(catalogue: Catalogue, recipe_file: Path) -> Begin:
     """Begins sessions and leaves them in a state."""
-    text = begun_in(recipe_file.parent) + dump_recipe(load_recipe(recipe_file))
+    folders = folders_of_session(recipe_file.parent, recipe_file.parent / "library")
+    text = folders + dump_recipe(load_recipe(recipe_file))
 
     def begin(state: str = "interrupted", **changes: object) -> SessionInfo:
         new = NewSession(
@@ -66,16 +73,19 @@ def test_a_session_knows_its_recipe_and_the_folder_it_was_begun_in(
     session = begin()
     assert recipe_of(session) == load_recipe(recipe_file)
     assert folder_of(session) == recipe_file.parent
-    assert folder_of(replace(session, recipe_yaml="name: small\n")) is None
+    assert library_folder_of(session) == recipe_file.parent / "library"
+    older = replace(session, recipe_yaml="name: small\n")
+    assert folder_of(older) is library_folder_of(older) is None
 
 
 def test_a_folder_may_have_any_name() -> None:
     folder = Path('/a "b"\n#c: é')
-    line = begun_in(folder)
-    assert line.count("\n") == 1
+    lines = folders_of_session(folder, folder / "é")
+    assert lines.count("\n") == 2
     session: SessionInfo = object.__new__(SessionInfo)
-    object.__setattr__(session, "recipe_yaml", line + "name: small\n")
+    object.__setattr__(session, "recipe_yaml", lines + "name: small\n")
     assert folder_of(session) == folder
+    assert library_folder_of(session) == folder / "é"
 
 
 def test_the_newest_unfinished_session_of_this_machine_is_the_default(

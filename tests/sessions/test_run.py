@@ -357,25 +357,45 @@ def test_the_library_loads_without_tunekit_and_computes_what_torch_does(
     assert np.abs(output - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
-def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(
-    story: Story, tunekit: Tunekit
-) -> None:
-    """With the budget of one batch more, it starts from the known best and compiles the same."""
-    before = json.loads((story.artifacts / "manifest.json").read_text())
-    run = tunekit.run(
-        story.folder,
-        *("tune", str(story.artifacts / "recipe.yaml")),
-        *("--trials", "2", "--artifacts", "again", "--no-contest"),
+@pytest.fixture(scope="module")
+def tuned_again(story: Story, tunekit: Tunekit) -> Run:
+    """The resolved recipe, tuned with the budget of one batch more into a folder of its own."""
+    recipe = str(story.artifacts / "recipe.yaml")
+    return tunekit.run(
+        story.folder, "tune", recipe, "--trials", "2", "-o", "again/mine", "--no-contest"
     )
-    assert run.returncode == 0, run.stderr
-    assert run.trials == story.budget + 2
-    assert "0/2 trials, estimated latency" in run.stderr  # not "0 of 2 tasks have a time"
-    after = json.loads((story.folder / "again" / "tiny" / "manifest.json").read_text())
+
+
+def test_the_resolved_recipe_does_the_same_work_again_from_what_is_known(
+    story: Story, tuned_again: Run
+) -> None:
+    """It starts from the known best and compiles the same."""
+    before = json.loads((story.artifacts / "manifest.json").read_text())
+    assert tuned_again.returncode == 0, tuned_again.stderr
+    assert tuned_again.trials == story.budget + 2
+    assert "0/2 trials, estimated latency" in tuned_again.stderr  # not "0 of 2 tasks have a time"
+    after = json.loads((story.folder / "again" / "mine" / "manifest.json").read_text())
     assert after["work_digest"] == before["work_digest"]
     assert after["target"] == before["target"]
     assert after["coverage"] == 1.0
     # Every kernel starts from a record: what the first run measured was not measured in vain.
     assert all(task["trial_id"] is not None for task in after["tasks"])
+
+
+def test_a_resumed_session_puts_its_library_where_it_was_told_to(
+    story: Story, tuned_again: Run, tunekit: Tunekit
+) -> None:
+    """In the folder of `-o`, and from wherever it is resumed."""
+    with Catalogue.open(str(story.ledger), create=False) as catalogue:
+        newest = catalogue.sessions.list()[0]
+    assert newest.id != story.session_id
+    run = tunekit.run(
+        story.elsewhere,
+        *("resume", newest.id, "--trials", "3", "--catalogue", str(story.ledger)),
+        place=story.folder,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{story.folder / 'again' / 'mine'}\n"
 
 
 def test_a_finished_session_is_not_resumed_without_a_larger_budget(

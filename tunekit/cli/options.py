@@ -111,14 +111,14 @@ DEVICES = (
     KeyOption(
         "--cc",
         str,
-        ("tuning.rpc.cc",),
+        ("cc",),
         metavar="COMPILER",
         envvar="TUNEKIT_CC",
     ),
 )
 """Where candidates are measured, if not here."""
 
-_RPC_KEYS = frozenset(key for option in DEVICES for key in option.keys)
+_RPC_KEYS = frozenset(key for option in DEVICES[:2] for key in option.keys)
 
 
 @dataclass(frozen=True)

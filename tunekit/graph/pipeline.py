@@ -64,13 +64,21 @@ class PreparedModel:
         return graph, extract_tasks(graph, self.target)
 
 
-def recipe_target(recipe: Recipe) -> ResolvedTarget:
+def recipe_target(recipe: Recipe, *, only_compiled: bool = False) -> ResolvedTarget:
     """A recipe's target; one for other machines need not be one that this machine can run.
+
+    Args:
+        recipe: names it.
+        only_compiled: nothing is measured: also without devices it need not be one.
 
     Raises:
         TargetError: not understood, or the machine that should run it cannot.
     """
-    return resolve_target(recipe.target, measured_elsewhere=recipe.tuning.rpc is not None)
+    if recipe.tuning.rpc is not None:
+        return resolve_target(recipe.target, measured_elsewhere=True)
+    target = resolve_target(recipe.target, measured_elsewhere=only_compiled)
+    # TVM asks a GPU what to compile for.
+    return resolve_target(recipe.target) if target.kind == "cuda" else target
 
 
 def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:

@@ -10,6 +10,7 @@ from tunekit.errors import CompileError
 from tunekit.graph.lowering.build import compile_model
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.library import huge_page_pass
+from tunekit.machine.linker import linking
 from tunekit.machine.target import ResolvedTarget
 from tunekit.recipe import Recipe, Tuning, recipe_digest
 from tunekit.wording import last_lines
@@ -32,20 +33,17 @@ def export(
         module: the module, scheduled or not.
         target: what for.
         path: gets the library.
-        compiler: links it; this machine's own if left out.
+        compiler: links it (see `linking`); this machine's own if left out.
         in_huge_pages: the library asks for huge pages, where its target can.
 
     Raises:
         CompileError: TVM or the system's linker failed.
     """
-    from tvm.support import cc
-
     asks = in_huge_pages and huge_page_pass.wants_huge_pages(target)
     try:
         relax_pipeline = huge_page_pass.lowering(target) if asks else "default"
         executable = compile_model(module, target.tvm, relax_pipeline)
-        fcompile = cc.cross_compiler(compiler) if compiler else None
-        executable.export_library(str(path), fcompile=fcompile)
+        executable.export_library(str(path), fcompile=linking(compiler) if compiler else None)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise CompileError(
             f"the model could not be compiled: {last_lines(error)}",

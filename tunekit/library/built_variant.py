@@ -84,11 +84,10 @@ def build_other(
 
 
 def _export(assembled: Assembled, prepared: PreparedModel, path: Path) -> None:
-    rpc = prepared.recipe.tuning.rpc
     export(
         assembled.applied.module,
         prepared.target,
         path,
-        compiler=rpc.cc if rpc else None,
+        compiler=prepared.recipe.cc,
         in_huge_pages=prepared.recipe.huge_pages,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunekit.cache import ContentCache, file_digest
@@ -17,13 +18,15 @@ from tunekit.library.manifest import (
     LIBRARY_FILE,
     MANIFEST_FILE,
     RECIPE_FILE,
+    Manifest,
     Selection,
     load_manifest,
 )
 from tunekit.library.output import library_folder, replacing, require_writable
 from tunekit.library.selection import only, select
 from tunekit.library.variants import Variant, variants_of
-from tunekit.library.verify import reference_of
+from tunekit.library.verify import reference_of, why_not_verified
+from tunekit.machine.linker import require_linker
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.recipe import Recipe, dump_recipe
 
@@ -53,10 +56,13 @@ def compile_recipe(
     """
     folder = output or library_folder(recipe)
     require_writable(folder)
-    target = recipe_target(recipe)
+    target = recipe_target(recipe, only_compiled=True)
+    require_linker(recipe.cc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
         prepared = prepare_model(recipe, cache, say, target=target)
+        if why_not_verified(prepared) is not None:
+            prepared = _as_measured(prepared, catalogue)
         return compile_prepared(
             prepared, catalogue, folder=folder, say=say, cache=cache, selection=selection
         )
@@ -90,15 +96,14 @@ def compile_prepared(
             shipped, made = _fastest(variants, prepared, workshop, cache or ContentCache(), say)
         else:
             built = build_first(variants[0], prepared, workshop, say)
-            shipped, made = only(built, prepared, reference_of(prepared), skipped)
+            shipped, made = only(built, prepared, skipped)
         path = temporary / LIBRARY_FILE
         shutil.copy(shipped.path, path)
         shutil.rmtree(workshop)
         manifest = describe(prepared, shipped, made, catalogue=catalogue.location, path=path)
         manifest.write(temporary)
         (temporary / RECIPE_FILE).write_text(dump_recipe(prepared.recipe), "utf-8")
-    errors = manifest.relative_errors
-    say(f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs")
+    say(_verdict(manifest))
     library = Library(folder / LIBRARY_FILE, manifest)
     catalogue.libraries.add(
         NewLibrary(
@@ -111,6 +116,26 @@ def compile_prepared(
         )
     )
     return library
+
+
+def _as_measured(prepared: PreparedModel, catalogue: Catalogue) -> PreparedModel:
+    """With the conditions under which the newest session measured for the target: what is known
+    of it holds, though its devices are not named."""
+    sessions = catalogue.sessions.list(limit=1, target_json=prepared.target.spec)
+    if not sessions:
+        return prepared
+    host = sessions[0].host_fingerprint
+    return replace(prepared, conditions=replace(prepared.conditions, host=host, cpu_cache=None))
+
+
+def _verdict(manifest: Manifest) -> str:
+    if manifest.not_verified is not None:
+        return (
+            f"warning: not verified: {manifest.not_verified}; --rpc-tracker HOST:PORT and "
+            "--rpc-key KEY name a device to measure and verify on"
+        )
+    errors = manifest.relative_errors
+    return f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs"
 
 
 def tuned_library(recipe: Recipe, *, say: Say = lambda _: None) -> Library:
@@ -141,7 +166,7 @@ def _why_no_selection(
     """Why the variants are not compared, None if they are."""
     if not selection:
         return "it was not wanted"
-    if prepared.recipe.tuning.rpc is not None:
+    if prepared.recipe.tuning.rpc is not None or why_not_verified(prepared) is not None:
         return "the library is for other machines"
     if len(variants) == 1:
         return "no records apply: it has default schedules only"

@@ -14,6 +14,7 @@ from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest
 from tunekit.library.manifest import Manifest, Selection, TaskEntry, TensorEntry
 from tunekit.library.variants import Assembled, assemble
+from tunekit.library.verify import why_not_verified
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import recipe_digest
@@ -62,6 +63,7 @@ def describe(
         kernels=len(assembled.tasks),
         estimated_latency_s=applied.latency_s,
         relative_errors=shipped.errors,
+        not_verified=why_not_verified(prepared),
         model_digest=prepared.source.digest,
         work_digest=work_digest(recipe, prepared.target),
         recipe_digest=recipe_digest(recipe),

@@ -137,7 +137,9 @@ class Manifest(_Frozen):
         coverage: share of the estimated latency whose kernels have an applied record, 0 to 1.
         applied: kernels with an applied record.
         estimated_latency_s: sum over the kernels with a record, weighted by their calls.
-        relative_errors: max abs error / max abs reference, one for each seeded input.
+        relative_errors: max abs error / max abs reference, one for each seeded input; none where
+            it was not verified.
+        not_verified: why it was not, None where it was.
         model_digest: of the model's source: structure, weights, versions that import it.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
             interchangeable.
@@ -172,6 +174,7 @@ class Manifest(_Frozen):
     kernels: int
     estimated_latency_s: float | None
     relative_errors: tuple[float, ...]
+    not_verified: str | None = None
     model_digest: str
     work_digest: str
     recipe_digest: str

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tunekit.accuracy import compare
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
-from tunekit.library.verify import verify
+from tunekit.library.verify import reference_of, verify, why_not_verified
 from tunekit.runtimes.process import RunnerFailed
 from tunekit.timing.interleaved import interleave
 from tunekit.timing.statistics import PairedRatio, median, paired_ratio
@@ -75,14 +75,15 @@ def select(
 
 
 def only(
-    built: BuiltVariant, prepared: PreparedModel, reference: ReferenceOutputs, reason: str
+    built: BuiltVariant, prepared: PreparedModel, reason: str
 ) -> tuple[BuiltVariant, Selection]:
-    """Verifies the only variant; `reason` says why there is no other.
+    """Verifies the only variant, where that can be; `reason` says why there is no other.
 
     Raises:
         TunekitError: as for `verify`.
     """
-    built.errors = verify(built.path, prepared, reference)
+    if why_not_verified(prepared) is None:
+        built.errors = verify(built.path, prepared, reference_of(prepared))
     return built, _summary(built, [built], prepared, skipped=reason)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.accuracy import compare
-from tunekit.errors import TargetError, VerificationFailed
-from tunekit.machine.target import resolve_target
+from tunekit.errors import VerificationFailed
+from tunekit.machine.target import why_not_here
 from tunekit.processes.sandbox import Elsewhere, run_library
 
 if TYPE_CHECKING:
@@ -74,10 +74,14 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
 def _elsewhere(prepared: PreparedModel) -> Elsewhere | None:
     """Where to verify, if this machine cannot run the target's code."""
     rpc = prepared.recipe.tuning.rpc
-    if rpc is None:
+    if rpc is None or why_not_here(prepared.target) is None:
         return None
-    try:
-        resolve_target(prepared.target.spec)
-    except TargetError:
-        return Elsewhere(rpc.tracker, rpc.key, rpc.wait_s)
-    return None
+    return Elsewhere(rpc.tracker, rpc.key, rpc.wait_s)
+
+
+def why_not_verified(prepared: PreparedModel) -> str | None:
+    """Why there is nowhere to run a library, None where there is: here, or on a device."""
+    if prepared.recipe.tuning.rpc is not None:
+        return None
+    error = why_not_here(prepared.target)
+    return None if error is None else error.message

@@ -95,6 +95,15 @@ class ResolvedTarget:
         return "cuda" if self.kind == "cuda" else "cpu"
 
 
+def why_not_here(target: ResolvedTarget, host: Host | None = None) -> TargetError | None:
+    """Why a machine, this one if left out, cannot run a target's code; None where it can."""
+    try:
+        resolve_target(target.spec, host)
+    except TargetError as error:
+        return error
+    return None
+
+
 def architecture_of(triple: str) -> str:
     """The architecture that LLVM's target triple names, in LLVM's word for it; this machine's where
     the triple is empty."""
@@ -301,7 +310,7 @@ def _refuse_unrunnable(machine: str, features: frozenset[str], host: Host) -> No
             f"target needs {', '.join(missing)}, which this CPU or its hypervisor does not offer",
             hint=f"use 'native' (here: {native_cpu(host)}), or measure on a machine that has "
             + ("it, " if len(missing) == 1 else "them, ")
-            + _DEVICES,
+            + f"{_DEVICES}; `tunekit compile` compiles for it without measuring",
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.lowering import build as lowering
+from tunekit.machine.linker import linking
 from tunekit.measure.measurer import MeasureOptions
 from tunekit.measure.noise_guard import calibration_module
 
@@ -51,13 +52,11 @@ def build_to_file(
         compiler: links a shared library; None: `path` takes objects for the device to link.
         path: the file.
     """
-    from tvm.support import cc
-
     library = lowering.build(module, build_target(options))
     if compiler is None:
         library.export_library(str(path))
     else:
-        library.export_library(str(path), fcompile=cc.cross_compiler(compiler))
+        library.export_library(str(path), fcompile=linking(compiler))
 
 
 def build_calibration(options: MeasureOptions, compiler: str | None, path: Path) -> None:

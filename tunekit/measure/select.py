@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tunekit.errors import UsageError
 from tunekit.machine.host import detect_host
+from tunekit.machine.linker import linker
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import MeasureOptions, Measurer
 from tunekit.measure.remote.measurer import RpcMeasurer
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from tunekit.recipe.schema import Rpc
 
 
-def make_measurer(tuning: Tuning, target: ResolvedTarget, options: MeasureOptions) -> Measurer:
+def make_measurer(
+    tuning: Tuning, target: ResolvedTarget, options: MeasureOptions, *, cc: str | None = None
+) -> Measurer:
     """The measurer that the recipe's `tuning` asks for.
 
     Args:
         tuning: says where to measure.
         target: what candidates are built for.
         options: how to measure; for other machines the limits of building become this one's.
+        cc: the recipe's compiler that links for other machines.
     """
     if tuning.rpc is None:
         return LocalMeasurer(options)
@@ -42,21 +45,9 @@ def make_measurer(tuning: Tuning, target: ResolvedTarget, options: MeasureOption
             tracker=str(parse_tracker(tuning.rpc.tracker)),
             key=tuning.rpc.key,
             wait_s=tuning.rpc.wait_s,
-            linking=Linking(linker(tuning.rpc, target)),
+            linking=Linking(linker(cc, target)),
         ),
     )
-
-
-def linker(rpc: Rpc, target: ResolvedTarget) -> str | None:
-    """The compiler that links for the devices here, None where they link for themselves."""
-    if rpc.cc is not None:
-        return rpc.cc
-    if target.architecture != detect_host().architecture:
-        return None
-    from tvm.support import cc
-
-    compiler = cc.get_cc()
-    return None if compiler is None else str(compiler)
 
 
 def require_tracker(rpc: Rpc, say: Callable[[str], None]) -> None:
@@ -76,21 +67,6 @@ def require_tracker(rpc: Rpc, say: Callable[[str], None]) -> None:
         f"the tracker at {address} has no device of key {rpc.key} yet; "
         f"on one, run: {server_command(address, rpc.key)}"
     )
-
-
-def require_linker(rpc: Rpc, target: ResolvedTarget) -> None:
-    """Refuses a target for which the library could be tuned, but not linked in the end.
-
-    Raises:
-        UsageError: nothing here links for the devices.
-    """
-    if linker(rpc, target) is None:
-        raise UsageError(
-            f"the library is for {target.architecture}, and this machine links for "
-            f"{detect_host().architecture}",
-            hint="--cc (or TUNEKIT_CC, or tuning.rpc.cc) names the compiler that links for the "
-            f"devices, for example {target.architecture}-linux-gnu-g++",
-        )
 
 
 def describe_device(measurer: Measurer, say: Callable[[str], None]) -> None:

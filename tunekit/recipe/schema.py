@@ -38,6 +38,7 @@ from tunekit.recipe.values import (
     plain,
     source_folder,
     text_or_mapping,
+    with_keys_of_today,
 )
 
 Layout = Literal["NCHW", "NHWC", "NCHWc", "auto"]
@@ -243,10 +244,6 @@ class Rpc(_Frozen):
     wait_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Seconds to wait for a device while the tracker has none of the key."""
 
-    cc: Annotated[str | None, Field(min_length=1)] = None
-    """Compiler that links for the devices, such as aarch64-linux-gnu-g++; by default this
-    machine's where the target is of its architecture, else each device links for itself."""
-
 
 class Tuning(_Frozen):
     """The budget of the search, and how it measures."""
@@ -371,6 +368,10 @@ class Recipe(_Frozen):
     """The library asks Linux for huge pages for its weights and activations, at its first run: less
     time for address translation in all others. Candidates are timed in such pages too."""
 
+    cc: Annotated[str | None, Field(min_length=1)] = None
+    """Compiler that links the library, with options if need be, such as aarch64-linux-gnu-g++; by
+    default this machine's own, which links for its own architecture."""
+
     tuning: Tuning = Tuning()
     """The budget of the search, and how it measures."""
 
@@ -384,6 +385,11 @@ class Recipe(_Frozen):
     output: Annotated[Path, Field(strict=False)] = Path("artifacts")
     """Folder under which the library gets a folder of its own (relative to the working
     directory)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_older_recipes(cls, data: Any) -> Any:
+        return with_keys_of_today(data)
 
 
 def json_schema() -> dict[str, Any]:

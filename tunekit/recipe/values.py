@@ -81,6 +81,19 @@ def text_or_mapping(value: Any) -> Any:
     return plain(value)
 
 
+def with_keys_of_today(data: Any) -> Any:
+    """A recipe's mapping with its keys where they are now: the compiler, which links all
+    libraries, was once a key of `tuning.rpc`."""
+    tuning = data.get("tuning") if isinstance(data, dict) else None
+    if not isinstance(tuning, dict):
+        return data
+    rpc = tuning.get("rpc")
+    if not isinstance(rpc, dict) or "cc" not in rpc:
+        return data
+    rest = {key: value for key, value in rpc.items() if key != "cc"}
+    return {"cc": rpc["cc"], **data, "tuning": {**tuning, "rpc": rest}}
+
+
 def existing_file(path: Path, info: ValidationInfo) -> Path:
     """The path, absolute and checked when the recipe's folder is known."""
     folder = (info.context or {}).get(FOLDER)

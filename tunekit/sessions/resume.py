@@ -11,21 +11,37 @@ from tunekit.machine.host import Host
 from tunekit.recipe import Recipe, parse_recipe
 
 _BEGUN_IN = "# begun in "
+_LIBRARY_IN = "# library in "
 _UNFINISHED: tuple[SessionState, ...] = ("interrupted", "failed")
 
 
-def begun_in(folder: Path) -> str:
-    """The line above a session's recipe that says where it was begun.
+def folders_of_session(begun_in: Path, library: Path) -> str:
+    """The lines above a session's recipe that say where it was begun and where its library goes.
 
-    A recipe may name modules and files that are found from there.
+    A recipe may name modules and files that are found from the first; the second need not be the
+    one that the recipe names (`tunekit tune -o`).
     """
-    return f"{_BEGUN_IN}{json.dumps(str(folder))}\n"
+    lines = ((_BEGUN_IN, begun_in), (_LIBRARY_IN, library.expanduser().absolute()))
+    return "".join(f"{key}{json.dumps(str(folder))}\n" for key, folder in lines)
 
 
 def folder_of(session: SessionInfo) -> Path | None:
     """The folder in which a session was begun; None where that is not known."""
-    first = session.recipe_yaml.partition("\n")[0]
-    return Path(json.loads(first[len(_BEGUN_IN) :])) if first.startswith(_BEGUN_IN) else None
+    return _noted(session, _BEGUN_IN)
+
+
+def library_folder_of(session: SessionInfo) -> Path | None:
+    """The folder that gets a session's library; None where that is not known."""
+    return _noted(session, _LIBRARY_IN)
+
+
+def _noted(session: SessionInfo, key: str) -> Path | None:
+    for line in session.recipe_yaml.splitlines():
+        if not line.startswith("# "):
+            break
+        if line.startswith(key):
+            return Path(json.loads(line[len(key) :]))
+    return None
 
 
 def recipe_of(session: SessionInfo) -> Recipe:

@@ -13,18 +13,19 @@ from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import CatalogueError, Interrupted, UsageError
 from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
-from tunekit.library import Library, compile_prepared
+from tunekit.library import Library, compile_prepared, compile_recipe
 from tunekit.library.coverage import Knowledge, look_up
 from tunekit.library.output import library_folder, require_writable
 from tunekit.machine.host import detect_host
+from tunekit.machine.linker import require_linker
 from tunekit.machine.toolchain import require_tvm, versions
 from tunekit.measure.interruption import GuardedMeasurer
-from tunekit.measure.select import describe_device, make_measurer, require_linker, require_tracker
+from tunekit.measure.select import describe_device, make_measurer, require_tracker
 from tunekit.processes.interrupts import Stop, interruptible
 from tunekit.recipe import Recipe, dump_recipe, session_digest
 from tunekit.search.progress import Reporter, TuningResult
 from tunekit.search.tuner import Tuner, measure_options
-from tunekit.sessions.resume import begun_in
+from tunekit.sessions.resume import folders_of_session, library_folder_of
 from tunekit.wording import time_shares
 
 Again = Callable[[str], str]
@@ -62,6 +63,9 @@ def tune_recipe(
         UsageError: another process runs the recipe's session.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
+    if _is_cross(recipe):
+        display.say("warning: nothing is measured: no device for the target is named")
+        return compile_recipe(recipe, output=folder, cache=cache, say=display.say)
     with _opened(recipe, display, cache, folder=folder, selection=selection) as run:
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         if budget == 0:
@@ -71,6 +75,19 @@ def tune_recipe(
         if session is None:
             return run.begin(budget).to_its_end(again)
         return run.go_on(session, budget).to_its_end(again)
+
+
+def _is_cross(recipe: Recipe) -> bool:
+    """Whether the target is for another architecture, with no device named to measure on.
+
+    A target of this architecture that only asks for more than this CPU has is taken for a mistake,
+    and refused where it would be measured.
+    """
+    if recipe.tuning.rpc is not None:
+        return False
+    require_tvm()
+    target = recipe_target(recipe, only_compiled=True)
+    return target.kind == "llvm" and target.architecture != detect_host().architecture
 
 
 def resume_recipe(
@@ -88,7 +105,9 @@ def resume_recipe(
         CatalogueError: there is no such session, or another process runs it.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
-    with _opened(recipe, display, cache) as run:
+    with Catalogue.open(recipe.catalogue, create=False) as catalogue:
+        folder = library_folder_of(catalogue.sessions.get(session_id))
+    with _opened(recipe, display, cache, folder=folder) as run:
         session = run.catalogue.sessions.get(session_id)
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         return run.go_on(session, budget).to_its_end(again)
@@ -131,7 +150,7 @@ def _opened(
     require_writable(folder)
     target = recipe_target(recipe)
     if rpc is not None:
-        require_linker(rpc, target)
+        require_linker(recipe.cc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
         prepared = prepare_model(recipe, cache, display.say, target=target)
@@ -230,7 +249,8 @@ class _Run:
         recipe = self.prepared.recipe
         # A session can be resumed from any folder.
         output = recipe.output.expanduser().absolute()
-        return begun_in(Path.cwd()) + dump_recipe(recipe.model_copy(update={"output": output}))
+        folders = folders_of_session(Path.cwd(), self.folder)
+        return folders + dump_recipe(recipe.model_copy(update={"output": output}))
 
 
 @dataclass(frozen=True)
@@ -280,7 +300,7 @@ class _Session:
             # The server starts first: it warms up while the tuner opens its searches.
             with (
                 interruptible(),
-                make_measurer(tuning, prepared.target, options) as measurer,
+                make_measurer(tuning, prepared.target, options, cc=prepared.recipe.cc) as measurer,
                 stop.listening(),
             ):
                 measurer.start()

@@ -1,0 +1,67 @@
+"""Who links compiled code into a library: this machine's compiler, or one for other machines."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tunekit.errors import UsageError
+from tunekit.machine.host import detect_host
+
+if TYPE_CHECKING:
+    from tunekit.machine.target import ResolvedTarget
+
+
+def linker(compiler: str | None, target: ResolvedTarget) -> str | None:
+    """The compiler that links for a target here, None where there is none.
+
+    Args:
+        compiler: the one that was asked for; this machine's own if left out.
+        target: what is linked.
+    """
+    if compiler is not None:
+        return compiler
+    if target.architecture != detect_host().architecture:
+        return None
+    from tvm.support import cc
+
+    own = cc.get_cc()
+    return None if own is None else str(own)
+
+
+def require_linker(compiler: str | None, target: ResolvedTarget) -> None:
+    """Refuses a target for which a library could be compiled, but not linked in the end.
+
+    Raises:
+        UsageError: nothing here links for it.
+    """
+    if linker(compiler, target) is None:
+        raise UsageError(
+            f"the library is for {target.architecture}, and this machine links for "
+            f"{detect_host().architecture}",
+            hint="--cc (or TUNEKIT_CC, or cc in the recipe) names the compiler that links for it, "
+            f"for example {target.architecture}-linux-gnu-g++ or "
+            f"'zig cc -target {target.architecture}-linux-gnu'",
+        )
+
+
+def linking(compiler: str) -> Callable[..., None]:
+    """The function with which TVM's `export_library` links by a compiler.
+
+    TVM's own would put its options between a program and that program's verb (`zig cc`).
+
+    Args:
+        compiler: as a shell would take it: a program, and options if need be.
+    """
+
+    def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None) -> None:
+        command = [*shlex.split(compiler), "-shared", "-fPIC", "-o", output]
+        done = subprocess.run(
+            [*command, *(options or ()), *objects], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{shlex.join(command)}: {done.stdout}{done.stderr}")
+
+    return link
