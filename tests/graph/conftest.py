@@ -62,12 +62,11 @@ def imported() -> Callable[..., Any]:
 def execute() -> Callable[..., list[Array]]:
     """Compiles a Relax module in TVM's default pipeline and runs its main."""
     import tvm
+    from targets import unoptimized
     from tvm import relax
 
-    from tunekit.machine.target import resolve_target
-
     def run(module: Any, inputs: list[Array]) -> list[Array]:
-        executable = tvm.compile(module, target=resolve_target("native").tvm)
+        executable = tvm.compile(module, target=unoptimized().tvm)
         machine = relax.VirtualMachine(executable, tvm.cpu())
         result = machine["main"](*[tvm.runtime.tensor(array) for array in inputs])
         outputs = [result] if hasattr(result, "numpy") else list(result)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
+from targets import unoptimized
 
 Array = np.ndarray[Any, Any]
 
@@ -87,12 +88,11 @@ def by_tunekit(model: onnx.ModelProto, feed: Mapping[str, Array]) -> list[Array]
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.library.apply import apply_records
-    from tunekit.machine.target import resolve_target
     from tunekit.machine.tvm_loading import arrays_of
     from tunekit.onnx_frontend import proto_to_relax
 
     names = [value.name for value in model.graph.input]
-    target = resolve_target("native")
+    target = unoptimized()
     graph = prepare(proto_to_relax(model, names, "nodes"), target, "auto")
     module = apply_records(graph, extract_tasks(graph, target), [], target).module
     machine = relax.VirtualMachine(compile_model(module, target.tvm), tvm.cpu())

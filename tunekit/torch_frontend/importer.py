@@ -22,6 +22,7 @@ from tunekit.torch_frontend.decompose import decomposed
 from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_short, shape_of
 from tunekit.torch_frontend.places import place_of
 from tunekit.torch_frontend.recurrent_shapes import plain_shapes
+from tunekit.torch_frontend.restated import restated
 from tunekit.torch_frontend.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
 from tunekit.torch_frontend.tracing import DataDependent
 from tunekit.wording import first_line
@@ -48,12 +49,15 @@ def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) 
     with quiet():
         try:
             with torch.no_grad(), plain_shapes():
-                program = decomposed(program)
+                graph = restated(program)
+                if graph is None:
+                    program = decomposed(program)
+                    graph = program.graph
         except Exception as error:
             raise ImportFailed(
                 f"{name}: the traced model cannot be decomposed: {first_line(error)}", hint=HINT
             ) from error
-        importer = _Importer(program, name)
+        importer = _Importer(program, graph, name)
         try:
             module = importer.module(names)
         except Exception:
@@ -66,27 +70,28 @@ class _Importer:
     """One walk over a program; values are tensors of torch where they depend on no input, else
     Relax expressions, or `Pair`s of them."""
 
-    def __init__(self, program: ExportedProgram, name: str) -> None:
+    def __init__(self, program: ExportedProgram, traced: torch.fx.Graph, name: str) -> None:
         self.program = program
+        self.traced = traced
         self.name = name
         self.graph = Graph(relax.BlockBuilder())
         self.values: dict[Any, Any] = {}
 
     def module(self, names: Sequence[str]) -> tvm.IRModule:
-        self._require_fixed_sizes(self.program.graph_module)
+        self._require_fixed_sizes(self.traced)
         parameters = self._bind_inputs(names)
         builder = self.graph.builder
         with builder.function("main", parameters):
             with builder.dataflow():
-                for node in self.program.graph.nodes:
+                for node in self.traced.nodes:
                     if node.op in ("call_function", "get_attr"):
                         self._visit(node, self.program.graph_module)
                 results = [builder.emit_output(result) for result in self._results()]
             builder.emit_func_output(results[0] if len(results) == 1 else relax.Tuple(results))
         return builder.get()
 
-    def _require_fixed_sizes(self, module: torch.fx.GraphModule) -> None:
-        for node in module.graph.nodes:
+    def _require_fixed_sizes(self, graph: torch.fx.Graph) -> None:
+        for node in graph.nodes:
             fakes = torch.utils._pytree.tree_leaves(node.meta.get("val"))
             if node.op == "call_function" and any(map(_is_open, fakes)):
                 raise ImportFailed(
@@ -100,7 +105,7 @@ class _Importer:
         """Fill `values` with inputs and weights; gives main's parameters."""
         parameters = []
         remaining = list(names)
-        nodes = {node.name: node for node in self.program.graph.find_nodes(op="placeholder")}
+        nodes = {node.name: node for node in self.traced.find_nodes(op="placeholder")}
         for spec in self.program.graph_signature.input_specs:
             node = nodes[spec.arg.name]
             if spec.kind is not InputKind.USER_INPUT:
@@ -122,7 +127,7 @@ class _Importer:
         return tensor  # type: ignore[no-any-return]
 
     def _results(self) -> list[Any]:
-        [output] = self.program.graph.find_nodes(op="output")
+        [output] = self.traced.find_nodes(op="output")
         results = []
         for spec, node in zip(
             self.program.graph_signature.output_specs, output.args[0], strict=True
@@ -273,7 +278,7 @@ class _Importer:
 
     def _inlined(self, module: torch.fx.GraphModule, operands: Sequence[Any]) -> list[Any]:
         caller = self.graph.node
-        self._require_fixed_sizes(module)
+        self._require_fixed_sizes(module.graph)
         inputs = module.graph.find_nodes(op="placeholder")
         self.values.update(zip(inputs, operands, strict=True))
         for node in module.graph.nodes:
