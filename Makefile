@@ -46,7 +46,7 @@ quickstart: $(STAMP) ## tune, verify and benchmark a small network (a few minute
 	@printf 'Every measurement: tuning_logs/catalogue.db\n'
 
 test: lint ## ruff, mypy and pytest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow

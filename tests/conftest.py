@@ -34,6 +34,25 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
 
+_MINUTES = (
+    *("cli/test_bench.py", "sessions/test_run.py", "measure/test_remote.py"),
+    *("torture/test_kill_and_resume.py", "torture/test_together.py", "torture/test_ctrl_c.py"),
+    *("measure/test_remote_tuning.py", "search/test_tuner.py", "attribution/test_explain.py"),
+    *("onnx_frontend/test_attention.py", "onnx_frontend/test_node_tests.py", "test_api.py"),
+    *("models/test_torch_operators.py", "models/test_onnx_fuzz.py", "graph/test_layout.py"),
+    *("cli/test_sessions.py", "cli/test_doctor.py", "models/test_sources.py", "test_examples.py"),
+    *("interchange/test_importing.py", "catalogue/test_contract.py", "graph/test_winograd.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first: where processes share the tests by file, one that
+    gets such a file last would leave the others idle."""
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(_MINUTES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 StillRunning = Callable[[Iterable[psutil.Process]], "list[psutil.Process]"]
 
