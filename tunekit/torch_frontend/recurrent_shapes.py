@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+# Reads, when torch first loads it in a trace, what is taken out of torch's table here.
+import torch.nn.utils._expanded_weights  # noqa: F401
 from torch._decomp import decomposition_table
 
 _KEYS = (
