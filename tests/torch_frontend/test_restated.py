@@ -51,6 +51,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "written twice": lambda m, x: m.conv(x).mul_(2).sigmoid_().mean((2, 3)),
     "dropped in place": lambda m, x: m.drop(m.conv(x).flatten(1)),
     "in chunks": lambda m, x: torch.cat([part * 2 for part in m.conv(x).chunk(3, 1)], 1),
+    "checked while it is traced": lambda m, x: m.conv(x).double().to(torch.float32) + 1,
     "split and padded": lambda m, x: F.pad(m.conv(x).split(3, 1)[1], (1, 0, 2, 1), value=0.5),
     "a kernel of another layer": lambda m, x: F.conv2d(x, m.conv.weight, padding=2, stride=2),
     "of what is not dropped": lambda m, x: (y := m.conv(x), F.dropout(y, 0.5, False).relu_(), y)[

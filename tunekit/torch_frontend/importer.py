@@ -23,7 +23,7 @@ from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_s
 from tunekit.torch_frontend.places import place_of
 from tunekit.torch_frontend.recurrent_shapes import plain_shapes
 from tunekit.torch_frontend.restated import restated
-from tunekit.torch_frontend.table import COMPLEX_CONVERTERS, CONVERTERS, MOVING
+from tunekit.torch_frontend.table import CHECKS, COMPLEX_CONVERTERS, CONVERTERS, MOVING
 from tunekit.torch_frontend.tracing import DataDependent
 from tunekit.wording import first_line
 
@@ -170,7 +170,7 @@ class _Importer:
         if node.op == "get_attr":
             return getattr(owner, node.target)
         target, name = node.target, operator_name(node.target)
-        if name.startswith(_CHECKS):
+        if name.startswith(CHECKS):
             return None
         arguments = map_arg(node.args, self.values.__getitem__)
         keywords = map_arg(node.kwargs, self.values.__getitem__)
@@ -291,8 +291,6 @@ class _Importer:
 
 
 _SHORT = ("float16", "bfloat16")
-_CHECKS = ("_assert_", "sym_constrain_")
-"""Operators that only check what was true when the model was traced."""
 _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast", "wrap", "checkpoint")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 # Reads, when torch first loads it in a trace, what is taken out of torch's table here.
-import torch.nn.utils._expanded_weights  # noqa: F401
+import torch.nn.utils._expanded_weights
 from torch._decomp import decomposition_table
 
 _KEYS = (

@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from tunekit.torch_frontend.table import CONVERTERS, DECOMPOSITIONS
+from tunekit.torch_frontend.table import CHECKS, CONVERTERS, DECOMPOSITIONS
 
 aten = torch.ops.aten
 
@@ -54,6 +54,9 @@ def _restate(graph: Graph, node: Node) -> bool:
     """Whether a node has, or gets, an operator that has a converter."""
     name = _name(node)
     if name == "getitem":
+        return True
+    if name.startswith(CHECKS):
+        graph.erase_node(node)
         return True
     if name not in _RESTATEMENTS and node.target._schema.is_mutable:  # type: ignore[union-attr]
         if not _is_only_known_by_its_name(node):

@@ -24,6 +24,9 @@ each part of a complex number goes by itself."""
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {}
 """By an operator's name: the same in plain torch, of operators that have converters."""
 
+CHECKS = ("_assert_", "sym_constrain_")
+"""How operators begin that only check what was true when the model was traced."""
+
 
 def converts(*names: str, moves: bool = False) -> Callable[[Registered], Registered]:
     """Registers a function as the converter of these operators."""
