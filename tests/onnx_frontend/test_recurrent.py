@@ -60,6 +60,8 @@ def layer(
             [
                 layer("LSTM", batch=1, hidden=20, direction="reverse"),
                 layer("LSTM", batch=3, hidden=12, directions=2, without=()),
+                # Sequences that take turns at the weights.
+                layer("LSTM", batch=32, hidden=12, without=()),
                 layer("LSTM", directions=2, clip=0.3, input_forget=1, known=0),
                 layer(
                     "LSTM",
@@ -73,7 +75,7 @@ def layer(
         ),
         pytest.param(
             [
-                layer("GRU", hidden=12, directions=2, without=()),
+                layer("GRU", batch=24, hidden=12, directions=2, without=()),
                 layer("GRU", hidden=12, directions=2, without=(), linear_before_reset=1),
                 layer("GRU", known=0, linear_before_reset=1, without=("bias", "lengths", "state")),
                 layer(

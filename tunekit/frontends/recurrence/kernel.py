@@ -18,6 +18,10 @@ _ACCUMULATORS = 64
 _LARGEST_BLOCK = 32
 _SMALLEST_BLOCK = 8
 _MOST_ROWS = 3
+# Sequences of one task, which share the weights of a block while these are in the first cache, as
+# long as there are tasks for a few cores.
+_TASK_ROWS = 8
+_FEWEST_TASKS = 4
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class UnitBlocks:
         units: of a block, whose gates are computed at once, in vectors.
         blocks: of units; the last one may stick out.
         rows: sequences that share each weight that is read.
+        groups: of so many sequences, which one task takes through a step one after another.
     """
 
     units: int
     blocks: int
     rows: int
+    groups: int
 
     @classmethod
     def of(cls, cell: Cell, sizes: Sizes) -> UnitBlocks:
@@ -66,7 +72,15 @@ class UnitBlocks:
             units * sums > _ACCUMULATORS * (1.5 if rows > 1 else 1) or units >= 2 * sizes.hidden
         ):
             units //= 2
-        return cls(units, -(-sizes.hidden // units), rows)
+        of_batch = sizes.batch // rows
+        most = min(_TASK_ROWS // rows, of_batch * sizes.directions // _FEWEST_TASKS)
+        groups = max(g for g in range(1, max(1, most) + 1) if of_batch % g == 0)
+        return cls(units, -(-sizes.hidden // units), rows, groups)
+
+    @property
+    def task_rows(self) -> int:
+        """Sequences of one task."""
+        return self.rows * self.groups
 
     @property
     def padded(self) -> int:
@@ -108,7 +122,7 @@ def recurrence(cell: Cell, sizes: Sizes, names: Sequence[str], *tensors: te.Tens
 
 
 class _Loop:
-    """Writes the kernel; each direction and each group of rows is a task of its own."""
+    """Writes the kernel; each direction and some groups of rows are a task of their own."""
 
     def __init__(
         self, cell: Cell, sizes: Sizes, ins: Mapping[str, Any], outs: Sequence[Any], dtype: str
@@ -117,10 +131,10 @@ class _Loop:
         self.block = UnitBlocks.of(cell, sizes)
 
     def write(self) -> None:
-        groups = self.sizes.batch // self.block.rows
-        with T.parallel(0, self.sizes.directions * groups) as task:
-            self.direction = task // groups if self.sizes.directions > 1 else 0
-            self.first_row = task % groups * self.block.rows
+        tasks = self.sizes.batch // self.block.task_rows
+        with T.parallel(0, self.sizes.directions * tasks) as task:
+            self.direction = task // tasks if self.sizes.directions > 1 else 0
+            self.first_row = task % tasks * self.block.task_rows
             self.state, self.new_state = self._buffer(), self._buffer()
             self.memory = self._buffer() if self.cell.kind == "LSTM" else None
             self.reset = self._buffer() if len(self.cell.phases) > 1 else None
@@ -135,7 +149,7 @@ class _Loop:
                 self._end(self.memory, self.outs[2])
 
     def _buffer(self) -> Any:
-        return T.alloc_buffer((self.block.rows * self.block.padded,), self.dtype)
+        return T.alloc_buffer((self.block.task_rows * self.block.padded,), self.dtype)
 
     def _time(self, step: Any) -> Any:
         mirrored = self.sizes.steps - 1 - step
@@ -146,32 +160,35 @@ class _Loop:
 
     def _begin(self, buffer: Any, name: str) -> None:
         padded, given = self.block.padded, self.ins.get(name)
-        with T.serial(0, self.block.rows * padded) as place:
+        with T.serial(0, self.block.task_rows * padded) as place:
             T.buffer_store(buffer, self._zero(), [place])
         if given is None:
             return
-        for row in range(self.block.rows):
-            with T.serial(0, self.sizes.hidden) as unit:
-                value = given[self.direction, self.first_row + row, unit]
-                T.buffer_store(buffer, value, [row * padded + unit])
+        with T.serial(0, self.block.task_rows) as row, T.serial(0, self.sizes.hidden) as unit:
+            value = given[self.direction, self.first_row + row, unit]
+            T.buffer_store(buffer, value, [row * padded + unit])
 
     def _end(self, buffer: Any, out: Any) -> None:
-        for row in range(self.block.rows):
-            with T.serial(0, self.sizes.hidden) as unit:
-                value = buffer[row * self.block.padded + unit]
-                T.buffer_store(out, value, [self.direction, self.first_row + row, unit])
+        with T.serial(0, self.block.task_rows) as row, T.serial(0, self.sizes.hidden) as unit:
+            value = buffer[row * self.block.padded + unit]
+            T.buffer_store(out, value, [self.direction, self.first_row + row, unit])
 
     def _step(self, time: Any) -> None:
         for phase, gates in enumerate(self.cell.phases):
-            with T.serial(0, self.block.blocks) as block:
-                sums = self._products(phase, gates, block)
+            with T.grid(self.block.blocks, self.block.groups) as (block, group):
+                first = group * self.block.rows
+                sums = self._products(phase, gates, block, first)
                 for row in range(self.block.rows):
-                    self._apply(phase, gates, sums, time, block, row)
-        for row in range(self.block.rows):
+                    product = {
+                        gate: self._loaded(sums, row, index, 0) for index, gate in enumerate(gates)
+                    }
+                    self._apply(phase, product, time, block, first + row)
+        with T.serial(0, self.block.task_rows) as row:
             self._store(time, row)
 
-    def _products(self, phase: int, gates: str, block: Any) -> Any:
-        """The products of a block's gates with the state, for each row `[row, gate, unit]`."""
+    def _products(self, phase: int, gates: str, block: Any, first: Any) -> Any:
+        """The products of a block's gates with the state, of each row of a group, `[row, gate,
+        unit]`."""
         units, rows, weights = self.block.units, self.block.rows, self.ins[f"weights{phase}"]
         state: Any = self.reset if phase else self.state
         sums = T.alloc_buffer((rows, len(gates), units), self.dtype, scope="local")
@@ -181,15 +198,16 @@ class _Loop:
         with T.serial(0, self.sizes.hidden) as source:
             for row, gate in places:
                 weight = self._loaded(weights, self.direction, block, source, gate, 0)
-                factor = state[row * self.block.padded + source]
+                factor = state[(first + row) * self.block.padded + source]
                 product = weight.map(lambda value, factor=factor: value * factor)
                 (self._loaded(sums, row, gate, 0) + product).store(sums, (row, gate), 0)
         return sums
 
-    def _apply(self, phase: int, gates: str, sums: Any, time: Any, block: Any, row: int) -> None:
+    def _apply(
+        self, phase: int, product: Mapping[str, Vector], time: Any, block: Any, row: Any
+    ) -> None:
         """The activations of a block, and what follows from them."""
         cell, place = self.cell, self._place(block, row)
-        product = {gate: self._loaded(sums, row, index, 0) for index, gate in enumerate(gates)}
         projected = {
             gate: self._loaded(
                 self.ins["projected"],
@@ -200,16 +218,16 @@ class _Loop:
                 cell.gates.index(gate),
                 0,
             )
-            for gate in gates
+            for gate in product
         }
         active, state = self._active(time, row), self._loaded(self.state, place)
         if cell.kind == "GRU":
             new_state = self._gru(phase, projected, product, block, place)
         elif self.memory is None:
-            new_state = cell.rnn({name: projected[name] + product[name] for name in gates})
+            new_state = cell.rnn({name: projected[name] + product[name] for name in product})
         else:
             old = self._loaded(self.memory, place)
-            gate = {name: projected[name] + product[name] for name in gates}
+            gate = {name: projected[name] + product[name] for name in product}
             new_state, memory = cell.lstm(gate, old, self._peepholes(block))
             memory.where(active, old).store(self.memory, (), place)
         if new_state is not None:
@@ -245,13 +263,13 @@ class _Loop:
     def _column(self, name: str, index: int, block: Any) -> Vector:
         return self._loaded(self.ins[name], self.direction, index, block * self.block.units)
 
-    def _active(self, time: Any, row: int) -> Any:
+    def _active(self, time: Any, row: Any) -> Any:
         """Whether a sequence has not ended; None where they are all of full length."""
         if "lengths" not in self.ins:
             return None
         return time < self.ins["lengths"][self.first_row + row]
 
-    def _store(self, time: Any, row: int) -> None:
+    def _store(self, time: Any, row: Any) -> None:
         """Makes the new state the present one, which is what the layer gives."""
         active = self._active(time, row)
         with T.serial(0, self.block.blocks) as block:
@@ -264,7 +282,7 @@ class _Loop:
             place = [time, self.direction, self.first_row + row, unit]
             T.buffer_store(self.outs[0], value, place)
 
-    def _place(self, block: Any, row: int) -> Any:
+    def _place(self, block: Any, row: Any) -> Any:
         """Of a block in the buffers of states."""
         return row * self.block.padded + block * self.block.units
 
