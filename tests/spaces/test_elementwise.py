@@ -106,3 +106,16 @@ def test_kernels_that_reduce_or_have_two_results_are_something_else() -> None:
 @pytest.mark.parametrize("name", ["avx512", "neon"])
 def test_every_target_compiles_chains(name: str) -> None:
     assert_every_target_compiles(chain(3, 40), name, FAMILY, most=2)
+
+
+@pytest.mark.parametrize("columns", [24, 19])
+def test_activations_in_a_row_are_kept_near_and_not_multiplied(columns: int) -> None:
+    from tvm import te, topi
+
+    x = y = te.placeholder((6, columns), name="x")
+    for _ in range(5):
+        y = topi.multiply(topi.fast_tanh(y), y)
+    module = kernel([x, y])
+    assert_all_compute_the_same(module, 5, FAMILY)
+    # Inlined all the way, the first step would be there a hundred thousand times.
+    assert str(default(module, FAMILY).mod).count("v_ax0, v_ax1") < 10_000

@@ -1,8 +1,10 @@
 """Kernels that move elements: chains of elementwise operators, broadcasts, layout changes, slices.
 
-All steps are inlined into the last, so each element is loaded and stored once. The threads share
-the outer loops, unless the kernel is so small that starting them takes longer; the innermost loop
-is vectors, or stays a loop where its extent or its addresses are for LLVM's vectorizer to judge.
+All steps are inlined into the last, so each element is loaded and stored once; but a step that
+reads the one before several times, as activations do, multiplies it each time: what grows too large
+is kept for a vector, in registers, or for a row. The threads share the outer loops, unless the
+kernel is so small that starting them takes longer; the innermost loop is vectors, or stays a loop
+where its extent or its addresses are for LLVM's vectorizer to judge.
 
 In a concatenation the position along one axis says which tensor an element comes from. DenseNet-121
 joins up to 25, and asking for each element takes longer than moving it: the loop along that axis is
@@ -12,19 +14,20 @@ cut into one for each tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.tir import Block, Kernel, blocks_of
-from tunekit.spaces.inlining import inline
+from tunekit.spaces.inlining import TooMuchInlinedError, can_be_inlined
 from tunekit.spaces.register_tiles import PARTITION
 from tunekit.spaces.sampling import divisors, sample, thread_use, variants_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import LoopRV
+    from tvm.s_tir.schedule import LoopRV, SBlockRV
 
     from tunekit.machine.target import ResolvedTarget
 
@@ -110,9 +113,9 @@ def _apply(
     vectors: bool,
     parallel: bool,
 ) -> None:
-    for block in blocks_of(schedule):
-        if schedule.get_consumers(block):
-            inline(schedule, block)
+    kept = _inline_what_stays_small(schedule)
+    if kept and cut:
+        raise TooMuchInlinedError
     *outer, last = schedule.get_loops(schedule.get_sblock(kernel.output))
     if vectors:
         widths = divisors(kernel.extents[-1], 2 * target.f32_lanes)
@@ -121,8 +124,37 @@ def _apply(
         schedule.vectorize(lane)
     if cut:
         outer = _cut(schedule, kernel, outer, target.cores)
+    shared = outer or [last]
+    if parallel or kept:
+        shared = [schedule.fuse(*shared)]
     if parallel:
-        schedule.parallel(schedule.fuse(*(outer or [last])))
+        schedule.parallel(shared[0])
+    # A vector at a time where there are vectors, in registers, and else a row at a time.
+    _keep_near(schedule, kept, last if vectors else shared[0], vectors=vectors)
+
+
+def _inline_what_stays_small(schedule: Schedule) -> list[SBlockRV]:
+    """Inlines each block into what reads it; those that would make it too large, in order."""
+    kept = []
+    for block in blocks_of(schedule):
+        if not schedule.get_consumers(block):
+            continue
+        if can_be_inlined(schedule, block):
+            schedule.compute_inline(block)
+        else:
+            kept.append(block)
+    return kept
+
+
+def _keep_near(
+    schedule: Schedule, kept: Sequence[SBlockRV], loop: LoopRV, *, vectors: bool
+) -> None:
+    """Computes blocks in a loop of what reads them."""
+    for block in reversed(kept):
+        schedule.compute_at(block, loop, preserve_unit_loops=True)
+        if vectors:
+            schedule.set_scope(block, 0, "local")
+            schedule.vectorize(schedule.get_loops(block)[-1])
 
 
 def _cut(schedule: Schedule, kernel: Elementwise, outer: list[LoopRV], cores: int) -> list[LoopRV]:
