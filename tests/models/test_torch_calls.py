@@ -218,3 +218,11 @@ def test_ways_that_depend_on_sizes_in_buffers_are_taken(run_module: Callable[...
     assert not model.detour
     assert all(result.within(1e-6) for result in errors.values()), errors
     assert set(dict(model.module.model.named_buffers())) == {"width", "stride"}
+
+
+def test_an_argument_may_be_called_input() -> None:
+    from tunekit.torch_frontend import export_program, program_to_relax
+
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    program = export_program(module, [torch.zeros(2, 3)], "model")
+    assert [p.name for p in program_to_relax(program, ["x"], "model")["main"].params] == ["x"]

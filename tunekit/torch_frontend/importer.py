@@ -105,9 +105,9 @@ class _Importer:
         """Fill `values` with inputs and weights; gives main's parameters."""
         parameters = []
         remaining = list(names)
-        nodes = {node.name: node for node in self.traced.find_nodes(op="placeholder")}
-        for spec in self.program.graph_signature.input_specs:
-            node = nodes[spec.arg.name]
+        # By their order: a copy of a graph calls an argument "input" otherwise.
+        nodes = self.traced.find_nodes(op="placeholder")
+        for spec, node in zip(self.program.graph_signature.input_specs, nodes, strict=True):
             if spec.kind is not InputKind.USER_INPUT:
                 self.values[node] = self._stored(spec.target)
             elif isinstance(spec.arg, TensorArgument):
