@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.tirx import PrimFunc
 
 from tunekit.errors import CompileError, ImportFailed
+from tunekit.ir.not_numbers import keep_nan
 from tunekit.ir.simple_schedule import schedule_kernel
 from tunekit.machine.target import resolve_target
 from tunekit.processes.quiet import quiet
@@ -45,7 +46,7 @@ def build_baseline(module: tvm.IRModule, path: Path) -> None:
                 hint=_HINT,
             ) from error
         try:
-            executable = tvm.compile(_scheduled(kernels), target=target)
+            executable = tvm.compile(keep_nan(_scheduled(kernels)), target=target)
         except _REFUSALS as error:
             raise ImportFailed(
                 f"the imported model cannot be compiled: {first_line(error)}"

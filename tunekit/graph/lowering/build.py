@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.lowering.narrow_indices import narrow_indices
 from tunekit.graph.lowering.work_stealing import steal_work
+from tunekit.ir.not_numbers import keep_nan
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -20,7 +21,7 @@ def build(module: IRModule, target: Target) -> Any:
     """The runtime module of scheduled kernels."""
     import tvm
 
-    return tvm.tirx.build(narrow_indices(module, target), target, pipeline=_pipeline())
+    return tvm.tirx.build(keep_nan(narrow_indices(module, target)), target, pipeline=_pipeline())
 
 
 def compile_model(module: IRModule, target: Target, relax_pipeline: Any = "default") -> Any:
@@ -29,7 +30,7 @@ def compile_model(module: IRModule, target: Target, relax_pipeline: Any = "defau
 
     with target:
         return tvm.compile(
-            narrow_indices(module, target),
+            keep_nan(narrow_indices(module, target)),
             target=target,
             relax_pipeline=relax_pipeline,
             tir_pipeline=_pipeline(),

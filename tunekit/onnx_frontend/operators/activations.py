@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tunekit.frontends.extremes import maximum
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.registry import converts
 from tunekit.onnx_frontend.values import Value, shape_of
@@ -110,7 +111,7 @@ def _softplus(node: OnnxNode) -> Value:
     size = node.emit(relax.op.negative(node.emit(relax.op.abs(x))))
     exponential = node.emit(relax.op.exp(size))
     small = node.emit(relax.op.log(node.emit(relax.op.add(exponential, node.scalar(1, dtype)))))
-    return relax.op.add(node.emit(relax.op.maximum(x, node.scalar(0, dtype))), small)
+    return relax.op.add(node.emit(maximum(x, node.scalar(0, dtype))), small)
 
 
 @converts("Softsign")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tunekit.frontends.extremes import maximum, minimum
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.registry import converts
@@ -33,7 +34,6 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "Neg": relax.op.negative,
     "Not": relax.op.logical_not,
     "Sigmoid": relax.op.sigmoid,
-    "Sign": relax.op.sign,
     "Sin": relax.op.sin,
     "Sqrt": relax.op.sqrt,
     "Tan": relax.op.tan,
@@ -57,8 +57,8 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Xor": relax.op.logical_xor,
 }
 _VARIADIC: dict[str, Callable[[Any, Any], Any]] = {
-    "Max": relax.op.maximum,
-    "Min": relax.op.minimum,
+    "Max": maximum,
+    "Min": minimum,
     "Sum": relax.op.add,
 }
 
@@ -66,6 +66,13 @@ _VARIADIC: dict[str, Callable[[Any, Any], Any]] = {
 @converts(*_UNARY)
 def _unary(node: OnnxNode) -> Value:
     return _UNARY[node.operator](node.tensor())
+
+
+@converts("Sign")
+def _sign(node: OnnxNode) -> Value:
+    x = node.tensor()
+    sign = relax.op.sign(x)
+    return relax.op.where(relax.op.isnan(x), x, sign) if is_float(node.inputs[0]) else sign
 
 
 @converts("Round")
@@ -268,15 +275,20 @@ def _clip(node: OnnxNode) -> Value:
         np.array(node.attributes[name], dtype) if name in node.attributes else node.value(index)
         for index, name in ((1, "min"), (2, "max"))
     )
+    if is_float(node.inputs[0]):
+        # As ONNX Runtime: infinity becomes the largest number where no bound is given.
+        limits = np.finfo(dtype) if dtype != "bfloat16" else np.finfo("float32")
+        low = np.array(limits.min, dtype) if low is None else low
+        high = np.array(limits.max, dtype) if high is None else high
     if isinstance(low, np.ndarray) and isinstance(high, np.ndarray) and low <= high:
         if is_float(node.inputs[0]):
             return relax.op.clip(node.tensor(), float(low), float(high))
         return relax.op.clip(node.tensor(), int(low), int(high))
     result = node.tensor()
     if low is not None:
-        result = node.emit(relax.op.maximum(result, node.expr(low)))
+        result = node.emit(maximum(result, node.expr(low)))
     if high is not None:
-        result = node.emit(relax.op.minimum(result, node.expr(high)))
+        result = node.emit(minimum(result, node.expr(high)))
     return result
 
 
@@ -321,6 +333,4 @@ def _cast(node: OnnxNode, value: Value, dtype: str) -> Value:
             raise Unsupported(f"nothing computes with {name}")
     if isinstance(value, np.ndarray):
         return value.astype(dtype)
-    if dtype == "bool":
-        return node.emit(relax.op.not_equal(value, node.scalar(0, source)))
     return node.emit(relax.op.astype(value, dtype))

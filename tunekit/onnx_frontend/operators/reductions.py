@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tunekit.frontends.extremes import place_of_extreme
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.operators.shapes import reshaped
 from tunekit.onnx_frontend.registry import converts
@@ -87,6 +88,10 @@ def _log_sum_exp(node: OnnxNode, value: Value, axes: list[int], keep: bool) -> V
     if not is_float(value):
         value = node.call("Cast", value, to=_code("float64"))
     largest = reduced(node, "ReduceMax", value, axes)
+    if not isinstance(largest, np.ndarray):
+        # Infinity less infinity is no number.
+        nothing = node.scalar(0, dtype_of(largest))
+        largest = node.emit(relax.op.where(relax.op.isinf(largest), nothing, largest))
     exponential = node.call("Exp", node.call("Sub", value, largest))
     total = node.call("Log", reduced(node, "ReduceSum", exponential, axes))
     result = node.call("Add", total, largest)
@@ -110,9 +115,10 @@ def _arg_extreme(node: OnnxNode) -> Value:
     function = relax.op.argmax if node.operator == "ArgMax" else relax.op.argmin
     data, keep = node.tensor(), bool(node.attribute("keepdims", 1))
     if not node.attribute("select_last_index"):
-        return function(data, axis, keep)
+        return place_of_extreme(function, data, axis, keep)
     # The last one is the first of the flipped axis.
-    first = node.emit(function(node.emit(relax.op.flip(data, axis)), axis, keep))
+    flipped = node.emit(relax.op.flip(data, axis))
+    first = node.emit(place_of_extreme(function, flipped, axis, keep))
     return relax.op.subtract(node.scalar(shape[axis] - 1, "int64"), first)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from tvm.relax import op
 
+from tunekit.frontends.extremes import maximum, minimum
 from tunekit.torch_frontend.converters.elementwise import computed, is_float, with_dtype
 from tunekit.torch_frontend.graph import Graph
 from tunekit.torch_frontend.table import CONVERTERS, converts
@@ -63,11 +64,11 @@ def _power(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
 
 
 def _maximum(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
-    return _extreme(graph, dtype, x, y, op.maximum, op.logical_or)
+    return _extreme(graph, dtype, x, y, maximum, op.logical_or)
 
 
 def _minimum(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
-    return _extreme(graph, dtype, x, y, op.minimum, op.logical_and)
+    return _extreme(graph, dtype, x, y, minimum, op.logical_and)
 
 
 def _extreme(graph: Graph, dtype: str, x: Any, y: Any, operator: Any, of_booleans: Any) -> Any:

@@ -10,6 +10,7 @@ from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from tvm import relax
 from tvm.relax import op
 
+from tunekit.frontends.extremes import maximum, minimum
 from tunekit.torch_frontend.converters.elementwise import is_float
 from tunekit.torch_frontend.graph import Graph, dtype_of
 from tunekit.torch_frontend.table import CONVERTERS, converts
@@ -72,9 +73,9 @@ def _clamp(graph: Graph, self: Any, min: Any = None, max: Any = None) -> Any:  #
     ):
         return op.clip(value, float(min), float(max))
     if min is not None:
-        value = op.maximum(value, graph.cast(min, dtype))
+        value = graph.emit(maximum(value, graph.cast(min, dtype)))
     if max is not None:
-        value = op.minimum(value, graph.cast(max, dtype))
+        value = minimum(value, graph.cast(max, dtype))
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tvm.relax import op
 
+from tunekit.frontends.extremes import place_of_extreme
 from tunekit.torch_frontend.graph import Graph, axes_of, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -80,9 +81,9 @@ def _place(graph: Graph, operator: Any, data: Any, dim: int | None, keep: bool) 
     shape = shape_of(data)
     if dim is None or not shape:
         flat = graph.reshape(data, (prod(shape),))
-        place = graph.emit(operator(flat, axis=0))
+        place = graph.emit(place_of_extreme(operator, flat, 0, False))
         return graph.reshape(place, [1] * len(shape) if keep and dim is None else ())
-    return graph.emit(operator(data, axis=dim % len(shape), keepdims=keep))
+    return graph.emit(place_of_extreme(operator, data, dim % len(shape), keep))
 
 
 @converts("max.dim")
