@@ -79,13 +79,13 @@ def test_branches_loops_scans_and_sequences_give_what_onnx_runtime_gives(
         (
             """y = If (flag) <then_branch = a () => (float[3, 4] t) { t = Neg(x) },
                  else_branch = b () => (float[3] e) { e = ReduceSum<keepdims = 0>(x, one) }>""",
-            ["If", "condition depends on the values of input flag", "different shapes"],
+            ["If", "the values of input flag decide its condition", "different shapes"],
         ),
         (
             """n = Cast<to = 7>(flag)
                y = Loop (n, , x) <body = e (int64 i, bool go, float[3, 4] s)
                  => (bool go2, float[3, 4] s2) { go2 = Identity(go)  s2 = Neg(s) }>""",
-            ["Loop", "trip count depends on the values of input flag"],
+            ["Loop", "the values of input flag decide its trip count"],
         ),
         (
             """y = Loop ( , flag, x) <body = e (int64 i, bool go, float[3, 4] s)

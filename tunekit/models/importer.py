@@ -163,7 +163,7 @@ def _check(
             raise _mismatch(source.name, reason + (f"; first differs: {place}" if place else ""))
         if not comparison.within(max_relative_error):
             say(
-                f"{source.name}: outputs differ by one step of their quantization at most, "
+                f"{source.name}: outputs differ by a step of their rounding at most, "
                 f"{comparison.relative_error:.1e}: sums halfway between two steps"
             )
         errors.append(comparison.relative_error)

@@ -63,7 +63,9 @@ def load_source(
     Raises:
         ModelFileError: the model or its weights are missing, damaged or do not fit.
     """
-    return _kind(spec).load(spec, source_digest(spec), cache, state)
+    source = _kind(spec).load(spec, source_digest(spec), cache, state)
+    source.is_single = spec.precision == "float32"
+    return source
 
 
 def source_digest(spec: ModelSpec) -> str:
@@ -83,6 +85,7 @@ def source_digest(spec: ModelSpec) -> str:
             "arguments": cast("Mapping[str, KeyPart]", spec.arguments),
             "weights": weights,
             "seed": spec.seed,
+            **({"precision": spec.precision} if spec.precision != "model" else {}),
             "inputs": [_identity(item) for item in spec.inputs],
             "versions": {name: installed.get(name) for name in _FRAMEWORKS},
             "content": _kind(spec).fingerprint(spec),

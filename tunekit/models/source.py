@@ -29,6 +29,7 @@ class SourceModel(ABC):
         name: for people.
         digest: identifies structure, weights, inputs and seed.
         seed: of random weights and inputs.
+        is_single: whether the import computes floating-point numbers of any width in float32.
         detour: how the model was imported where its own way in did not take it; told to people.
     """
 
@@ -38,6 +39,7 @@ class SourceModel(ABC):
         self.name = name
         self.digest = digest
         self.seed = seed
+        self.is_single = False
         self.detour = ""
 
     @property
@@ -97,9 +99,10 @@ class SourceModel(ABC):
         raise NotImplementedError
 
     def rounding_step(self, outputs: Sequence[Array]) -> float:
-        """One step of quantized outputs, as part of the largest number; 0 where none is.
+        """One step of outputs that are rounded, as part of the largest number; 0 where none is.
 
-        By so much a right result may differ, where a sum lies halfway between two steps.
+        By so much a right result may differ, where a sum lies halfway between two steps:
+        quantized outputs, and those computed in half or bfloat16.
         """
         return 0.0
 

@@ -34,7 +34,7 @@ from tunekit.onnx_frontend.scope import (
     nodes_of,
     opsets_of,
 )
-from tunekit.onnx_frontend.values import Value, dtype_of, is_known
+from tunekit.onnx_frontend.values import Value, dtype_of, is_float, is_known
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.wording import first_line
 
@@ -44,18 +44,26 @@ _HINT = (
 )
 
 
-def proto_to_relax(model: onnx.ModelProto, order: Sequence[str], name: str) -> tvm.IRModule:
+def proto_to_relax(
+    model: onnx.ModelProto,
+    order: Sequence[str],
+    name: str,
+    *,
+    computed_single: Sequence[str] | None = None,
+) -> tvm.IRModule:
     """A Relax module of an ONNX model, folded.
 
     Args:
         model: every input has a fixed shape.
         order: the names of its inputs, in the order that `main` shall take them.
         name: of the model, for people.
+        computed_single: the outputs' dtypes, where floating-point numbers of any width shall be
+            computed in float32; inputs and outputs keep theirs.
 
     Raises:
         ImportFailed: names the operator, its node and the node's index in the graph.
     """
-    interpreter = Interpreter(model, name)
+    interpreter = Interpreter(model, name, computed_single)
     with quiet():
         try:
             module = interpreter.module()
@@ -71,10 +79,15 @@ class Interpreter:
     Attributes:
         builder: of the module.
         parameters: of `main`.
+        is_single: whether floating-point numbers of any width are computed in float32.
     """
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, name: str, computed_single: Sequence[str] | None = None
+    ) -> None:
         self.builder = relax.BlockBuilder()
+        self.is_single = computed_single is not None
+        self._output_dtypes = computed_single
         self.parameters: list[Any] = []
         self._model = model
         self._name = name
@@ -88,14 +101,19 @@ class Interpreter:
     def module(self) -> tvm.IRModule:
         """The module; `main` has the inputs of the graph as parameters, in their order."""
         graph = self._model.graph
-        scope = Scope(initial_values(graph), opsets_of(self._model.opset_import))
+        scope = Scope(self._initial(graph), opsets_of(self._model.opset_import))
         for declared in graph.input:
             if declared.name not in scope.values:
                 scope.values[declared.name] = self._parameter(declared)
         with self.builder.function("main", self.parameters):
             with self.builder.dataflow():
+                for declared in graph.input:
+                    scope.values[declared.name] = self._computed(scope.values[declared.name])
                 self._run(graph.node, scope)
-                outputs = [self._output(value.name, scope) for value in graph.output]
+                outputs = [
+                    self._output(value.name, index, scope)
+                    for index, value in enumerate(graph.output)
+                ]
                 result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
                 result = self.builder.emit_output(result)
             self.builder.emit_func_output(result)
@@ -140,7 +158,7 @@ class Interpreter:
     ) -> list[Value]:
         """The outputs of a graph within the graph."""
         given = {value.name: item for value, item in zip(graph.input, inputs, strict=True)}
-        inner = scope.inside({**initial_values(graph), **given})
+        inner = scope.inside({**self._initial(graph), **given})
         self._run(graph.node, inner)
         return [inner.values[value.name] for value in graph.output]
 
@@ -148,10 +166,10 @@ class Interpreter:
         """Why a graph that depends on a number known at run time only cannot be converted."""
         origins = sorted(self._origins.get(value, ()))
         if not origins:
-            return Unsupported(f"its {what} is known at run time only")
+            return Unsupported(f"its {what} must be known before it runs")
         return Unsupported(
-            f"its {what} depends on the values of input{'s' if len(origins) > 1 else ''} "
-            f"{', '.join(origins)}",
+            f"the values of input{'s' if len(origins) > 1 else ''} {', '.join(origins)} decide its "
+            f"{what}",
             hint="if they are always the same, bind them in the recipe: model.inputs: "
             f"[{{name: {origins[0]}, value: [...]}}]",
             inputs=tuple(origins),
@@ -174,13 +192,35 @@ class Interpreter:
         # A tensor without elements has no numbers to wait for.
         return parameter if 0 not in shape else np.zeros(shape, dtype)
 
-    def _output(self, name: str, scope: Scope) -> Any:
+    def _initial(self, graph: onnx.GraphProto) -> dict[str, Value]:
+        return {name: self._computed(value) for name, value in initial_values(graph).items()}
+
+    def _computed(self, value: Value) -> Value:
+        """A value in what it is computed in: itself, or floating-point numbers in float32."""
+        if isinstance(value, list):
+            return [self._computed(item) for item in value]
+        if not self.is_single or value is None or not is_float(value):
+            return value
+        return self._cast(value, "float32")
+
+    def _cast(self, value: Value, dtype: str) -> Value:
+        if dtype_of(value) == dtype:
+            return value
+        if isinstance(value, np.ndarray):
+            return value.astype(dtype)
+        result = self.builder.emit(relax.op.astype(value, dtype))
+        self._origins[result] = self._origins.get(value, frozenset())
+        return result
+
+    def _output(self, name: str, index: int, scope: Scope) -> Any:
         value = scope.values.get(name)
         if value is None or isinstance(value, list):
             raise ImportFailed(
                 f"{self._name}: output {name!r} is a sequence or an optional value",
                 hint="let the model return its tensors",
             )
+        if self._output_dtypes is not None:
+            value = self._cast(value, self._output_dtypes[index])
         return self.expr(value)
 
     def _run(self, nodes: Sequence[onnx.NodeProto], scope: Scope) -> None:
@@ -203,7 +243,7 @@ class Interpreter:
         if all(is_known(value) and not isinstance(value, list) for value in inputs):
             known = evaluate(plain, inputs, scope.opsets.get("", OWN_OPSET))
             if known is not None:
-                return known
+                return [self._computed(value) for value in known]
         converter = converter_of(domain, node.op_type)
         if converter is not None:
             results = _as_list(
@@ -265,9 +305,10 @@ class Interpreter:
         if isinstance(result, list):
             return [self._settled(item, inputs, scope) for item in result]
         if result is None or isinstance(result, np.ndarray):
-            return result
+            return self._computed(result)
         if not isinstance(result, relax.Var):
             result = self.builder.emit(result)
+        result = self._computed(result)
         shape = static_shape(result)
         if shape is None:
             raise Unsupported("the size of its output depends on the values of its inputs")

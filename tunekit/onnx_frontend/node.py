@@ -29,6 +29,7 @@ class Emitter(Protocol):
     """What the interpretation of a graph offers to a node."""
 
     builder: relax.BlockBuilder
+    is_single: bool
 
     def expr(self, value: Value) -> Any:
         """A tensor as a Relax expression."""
@@ -91,7 +92,8 @@ class OnnxNode:
             return default
         if kind not in _DTYPES:
             raise Unsupported(f"its {name} is {onnx.TensorProto.DataType.Name(kind)}")
-        return _DTYPES[kind]
+        dtype = _DTYPES[kind]
+        return "float32" if self._emitter.is_single and "float" in dtype else dtype
 
     def has(self, index: int) -> bool:
         """Whether an input is given."""

@@ -56,6 +56,8 @@ _WHERE: dict[str, dict[str, Any]] = {"tuning": {"rpc": True}}
 def _digest(work: dict[str, Any], recipe: Recipe) -> str:
     model = work["model"]
     model.pop("folder", None)
+    if model.get("precision") == "model":
+        del model["precision"]  # Older than the key, where nothing else was.
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))
     if recipe.model.weights is not None:

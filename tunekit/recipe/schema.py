@@ -48,8 +48,7 @@ DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int
 DEFAULT_TRIALS = 512
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_DIM = 2**31 - 1
-_TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"
-"""`host`, `host:port` or `[IPv6 address]:port`"""
+_TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"  # host, host:port, [IPv6]:port
 
 
 class _Frozen(BaseModel):
@@ -147,6 +146,9 @@ class ModelSpec(_Frozen):
 
     seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] = 0
     """Seed of random weights and of the sample inputs."""
+
+    precision: Literal["model", "float32"] = "model"
+    """What floats are computed in, inputs and outputs aside: as the model says, or float32."""
 
     inputs: Annotated[tuple[InputSpec, ...], Field(strict=False)] = ()
     """The inputs in order; may be left out for .pt2 and .onnx files with fixed shapes."""

@@ -15,6 +15,7 @@ from tvm import relax
 from tunekit.frontends.problems import Unsupported
 from tunekit.ir.relax import constant_value, static_shape
 
+_FLOATS = ("float", "bfloat")
 _UNSIGNED_MASK = {"uint8", "uint16", "uint32", "uint64"}
 
 
@@ -31,11 +32,13 @@ class Graph:
 
     Attributes:
         builder: of the function.
+        is_single: whether floating-point numbers of any width are computed in float32.
         node: of the traced graph.
     """
 
-    def __init__(self, builder: relax.BlockBuilder) -> None:
+    def __init__(self, builder: relax.BlockBuilder, *, is_single: bool = False) -> None:
         self.builder = builder
+        self.is_single = is_single
         self.node: Any = None
         self._constants: dict[int, tuple[torch.Tensor, Any]] = {}
 
@@ -52,7 +55,11 @@ class Graph:
     @property
     def result_dtype(self) -> str:
         """The dtype of the node's only result; float32 in place of a shorter float."""
-        return computing_name(self.result.dtype)
+        return self.computed(computing_name(self.result.dtype))
+
+    def computed(self, dtype: str) -> str:
+        """The dtype that numbers of this one are computed in."""
+        return "float32" if self.is_single and dtype.startswith(_FLOATS) else dtype
 
     def emit(self, expr: Any) -> Any:
         """A variable bound to an expression, of known shape."""
@@ -63,27 +70,30 @@ class Graph:
         once."""
         if not tensor.numel():
             # TVM cannot store a constant without elements.
-            return self.emit(relax.op.zeros(tuple(tensor.shape), dtype_name(tensor.dtype)))
+            dtype = self.computed(dtype_name(tensor.dtype))
+            return self.emit(relax.op.zeros(tuple(tensor.shape), dtype))
         kept = self._constants.get(id(tensor))
         if kept is None:
-            array = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().numpy()
+            plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            plain = plain.float() if self.is_single and plain.is_floating_point() else plain
+            array = plain.numpy()
             kept = self._constants[id(tensor)] = (tensor, relax.const(array, str(array.dtype)))
         return kept[1]
 
     def const(self, value: Any, dtype: str) -> Any:
         """A constant of numbers in this dtype."""
+        dtype = self.computed(dtype)
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu().numpy()
         return relax.const(np.asarray(value).astype(dtype), dtype)
 
     def cast(self, value: Any, dtype: str) -> Any:
         """A tensor or number in this dtype; true and false are 1 and 0, all but 0 is true."""
+        dtype = self.computed(dtype)
         if isinstance(value, int | float | bool):
             return self.const(value, dtype)
         if dtype_of(value) == dtype:
             return value
-        if dtype == "bool":
-            return self.emit(relax.op.not_equal(value, self.const(0, dtype_of(value))))
         if dtype in _UNSIGNED_MASK and dtype_of(value).startswith("float"):
             # As C does on this processor: by way of a wider signed integer, not saturated.
             value = self.emit(relax.op.astype(value, "int64"))
@@ -119,7 +129,8 @@ class Graph:
     def computing_dtype(self, *values: Any, kind: Any = PROMOTION.DEFAULT) -> str:
         """The dtype in which torch computes an elementwise operator on these arguments of the
         node."""
-        return computing_name(elementwise_dtypes(*values, type_promotion_kind=kind)[0])
+        dtype = elementwise_dtypes(*values, type_promotion_kind=kind)[0]
+        return self.computed(computing_name(dtype))
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -37,11 +37,14 @@ _FOLDED_BYTES = 1 << 20
 families.load()
 
 
-def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) -> tvm.IRModule:
+def program_to_relax(
+    program: ExportedProgram, names: Sequence[str], name: str, *, is_single: bool = False
+) -> tvm.IRModule:
     """A Relax module of a traced program, folded, with main's parameters named `names`.
 
-    Its results are the program's tensors in order, numbers and None left out; a bfloat16 result
-    comes as float32, a complex one with its parts along a last axis of 2.
+    With `is_single` floating-point numbers of any width are computed in float32; parameters and
+    results keep their dtypes. Its results are the program's tensors in order, numbers and None left
+    out; a bfloat16 result comes as float32, a complex one with its parts along a last axis of 2.
 
     Raises:
         ImportFailed: names the operator and where it stands.
@@ -57,7 +60,7 @@ def program_to_relax(program: ExportedProgram, names: Sequence[str], name: str) 
             raise ImportFailed(
                 f"{name}: the traced model cannot be decomposed: {first_line(error)}", hint=HINT
             ) from error
-        importer = _Importer(program, graph, name)
+        importer = _Importer(program, graph, name, is_single=is_single)
         try:
             module = importer.module(names)
         except Exception:
@@ -70,11 +73,18 @@ class _Importer:
     """One walk over a program; values are tensors of torch where they depend on no input, else
     Relax expressions, or `Pair`s of them."""
 
-    def __init__(self, program: ExportedProgram, traced: torch.fx.Graph, name: str) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        traced: torch.fx.Graph,
+        name: str,
+        *,
+        is_single: bool,
+    ) -> None:
         self.program = program
         self.traced = traced
         self.name = name
-        self.graph = Graph(relax.BlockBuilder())
+        self.graph = Graph(relax.BlockBuilder(), is_single=is_single)
         self.values: dict[Any, Any] = {}
 
     def module(self, names: Sequence[str]) -> tvm.IRModule:
@@ -83,6 +93,7 @@ class _Importer:
         builder = self.graph.builder
         with builder.function("main", parameters):
             with builder.dataflow():
+                self._widen_inputs()
                 for node in self.traced.nodes:
                     if node.op in ("call_function", "get_attr"):
                         self._visit(node, self.program.graph_module)
@@ -119,6 +130,11 @@ class _Importer:
                 self.values[node] = spec.arg.value
         return parameters
 
+    def _widen_inputs(self) -> None:
+        for node, value in self.values.items():
+            if isinstance(value, relax.Var):
+                self.values[node] = self.graph.cast(value, dtype_of(value))
+
     def _stored(self, target: str) -> torch.Tensor:
         state = self.program.state_dict
         tensor = state[target] if target in state else self.program.constants[target]
@@ -140,17 +156,19 @@ class _Importer:
                     f"{self.name} returns a tensor without elements; at {place_of(node)}",
                     hint="leave it out of the results",
                 )
-            results.append(self._returned(self.values[node]))
+            results.append(self._returned(self.values[node], node.meta["val"]))
         return results
 
-    def _returned(self, value: Any) -> Any:
+    def _returned(self, value: Any, fake: torch.Tensor) -> Any:
         """A result as a library can give it: of a dtype that numpy has, a variable of its own."""
         if isinstance(value, torch.Tensor):
             value = torch.view_as_real(value) if value.is_complex() else value
             value = self._expression(value.float() if is_short(value.dtype) else value)
         if isinstance(value, Pair):
-            return joined(self.graph, value)
-        return self.graph.cast(value, "float32") if dtype_of(value) == "bfloat16" else value
+            value = joined(self.graph, value)
+        dtype = dtype_name(fake.dtype.to_real())
+        dtype = "float32" if dtype == "bfloat16" else dtype
+        return value if dtype_of(value) == dtype else self.graph.emit(relax.op.astype(value, dtype))
 
     def _visit(self, node: Any, owner: torch.fx.GraphModule) -> None:
         self.graph.node = node

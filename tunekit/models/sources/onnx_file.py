@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tunekit.recipe.schema import ModelSpec
 
 _LARGEST_PROTOBUF_BYTES = 2**31 - 1
+_SHORT: dict[int, float] = {onnx.TensorProto.FLOAT16: 2.0**-10, onnx.TensorProto.BFLOAT16: 2.0**-7}
+_STEPS = 4
+"""So many steps of its shorter floats may a model be off: each operator rounds its result."""
 _SILENT = 4
 """ONNX Runtime's logging severity that leaves only fatal errors."""
 
@@ -103,7 +106,8 @@ class OnnxModel(SourceModel):
             ) from error
 
     def rounding_step(self, outputs: Sequence[Array]) -> float:
-        return largest_step(self.model, outputs) if is_quantized(self.model) else 0.0
+        quantized = largest_step(self.model, outputs) if is_quantized(self.model) else 0.0
+        return max(quantized, _STEPS * max(map(_step, self.model.graph.initializer), default=0.0))
 
     def operators(self) -> list[str]:
         return [
@@ -124,7 +128,12 @@ class OnnxModel(SourceModel):
     def to_relax(self) -> tvm.IRModule:
         from tunekit.onnx_frontend import proto_to_relax
 
-        return proto_to_relax(self.model, [spec.name for spec in self.inputs], self.name)
+        return proto_to_relax(
+            self.model,
+            [spec.name for spec in self.inputs],
+            self.name,
+            computed_single=[spec.dtype for spec in self.outputs] if self.is_single else None,
+        )
 
     def uses(self) -> Mapping[str, Use]:
         from tunekit.models.sources.onnx_uses import uses_of_inputs
@@ -241,6 +250,11 @@ def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
         )
         declared.append(DeclaredInput(value.name, dims, str(dtype)))
     return declared
+
+
+def _step(tensor: onnx.TensorProto) -> float:
+    """Of the numbers of a weight, where they are shorter than float32."""
+    return _SHORT.get(int(tensor.data_type), 0.0)
 
 
 def _with_constants(

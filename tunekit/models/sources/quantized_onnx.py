@@ -21,14 +21,16 @@ _WEIGHTS = {
     "QGemm": (3, 5),
     "QLinearMatMul": (3, 5),
 }
+_QUANTIZED = (
+    "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QuantizeLinear",
+)  # fmt: skip
 _MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether it rounds what it computes to integers."""
+    """Whether it has integers for weights, or rounds what it computes to integers."""
     return any(
-        node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul")
-        or node.op_type.startswith(("QLinear", "QGemm"))
+        node.op_type in _QUANTIZED or node.op_type.startswith(("QLinear", "QGemm"))
         for node in model.graph.node
     )
 

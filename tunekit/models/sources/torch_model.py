@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 STATE_KIND = "torch-state"
 STATE_FILE = "state.pth"
+_SHORT = {torch.float16, torch.bfloat16}
+_STEPS = 4
+"""So many steps of its shorter floats may a model be off: each operator rounds its result."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,11 @@ class TorchModel(SourceModel):
             tensor.numpy().astype(dtype) for (_, tensor), dtype in zip(results, dtypes, strict=True)
         ]
 
+    def rounding_step(self, outputs: Sequence[Array]) -> float:
+        module = self.module
+        dtypes = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
+        return max((_STEPS * torch.finfo(dtype).eps for dtype in dtypes & _SHORT), default=0.0)
+
     def operators(self) -> list[str]:
         return [
             f"operator {node.target}, node '{node.name}'" for node in _tensor_calls(self.program)
@@ -129,16 +137,19 @@ class TorchModel(SourceModel):
         plain: Any = torch.fx.graph.CodeGen
         graph.graph.set_codegen(plain())
         graph.recompile()
-        return TorchModel(
+        probe = TorchModel(
             self.name, self.digest, self.seed, self.inputs, lambda: graph, Weights(random=False)
         )
+        probe.is_single = self.is_single
+        return probe
 
     def to_relax(self) -> tvm.IRModule:
         from tunekit.torch_frontend import is_data_dependent, program_to_relax
 
         self._require_stateless()
         try:
-            return program_to_relax(self.program, [spec.name for spec in self.inputs], self.name)
+            names = [spec.name for spec in self.inputs]
+            return program_to_relax(self.program, names, self.name, is_single=self.is_single)
         except ImportFailed as error:
             # An exporter would follow the branch that the sample inputs take, and say nothing.
             if is_data_dependent(error):
@@ -161,6 +172,7 @@ class TorchModel(SourceModel):
 
                 proto = onnx.load(str(path))
                 model = OnnxModel(self.name, self.digest, self.seed, self.inputs, proto)
+                model.is_single = self.is_single
                 if [spec.shape for spec in model.outputs] != [spec.shape for spec in self.outputs]:
                     raise refusal
                 module = model.to_relax()

@@ -20,7 +20,9 @@ def _batch_normalization(node: OnnxNode) -> Value:
     if node.attribute("training_mode") or (node.version < 7 and not node.attribute("is_test")):
         return _of_the_batch(node, epsilon)
     data, *parts = map(node.expr, node.inputs)
-    result = node.emit(relax.op.nn.batch_norm(data, *parts, axis=1, epsilon=epsilon))
+    result = node.emit(
+        relax.op.nn.batch_norm(data, *parts, axis=1, epsilon=epsilon, training=False)
+    )
     return node.emit(relax.TupleGetItem(result, 0))
 
 
@@ -77,6 +79,8 @@ def _layer_normalization(node: OnnxNode) -> Value:
     scale, bias = node.value(1), node.value(2)
     outputs = [*node.outputs, False, False]
     plain = all(value is None or shape_of(value) == normal for value in (scale, bias))
+    # TVM has the whole operator for no wider numbers.
+    plain = plain and node.dtype() in ("float32", "float16")
     if plain and scale is not None and not outputs[1] and not outputs[2]:
         if bias is None:
             bias = np.zeros(normal, dtype_of(scale))
