@@ -20,6 +20,7 @@ _FAMILIES = (
     "converters.resize",
     "converters.shape",
     "converters.sorting",
+    "decompositions.linear_algebra",
     "decompositions.numeric",
     "decompositions.vision",
 )

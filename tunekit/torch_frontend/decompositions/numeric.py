@@ -270,3 +270,34 @@ def _embedding_bag(
         if mode == _MEAN:
             result = result / counts.clamp_min(1)[:, None]
     return result, torch.zeros_like(indices), counts, torch.zeros_like(counts)
+
+
+@decomposes("put.default")
+def _put(self: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    flat = self.reshape(-1).index_put((index.reshape(-1),), source.reshape(-1), accumulate)
+    return flat.view(self.shape)
+
+
+@decomposes("prims.as_strided_scatter.default")
+def _as_strided_scatter(
+    self: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int
+) -> Tensor:
+    numbers = torch.arange(self.numel()).as_strided(size, stride, storage_offset)
+    flat = self.reshape(-1).index_put((numbers.reshape(-1),), src.reshape(-1))
+    return flat.view(self.shape)
+
+
+@decomposes("index_reduce.default")
+def _index_reduce(
+    self: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Tensor:
+    shape = [1] * source.dim()
+    shape[dim] = -1
+    places = index.view(shape).expand(source.shape)
+    return self.scatter_reduce(dim, places, source, reduce, include_self=include_self)
