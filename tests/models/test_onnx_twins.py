@@ -1,0 +1,129 @@
+"""Networks that torch exports to ONNX, by both of its exporters, become what the torch module does.
+
+Normalizations get numbers: with those of a new network an exporter leaves out what adds nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torchvision
+from onnx_nodes import by_tunekit
+
+from tunekit.accuracy import compare
+from tunekit.cache import ContentCache
+from tunekit.graph.prepare import PreparedGraph, prepare
+from tunekit.graph.tasks import extract_tasks
+from tunekit.machine.target import resolve_target
+from tunekit.models import import_model
+from tunekit.onnx_frontend import proto_to_relax
+from tunekit.recipe import load_recipe
+from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.torch_frontend import export_program, program_to_relax
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+TWENTY = (
+    *("alexnet", "vgg11_bn", "squeezenet1_1", "googlenet", "densenet169", "resnet34"),
+    *("resnext50_32x4d", "wide_resnet50_2", "mnasnet1_0", "mobilenet_v3_small"),
+    *("mobilenet_v3_large", "shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s"),
+    *("regnet_y_400mf", "regnet_x_800mf", "convnext_tiny", "swin_t", "swin_v2_t", "vit_b_32"),
+)
+EXPORTERS = {"TorchScript": False, "dynamo": True}
+
+
+def network(name: str) -> torch.nn.Module:
+    """A network of torchvision whose normalizations do something."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            for values in (layer.running_mean, layer.bias):
+                torch.nn.init.normal_(values, std=0.1)
+    return model
+
+
+def export(model: torch.nn.Module, image: torch.Tensor, path: Path, *, dynamo: bool) -> None:
+    with warnings.catch_warnings():
+        # The older exporter says that it is one, the newer what it itself uses of torch.
+        warnings.simplefilter("ignore")
+        extra: dict[str, Any] = {"verbose": False} if dynamo else {}
+        torch.onnx.export(model, (image,), str(path), dynamo=dynamo, input_names=["x"], **extra)
+
+
+class Prepared(NamedTuple):
+    """What a module becomes: how many kernels of each amount of work, and transforms."""
+
+    kernels: Counter[float]
+    transforms: int
+
+
+def prepared(module: Any) -> Prepared:
+    target = resolve_target("native")
+    graph: PreparedGraph = prepare(module, target, "auto")
+    heavy = (task.flops for task in extract_tasks(graph, target))
+    return Prepared(Counter(flops for flops in heavy if flops > 1e5), graph.transforms)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_exported_network_has_the_kernels_and_the_outputs_of_the_torch_module(
+    exporter: str, tmp_path: Path
+) -> None:
+    """One with ReLU6, which both exporters write as a Clip with inputs."""
+    model, image = network("mobilenet_v2"), torch.randn(1, 3, 32, 32)
+    export(model, image, tmp_path / "twin.onnx", dynamo=EXPORTERS[exporter])
+    twin = onnx.load(tmp_path / "twin.onnx")
+    imported = prepared(proto_to_relax(twin, ["x"], "twin"))
+    expected = prepared(program_to_relax(export_program(model, [image], "torch"), ["x"], "torch"))
+    assert imported.transforms == expected.transforms == 0
+    assert sum(imported.kernels.values()) == sum(expected.kernels.values())
+    with torch.no_grad():
+        outputs = model(image).numpy()
+    actual = by_tunekit(twin, {"x": image.numpy()})
+    assert compare([outputs], [np.asarray(array) for array in actual]).within(1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("name", TWENTY)
+def test_twenty_networks_get_in_by_both_exporters(name: str, exporter: str, tmp_path: Path) -> None:
+    _get_in(network(name), (1, 3, 224, 224), exporter, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.stem
+        for path in RECIPES.glob("*.yaml")
+        if "torchvision:" in path.read_text("utf-8") or "backbone" in path.stem
+    ),
+)
+def test_every_shipped_network_gets_in_by_both_exporters(
+    name: str, exporter: str, tmp_path: Path
+) -> None:
+    from tunekit.models import load_source
+    from tunekit.models.sources.torch_model import TorchModel
+
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    source = load_source(recipe.model, ContentCache(tmp_path / "cache"))
+    assert isinstance(source, TorchModel)
+    shape = recipe.model.inputs[0].shape
+    assert shape is not None
+    _get_in(source.module(), tuple(shape), exporter, tmp_path)
+
+
+def _get_in(model: torch.nn.Module, shape: tuple[int, ...], exporter: str, folder: Path) -> None:
+    export(model, torch.randn(shape), folder / "twin.onnx", dynamo=EXPORTERS[exporter])
+    spec = ModelSpec(source=str(folder / "twin.onnx"), inputs=(InputSpec(name="x", shape=shape),))
+    imported = import_model(spec, max_relative_error=1e-3, cache=ContentCache(folder / "cache"))
+    assert prepared(imported.module).kernels
