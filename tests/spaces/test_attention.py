@@ -34,6 +34,7 @@ def attending(
         value=lambda i: v[tuple(i)],
         scores=lambda score, i: score + bias[i[-2], i[-1]],
         allowed=lambda i: tirx.any(bias[i[-2], i[-1]] > -2.0, i[-1] == 0),
+        unseeing=0.0,
     )
     shape = AttentionShape((2, heads), queries, keys, size, values)
     return kernel([q, k, v, bias, attention(shape, readers, 8, size**-0.5, joined=joined)])

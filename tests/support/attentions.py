@@ -14,7 +14,7 @@ class Attentions(nn.Module):
 
     shapes = ((2, 13, 96), (13, 13), (2, 13))
     #: Attentions among what it returns.
-    count = 7
+    count = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +30,8 @@ class Attentions(nn.Module):
         by_hand = query @ key.transpose(-1, -2) / 8**0.5 + self.position + bias
         hidden = (1 - (mask > 0).float())[:, None, None, :] * -10_000
         unseen = (mask > 9)[:, None, None, :].expand(batch, 1, places, places)
+        blind = (mask > 0)[:, None, :, None]
+        seen = (query @ key.mT).masked_fill(blind, -torch.inf).softmax(-1)
         results = (
             F.scaled_dot_product_attention(query, key, value),
             F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.2),
@@ -38,6 +40,8 @@ class Attentions(nn.Module):
             # Rows that may see nothing.
             F.scaled_dot_product_attention(query, key, value, attn_mask=unseen),
             by_hand.softmax(-1) @ value,
+            # As exporters to ONNX write it.
+            torch.where(torch.isnan(seen), 0.0, seen) @ value,
             # With a value whose places are not neighbours.
             torch.softmax((query * 0.3) @ key.mT, -1) @ value.mT.contiguous().mT,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.attention.matching import STEPS, Bindings, Match, Step, number_of
+from tunekit.graph.attention.matching import NUMBERS, STEPS, Bindings, Match, Step, number_of
 from tunekit.graph.attention.sources import Indices, Source, broadcast_indices
 from tunekit.graph.kernels.attention import Readers, attention
 from tunekit.graph.layouts.moved import unreshaped
@@ -130,11 +131,13 @@ def _readers(match: Match, tensor_of: Callable[[Expr], te.Tensor]) -> Readers:
         ]
         return conditions[0] if len(conditions) == 1 else tirx.all(*conditions)
 
-    drops = any(step.name == "allowed" for step in match.steps)
+    names = {step.name for step in match.steps}
+    drops = "allowed" in names
     return Readers(
         query=lambda indices: element(match.query, indices),
         key=lambda indices: element(match.key, [*indices[:-2], indices[-1], indices[-2]]),
         value=lambda indices: element(match.value, indices),
         scores=scores,
         allowed=allowed if drops else None,
+        unseeing=0.0 if drops or NUMBERS in names else math.nan,
     )

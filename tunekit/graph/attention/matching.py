@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Fewer rows are no matrix.
 _FEWEST_QUERIES = 8
+NUMBERS = "numbers"
+"""The step that makes weights that are NaN zero, as exporters to ONNX write it behind a mask."""
 _NARROWEST = 4
 
 
@@ -136,10 +138,10 @@ class Bindings:
         """The products that weights are made of, each step used by the next alone; fills `steps`,
         the first one first."""
         softmax = False
-        expr = weights
+        expr, uses = weights, 1
         while True:
             call, shape = self.values.get(expr), static_shape(expr)
-            if call is None or shape is None or self.uses[expr] != 1:
+            if call is None or shape is None or self.uses[expr] != uses:
                 return None
             name = operator_name(call)
             if str(expr.ty.dtype) != "float32":
@@ -151,7 +153,8 @@ class Bindings:
                 return None
             softmax = softmax or name == "nn.softmax"
             steps.insert(0, step)
-            expr = before
+            # Weights that are looked at for NaN are read there too, and nowhere else.
+            expr, uses = before, self.uses[before] if step.name == NUMBERS else 1
 
     def _step(
         self, name: str, call: Any, shape: tuple[int, ...], *, softmax: bool
@@ -164,8 +167,9 @@ class Bindings:
             return (Step(name, (), shape) if is_last else None), call.args[0]
         if name == "where" and not softmax:
             condition, chosen, other = call.args
-            zero = constant_value(other)
-            if zero is None or zero.size != 1 or float(zero.reshape(())) != 0:
+            if number_of(chosen) == 0 and self._asks_for_nan(condition, other):
+                return Step(NUMBERS, (), shape), other
+            if number_of(other) != 0:
                 return None, None
             return Step("allowed", (condition, None, other), shape), chosen
         if not softmax or name not in STEPS:
@@ -179,6 +183,17 @@ class Bindings:
             return None, None
         operands = [None if i == inner[0] else argument for i, argument in enumerate(call.args)]
         return Step(name, tuple(operands), shape), call.args[inner[0]]
+
+    def _asks_for_nan(self, condition: Any, weights: Any) -> bool:
+        """Whether a condition that nobody else uses is where these weights are NaN, which nobody
+        else but the choice reads."""
+        call = self.values.get(condition)
+        if call is None or self.uses[condition] != 1:
+            return False
+        if operator_name(call) not in ("isnan", "not_equal"):
+            return False
+        is_itself = all(argument.same_as(weights) for argument in call.args)
+        return is_itself and self.uses[weights] == 1 + len(call.args)
 
     def _leads_to_product(self, expr: Expr) -> bool:
         """Whether a value that nobody else uses is made of one product."""

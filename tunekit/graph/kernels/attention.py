@@ -75,6 +75,7 @@ class Readers:
         value: of (batch, key, place).
         scores: what becomes of a score, of its value and of (batch, query, key).
         allowed: whether a weight counts, of (batch, query, key); None where all do.
+        unseeing: the result of a query all of whose scores are minus infinity.
     """
 
     query: Reader
@@ -82,6 +83,7 @@ class Readers:
     value: Reader
     scores: Callable[[Any, Indices], Any]
     allowed: Reader | None
+    unseeing: float
 
 
 def attention(
@@ -180,7 +182,11 @@ def attention(
     )
 
     def result(g: Any, m: Any, d: Any) -> Any:
-        return sums[g, m // rows, m % rows, d] / total[g, m // rows, m % rows]
+        row = (g, m // rows, m % rows)
+        # The largest score's power is 1, unless there is none but minus infinity.
+        sees = total[row] > tirx.const(0.5, "float32")
+        unseeing = tirx.const(readers.unseeing, "float32")
+        return tirx.Select(sees, sums[(*row, d)] / total[row], unseeing)
 
     size, said = shape.value_size, {ATTENTION: str(shape)}
     if not joined:
