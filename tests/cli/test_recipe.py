@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -84,7 +85,7 @@ def test_a_model_where_only_recipes_are_read_is_told_what_to_do(run_tunekit, mod
 def test_ready_recipes_are_listed_and_copied(run_tunekit, tmp_path: Path) -> None:
     listed = run_tunekit("recipe", "list")
     assert listed.returncode == 0
-    assert "\nresnet50_x86           ResNet-50 for one picture" in listed.stdout
+    assert re.search(r"^resnet50_x86 +ResNet-50 for one picture", listed.stdout, re.MULTILINE)
     done = run_tunekit("recipe", "copy", "resnet50_x86")
     assert (done.returncode, done.stdout) == (0, "resnet50_x86.yaml\n")
     assert load_recipe(tmp_path / "resnet50_x86.yaml").name == "resnet50_x86"

@@ -248,6 +248,7 @@ _UNARY = (
     *("nn.relu", "nn.gelu", "nn.silu", "nn.leakyrelu", "clip", "sigmoid", "tanh", "exp"),
     *("abs", "negative", "sqrt", "rsqrt", "erf", "floor", "ceil", "round", "square", "log"),
     *("nn.gelu_tanh", "nn.relu6", "nn.softplus", "nn.selu", "hardswish", "hardsigmoid"),
+    *("isnan", "isinf", "isfinite", "sign", "logical_not"),
 )
 # Of these a finite number may have an infinite value, or none.
 _UNBOUNDED = ("exp", "sqrt", "rsqrt", "square", "log", "nn.softplus")
