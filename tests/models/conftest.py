@@ -39,11 +39,13 @@ def run_module(tmp_path: Path) -> Callable[[Any, SourceModel], dict[str, Compari
     """Compile an imported module, run it on a seeded input, compare each output with its own."""
 
     def run(module: Any, source: SourceModel, seed: int = 3) -> dict[str, Comparison]:
+        from targets import unoptimized
+
         from tunekit.models.baseline import build_baseline
         from tunekit.processes.sandbox import run_library
 
         library = tmp_path / "check.so"
-        build_baseline(module, library)
+        build_baseline(module, library, target=unoptimized())
         inputs = source.sample_inputs(seed)
         names = [spec.name for spec in source.inputs]
         [actual] = run_library(library, [inputs], input_names=names, timeout_s=120)

@@ -13,6 +13,7 @@ import random_graphs
 import torch
 import tvm
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from targets import unoptimized
 from tvm import relax
 
 from tunekit.accuracy import compare
@@ -100,7 +101,7 @@ def run(modules: Sequence[tvm.IRModule], inputs: Sequence[Any], folder: Path) ->
     """The outputs of each module, or the refusal."""
     library = folder / "library.so"
     try:
-        build_baseline(together(modules), library)
+        build_baseline(together(modules), library, target=unoptimized())
     except TunekitError as refusal:
         if len(modules) == 1:
             return [refusal]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from targets import unoptimized
 
 from tunekit.accuracy import Comparison, compare
 from tunekit.models.sources.torch_model import TorchModel, Weights
@@ -36,7 +37,7 @@ def errors_of(
     model = TorchModel("module", "digest", 0, specs, lambda: module, Weights(random=False))
     model.is_single = is_single
     library = folder / "module.so"
-    build_baseline(model.to_relax(), library)
+    build_baseline(model.to_relax(), library, target=unoptimized())
     assert model.detour == ""
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
     given = [tvm.runtime.tensor(np.array(array, order="C")) for array in inputs.values()]

@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from tunekit.errors import CompileError, ImportFailed
 from tunekit.ir.not_numbers import keep_nan
 from tunekit.ir.simple_schedule import schedule_kernel
-from tunekit.machine.target import resolve_target
+from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
 
@@ -28,15 +28,22 @@ _REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Attribut
 """What TVM's passes raise of a module that they cannot take."""
 
 
-def build_baseline(module: tvm.IRModule, path: Path) -> None:
+def build_baseline(
+    module: tvm.IRModule, path: Path, *, target: ResolvedTarget | None = None
+) -> None:
     """Compiles a Relax module for this host into a shared library.
+
+    Args:
+        module: the module.
+        path: of the library.
+        target: what for; this machine's CPU if left out.
 
     Raises:
         ImportFailed: TVM cannot make kernels of the module, or not compile one; names it.
         CompileError: the library cannot be linked or written.
     """
-    target = resolve_target("native").tvm
-    with quiet(), target:
+    compiled_for = (target or resolve_target("native")).tvm
+    with quiet(), compiled_for:
         try:
             kernels = _kernels(module)
         except _REFUSALS as error:
@@ -46,11 +53,11 @@ def build_baseline(module: tvm.IRModule, path: Path) -> None:
                 hint=_HINT,
             ) from error
         try:
-            executable = tvm.compile(keep_nan(_scheduled(kernels)), target=target)
+            executable = tvm.compile(keep_nan(_scheduled(kernels)), target=compiled_for)
         except _REFUSALS as error:
             raise ImportFailed(
                 f"the imported model cannot be compiled: {first_line(error)}"
-                f"{_culprit_kernel(kernels, target)}",
+                f"{_culprit_kernel(kernels, compiled_for)}",
                 hint=_HINT,
             ) from error
         try:
