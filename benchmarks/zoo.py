@@ -226,7 +226,9 @@ class Work:
             "check_s": round(model.check_s, 1),
             "relative_error": float(f"{max(model.relative_errors, default=0):.1e}"),
         }
-        return {**row, "detour": source.detour} if source.detour else row
+        # Which way, and not why: that names files of this machine.
+        detour = source.detour.partition(" (")[0]
+        return {**row, "detour": detour} if detour else row
 
     def compiled(self) -> Row:
         from tunekit.cache import ContentCache

@@ -199,7 +199,12 @@ def resume(
     from tunekit.catalogue.db.connect import from_anywhere
     from tunekit.environment import DEFAULT_CATALOGUE
     from tunekit.machine.host import detect_host
-    from tunekit.sessions.resume import folder_of, recipe_of, session_to_resume
+    from tunekit.sessions.resume import (
+        folder_of,
+        library_folder_of,
+        recipe_of,
+        session_to_resume,
+    )
     from tunekit.sessions.run import resume_command, resume_recipe
 
     location = os.fspath(catalogue) if catalogue is not None else DEFAULT_CATALOGUE
@@ -213,7 +218,13 @@ def resume(
     resolved = override(recipe_of(session_info), values, names=names)
     reporter = reporter or SilentReporter()
     with _working_in(folder_of(session_info), reporter.say):
-        return resume_recipe(resolved, session_info.id, reporter, again=again or resume_command)
+        return resume_recipe(
+            resolved,
+            session_info.id,
+            reporter,
+            again=again or resume_command,
+            folder=library_folder_of(session_info),
+        )
 
 
 def compile(  # noqa: A001 - the verb's name

@@ -5,21 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 from onnx_nodes import Node, by_onnxruntime, by_tunekit, model_of
+from special_numbers import NUMBERS
 
 from tunekit.accuracy import compare
 
-NAN, INF = np.nan, np.inf
-NUMBERS = np.array(
-    [
-        [NAN, 1.0, -2.0, INF],
-        [-INF, 0.0, NAN, 3.0],
-        [-INF, -INF, -INF, -INF],
-        [NAN, NAN, NAN, NAN],
-        [INF, INF, INF, INF],
-        [6.5, -0.5, 2.0, 7.0],
-    ],
-    np.float32,
-)
 INFINITE = NUMBERS[2::2]
 FLIPPED = np.ascontiguousarray(NUMBERS[::-1])
 LAST = np.array([1])

@@ -8,18 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from special_numbers import NUMBERS
 from torch import nn
 from torch_modules import errors_of, wrong_of
-
-NAN, INF = float("nan"), float("inf")
-NUMBERS = [
-    [NAN, 1.0, -2.0, INF],
-    [-INF, 0.0, NAN, 3.0],
-    [-INF, -INF, -INF, -INF],
-    [NAN, NAN, NAN, NAN],
-    [INF, INF, INF, INF],
-    [6.5, -0.5, 2.0, 7.0],
-]
 
 FORMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,

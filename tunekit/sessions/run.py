@@ -25,7 +25,7 @@ from tunekit.processes.interrupts import Stop, interruptible
 from tunekit.recipe import Recipe, dump_recipe, session_digest
 from tunekit.search.progress import Reporter, TuningResult
 from tunekit.search.tuner import Tuner, measure_options
-from tunekit.sessions.resume import folders_of_session, library_folder_of
+from tunekit.sessions.resume import folders_of_session
 from tunekit.wording import time_shares
 
 Again = Callable[[str], str]
@@ -63,6 +63,7 @@ def tune_recipe(
         UsageError: another process runs the recipe's session.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
+    folder = _writable(recipe, folder)
     if _is_cross(recipe):
         display.say("warning: nothing is measured: no device for the target is named")
         return compile_recipe(recipe, output=folder, cache=cache, say=display.say)
@@ -75,6 +76,14 @@ def tune_recipe(
         if session is None:
             return run.begin(budget).to_its_end(again)
         return run.go_on(session, budget).to_its_end(again)
+
+
+def _writable(recipe: Recipe, folder: Path | None) -> Path:
+    """The library's folder: told to be one that cannot be written before TVM is loaded, which takes
+    seconds."""
+    folder = folder or library_folder(recipe)
+    require_writable(folder)
+    return folder
 
 
 def _is_cross(recipe: Recipe) -> bool:
@@ -96,18 +105,25 @@ def resume_recipe(
     display: Reporter,
     *,
     again: Again = resume_command,
+    folder: Path | None = None,
     cache: ContentCache | None = None,
 ) -> Library:
     """Goes on with a session; `recipe` is the session's own, perhaps with another budget.
+
+    Args:
+        recipe: what is wanted.
+        session_id: the session's.
+        display: shows the progress.
+        again: the command that goes on after an interruption, for the message.
+        folder: the library's; `<recipe.output>/<recipe.name>` if left out.
+        cache: of imported models.
 
     Raises:
         Interrupted: by Ctrl-C; everything measured is in the catalogue.
         CatalogueError: there is no such session, or another process runs it.
         TunekitError: see `prepare_model` and `compile_prepared`.
     """
-    with Catalogue.open(recipe.catalogue, create=False) as catalogue:
-        folder = library_folder_of(catalogue.sessions.get(session_id))
-    with _opened(recipe, display, cache, folder=folder) as run:
+    with _opened(recipe, display, cache, folder=_writable(recipe, folder)) as run:
         session = run.catalogue.sessions.get(session_id)
         budget = recipe.tuning.budget(len(run.prepared.tasks))
         return run.go_on(session, budget).to_its_end(again)
@@ -137,17 +153,14 @@ def _opened(
     display: Reporter,
     cache: ContentCache | None,
     *,
-    folder: Path | None = None,
+    folder: Path,
     selection: bool = True,
 ) -> Iterator[_Run]:
     require_tvm()
     rpc = recipe.tuning.rpc
     if rpc is not None:
         require_tracker(rpc, display.say)
-    # All are cheap beside the model's import, before which it is told what is wrong with them; the
-    # target needs TVM, which takes seconds to load.
-    folder = folder or library_folder(recipe)
-    require_writable(folder)
+    # Cheap beside the model's import, before which it is told what is wrong with it.
     target = recipe_target(recipe)
     if rpc is not None:
         require_linker(recipe.cc, target)

@@ -23,7 +23,13 @@ from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_s
 from tunekit.torch_frontend.places import place_of
 from tunekit.torch_frontend.recurrent_shapes import plain_shapes
 from tunekit.torch_frontend.restated import restated
-from tunekit.torch_frontend.table import CHECKS, COMPLEX_CONVERTERS, CONVERTERS, MOVING
+from tunekit.torch_frontend.table import (
+    CHECKS,
+    COMPLEX_CONVERTERS,
+    CONVERTERS,
+    MOVING,
+    operator_name,
+)
 from tunekit.torch_frontend.tracing import DataDependent
 from tunekit.wording import first_line
 
@@ -310,13 +316,6 @@ class _Importer:
 
 _SHORT = ("float16", "bfloat16")
 _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast", "wrap", "checkpoint")
-
-
-def operator_name(target: Any) -> str:
-    """`add.Tensor`, `torchvision.roi_align.default`, `getitem`: the key of a converter."""
-    if isinstance(target, torch._ops.OpOverload):
-        return str(target).removeprefix("aten.")
-    return str(getattr(target, "__name__", target))
 
 
 def _bound(target: Any, arguments: Sequence[Any], keywords: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ it writes in place is known by its result. Programs with anything else are left 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from tunekit.torch_frontend.table import CHECKS, CONVERTERS, DECOMPOSITIONS
+from tunekit.torch_frontend.table import CHECKS, CONVERTERS, DECOMPOSITIONS, operator_name
 
 aten = torch.ops.aten
 
@@ -32,10 +33,7 @@ def restated(program: ExportedProgram) -> Graph | None:
     if not all(map(_is_plain, program.graph.nodes)):
         return None
     graph = Graph()
-    copies: dict[Node, Node] = {}
-    graph.output(graph.graph_copy(program.graph, copies))
-    [old], [new] = program.graph.find_nodes(op="output"), graph.find_nodes(op="output")
-    new.meta = dict(old.meta)
+    graph.output(graph.graph_copy(program.graph, {}))
     for node in list(graph.nodes):
         if node.op == "call_function" and not _restate(graph, node):
             return None
@@ -75,9 +73,9 @@ def _replace(graph: Graph, node: Node, replacement: Any) -> bool:
         node.replace_all_uses_with(replacement)
         graph.erase_node(node)
         return True
-    node.target, node.args, *rest = replacement
-    node.kwargs = {}
-    if rest:
+    operation, node.args = replacement
+    node.target, node.kwargs = operation, {}
+    if len(operation._schema.returns) > 1:
         _take_first(graph, node)
     return True
 
@@ -86,7 +84,7 @@ def _take_first(graph: Graph, node: Node) -> None:
     """Has the users of a node, which gives a tuple now, use the first of it."""
     users = list(node.users)
     with graph.inserting_after(node):
-        first = graph.call_function(_getitem, (node, 0))
+        first = graph.call_function(operator.getitem, (node, 0))
     first.meta = dict(node.meta)
     for user in users:
         user.replace_input_with(node, first)
@@ -146,16 +144,7 @@ _COMPUTING = frozenset(
 
 
 def _name(node: Node) -> str:
-    if isinstance(node.target, torch._ops.OpOverload):
-        return str(node.target).removeprefix("aten.")
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def _getitem(values: Sequence[Any], index: int) -> Any:
-    return values[index]
-
-
-_getitem.__name__ = "getitem"
+    return operator_name(node.target)
 
 
 def _convolution(dimensions: int) -> Restatement:
@@ -196,7 +185,7 @@ def _batch_norm(
     if training or mean is None or var is None:
         return None
     arguments = (input, weight, bias, mean, var, momentum, eps)
-    return aten._native_batch_norm_legit_no_training.default, arguments, "first"
+    return aten._native_batch_norm_legit_no_training.default, arguments
 
 
 def _dropout(input: Node, p: float, train: bool) -> Any:  # noqa: A002

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
+
 Converter = Callable[..., Any]
 Registered = TypeVar("Registered", bound=Converter)
 
@@ -26,6 +28,13 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {}
 
 CHECKS = ("_assert_", "sym_constrain_")
 """How operators begin that only check what was true when the model was traced."""
+
+
+def operator_name(target: Any) -> str:
+    """`add.Tensor`, `torchvision.roi_align.default`, `getitem`: the key of a converter."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target).removeprefix("aten.")
+    return str(getattr(target, "__name__", target))
 
 
 def converts(*names: str, moves: bool = False) -> Callable[[Registered], Registered]:

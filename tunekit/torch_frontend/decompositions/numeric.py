@@ -200,8 +200,7 @@ def _diagonal_scatter(
     self: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
     numbers = torch.arange(self.numel()).view(self.shape).diagonal(offset, dim1, dim2)
-    flat = self.reshape(-1).index_put((numbers.reshape(-1),), src.reshape(-1))
-    return flat.view(self.shape)
+    return _put(self, numbers, src)
 
 
 @decomposes("_trilinear.default")
@@ -283,8 +282,7 @@ def _as_strided_scatter(
     self: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int
 ) -> Tensor:
     numbers = torch.arange(self.numel()).as_strided(size, stride, storage_offset)
-    flat = self.reshape(-1).index_put((numbers.reshape(-1),), src.reshape(-1))
-    return flat.view(self.shape)
+    return _put(self, numbers, src)
 
 
 @decomposes("index_reduce.default")
