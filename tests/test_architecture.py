@@ -25,6 +25,7 @@ FLOORS = (
     {"errors", "environment", "implementations", "version"},
     {"wording", "files", "accuracy", "cache"},
     {"machine"},
+    {"standalone"},
     {"rpc"},
     {"processes"},
     {"recipe"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         bench,
         compile,  # noqa: A004 - the verb's name
         explain,
+        load,
         load_recipe,
         lookup,
         resume,
@@ -44,6 +45,7 @@ __all__ = [
     "bench",
     "compile",
     "explain",
+    "load",
     "load_recipe",
     "lookup",
     "resume",
@@ -55,7 +57,11 @@ def __getattr__(name: str) -> Any:
     """What `__all__` offers, from `tunekit.api` (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tunekit import api
+    if name == "load":
+        # Whoever only runs a model waits for nothing else.
+        from tunekit.standalone import loaded as api
+    else:
+        from tunekit import api  # type: ignore[no-redef]
 
     value = globals()[name] = getattr(api, name)
     return value

@@ -34,6 +34,7 @@ from tunekit.errors import TunekitError, UsageError
 from tunekit.recipe import Recipe, override
 from tunekit.recipe import load_recipe as _read_recipe
 from tunekit.search.progress import Reporter, SilentReporter
+from tunekit.standalone.loaded import load
 
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
@@ -52,6 +53,7 @@ __all__ = [
     "bench",
     "compile",
     "explain",
+    "load",
     "load_recipe",
     "lookup",
     "resume",

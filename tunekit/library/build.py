@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.cache import content_key
 from tunekit.errors import CompileError
-from tunekit.graph.lowering.build import compile_model
+from tunekit.graph.lowering.build import build_kernels, link_executable, lower_model
 from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.library import huge_page_pass
 from tunekit.machine.linker import linking
 from tunekit.machine.target import ResolvedTarget
 from tunekit.recipe import Recipe, Tuning, recipe_digest
+from tunekit.standalone.workspace import Workspace, workspace_of
 from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a library was linked from.
+
+    Attributes:
+        lowered: the model as TVM's virtual machine runs it.
+        kernels: the object with its kernels; None where it was not asked for.
+        workspace: what these take while they run.
+        unneeded: kernels that only advise the operating system.
+    """
+
+    lowered: IRModule
+    kernels: Path | None
+    workspace: Workspace
+    unneeded: Sequence[str] = (huge_page_pass.ADVISE,)
 
 
 def export(
@@ -26,7 +46,8 @@ def export(
     *,
     compiler: str | None = None,
     in_huge_pages: bool = False,
-) -> None:
+    kernels: Path | None = None,
+) -> Exported:
     """Builds a Relax module and links it into a shared library at `path`.
 
     Args:
@@ -35,20 +56,25 @@ def export(
         path: gets the library.
         compiler: links it (see `linking`); this machine's own if left out.
         in_huge_pages: the library asks for huge pages, where its target can.
+        kernels: gets the object with the kernels.
 
     Raises:
         CompileError: TVM or the system's linker failed.
     """
     asks = in_huge_pages and huge_page_pass.wants_huge_pages(target)
     try:
-        relax_pipeline = huge_page_pass.lowering(target) if asks else "default"
-        executable = compile_model(module, target.tvm, relax_pipeline)
-        executable.export_library(str(path), fcompile=linking(compiler) if compiler else None)
+        passes = huge_page_pass.lowering(target) if asks else None
+        lowered = lower_model(module, target.tvm, passes)
+        built = build_kernels(lowered, target.tvm)
+        executable = link_executable(lowered, built, target.tvm)
+        executable.export_library(str(path), fcompile=linking(compiler, keep=kernels))
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise CompileError(
             f"the model could not be compiled: {last_lines(error)}",
             hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
         ) from error
+    code = built.inspect_source("ll") if kernels is not None else ""
+    return Exported(lowered, kernels, workspace_of(code))
 
 
 def work_digest(recipe: Recipe, target: ResolvedTarget) -> str:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import CompileError, TunekitError
 from tunekit.library.apply import coverage_line
-from tunekit.library.build import export
+from tunekit.library.build import Exported, export
 from tunekit.library.default_library import default_of
 from tunekit.library.variants import Assembled, Variant, assemble
 
 if TYPE_CHECKING:
     from tunekit.cache import ContentCache
     from tunekit.graph.pipeline import PreparedModel
+    from tunekit.library.verify import Verified
 
 Say = Callable[[str], None]
 Seconds = Mapping[int, float]
@@ -30,7 +31,8 @@ class BuiltVariant:
         variant: what was built.
         path: of its library.
         assembled: its kernels; None where the library came from the cache.
-        errors: relative error of each seeded input, once it is verified.
+        exported: what it was linked from; None where the library came from the cache.
+        verified: what it gave, once that is known to be right.
         failure: why it cannot ship.
         rounds_s: what it took in the selection.
     """
@@ -38,7 +40,8 @@ class BuiltVariant:
     variant: Variant
     path: Path
     assembled: Assembled | None = None
-    errors: tuple[float, ...] = ()
+    exported: Exported | None = None
+    verified: Verified | None = None
     failure: TunekitError | None = None
     rounds_s: Seconds = field(default_factory=dict)
 
@@ -46,6 +49,11 @@ class BuiltVariant:
     def name(self) -> str:
         """The variant's."""
         return self.variant.name
+
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """Relative error of each set of seeded inputs; none where it was not verified."""
+        return () if self.verified is None else self.verified.errors
 
     def leave_out(self, error: TunekitError, say: Say) -> None:
         """Takes it out of the selection, and says why."""
@@ -62,7 +70,7 @@ def build_first(variant: Variant, prepared: PreparedModel, folder: Path, say: Sa
     built = BuiltVariant(variant, folder / f"{variant.name}.so")
     built.assembled = assemble(variant, prepared)
     say(coverage_line(built.assembled.applied, len(built.assembled.tasks)))
-    _export(built.assembled, prepared, built.path)
+    built.exported = export_variant(built.assembled, prepared, built.path)
     return built
 
 
@@ -77,17 +85,23 @@ def build_other(
         else:
             say(f"compiling the {variant.name} library to compare it")
             built.assembled = assemble(variant, prepared)
-            _export(built.assembled, prepared, built.path)
+            built.exported = export_variant(built.assembled, prepared, built.path)
     except CompileError as error:
         built.leave_out(error, say)
     return built
 
 
-def _export(assembled: Assembled, prepared: PreparedModel, path: Path) -> None:
-    export(
+def export_variant(assembled: Assembled, prepared: PreparedModel, path: Path) -> Exported:
+    """Builds a variant's library at `path`, and keeps its kernels beside it.
+
+    Raises:
+        CompileError: it cannot be compiled or linked.
+    """
+    return export(
         assembled.applied.module,
         prepared.target,
         path,
         compiler=prepared.recipe.cc,
         in_huge_pages=prepared.recipe.huge_pages,
+        kernels=path.with_suffix(".o"),
     )

@@ -11,7 +11,7 @@ from tunekit.cache import ContentCache, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
 from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
 from tunekit.library.build import work_digest
-from tunekit.library.built_variant import BuiltVariant, build_first, build_other
+from tunekit.library.built_variant import build_first, build_other
 from tunekit.library.describe import describe
 from tunekit.library.library import Library
 from tunekit.library.manifest import (
@@ -19,11 +19,11 @@ from tunekit.library.manifest import (
     MANIFEST_FILE,
     RECIPE_FILE,
     Manifest,
-    Selection,
     load_manifest,
 )
 from tunekit.library.output import library_folder, replacing, require_writable
 from tunekit.library.selection import only, select
+from tunekit.library.standalone import write_standalone
 from tunekit.library.variants import Variant, variants_of
 from tunekit.library.verify import reference_of, why_not_verified
 from tunekit.machine.linker import require_linker
@@ -92,15 +92,29 @@ def compile_prepared(
     with replacing(folder) as temporary:
         workshop = temporary / "variants"
         workshop.mkdir()
+        first = build_first(variants[0], prepared, workshop, say)
+        reference = reference_of(prepared)
         if skipped is None:
-            shipped, made = _fastest(variants, prepared, workshop, cache or ContentCache(), say)
+            others = [
+                build_other(variant, prepared, workshop, cache or ContentCache(), say)
+                for variant in variants[1:]
+            ]
+            built_variants = [first, *others]
+            shipped, made = select(built_variants, prepared, reference, folder=workshop, say=say)
         else:
-            built = build_first(variants[0], prepared, workshop, say)
-            shipped, made = only(built, prepared, skipped)
+            shipped, made = only(first, prepared, reference, skipped)
         path = temporary / LIBRARY_FILE
         shutil.copy(shipped.path, path)
+        standalone = write_standalone(prepared, shipped, reference, temporary, workshop, say)
         shutil.rmtree(workshop)
-        manifest = describe(prepared, shipped, made, catalogue=catalogue.location, path=path)
+        manifest = describe(
+            prepared,
+            shipped,
+            made,
+            catalogue=catalogue.location,
+            path=path,
+            standalone=standalone,
+        )
         manifest.write(temporary)
         (temporary / RECIPE_FILE).write_text(dump_recipe(prepared.recipe), "utf-8")
     say(_verdict(manifest))
@@ -171,20 +185,6 @@ def _why_no_selection(
     if len(variants) == 1:
         return "no records apply: it has default schedules only"
     return None
-
-
-def _fastest(
-    variants: Sequence[Variant],
-    prepared: PreparedModel,
-    folder: Path,
-    cache: ContentCache,
-    say: Say,
-) -> tuple[BuiltVariant, Selection]:
-    """Builds all variants, and the fastest of those that are right."""
-    first = build_first(variants[0], prepared, folder, say)
-    reference = reference_of(prepared)
-    others = [build_other(variant, prepared, folder, cache, say) for variant in variants[1:]]
-    return select([first, *others], prepared, reference, folder=folder, say=say)
 
 
 def _target_name(target: ResolvedTarget) -> str:

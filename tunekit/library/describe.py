@@ -12,7 +12,13 @@ from tunekit.graph.implementation import Choice
 from tunekit.graph.operation import operation_of
 from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest
-from tunekit.library.manifest import Manifest, Selection, TaskEntry, TensorEntry
+from tunekit.library.manifest import (
+    Manifest,
+    Selection,
+    StandaloneEntry,
+    TaskEntry,
+    TensorEntry,
+)
 from tunekit.library.variants import Assembled, assemble
 from tunekit.library.verify import why_not_verified
 from tunekit.machine.host import detect_host
@@ -34,6 +40,7 @@ def describe(
     *,
     catalogue: str,
     path: Path,
+    standalone: StandaloneEntry | str,
 ) -> Manifest:
     """The manifest of the library at `path`.
 
@@ -43,6 +50,7 @@ def describe(
         selection: how it came to be the one.
         catalogue: where the records are.
         path: of the library.
+        standalone: the same model as a library of its own, or why there is none.
     """
     assembled = shipped.assembled or assemble(shipped.variant, prepared)
     recipe, applied = prepared.recipe, assembled.applied
@@ -73,6 +81,8 @@ def describe(
         versions={"tunekit": __version__, **versions()},
         tasks=_tasks(assembled, prepared.target),
         selection=selection,
+        standalone=None if isinstance(standalone, str) else standalone,
+        not_standalone=standalone if isinstance(standalone, str) else None,
     )
 
 

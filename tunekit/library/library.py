@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UsageError
-from tunekit.library.manifest import Manifest, TensorEntry, load_manifest
+from tunekit.library.manifest import Manifest, load_manifest
+from tunekit.standalone.arguments import by_name, in_order
+from tunekit.standalone.loaded import LoadedModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,10 +58,11 @@ class Library:
             library.run(image)               # the inputs in the manifest's order
             library.run(ids=ids, mask=mask)  # or by their names
 
-        On the device that the library is for, with as many threads as TVM chooses (set
-        TVM_NUM_THREADS before the first call to choose yourself). Nothing protects this process
-        from a library that crashes: those that `tune` and `compile` write were run before in a
-        process of their own.
+        Where there is a standalone library, it runs, and TVM is not loaded; else TVM's virtual
+        machine does, on the device that the library is for, with as many threads as TVM chooses
+        (TVM_NUM_THREADS, set before the first call, chooses otherwise). Nothing protects this
+        process from a library that crashes: those that `tune` and `compile` write were run before
+        in a process of their own.
 
         Args:
             arrays: the inputs in the manifest's order, all of them.
@@ -73,19 +75,18 @@ class Library:
             UsageError: inputs are missing, unknown, or of another shape or dtype.
             TargetError: this machine cannot run the library's code.
         """
-        inputs = _checked(self.manifest.inputs, arrays, named)
-        outputs: list[Array] = self._loaded(inputs)
-        names = [entry.name for entry in self.manifest.outputs]
-        if len(names) == 1:
-            return outputs[0]
-        return dict(zip(names, outputs, strict=True))
+        inputs = in_order(self.manifest.inputs, arrays, named)
+        return by_name(self.manifest.outputs, self._loaded(inputs))
 
     @cached_property
     def _loaded(self) -> Any:
-        return _load(self.path, self.manifest)
+        standalone = self.manifest.standalone
+        if standalone is not None:
+            return LoadedModel(self.folder / standalone.library, standalone.name).call
+        return _virtual_machine(self.path, self.manifest)
 
 
-def _load(path: Path, manifest: Manifest) -> Any:
+def _virtual_machine(path: Path, manifest: Manifest) -> Any:
     """A function from inputs in order to outputs in order, nested tuples flattened."""
     from tunekit.machine.target import resolve_target
     from tunekit.machine.toolchain import require_tvm
@@ -104,37 +105,3 @@ def _load(path: Path, manifest: Manifest) -> Any:
         return arrays_of(main(*(tvm.runtime.tensor(array, device=device) for array in inputs)))
 
     return run
-
-
-def _checked(
-    entries: tuple[TensorEntry, ...], arrays: tuple[Array, ...], named: Mapping[str, Array]
-) -> list[Array]:
-    """The inputs in order, as arrays; UsageError that names everything wrong with them."""
-    import numpy as np
-
-    wants = ", ".join(f"{entry.name}: {entry.dtype}{list(entry.shape)}" for entry in entries)
-    if arrays and (named or len(arrays) != len(entries)):
-        given = f"{len(arrays)} in order{' and others by name' if named else ''}"
-        raise UsageError(f"the model has {len(entries)} inputs ({wants}); given: {given}")
-    values = dict(zip((entry.name for entry in entries), arrays, strict=True)) if arrays else named
-    problems = [f"{name}: no such input" for name in values if name not in _names(entries)]
-    inputs = []
-    for entry in entries:
-        if entry.name not in values:
-            problems.append(f"{entry.name}: missing")
-            continue
-        array = np.ascontiguousarray(values[entry.name]).reshape(np.shape(values[entry.name]))
-        inputs.append(array)
-        if array.shape != entry.shape:
-            problems.append(f"{entry.name}: shape {list(array.shape)}, not {list(entry.shape)}")
-        if str(array.dtype) != entry.dtype:
-            problems.append(f"{entry.name}: {array.dtype}, not {entry.dtype}")
-    if problems:
-        raise UsageError(
-            f"the inputs do not fit: {'; '.join(problems)}", hint=f"the model takes {wants}"
-        )
-    return inputs
-
-
-def _names(entries: tuple[TensorEntry, ...]) -> set[str]:
-    return {entry.name for entry in entries}

@@ -117,6 +117,26 @@ class Selection(_Frozen):
     )
 
 
+class StandaloneEntry(_Frozen):
+    """The same model as a library that needs only the C library.
+
+    Attributes:
+        library: its file, beside the manifest.
+        name: with which the names of its functions begin.
+        sha256: of its bytes.
+        size_bytes: of it.
+        weights_bytes: of its weights.
+        features: that its CPU must have, by LLVM's names.
+    """
+
+    library: str
+    name: str
+    sha256: str
+    size_bytes: int
+    weights_bytes: int
+    features: tuple[str, ...]
+
+
 class Manifest(_Frozen):
     """Everything that has to be known about a library besides its bytes.
 
@@ -153,6 +173,9 @@ class Manifest(_Frozen):
         rounding_errors: of those that another algorithm than the direct one computes, the max abs
             error / max abs output expected of that algorithm.
         selection: the variants of this library; None where it is from before there were any.
+        standalone: the same model as a library that needs only the C library; None where there is
+            none.
+        not_standalone: why there is none.
     """
 
     manifest_version: int = MANIFEST_VERSION
@@ -187,6 +210,8 @@ class Manifest(_Frozen):
     selection: Selection | None = Field(
         default=None, validation_alias=AliasChoices("selection", "contest")
     )
+    standalone: StandaloneEntry | None = None
+    not_standalone: str | None = None
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""

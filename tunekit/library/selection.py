@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tunekit.accuracy import compare
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
-from tunekit.library.verify import reference_of, verify, why_not_verified
+from tunekit.library.verify import verify, why_not_verified
 from tunekit.runtimes.process import RunnerFailed
 from tunekit.timing.interleaved import interleave
 from tunekit.timing.statistics import PairedRatio, median, paired_ratio
@@ -58,7 +58,7 @@ def select(
     for built in built_variants:
         if built.failure is None:
             try:
-                built.errors = verify(built.path, prepared, reference)
+                built.verified = verify(built.path, prepared, reference)
             except (CompileError, SandboxError) as error:
                 built.leave_out(error, say)
     right = _right(built_variants)
@@ -75,7 +75,7 @@ def select(
 
 
 def only(
-    built: BuiltVariant, prepared: PreparedModel, reason: str
+    built: BuiltVariant, prepared: PreparedModel, reference: ReferenceOutputs, reason: str
 ) -> tuple[BuiltVariant, Selection]:
     """Verifies the only variant, where that can be; `reason` says why there is no other.
 
@@ -83,7 +83,7 @@ def only(
         TunekitError: as for `verify`.
     """
     if why_not_verified(prepared) is None:
-        built.errors = verify(built.path, prepared, reference_of(prepared))
+        built.verified = verify(built.path, prepared, reference)
     return built, _summary(built, [built], prepared, skipped=reason)
 
 

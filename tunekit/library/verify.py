@@ -11,6 +11,7 @@ from tunekit.accuracy import compare
 from tunekit.errors import VerificationFailed
 from tunekit.machine.target import why_not_here
 from tunekit.processes.sandbox import Elsewhere, run_library
+from tunekit.standalone.self_test import make_input, range_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +27,25 @@ _SEEDS = (1, 2)
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """Seeded inputs by name, and for each set of them the outputs that the framework gives."""
+    """Seeded inputs by name, and for each set of them the outputs that the framework gives; and
+    the same for the inputs of the self test, which a library makes itself."""
 
     inputs: Sequence[Mapping[str, Array]]
+    outputs: Sequence[Sequence[Array]]
+    self_test: Mapping[str, Array]
+    self_test_outputs: Sequence[Array]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a library gave.
+
+    Attributes:
+        errors: the relative error of each set of seeded inputs.
+        outputs: of each set, and of the self test's at the end.
+    """
+
+    errors: tuple[float, ...]
     outputs: Sequence[Sequence[Array]]
 
 
@@ -36,11 +53,22 @@ def reference_of(prepared: PreparedModel) -> ReferenceOutputs:
     """The model's own outputs on seeded inputs."""
     source = prepared.source
     inputs = [source.sample_inputs(prepared.recipe.model.seed + seed) for seed in _SEEDS]
-    return ReferenceOutputs(inputs, [source.reference(values) for values in inputs])
+    self_test = {
+        spec.name: make_input(
+            number, spec.shape, spec.dtype, range_of([values[spec.name] for values in inputs])
+        )
+        for number, spec in enumerate(source.inputs)
+    }
+    return ReferenceOutputs(
+        inputs,
+        [source.reference(values) for values in inputs],
+        self_test,
+        source.reference(self_test),
+    )
 
 
-def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> tuple[float, ...]:
-    """Runs a library on the reference's inputs; the relative error of each set.
+def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> Verified:
+    """Runs a library on the reference's inputs.
 
     It runs on a device of the recipe's where this machine cannot run its code.
 
@@ -50,7 +78,7 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
     """
     actual = run_library(
         path,
-        reference.inputs,
+        [*reference.inputs, reference.self_test],
         input_names=[spec.name for spec in prepared.source.inputs],
         device=prepared.target.device,
         threads=prepared.target.cores,
@@ -59,7 +87,7 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
     )
     limit = prepared.recipe.reference.relative_error
     errors = []
-    for expected, outputs in zip(reference.outputs, actual, strict=True):
+    for expected, outputs in zip(reference.outputs, actual, strict=False):
         comparison = compare(expected, outputs)
         if not comparison.within(max(limit, prepared.source.rounding_step(expected))):
             raise VerificationFailed(
@@ -68,7 +96,7 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
                 hint="nothing was written; reference.relative_error in the recipe is the limit",
             )
         errors.append(comparison.relative_error)
-    return tuple(errors)
+    return Verified(tuple(errors), actual)
 
 
 def _elsewhere(prepared: PreparedModel) -> Elsewhere | None:

@@ -145,6 +145,12 @@ def missing_features(features: frozenset[str], host: Host) -> list[str]:
     )
 
 
+def instruction_sets(features: frozenset[str], architecture: str) -> list[str]:
+    """Those among an LLVM target's features that a CPU of the architecture may lack, in order."""
+    table = _X86_FEATURES if architecture in _X86_ARCHITECTURES else _ARM_FEATURES
+    return [name for name in table if name in features]
+
+
 def vector_bits_of(features: frozenset[str]) -> int:
     """Width of one vector register in bits."""
     if "avx512f" in features:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UsageError
@@ -12,6 +14,9 @@ from tunekit.machine.host import detect_host
 
 if TYPE_CHECKING:
     from tunekit.machine.target import ResolvedTarget
+
+# TVM's name of the object that its code generator for a host writes.
+_KERNELS = "lib0.o"
 
 
 def linker(compiler: str | None, target: ResolvedTarget) -> str | None:
@@ -47,16 +52,24 @@ def require_linker(compiler: str | None, target: ResolvedTarget) -> None:
         )
 
 
-def linking(compiler: str) -> Callable[..., None]:
-    """The function with which TVM's `export_library` links by a compiler.
-
-    TVM's own would put its options between a program and that program's verb (`zig cc`).
+def linking(compiler: str | None, *, keep: Path | None = None) -> Callable[..., None]:
+    """The function with which TVM's `export_library` links.
 
     Args:
-        compiler: as a shell would take it: a program, and options if need be.
+        compiler: as a shell would take it: a program, and options if need be; this machine's own
+            if left out. TVM itself would put its options between a program and that program's verb
+            (`zig cc`).
+        keep: gets the object with the kernels.
     """
 
     def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None) -> None:
+        if keep is not None:
+            shutil.copy(next(path for path in objects if Path(path).name == _KERNELS), keep)
+        if compiler is None:
+            from tvm.support import cc
+
+            cc.create_shared(output, objects, options)
+            return
         command = [*shlex.split(compiler), "-shared", "-fPIC", "-o", output]
         done = subprocess.run(
             [*command, *(options or ()), *objects], capture_output=True, text=True, check=False

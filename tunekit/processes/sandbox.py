@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from tunekit.errors import SandboxError
 from tunekit.machine.tvm_loading import arrays_of, runtime_only
 from tunekit.processes.child import die_with_parent, leave_no_core
 from tunekit.processes.exit import Exit
+from tunekit.standalone.loaded import LoadedModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +74,9 @@ def run_library(
     threads: int | None = None,
     timeout_s: float = 600.0,
     elsewhere: Elsewhere | None = None,
+    standalone: str | None = None,
 ) -> list[list[Array]]:
-    """Runs the `main` of a compiled Relax library once for each input set, in another process.
+    """Runs a compiled model once for each input set, in another process.
 
     Args:
         library: the shared object.
@@ -82,10 +84,12 @@ def run_library(
         input_names: in the order of main's parameters.
         weights: of parameters behind those, in their order; the same for each input set.
         device: TVM device that the library is for.
-        threads: size of TVM's thread pool, None for TVM's own choice.
+        threads: that run the model, None for the library's own choice.
         timeout_s: for all sets together, the start of the process and loading included.
         elsewhere: run on such a device, to which the process here only talks; the device's threads
             are those of its server.
+        standalone: name of a library of its own, with which its functions begin; None for one that
+            TVM's virtual machine runs.
 
     Returns:
         For each input set the outputs in order, nested tuples flattened.
@@ -113,6 +117,8 @@ def run_library(
             "parent": os.getpid(),
             "elsewhere": None if elsewhere is None else asdict(elsewhere),
             "session_s": timeout_s,
+            "standalone": standalone,
+            "threads": threads,
         }
         (folder / _REQUEST).write_text(json.dumps(request), "utf-8")
         _run_child(folder, library, threads=threads, timeout_s=timeout_s)
@@ -181,10 +187,28 @@ def _read_outputs(path: Path) -> list[Array]:
 
 def _serve(folder: Path) -> None:
     """The child's work: load the library, run each input set, write its outputs."""
+    import numpy as np
+
     request = json.loads((folder / _REQUEST).read_text("utf-8"))
     leave_no_core()
     die_with_parent(request["parent"])
+    run = _standalone(request) if request["standalone"] else _virtual_machine(request, folder)
+    for index in range(request["input_sets"]):
+        with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
+            arrays = [archive[str(position)] for position in range(len(archive.files))]
+        flat = {str(position): array for position, array in enumerate(run(arrays))}
+        np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
+    (folder / _DONE).touch()
 
+
+def _standalone(request: Mapping[str, Any]) -> Callable[[list[Array]], list[Array]]:
+    path, name = Path(request["library"]), request["standalone"]
+    return LoadedModel(path, name, threads=request["threads"]).call
+
+
+def _virtual_machine(
+    request: Mapping[str, Any], folder: Path
+) -> Callable[[list[Array]], list[Array]]:
     import numpy as np
 
     tvm = runtime_only("cpu" if request["elsewhere"] else request["device"])
@@ -201,20 +225,17 @@ def _serve(folder: Path) -> None:
     machine = VirtualMachine(library, device)
     with np.load(folder / _WEIGHTS, allow_pickle=False) as archive:
         weights = [tvm.runtime.tensor(archive[name], device) for name in archive.files]
-    for index in range(request["input_sets"]):
-        with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
-            arrays = [archive[str(position)] for position in range(len(archive.files))]
+
+    def run(arrays: list[Array]) -> list[Array]:
         tensors = [*(tvm.runtime.tensor(array, device) for array in arrays), *weights]
         if session is None:
-            outputs = machine["main"](*tensors)
-        else:
-            # A tuple does not cross the network as a result; its tensors do, one by one.
-            machine.set_input("main", *tensors)
-            machine.invoke_stateful("main")
-            outputs = machine.get_outputs("main")
-        flat = {str(position): array for position, array in enumerate(arrays_of(outputs))}
-        np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
-    (folder / _DONE).touch()
+            return arrays_of(machine["main"](*tensors))
+        # A tuple does not cross the network as a result; its tensors do, one by one.
+        machine.set_input("main", *tensors)
+        machine.invoke_stateful("main")
+        return arrays_of(machine.get_outputs("main"))
+
+    return run
 
 
 def _connect(request: Mapping[str, Any]) -> Any:

@@ -1,0 +1,227 @@
+/* Opens models: chooses, takes memory, starts threads. And closes them. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "memory.h"
+#include "state.h"
+
+/* How long workers stay awake after a run; benchmarks/thread_policies.py. */
+#define SPIN_US 200
+
+/* Why the last open failed. */
+static char open_error[TK_ERROR_BYTES];
+
+int tk_fail(char* error, int code, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(error, TK_ERROR_BYTES, format, arguments);
+  va_end(arguments);
+  return code;
+}
+
+static void say(const tunekit_options* options, const char* format, ...) {
+  char line[256];
+  va_list arguments;
+  if (!options->log) return;
+  va_start(arguments, format);
+  vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  options->log(line, options->context);
+}
+
+static const tk_program* fitting_program(const tk_library* library, const char** missing) {
+  for (uint32_t i = 0; i < library->program_count; i++) {
+    *missing = tk_missing_feature(library->programs[i]->features);
+    if (!*missing) return library->programs[i];
+  }
+  return NULL;
+}
+
+static int wrong_cpu(const tk_library* library, const char* missing) {
+  return tk_fail(open_error, TUNEKIT_WRONG_CPU,
+                 "%s was compiled for CPUs with %s, which this one lacks", library->name, missing);
+}
+
+static int check_options(const tunekit_options* options) {
+  if (options->struct_bytes != 0 && options->struct_bytes != sizeof *options) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
+                   "options.struct_bytes is %u, and this library knows options of %zu bytes",
+                   (unsigned)options->struct_bytes, sizeof *options);
+  }
+  if (options->threads < 0 || options->threads > TK_MOST_THREADS) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.threads is %d; it may be 0 to %d",
+                   (int)options->threads, TK_MOST_THREADS);
+  }
+  if (options->pin < 0 || options->pin > TUNEKIT_PIN_ALL) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.pin is none of TUNEKIT_PIN_...");
+  }
+  if (options->weights < 0 || options->weights > TUNEKIT_WEIGHTS_HUGE_PAGES) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
+                   "options.weights is none of TUNEKIT_WEIGHTS_...");
+  }
+  if (options->reserved != 0) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.reserved has to be 0");
+  }
+  if (!options->allocate != !options->release) {
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
+                   "options.allocate and options.release go together");
+  }
+  return TUNEKIT_OK;
+}
+
+static int32_t threads_for(const tk_program* program, const tunekit_options* options) {
+  int usable = tk_usable_cpus();
+  if (options->threads) return options->threads;
+  return program->cores < usable ? program->cores : usable;
+}
+
+/* The parts of one piece of memory, in turn. */
+static void* part(unsigned char** next, size_t bytes) {
+  void* memory = *next;
+  *next += tk_aligned(bytes);
+  return memory;
+}
+
+static void set_up_tensors(tunekit_model* model) {
+  const tk_program* program = model->program;
+  const unsigned char* weights =
+      model->copied_weights ? model->copied_weights : model->library->weights;
+  for (uint32_t i = 0; i < program->tensor_count; i++) {
+    const tk_tensor* from = &program->tensors[i];
+    tk_dltensor* tensor = &model->tensors[i];
+    tensor->device_type = TK_DEVICE_CPU;
+    tensor->ndim = from->ndim;
+    tensor->code = from->code;
+    tensor->bits = from->bits;
+    tensor->lanes = 1;
+    tensor->shape = program->shapes + from->shape;
+    if (from->place == TK_ARENA) tensor->data = model->arena + from->offset;
+    if (from->place == TK_WEIGHTS) tensor->data = (void*)(weights + from->offset);
+  }
+  for (uint32_t i = 0; i < program->argument_count; i++) {
+    model->arguments[i].type_index = TK_ANY_DLTENSOR;
+    model->arguments[i].value.pointer = &model->tensors[program->arguments[i]];
+  }
+  for (uint32_t i = 0; i < program->output_count; i++) {
+    model->outputs[i].data = model->arena + program->outputs[i].own;
+  }
+  model->rebound = 1;
+}
+
+/* Takes all memory of a model; 0 where there is not enough. */
+static int take_memory(tunekit_model** result, const tk_library* library, const tk_program* program,
+                       const tunekit_options* options, int32_t threads) {
+  size_t tensors = program->tensor_count * sizeof(tk_dltensor);
+  size_t arguments = program->argument_count * sizeof(tk_any);
+  size_t inputs = program->input_count * sizeof(tk_binding);
+  size_t outputs = program->output_count * sizeof(tk_binding);
+  size_t seats = (size_t)threads * sizeof(tk_seat);
+  size_t kernel_workspace = tk_aligned(program->kernel_workspace_bytes);
+  size_t task_workspace = tk_aligned(program->task_workspace_bytes);
+  size_t bytes = tk_aligned(sizeof(tunekit_model)) + tk_aligned(tensors) + tk_aligned(arguments) +
+                 tk_aligned(inputs) + tk_aligned(outputs) + tk_aligned(seats);
+  unsigned char* memory = tk_take(options, bytes, 0);
+  if (!memory) return 0;
+  unsigned char* next = memory;
+  tunekit_model* model = part(&next, sizeof *model);
+  *result = model;
+  model->library = library;
+  model->program = program;
+  model->options = *options;
+  model->memory = memory;
+  model->memory_bytes = bytes;
+  model->tensors = part(&next, tensors);
+  model->arguments = part(&next, arguments);
+  model->inputs = part(&next, inputs);
+  model->outputs = part(&next, outputs);
+  model->pool.seats = part(&next, seats);
+  model->pool.threads = threads;
+  model->kernel_workspace = kernel_workspace;
+  model->task_workspace = task_workspace;
+  /* The workspace lies behind the arena. */
+  size_t arena = tk_aligned(program->arena_bytes);
+  model->arena_bytes = arena + kernel_workspace + (size_t)threads * task_workspace;
+  int huge =
+      options->weights != TUNEKIT_WEIGHTS_SHARED && program->weights == TUNEKIT_WEIGHTS_HUGE_PAGES;
+  model->arena = tk_take(options, model->arena_bytes, huge);
+  model->workspace = model->arena + arena;
+  if (!model->arena) return 0;
+  int weights = options->weights ? options->weights : program->weights;
+  if (weights == TUNEKIT_WEIGHTS_HUGE_PAGES && library->weights_bytes) {
+    model->copied_weights = tk_take(options, library->weights_bytes, 1);
+    if (!model->copied_weights) return 0;
+    tk_copy_weights(model->copied_weights, library->weights, library->weights_bytes);
+  }
+  return 1;
+}
+
+static void give_memory(tunekit_model* model) {
+  tunekit_options options = model->options;
+  if (model->copied_weights)
+    tk_give(&options, model->copied_weights, model->library->weights_bytes);
+  tk_give(&options, model->arena, model->arena_bytes);
+  tk_give(&options, model->memory, model->memory_bytes);
+}
+
+int tk_open(const tk_library* library, tunekit_model** result, const tunekit_options* wanted) {
+  tunekit_options options;
+  tunekit_model* model = NULL;
+  const char* missing = NULL;
+  open_error[0] = '\0';
+  if (!result)
+    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "open needs somewhere to put the model");
+  *result = NULL;
+  memset(&options, 0, sizeof options);
+  if (wanted) {
+    if (check_options(wanted) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
+    options = *wanted;
+  }
+  const tk_program* program = fitting_program(library, &missing);
+  if (!program) return wrong_cpu(library, missing);
+  int32_t threads = threads_for(program, &options);
+  if (!take_memory(&model, library, program, &options, threads)) {
+    if (model) give_memory(model);
+    return tk_fail(open_error, TUNEKIT_NO_MEMORY,
+                   "no memory for %s: it needs %llu bytes besides its weights", library->name,
+                   (unsigned long long)program->arena_bytes);
+  }
+  set_up_tensors(model);
+  if (!tk_prepare_kernels(program)) {
+    give_memory(model);
+    return tk_fail(open_error, TUNEKIT_NO_MEMORY, "this process has no thread keys left");
+  }
+  model->family = tk_family();
+  model->pool.spin_us = options.spin_us < 0 ? 0 : options.spin_us ? options.spin_us : SPIN_US;
+  model->pool.pin = options.pin ? options.pin : TUNEKIT_PIN_NONE;
+  model->pool.parallel_for = options.parallel_for;
+  model->pool.parallel_for_context = options.context;
+  if (tk_pool_start(&model->pool, model->pool.seats) != TUNEKIT_OK) {
+    give_memory(model);
+    return tk_fail(open_error, TUNEKIT_NO_THREADS, "%d threads could not be started",
+                   (int)threads - 1);
+  }
+  say(&options, "%s: %d threads, %llu bytes of activations, weights %s", library->name,
+      (int)threads, (unsigned long long)model->arena_bytes,
+      model->copied_weights ? "copied" : "shared");
+  *result = model;
+  return TUNEKIT_OK;
+}
+
+void tk_close(tunekit_model* model) {
+  if (!model) return;
+  if (model->family == tk_family()) tk_pool_stop(&model->pool);
+  give_memory(model);
+}
+
+int tk_cpu_ok(const tk_library* library) {
+  const char* missing = NULL;
+  open_error[0] = '\0';
+  if (fitting_program(library, &missing)) return TUNEKIT_OK;
+  return wrong_cpu(library, missing);
+}
+
+const char* tk_error(const tunekit_model* model) { return model ? model->error : open_error; }
+
+int32_t tk_threads(const tunekit_model* model) { return model ? model->pool.threads : 0; }

@@ -1,0 +1,173 @@
+/* A model's inputs and outputs: what they are, and where the application has them. */
+#include <string.h>
+
+#include "memory.h"
+#include "state.h"
+
+int32_t tk_inputs(const tunekit_model* model) {
+  return model ? (int32_t)model->program->input_count : 0;
+}
+
+int32_t tk_outputs(const tunekit_model* model) {
+  return model ? (int32_t)model->program->output_count : 0;
+}
+
+const tunekit_tensor* tk_describe_input(const tunekit_model* model, int32_t index) {
+  if (index < 0 || index >= tk_inputs(model)) return NULL;
+  return &model->program->inputs[index].tensor;
+}
+
+const tunekit_tensor* tk_describe_output(const tunekit_model* model, int32_t index) {
+  if (index < 0 || index >= tk_outputs(model)) return NULL;
+  return &model->program->outputs[index].tensor;
+}
+
+/* Begins what only one thread may do at a time. */
+int tk_enter(tunekit_model* model) {
+  if (model->family != tk_family()) {
+    /* After a fork: its threads are in the parent, and whoever ran it may be too. */
+    model->family = tk_family();
+    __atomic_store_n(&model->busy, 0, __ATOMIC_RELAXED);
+    if (tk_pool_start(&model->pool, model->pool.seats) != TUNEKIT_OK) {
+      return tk_fail(model->error, TUNEKIT_NO_THREADS,
+                     "%d threads could not be started after a fork", (int)model->pool.threads - 1);
+    }
+  }
+  if (__atomic_exchange_n(&model->busy, 1, __ATOMIC_ACQUIRE)) return TUNEKIT_BUSY;
+  model->error[0] = '\0';
+  return TUNEKIT_OK;
+}
+
+int tk_leave(tunekit_model* model, int code) {
+  __atomic_store_n(&model->busy, 0, __ATOMIC_RELEASE);
+  return code;
+}
+
+static int check_binding(tunekit_model* model, const char* what, const tunekit_tensor* tensor,
+                         int32_t index, int32_t count, const void* data, size_t bytes) {
+  if (!tensor) {
+    return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT, "there is no %s %d: the model has %d", what,
+                   (int)index, (int)count);
+  }
+  if (!data) {
+    return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT, "%s %d (%s): data is NULL", what, (int)index,
+                   tensor->name);
+  }
+  if (bytes != tensor->bytes) {
+    return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT, "%s %d (%s) has %zu bytes, not %zu", what,
+                   (int)index, tensor->name, tensor->bytes, bytes);
+  }
+  return TUNEKIT_OK;
+}
+
+int tk_bind_input(tunekit_model* model, int32_t index, const void* data, size_t bytes) {
+  if (!model) return TUNEKIT_BAD_ARGUMENT;
+  int code = tk_enter(model);
+  if (code != TUNEKIT_OK) return code;
+  code = check_binding(model, "input", tk_describe_input(model, index), index, tk_inputs(model),
+                       data, bytes);
+  if (code == TUNEKIT_OK) {
+    model->inputs[index].data = (unsigned char*)(uintptr_t)data;
+    model->rebound = 1;
+  }
+  return tk_leave(model, code);
+}
+
+int tk_bind_output(tunekit_model* model, int32_t index, void* data, size_t bytes) {
+  if (!model) return TUNEKIT_BAD_ARGUMENT;
+  int code = tk_enter(model);
+  if (code != TUNEKIT_OK) return code;
+  code = check_binding(model, "output", tk_describe_output(model, index), index, tk_outputs(model),
+                       data, bytes);
+  if (code == TUNEKIT_OK) {
+    model->outputs[index].data = data;
+    model->rebound = 1;
+  }
+  return tk_leave(model, code);
+}
+
+const void* tk_output_data(const tunekit_model* model, int32_t index) {
+  if (index < 0 || index >= tk_outputs(model)) return NULL;
+  return model->outputs[index].data;
+}
+
+static int overlap(const unsigned char* a, size_t a_bytes, const unsigned char* b, size_t b_bytes) {
+  return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* Whether kernels may write an output where it is bound: no input lies there, and it
+ * is aligned as they expect. */
+static int is_writable(const tunekit_model* model, uint32_t index) {
+  const tk_program* program = model->program;
+  const unsigned char* data = model->outputs[index].data;
+  size_t bytes = program->outputs[index].tensor.bytes;
+  if ((uintptr_t)data % TK_ALIGNMENT) return 0;
+  for (uint32_t i = 0; i < program->input_count; i++) {
+    if (overlap(data, bytes, model->inputs[i].data, program->inputs[i].tensor.bytes)) return 0;
+  }
+  return 1;
+}
+
+/* Outputs that overlap would overwrite each other. */
+static int check_apart(tunekit_model* model) {
+  const tk_program* program = model->program;
+  for (uint32_t i = 0; i < program->output_count; i++) {
+    for (uint32_t j = 0; j < i; j++) {
+      if (overlap(model->outputs[i].data, program->outputs[i].tensor.bytes, model->outputs[j].data,
+                  program->outputs[j].tensor.bytes)) {
+        return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT,
+                       "outputs %u and %u are bound to the same memory", (unsigned)j, (unsigned)i);
+      }
+    }
+  }
+  return TUNEKIT_OK;
+}
+
+/* Points the tensors that are inputs or outputs to what is bound. */
+int tk_apply_bindings(tunekit_model* model) {
+  const tk_program* program = model->program;
+  for (uint32_t i = 0; i < program->input_count; i++) {
+    tk_binding* input = &model->inputs[i];
+    if (!input->data) {
+      return tk_fail(model->error, TUNEKIT_NOT_BOUND, "input %u (%s) is not bound", (unsigned)i,
+                     program->inputs[i].tensor.name);
+    }
+    input->copied = (uintptr_t)input->data % TK_ALIGNMENT != 0;
+  }
+  if (check_apart(model) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
+  for (uint32_t i = 0; i < program->output_count; i++) {
+    model->outputs[i].copied = !program->outputs[i].direct || !is_writable(model, i);
+  }
+  for (uint32_t i = 0; i < program->tensor_count; i++) {
+    const tk_tensor* from = &program->tensors[i];
+    if (from->place == TK_INPUT) {
+      const tk_binding* input = &model->inputs[from->offset];
+      model->tensors[i].data =
+          input->copied ? model->arena + program->inputs[from->offset].copy : input->data;
+    } else if (from->place == TK_OUTPUT) {
+      const tk_binding* output = &model->outputs[from->offset];
+      model->tensors[i].data =
+          output->copied ? model->arena + program->outputs[from->offset].own : output->data;
+    }
+  }
+  model->rebound = 0;
+  return TUNEKIT_OK;
+}
+
+void tk_copy_inputs(tunekit_model* model) {
+  const tk_program* program = model->program;
+  for (uint32_t i = 0; i < program->input_count; i++) {
+    if (!model->inputs[i].copied) continue;
+    memcpy(model->arena + program->inputs[i].copy, model->inputs[i].data,
+           program->inputs[i].tensor.bytes);
+  }
+}
+
+void tk_copy_outputs(tunekit_model* model) {
+  const tk_program* program = model->program;
+  for (uint32_t i = 0; i < program->output_count; i++) {
+    const unsigned char* from = model->tensors[program->outputs[i].from].data;
+    if (!model->outputs[i].copied || from == model->outputs[i].data) continue;
+    memmove(model->outputs[i].data, from, program->outputs[i].tensor.bytes);
+  }
+}

@@ -1,0 +1,222 @@
+"""What a library of its own offers to C: its functions, declared and defined."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function of every library.
+
+    Attributes:
+        result: its type.
+        name: behind the library's.
+        parameters: with their types.
+        call: what it does, as a statement.
+        description: for whoever calls it.
+    """
+
+    result: str
+    name: str
+    parameters: str
+    call: str
+    description: str
+
+    def signature(self, library: str) -> str:
+        """As C declares it."""
+        space = "" if self.result.endswith("*") else " "
+        return f"{self.result}{space}{library}_{self.name}({self.parameters or 'void'})"
+
+
+_MODEL = "const tunekit_model *model"
+# In the order of tunekit_api's members.
+_FUNCTIONS = (
+    _Function(
+        "int",
+        "open",
+        "tunekit_model **model, const tunekit_options *options",
+        "return tk_open(&library, model, options);",
+        "Takes memory and starts threads; *model is NULL unless this gives TUNEKIT_OK, and "
+        "error(NULL) says why. Another CPU than it was made for gets TUNEKIT_WRONG_CPU.",
+    ),
+    _Function(
+        "void",
+        "close",
+        "tunekit_model *model",
+        "tk_close(model);",
+        "Gives back all that open took. NULL is fine.",
+    ),
+    _Function(
+        "int32_t", "inputs", _MODEL, "return tk_inputs(model);", "How many inputs the model has."
+    ),
+    _Function(
+        "int32_t", "outputs", _MODEL, "return tk_outputs(model);", "How many outputs it has."
+    ),
+    _Function(
+        "const tunekit_tensor *",
+        "describe_input",
+        f"{_MODEL}, int32_t index",
+        "return tk_describe_input(model, index);",
+        "Name, type and sizes of an input; NULL where there is none of that number.",
+    ),
+    _Function(
+        "const tunekit_tensor *",
+        "describe_output",
+        f"{_MODEL}, int32_t index",
+        "return tk_describe_output(model, index);",
+        "The same of an output.",
+    ),
+    _Function(
+        "int",
+        "bind_input",
+        "tunekit_model *model, int32_t index, const void *data, size_t bytes",
+        "return tk_bind_input(model, index, data, bytes);",
+        "Where run reads an input from; `bytes` has to be the tensor's. The data stays the "
+        "caller's, and has to live as long as it is bound. Aligned to 64 bytes it is read where it "
+        "is; else each run copies it.",
+    ),
+    _Function(
+        "int",
+        "bind_output",
+        "tunekit_model *model, int32_t index, void *data, size_t bytes",
+        "return tk_bind_output(model, index, data, bytes);",
+        "Where run writes an output to, which otherwise stays with the library. Aligned to 64 "
+        "bytes and apart from all inputs it is written where it is; else each run copies it.",
+    ),
+    _Function("int", "run", "tunekit_model *model", "return tk_run(model);", "One inference."),
+    _Function(
+        "const void *",
+        "output",
+        f"{_MODEL}, int32_t index",
+        "return tk_output_data(model, index);",
+        "Where an output is after run: where it was bound, or the library's own place, which holds "
+        "it until the next run.",
+    ),
+    _Function(
+        "int32_t",
+        "threads",
+        _MODEL,
+        "return tk_threads(model);",
+        "How many threads run the model, the caller's included.",
+    ),
+    _Function(
+        "const char *",
+        "error",
+        _MODEL,
+        "return tk_error(model);",
+        'What went wrong last, in words; "" if nothing. Of open and cpu_ok with NULL.',
+    ),
+    _Function(
+        "int",
+        "self_test",
+        "tunekit_model *model",
+        "return tk_self_test(model);",
+        "Runs the model on inputs of its own and compares with what it gave where it was made: "
+        "TUNEKIT_DAMAGED if that differs.",
+    ),
+    _Function(
+        "int",
+        "cpu_ok",
+        "",
+        "return tk_cpu_ok(&library);",
+        "TUNEKIT_OK if this CPU can run the library.",
+    ),
+    _Function(
+        "const char *",
+        "manifest",
+        "",
+        "return manifest;",
+        "What the library was made from, as JSON.",
+    ),
+)
+
+
+def header(name: str) -> str:
+    """NAME.h: what a library of this name offers to C."""
+    guard = f"{name.upper()}_H"
+    functions = "\n".join(
+        f"{_comment(function.description)}\n{function.signature(name)};" for function in _FUNCTIONS
+    )
+    return f"""\
+/* The library {name}. tunekit.h says what its types and codes mean. */
+#ifndef {guard}
+#define {guard}
+
+#include "tunekit.h"
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{functions}
+/* The functions above as a table. */
+const tunekit_api *{name}_api(void);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+
+def library_source(name: str, manifest: str, weights_size: int, programs: Sequence[str]) -> str:
+    """The C source of what a library offers: its functions, over programs of these symbols.
+
+    Args:
+        name: of the library, a C identifier.
+        manifest: the text that it can tell of itself.
+        weights_size: bytes of its weights.
+        programs: symbols of its programs, the best first.
+    """
+    externs = "\n".join(f"extern const tk_program {symbol};" for symbol in programs)
+    table = ", ".join(f"&{symbol}" for symbol in programs)
+    functions = "\n".join(
+        f"{function.signature(name)} {{ {function.call} }}" for function in _FUNCTIONS
+    )
+    members = ", ".join(f"{name}_{function.name}" for function in _FUNCTIONS)
+    return f"""\
+#include "model.h"
+
+{header(name)}
+extern const unsigned char {name}_weights[] __attribute__((visibility("hidden")));
+{externs}
+static const tk_program *const programs[] = {{{table}}};
+static const char manifest[] = {_bytes(manifest)};
+static const tk_library library = {{
+    {c_text(name)}, manifest, {name}_weights, {weights_size}u, programs, {len(programs)}}};
+
+{functions}
+const tunekit_api *{name}_api(void) {{
+  static const tunekit_api table = {{
+      TUNEKIT_ABI_VERSION, sizeof(tunekit_api), {c_text(name)}, {members}}};
+  return &table;
+}}
+"""
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, 96, initial_indent="/* ", subsequent_indent=" * ") + " */"
+
+
+def c_text(value: str) -> str:
+    """A string as C writes it: JSON's escapes for ASCII, and bytes of UTF-8 in octal."""
+    plain = json.dumps(value, ensure_ascii=False)[1:-1]
+    return (
+        '"'
+        + "".join(
+            character
+            if ord(character) < 127
+            else "".join(f"\\{byte:03o}" for byte in character.encode())
+            for character in plain
+        ).replace("??", "?\\?")
+        + '"'
+    )
+
+
+def _bytes(value: str) -> str:
+    """As an array of bytes: compilers need take no string beyond 4095 characters."""
+    return "{" + ",".join(map(str, value.encode())) + ",0}"
