@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from tunekit.cache import content_key
 from tunekit.errors import CompileError
-from tunekit.graph.lowering.build import build_kernels, link_executable, lower_model
+from tunekit.graph.lowering.build import build_kernels, lower_model
 from tunekit.graph.prepare import PREPARATION_VERSION
+from tunekit.ir.compilation import link_executable
 from tunekit.library import huge_page_pass
 from tunekit.machine.linker import linking
 from tunekit.machine.target import ResolvedTarget
@@ -65,16 +67,20 @@ def export(
     try:
         passes = huge_page_pass.lowering(target) if asks else None
         lowered = lower_model(module, target.tvm, passes)
-        built = build_kernels(lowered, target.tvm)
-        executable = link_executable(lowered, built, target.tvm)
-        executable.export_library(str(path), fcompile=linking(compiler, keep=kernels))
+        with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as folder:
+            built = build_kernels(lowered, target.tvm, Path(folder))
+            link_executable(lowered, built.root, target.tvm).export_library(
+                str(path),
+                fcompile=linking(compiler, keep=kernels),
+                addons=[str(file) for file in built.objects],
+            )
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise CompileError(
             f"the model could not be compiled: {last_lines(error)}",
             hint="`tunekit doctor` checks the compiler; --verbose shows TVM's whole message",
         ) from error
-    code = built.inspect_source("ll") if kernels is not None else ""
-    return Exported(lowered, kernels, workspace_of(code))
+    code = [part.inspect_source("ll") for part in built.modules] if kernels is not None else []
+    return Exported(lowered, kernels, workspace_of("\n".join(code)))
 
 
 def work_digest(recipe: Recipe, target: ResolvedTarget) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from tunekit.machine.host import detect_host
 if TYPE_CHECKING:
     from tunekit.machine.target import ResolvedTarget
 
-# TVM's name of the object that its code generator for a host writes.
-_KERNELS = "lib0.o"
+# TVM's name of the object with the virtual machine's bytecode and constants.
+_NO_KERNELS = "devc.o"
 
 
 def linker(compiler: str | None, target: ResolvedTarget) -> str | None:
@@ -30,6 +29,10 @@ def linker(compiler: str | None, target: ResolvedTarget) -> str | None:
         return compiler
     if target.architecture != detect_host().architecture:
         return None
+    return _own()
+
+
+def _own() -> str | None:
     from tvm.support import cc
 
     own = cc.get_cc()
@@ -64,17 +67,21 @@ def linking(compiler: str | None, *, keep: Path | None = None) -> Callable[..., 
 
     def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None) -> None:
         if keep is not None:
-            shutil.copy(next(path for path in objects if Path(path).name == _KERNELS), keep)
+            kernels = [path for path in objects if Path(path).name != _NO_KERNELS]
+            command = [*shlex.split(compiler or _own() or "cc"), "-r", "-nostdlib", "-o", str(keep)]
+            _run([*command, *kernels])
         if compiler is None:
             from tvm.support import cc
 
             cc.create_shared(output, objects, options)
             return
         command = [*shlex.split(compiler), "-shared", "-fPIC", "-o", output]
-        done = subprocess.run(
-            [*command, *(options or ()), *objects], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{shlex.join(command)}: {done.stdout}{done.stderr}")
+        _run([*command, *(options or ()), *objects])
 
     return link
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(command)}: {done.stdout}{done.stderr}")

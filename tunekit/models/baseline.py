@@ -6,6 +6,7 @@ everything brings that down many times. Nothing is measured here.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from tvm import relax
 from tvm.tirx import PrimFunc
 
 from tunekit.errors import CompileError, ImportFailed
+from tunekit.ir.compilation import called_kernels, link_executable, lower
 from tunekit.ir.not_numbers import keep_nan
+from tunekit.ir.parallel_build import build_in_parallel
 from tunekit.ir.simple_schedule import schedule_kernel
+from tunekit.ir.tir_pipeline import pipeline_ending_in, without_checks
 from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
@@ -43,7 +47,11 @@ def build_baseline(
         CompileError: the library cannot be linked or written.
     """
     compiled_for = (target or resolve_target("native")).tvm
-    with quiet(), compiled_for:
+    with (
+        quiet(),
+        compiled_for,
+        tempfile.TemporaryDirectory(prefix="compiling-", dir=path.parent) as folder,
+    ):
         try:
             kernels = _kernels(module)
         except _REFUSALS as error:
@@ -53,7 +61,7 @@ def build_baseline(
                 hint=_HINT,
             ) from error
         try:
-            executable = tvm.compile(keep_nan(_scheduled(kernels)), target=compiled_for)
+            executable, objects = _compiled(kernels, compiled_for, Path(folder))
         except _REFUSALS as error:
             raise ImportFailed(
                 f"the imported model cannot be compiled: {first_line(error)}"
@@ -61,12 +69,23 @@ def build_baseline(
                 hint=_HINT,
             ) from error
         try:
-            executable.export_library(str(path))
+            executable.export_library(str(path), addons=objects)
         except (RuntimeError, ValueError, OSError) as error:
             raise CompileError(
                 f"the imported model's library cannot be linked: {first_line(error)}",
                 hint="`tunekit doctor` checks the compiler",
             ) from error
+
+
+def _compiled(
+    kernels: tvm.IRModule, target: tvm.target.Target, folder: Path
+) -> tuple[Any, list[str]]:
+    """What TVM's virtual machine loads, and the objects of further kernels."""
+    lowered = lower(keep_nan(_scheduled(kernels)), target)
+    pipeline = pipeline_ending_in("tunekit_import", without_checks)
+    built = build_in_parallel(called_kernels(lowered), target, pipeline=pipeline, folder=folder)
+    executable = link_executable(lowered, built.root, target)
+    return executable, [str(file) for file in built.objects]
 
 
 def _kernels(module: tvm.IRModule) -> tvm.IRModule:
