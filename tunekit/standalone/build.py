@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunekit.errors import CompileError
+from tunekit.machine.target import architecture_of
 from tunekit.standalone.emit import (
     Program,
     WeightOffsets,
     program_source,
     write_weights,
 )
-from tunekit.standalone.interface import library_source
+from tunekit.standalone.interface import c_text, library_source
 
 SOURCES = Path(__file__).parent / "c"
-RUNTIME = ("open", "tensors", "run", "self_test", "pool", "memory", "numbers", "cpu")
-_FLAGS = ("-std=c99", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
-# The code beside more weights is too far from them for the addresses it is compiled with.
-_LARGE = 2 << 30
+RUNTIME = ("open", "errors", "tensors", "run", "self_test", "pool", "memory", "numbers", "cpu")
+_FLAGS = ("-std=c99", "-D_GNU_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,34 @@ class Toolchain:
         _run([*shlex.split(self.compiler), *arguments])
 
     def tool(self, name: str) -> str:
-        """The path of a tool of the compiler's binutils, such as objcopy.
+        """The path of a tool, such as objcopy, that knows what the compiler makes.
 
         Raises:
             CompileError: there is none.
         """
-        asked = subprocess.run(
-            [*shlex.split(self.compiler), f"-print-prog-name={name}"],
-            capture_output=True,
-            text=True,
-            check=False,
+        machine = self._says("-dumpmachine")
+        architecture = machine.partition("-")[0]
+        names = [
+            *(f"{prefix}-{name}" for prefix in (machine, f"{architecture}-linux-gnu", "llvm")),
+            # The machine's own knows its own architecture only.
+            *([name] if architecture_of(machine) == architecture_of("") else []),
+        ]
+        own = self._says(f"-print-prog-name={name}")
+        paths = [own] if Path(own).is_absolute() else []
+        for candidate in [*paths, *names]:
+            if path := shutil.which(candidate):
+                return path
+        raise CompileError(
+            f"there is no {name} for {architecture}, which {self.compiler} compiles for",
+            hint=f"install the binutils of that architecture, or LLVM's (llvm-{name})",
         )
-        path = shutil.which(asked.stdout.strip() or name) or shutil.which(f"llvm-{name}")
-        if path is None:
-            raise CompileError(
-                f"there is no {name} beside {self.compiler}",
-                hint="binutils has it (for another architecture, that of the cross compiler)",
-            )
-        return path
+
+    def _says(self, question: str) -> str:
+        """What the compiler answers; nothing where it does not understand."""
+        done = subprocess.run(
+            [*shlex.split(self.compiler), question], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @dataclass(frozen=True)
@@ -143,9 +152,9 @@ def _weights_object(name: str, size: int, work: Path, toolchain: Toolchain) -> P
     toolchain.compile(
         SOURCES / "weights.S",
         path,
-        f'-DTK_WEIGHTS="{work / "weights.bin"}"',
+        f"-DTK_WEIGHTS={c_text(str(work / 'weights.bin'))}",
         f"-DTK_SYMBOL={name}_weights",
-        *(["-DTK_LARGE"] if size >= _LARGE else []),
+        f"-DTK_MEBIBYTES={size >> 20}",
     )
     return path
 

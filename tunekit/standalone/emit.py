@@ -172,12 +172,9 @@ extern tk_free_function __TVMBackendFreeWorkspace __attribute__((weak));
 
 static void connect(tk_launch_function launch, tk_allocate_function allocate,
                     tk_free_function release) {
-  if (&__TVMBackendParallelLaunch)
-    __atomic_store_n(&__TVMBackendParallelLaunch, launch, __ATOMIC_RELAXED);
-  if (&__TVMBackendAllocWorkspace)
-    __atomic_store_n(&__TVMBackendAllocWorkspace, allocate, __ATOMIC_RELAXED);
-  if (&__TVMBackendFreeWorkspace)
-    __atomic_store_n(&__TVMBackendFreeWorkspace, release, __ATOMIC_RELAXED);
+  if (&__TVMBackendParallelLaunch) __TVMBackendParallelLaunch = launch;
+  if (&__TVMBackendAllocWorkspace) __TVMBackendAllocWorkspace = allocate;
+  if (&__TVMBackendFreeWorkspace) __TVMBackendFreeWorkspace = release;
 }
 """.splitlines()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,18 +202,14 @@ def _comment(text: str) -> str:
 
 
 def c_text(value: str) -> str:
-    """A string as C writes it: JSON's escapes for ASCII, and bytes of UTF-8 in octal."""
-    plain = json.dumps(value, ensure_ascii=False)[1:-1]
-    return (
-        '"'
-        + "".join(
-            character
-            if ord(character) < 127
-            else "".join(f"\\{byte:03o}" for byte in character.encode())
-            for character in plain
-        ).replace("??", "?\\?")
-        + '"'
+    """A string as C writes it: what is not printable ASCII as bytes of UTF-8, in octal."""
+    characters = (
+        character
+        if " " <= character <= "~" and character not in '\\"?'
+        else "".join(f"\\{byte:03o}" for byte in character.encode())
+        for character in value
     )
+    return f'"{"".join(characters)}"'
 
 
 def _bytes(value: str) -> str:

@@ -141,7 +141,15 @@ def load(folder: Path | str, *, threads: int | None = None) -> LoadedModel:
             f"{folder} holds no library of its own: {reason}",
             hint="tunekit.Library.open(folder).run runs it by TVM's virtual machine",
         )
-    return LoadedModel(Path(folder) / entry["library"], entry["name"], threads=threads)
+    library = Path(folder) / entry["library"]
+    # The loader would map what is missing, and a bus error would end this process.
+    if library.is_file() and library.stat().st_size != entry["size_bytes"]:
+        raise UsageError(
+            f"{library} has {library.stat().st_size} bytes, and had {entry['size_bytes']} when it "
+            "was made",
+            hint="copy it again, or compile again: `tunekit compile RECIPE`",
+        )
+    return LoadedModel(library, entry["name"], threads=threads)
 
 
 class LoadedModel:

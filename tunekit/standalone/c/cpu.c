@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 
 enum { EAX, EBX, ECX, EDX };
@@ -14,7 +14,7 @@ static const struct {
   const char* name;
   uint32_t leaf, subleaf;
   uint8_t place, bit;
-  uint8_t state;
+  uint32_t state;
 } KNOWN[] = {
     {"sse3", 1, 0, ECX, 0, 0},
     {"ssse3", 1, 0, ECX, 9, 0},
@@ -45,6 +45,9 @@ static const struct {
     {"avx512vpopcntdq", 7, 0, ECX, 14, 0xe6},
     {"avx512vp2intersect", 7, 0, EDX, 8, 0xe6},
     {"avx512fp16", 7, 0, EDX, 23, 0xe6},
+    {"amx-bf16", 7, 0, EDX, 22, 0x60000},
+    {"amx-tile", 7, 0, EDX, 24, 0x60000},
+    {"amx-int8", 7, 0, EDX, 25, 0x60000},
     {"avxvnni", 7, 1, EAX, 4, 0x06},
     {"avx512bf16", 7, 1, EAX, 5, 0xe6},
     {"avxifma", 7, 1, EAX, 23, 0x06},
@@ -58,7 +61,7 @@ static const struct {
     {"tbm", 0x80000001, 0, ECX, 21, 0},
 };
 
-static int state_is_kept(uint8_t state) {
+static int state_is_kept(uint32_t state) {
   uint32_t eax, ebx, ecx, edx;
   if (state == 0) return 1;
   if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx >> 27 & 1)) return 0;
@@ -77,16 +80,21 @@ static int has(const char* name) {
   return 0;
 }
 
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(__arm__)
 #include <sys/auxv.h>
 
-/* LLVM's names; bits of AT_HWCAP (word 0) and AT_HWCAP2 (1): Linux, arch/arm64, hwcap.h. */
+/* LLVM's names; bits of AT_HWCAP (word 0) and AT_HWCAP2 (1): Linux, arch/arm64 and arch/arm,
+ * uapi/asm/hwcap.h. */
 static const struct {
   const char* name;
   uint8_t word, bit;
 } KNOWN[] = {
+#if defined(__aarch64__)
     {"neon", 0, 1}, {"fullfp16", 0, 10}, {"dotprod", 0, 20}, {"sve", 0, 22},
     {"sve2", 1, 1}, {"i8mm", 1, 13},     {"bf16", 1, 14},    {"sme", 1, 23},
+#else
+    {"neon", 0, 12}, {"fullfp16", 0, 23}, {"dotprod", 0, 24}, {"bf16", 0, 26}, {"i8mm", 0, 27},
+#endif
 };
 
 static int has(const char* name) {

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "memory.h"
 
 #include <string.h>
@@ -14,8 +13,8 @@ static size_t mapped_bytes(size_t bytes) {
 static void* map(size_t bytes, size_t alignment) {
   size_t size = mapped_bytes(bytes), page = (size_t)sysconf(_SC_PAGESIZE);
   size_t more = alignment > page ? alignment : 0;
-  unsigned char* start = mmap(NULL, size + more, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE * (more != 0), -1, 0);
+  unsigned char* start =
+      mmap(NULL, size + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return NULL;
   size_t before = more ? (alignment - (uintptr_t)start % alignment) % alignment : 0;
   if (before) munmap(start, before);
@@ -26,6 +25,7 @@ static void* map(size_t bytes, size_t alignment) {
 void* tk_take(const tunekit_options* options, size_t bytes, int in_huge_pages) {
   void* memory;
   if (bytes == 0) bytes = 1;
+  if (bytes > SIZE_MAX / 2) return NULL;
   if (options->allocate) {
     memory = options->allocate(bytes, TK_ALIGNMENT, options->context);
     if (memory && (uintptr_t)memory % TK_ALIGNMENT) {
@@ -42,8 +42,8 @@ void* tk_take(const tunekit_options* options, size_t bytes, int in_huge_pages) {
 }
 
 void tk_give(const tunekit_options* options, void* pointer, size_t bytes) {
-  if (bytes == 0) bytes = 1;
   if (!pointer) return;
+  if (bytes == 0) bytes = 1;
   if (options->release) {
     options->release(pointer, bytes, options->context);
   } else {
@@ -56,7 +56,7 @@ void tk_copy_weights(unsigned char* to, const unsigned char* from, size_t bytes)
   for (size_t done = 0; done < bytes; done += TK_HUGE_PAGE) {
     size_t part = bytes - done < TK_HUGE_PAGE ? bytes - done : TK_HUGE_PAGE;
     memcpy(to + done, from + done, part);
-    /* A page less, whose other part may not be the weights'. */
+    /* Only whole pages: the other part of one that is not may be no weights. */
     uintptr_t first = ((uintptr_t)from + done + page - 1) / page * page;
     uintptr_t end = ((uintptr_t)from + done + part) / page * page;
     if (end > first) madvise((void*)first, end - first, MADV_DONTNEED);

@@ -4,6 +4,10 @@
 
 #include "tunekit.h"
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error libraries of their own are for little-endian CPUs
+#endif
+
 /* TVM's calling convention: https://github.com/apache/tvm-ffi, c_api.h; DLPack's tensor. */
 typedef struct {
   int32_t type_index;

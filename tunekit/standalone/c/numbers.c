@@ -15,7 +15,7 @@ double tk_sample(uint32_t input, uint64_t element, int code, double low, double 
   uint32_t number = mixed((uint32_t)element + mixed(input + 1));
   if (code == TK_FLOAT || code == TK_BFLOAT)
     return low + (high - low) * ((number >> 8) / 16777216.0);
-  return low + (double)(int64_t)((number / 4294967296.0) * (high - low + 1.0));
+  return low + (double)(uint64_t)((number / 4294967296.0) * (high - low + 1.0));
 }
 
 static uint32_t bits_of(float value) {
@@ -68,7 +68,6 @@ static uint16_t to_half(float value) {
 void tk_write_number(void* data, size_t element, int code, int bits, double value) {
   unsigned char* to = (unsigned char*)data + element * (size_t)(bits / 8);
   float real = (float)value;
-  int64_t whole = code == TK_FLOAT || code == TK_BFLOAT ? 0 : (int64_t)value;
   uint16_t half;
   if (code == TK_FLOAT && bits == 64) {
     memcpy(to, &value, 8);
@@ -79,6 +78,7 @@ void tk_write_number(void* data, size_t element, int code, int bits, double valu
     memcpy(to, &half, 2);
   } else {
     /* The low bytes of a little-endian number. */
+    uint64_t whole = value < 0 ? (uint64_t)(int64_t)value : (uint64_t)value;
     memcpy(to, &whole, (size_t)(bits / 8));
   }
 }

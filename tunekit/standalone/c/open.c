@@ -8,18 +8,14 @@
 #include "state.h"
 
 /* How long workers stay awake after a run; benchmarks/thread_policies.py. */
+#ifndef SPIN_US
 #define SPIN_US 200
+#endif
+/* No version will have more. */
+#define MOST_OPTIONS_BYTES 4096
 
-/* Why the last open failed. */
-static char open_error[TK_ERROR_BYTES];
-
-int tk_fail(char* error, int code, const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(error, TK_ERROR_BYTES, format, arguments);
-  va_end(arguments);
-  return code;
-}
+static void say(const tunekit_options* options, const char* format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void say(const tunekit_options* options, const char* format, ...) {
   char line[256];
@@ -40,32 +36,48 @@ static const tk_program* fitting_program(const tk_library* library, const char**
 }
 
 static int wrong_cpu(const tk_library* library, const char* missing) {
-  return tk_fail(open_error, TUNEKIT_WRONG_CPU,
+  return tk_fail(tk_remark(NULL), TUNEKIT_WRONG_CPU,
                  "%s was compiled for CPUs with %s, which this one lacks", library->name, missing);
 }
 
-static int check_options(const tunekit_options* options) {
-  if (options->struct_bytes != 0 && options->struct_bytes != sizeof *options) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
-                   "options.struct_bytes is %u, and this library knows options of %zu bytes",
-                   (unsigned)options->struct_bytes, sizeof *options);
+/* What an application wants, as this version of the library knows it. Later versions have options
+ * behind these, which are left to the library where they are 0; there is no earlier one. */
+static int read_options(tunekit_options* options, const tunekit_options* wanted) {
+  size_t bytes = wanted->struct_bytes ? wanted->struct_bytes : sizeof *options;
+  if (bytes < sizeof *options || bytes > MOST_OPTIONS_BYTES) {
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
+                   "options.struct_bytes is %zu, and this library knows options of %zu bytes",
+                   bytes, sizeof *options);
   }
+  for (size_t i = sizeof *options; i < bytes; i++) {
+    if (((const unsigned char*)wanted)[i] == 0) continue;
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
+                   "the options are of a later version, and set byte %zu, which this library does "
+                   "not know: compile the model again, or leave that option out",
+                   i);
+  }
+  memcpy(options, wanted, sizeof *options);
+  return TUNEKIT_OK;
+}
+
+static int check_options(const tunekit_options* options) {
   if (options->threads < 0 || options->threads > TK_MOST_THREADS) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.threads is %d; it may be 0 to %d",
-                   (int)options->threads, TK_MOST_THREADS);
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
+                   "options.threads is %d; it may be 0 to %d", (int)options->threads,
+                   TK_MOST_THREADS);
   }
   if (options->pin < 0 || options->pin > TUNEKIT_PIN_ALL) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.pin is none of TUNEKIT_PIN_...");
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT, "options.pin is none of TUNEKIT_PIN_...");
   }
   if (options->weights < 0 || options->weights > TUNEKIT_WEIGHTS_HUGE_PAGES) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
                    "options.weights is none of TUNEKIT_WEIGHTS_...");
   }
   if (options->reserved != 0) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "options.reserved has to be 0");
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT, "options.reserved has to be 0");
   }
   if (!options->allocate != !options->release) {
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT,
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
                    "options.allocate and options.release go together");
   }
   return TUNEKIT_OK;
@@ -75,6 +87,13 @@ static int32_t threads_for(const tk_program* program, const tunekit_options* opt
   int usable = tk_usable_cpus();
   if (options->threads) return options->threads;
   return program->cores < usable ? program->cores : usable;
+}
+
+/* Where a model's weights are to be. An application with an allocator would get no huge pages, only
+ * a copy. */
+static int32_t weights_for(const tk_program* program, const tunekit_options* options) {
+  if (options->weights) return options->weights;
+  return options->allocate ? TUNEKIT_WEIGHTS_SHARED : program->weights;
 }
 
 /* The parts of one piece of memory, in turn. */
@@ -110,6 +129,12 @@ static void set_up_tensors(tunekit_model* model) {
   model->rebound = 1;
 }
 
+/* Bytes of a model's arena, behind which lies its workspace. */
+static uint64_t arena_of(const tk_program* program, int32_t threads) {
+  return tk_aligned(program->arena_bytes) + tk_aligned(program->kernel_workspace_bytes) +
+         (uint64_t)threads * tk_aligned(program->task_workspace_bytes);
+}
+
 /* Takes all memory of a model; 0 where there is not enough. */
 static int take_memory(tunekit_model** result, const tk_library* library, const tk_program* program,
                        const tunekit_options* options, int32_t threads) {
@@ -118,10 +143,9 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   size_t inputs = program->input_count * sizeof(tk_binding);
   size_t outputs = program->output_count * sizeof(tk_binding);
   size_t seats = (size_t)threads * sizeof(tk_seat);
-  size_t kernel_workspace = tk_aligned(program->kernel_workspace_bytes);
-  size_t task_workspace = tk_aligned(program->task_workspace_bytes);
-  size_t bytes = tk_aligned(sizeof(tunekit_model)) + tk_aligned(tensors) + tk_aligned(arguments) +
-                 tk_aligned(inputs) + tk_aligned(outputs) + tk_aligned(seats);
+  size_t bytes = (size_t)(tk_aligned(sizeof(tunekit_model)) + tk_aligned(tensors) +
+                          tk_aligned(arguments) + tk_aligned(inputs) + tk_aligned(outputs) +
+                          tk_aligned(inputs + outputs) + tk_aligned(seats));
   unsigned char* memory = tk_take(options, bytes, 0);
   if (!memory) return 0;
   unsigned char* next = memory;
@@ -136,92 +160,91 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   model->arguments = part(&next, arguments);
   model->inputs = part(&next, inputs);
   model->outputs = part(&next, outputs);
+  model->kept = part(&next, inputs + outputs);
   model->pool.seats = part(&next, seats);
   model->pool.threads = threads;
-  model->kernel_workspace = kernel_workspace;
-  model->task_workspace = task_workspace;
-  /* The workspace lies behind the arena. */
-  size_t arena = tk_aligned(program->arena_bytes);
-  model->arena_bytes = arena + kernel_workspace + (size_t)threads * task_workspace;
-  int huge =
-      options->weights != TUNEKIT_WEIGHTS_SHARED && program->weights == TUNEKIT_WEIGHTS_HUGE_PAGES;
+  uint64_t arena = arena_of(program, threads);
+  if (arena > SIZE_MAX / 2) return 0;
+  int huge = weights_for(program, options) == TUNEKIT_WEIGHTS_HUGE_PAGES;
+  model->arena_bytes = (size_t)arena;
   model->arena = tk_take(options, model->arena_bytes, huge);
-  model->workspace = model->arena + arena;
   if (!model->arena) return 0;
-  int weights = options->weights ? options->weights : program->weights;
-  if (weights == TUNEKIT_WEIGHTS_HUGE_PAGES && library->weights_bytes) {
-    model->copied_weights = tk_take(options, library->weights_bytes, 1);
-    if (!model->copied_weights) return 0;
-    tk_copy_weights(model->copied_weights, library->weights, library->weights_bytes);
-  }
+  model->workspace = model->arena + tk_aligned(program->arena_bytes);
+  model->kernel_workspace = (size_t)tk_aligned(program->kernel_workspace_bytes);
+  model->task_workspace = (size_t)tk_aligned(program->task_workspace_bytes);
+  if (!huge || library->weights_bytes == 0) return 1;
+  if (library->weights_bytes > SIZE_MAX / 2) return 0;
+  model->copied_weights = tk_take(options, (size_t)library->weights_bytes, 1);
+  if (!model->copied_weights) return 0;
+  tk_copy_weights(model->copied_weights, library->weights, (size_t)library->weights_bytes);
   return 1;
 }
 
 static void give_memory(tunekit_model* model) {
   tunekit_options options = model->options;
-  if (model->copied_weights)
-    tk_give(&options, model->copied_weights, model->library->weights_bytes);
+  tk_give(&options, model->copied_weights, (size_t)model->library->weights_bytes);
   tk_give(&options, model->arena, model->arena_bytes);
   tk_give(&options, model->memory, model->memory_bytes);
 }
 
+static void set_up_pool(tk_pool* pool, const tunekit_options* options) {
+  pool->spin_us = options->spin_us < 0 ? 0 : options->spin_us ? options->spin_us : SPIN_US;
+  pool->pin = options->pin ? options->pin : TUNEKIT_PIN_NONE;
+  pool->parallel_for = options->parallel_for;
+  pool->parallel_for_context = options->context;
+}
+
 int tk_open(const tk_library* library, tunekit_model** result, const tunekit_options* wanted) {
-  tunekit_options options;
+  tunekit_options options = {0};
   tunekit_model* model = NULL;
   const char* missing = NULL;
-  open_error[0] = '\0';
   if (!result)
-    return tk_fail(open_error, TUNEKIT_BAD_ARGUMENT, "open needs somewhere to put the model");
+    return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT, "open needs somewhere to put the model");
   *result = NULL;
-  memset(&options, 0, sizeof options);
-  if (wanted) {
-    if (check_options(wanted) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
-    options = *wanted;
-  }
+  if (wanted && read_options(&options, wanted) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
+  if (check_options(&options) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
   const tk_program* program = fitting_program(library, &missing);
   if (!program) return wrong_cpu(library, missing);
+  if (!tk_prepare_process(library)) {
+    return tk_fail(tk_remark(NULL), TUNEKIT_NO_MEMORY, "this process has no thread keys left");
+  }
   int32_t threads = threads_for(program, &options);
   if (!take_memory(&model, library, program, &options, threads)) {
     if (model) give_memory(model);
-    return tk_fail(open_error, TUNEKIT_NO_MEMORY,
+    return tk_fail(tk_remark(NULL), TUNEKIT_NO_MEMORY,
                    "no memory for %s: it needs %llu bytes besides its weights", library->name,
-                   (unsigned long long)program->arena_bytes);
+                   (unsigned long long)arena_of(program, threads));
   }
   set_up_tensors(model);
-  if (!tk_prepare_kernels(program)) {
-    give_memory(model);
-    return tk_fail(open_error, TUNEKIT_NO_MEMORY, "this process has no thread keys left");
-  }
+  set_up_pool(&model->pool, &options);
   model->family = tk_family();
-  model->pool.spin_us = options.spin_us < 0 ? 0 : options.spin_us ? options.spin_us : SPIN_US;
-  model->pool.pin = options.pin ? options.pin : TUNEKIT_PIN_NONE;
-  model->pool.parallel_for = options.parallel_for;
-  model->pool.parallel_for_context = options.context;
-  if (tk_pool_start(&model->pool, model->pool.seats) != TUNEKIT_OK) {
+  if (tk_pool_start(&model->pool) != TUNEKIT_OK) {
     give_memory(model);
-    return tk_fail(open_error, TUNEKIT_NO_THREADS, "%d threads could not be started",
+    return tk_fail(tk_remark(NULL), TUNEKIT_NO_THREADS, "%d threads could not be started",
                    (int)threads - 1);
   }
   say(&options, "%s: %d threads, %llu bytes of activations, weights %s", library->name,
       (int)threads, (unsigned long long)model->arena_bytes,
       model->copied_weights ? "copied" : "shared");
+  tk_forget_remark(NULL);
   *result = model;
   return TUNEKIT_OK;
 }
 
 void tk_close(tunekit_model* model) {
   if (!model) return;
+  tk_enter_last(model);
+  tk_forget_remark(model);
+  /* In the child of a fork that never ran it, its threads are the parent's. */
   if (model->family == tk_family()) tk_pool_stop(&model->pool);
   give_memory(model);
 }
 
 int tk_cpu_ok(const tk_library* library) {
   const char* missing = NULL;
-  open_error[0] = '\0';
-  if (fitting_program(library, &missing)) return TUNEKIT_OK;
-  return wrong_cpu(library, missing);
+  if (!fitting_program(library, &missing)) return wrong_cpu(library, missing);
+  tk_forget_remark(NULL);
+  return TUNEKIT_OK;
 }
-
-const char* tk_error(const tunekit_model* model) { return model ? model->error : open_error; }
 
 int32_t tk_threads(const tunekit_model* model) { return model ? model->pool.threads : 0; }

@@ -9,14 +9,16 @@
  * (sched_yield): a thread that spins on a core on which the awaited one should run would keep it
  * from running. Workers stay awake while a run goes on and `spin_us` after it; then they sleep.
  * benchmarks/thread_policies.py has the alternatives and what they cost.
+ *
+ * Who may touch what: `task` and `data` are written by the caller before it raises `job`, and read
+ * by whoever has claimed a task of that job. The caller raises `job` again only when every task of
+ * the one before is done, so a claim that succeeds is always of the newest job; a worker that comes
+ * late fails to claim, since others have.
  */
-#define _GNU_SOURCE
 #include "pool.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
-#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -26,16 +28,35 @@
 #define RELAX() __builtin_ia32_pause()
 #elif defined(__aarch64__) || defined(__arm__)
 #define RELAX() __asm__ volatile("yield" ::: "memory")
+#elif defined(__riscv)
+#define RELAX()                                                   \
+  __asm__ volatile(".4byte 0x0100000f" ::                         \
+                       : "memory") /* pause: a fence without sets \
+                                    */
 #else
 #define RELAX() __asm__ volatile("" ::: "memory")
 #endif
 
 /* How long to pause before the core is offered to others, in nanoseconds: about what it costs to
  * offer it a few times. */
+#ifndef PAUSE_NS
 #define PAUSE_NS 10000
+#endif
 /* Looks at what is waited for between looks at the clock. */
+#ifndef LOOKS
 #define LOOKS 16
+#endif
+/* After so long a caller naps between its looks. Offering the core is not enough where the caller
+ * has a higher real-time priority than the worker that it waits for and keeps off that core. */
+#define NAP_AFTER_NS 20000000
+#define NAP_NS 50000
 #define STACK_BYTES (256 << 10)
+
+/* Of linux/futex.h, which not every C library comes with. */
+enum { FUTEX_WAIT_PRIVATE_ = 128, FUTEX_WAKE_PRIVATE_ = 129 };
+#ifndef SYS_futex
+#define SYS_futex SYS_futex_time64
+#endif
 
 static int64_t now_ns(void) {
   struct timespec time;
@@ -44,35 +65,35 @@ static int64_t now_ns(void) {
 }
 
 static void sleep_while(uint32_t* word, uint32_t value) {
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE_, value, NULL, NULL, 0);
 }
 
 static void wake(uint32_t* word) {
-  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE_, INT_MAX, NULL, NULL, 0);
 }
 
 int tk_usable_cpus(void) {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return CPU_COUNT(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  /* More CPUs than the set has bits. */
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int)online : 1;
 }
 
-/* Keeps a thread on the CPU of this number among those that the process may use. */
-static void pin_to(pthread_t thread, int number) {
-  cpu_set_t allowed, single;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  number %= CPU_COUNT(&allowed);
+/* Of the CPUs in a set, the one of this number, counted round and round; as a set. */
+static cpu_set_t one_of(const cpu_set_t* set, int number) {
+  cpu_set_t single;
+  CPU_ZERO(&single);
+  number %= CPU_COUNT(set);
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &allowed) || number-- > 0) continue;
-    CPU_ZERO(&single);
+    if (!CPU_ISSET(cpu, set) || number-- > 0) continue;
     CPU_SET(cpu, &single);
-    pthread_setaffinity_np(thread, sizeof single, &single);
-    return;
+    break;
   }
+  return single;
 }
 
-/* Takes the task of a number for a job, unless somebody has it. All tasks of a job are taken before
- * the next one begins, so a thread that comes late finds another number than it expects. */
+/* Takes the task of a number for a job, unless somebody has it. */
 static int claim(tk_pool* pool, int number, uint32_t job) {
   uint32_t before = job - 1;
   return __atomic_compare_exchange_n(&pool->seats[number].claimed, &before, job, 0,
@@ -87,23 +108,26 @@ static void do_task(tk_pool* pool, int number) {
 
 /* The number of a job that is newer than `last`. */
 static uint32_t next_job(tk_pool* pool, uint32_t last) {
-  int64_t asleep_after = (int64_t)pool->spin_us * 1000, since = now_ns(), now = since;
+  int64_t asleep_after = (int64_t)pool->spin_us * 1000, since = now_ns();
   for (uint32_t round = 1;; round++) {
     uint32_t job = __atomic_load_n(&pool->job, __ATOMIC_ACQUIRE);
     if (job != last) return job;
     RELAX();
     if (round % LOOKS) continue;
-    now = now_ns();
-    if (now - since < PAUSE_NS) continue;
-    sched_yield();
-    if (__atomic_load_n(&pool->running, __ATOMIC_RELAXED)) {
-      since = now - PAUSE_NS;
-    } else if (now - since > asleep_after) {
+    int64_t now = now_ns();
+    int running = (int)__atomic_load_n(&pool->running, __ATOMIC_RELAXED);
+    if (!running && now - since >= asleep_after) {
+      /* Either the caller sees the sleeper and wakes it, or this sees the caller's new job: both
+       * look after they wrote, in one order for all. */
       __atomic_fetch_add(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
       if (__atomic_load_n(&pool->job, __ATOMIC_SEQ_CST) == last) sleep_while(&pool->job, last);
       __atomic_fetch_sub(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
       since = now_ns();
+      continue;
     }
+    if (now - since < PAUSE_NS) continue;
+    sched_yield();
+    if (running) since = now - PAUSE_NS; /* the time to stay awake begins at the run's end */
   }
 }
 
@@ -118,26 +142,51 @@ static void* work(void* argument) {
   }
 }
 
-int tk_pool_start(tk_pool* pool, tk_seat* seats) {
+/* A worker, with a small stack if the process lets it: kernels have their memory elsewhere. */
+static int start_worker(tk_seat* seat) {
   pthread_attr_t attributes;
-  pool->seats = seats;
+  int failed = 1;
+  if (pthread_attr_init(&attributes) == 0) {
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    failed = pthread_create(&seat->thread, &attributes, work, seat);
+    pthread_attr_destroy(&attributes);
+  }
+  /* An application's thread-local variables may need more than that. */
+  return failed ? pthread_create(&seat->thread, NULL, work, seat) : 0;
+}
+
+/* What an application handles, it handles in threads of its own; faults stay with who made them. */
+static void block_signals(sigset_t* before) {
+  static const int FAULTS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) sigdelset(&blocked, FAULTS[i]);
+  pthread_sigmask(SIG_SETMASK, &blocked, before);
+}
+
+int tk_pool_start(tk_pool* pool) {
+  cpu_set_t allowed;
+  sigset_t signals;
   pool->job = pool->stop = pool->running = pool->done = pool->sleeping = 0;
   pool->started = 1;
   for (int number = 0; number < pool->threads; number++) {
-    memset(&seats[number], 0, sizeof seats[number]);
-    seats[number].pool = pool;
-    seats[number].number = number;
+    tk_seat* seat = &pool->seats[number];
+    seat->claimed = 0;
+    seat->pool = pool;
+    seat->number = number;
   }
   if (pool->parallel_for || pool->threads == 1) return TUNEKIT_OK;
-  if (pthread_attr_init(&attributes) != 0) return TUNEKIT_NO_THREADS;
-  pthread_attr_setstacksize(&attributes, STACK_BYTES);
-  while (pool->started < pool->threads) {
-    tk_seat* seat = &seats[pool->started];
-    if (pthread_create(&seat->thread, &attributes, work, seat) != 0) break;
-    if (pool->pin >= TUNEKIT_PIN_WORKERS) pin_to(seat->thread, pool->started);
+  int pins =
+      pool->pin >= TUNEKIT_PIN_WORKERS && sched_getaffinity(0, sizeof allowed, &allowed) == 0;
+  block_signals(&signals);
+  while (pool->started < pool->threads && start_worker(&pool->seats[pool->started]) == 0) {
+    if (pins) {
+      cpu_set_t own = one_of(&allowed, pool->started);
+      pthread_setaffinity_np(pool->seats[pool->started].thread, sizeof own, &own);
+    }
     pool->started++;
   }
-  pthread_attr_destroy(&attributes);
+  pthread_sigmask(SIG_SETMASK, &signals, NULL);
   if (pool->started == pool->threads) return TUNEKIT_OK;
   tk_pool_stop(pool);
   return TUNEKIT_NO_THREADS;
@@ -152,12 +201,46 @@ void tk_pool_stop(tk_pool* pool) {
   }
 }
 
+static int pins_caller(const tk_pool* pool) {
+  return pool->pin == TUNEKIT_PIN_ALL && !pool->parallel_for && pool->threads > 1;
+}
+
 void tk_pool_begin(tk_pool* pool) {
-  if (pool->pin == TUNEKIT_PIN_ALL) pin_to(pthread_self(), 0);
+  if (pins_caller(pool)) {
+    if (sched_getaffinity(0, sizeof pool->callers, &pool->callers) == 0) {
+      cpu_set_t own = one_of(&pool->callers, 0);
+      sched_setaffinity(0, sizeof own, &own);
+    } else {
+      CPU_ZERO(&pool->callers);
+    }
+  }
   __atomic_store_n(&pool->running, 1, __ATOMIC_RELAXED);
 }
 
-void tk_pool_end(tk_pool* pool) { __atomic_store_n(&pool->running, 0, __ATOMIC_RELAXED); }
+void tk_pool_end(tk_pool* pool) {
+  __atomic_store_n(&pool->running, 0, __ATOMIC_RELAXED);
+  /* Threads and processes that the caller starts between runs would be pinned as it is. */
+  if (pins_caller(pool) && CPU_COUNT(&pool->callers) > 0)
+    sched_setaffinity(0, sizeof pool->callers, &pool->callers);
+}
+
+/* Comes back when every task of the job is done; those that are not are under way. */
+static void await_tasks(tk_pool* pool) {
+  static const struct timespec NAP = {0, NAP_NS};
+  int64_t since = 0;
+  for (uint32_t round = 1;; round++) {
+    if (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->threads) return;
+    RELAX();
+    if (round % LOOKS) continue;
+    int64_t now = now_ns();
+    if (since == 0) since = now;
+    if (now - since > NAP_AFTER_NS) {
+      nanosleep(&NAP, NULL);
+    } else if (now - since > PAUSE_NS) {
+      sched_yield();
+    }
+  }
+}
 
 int tk_pool_run(tk_pool* pool, tunekit_task task, void* data) {
   if (pool->threads == 1) return task(0, 1, data);
@@ -173,11 +256,6 @@ int tk_pool_run(tk_pool* pool, tunekit_task task, void* data) {
   for (int number = 0; number < pool->threads; number++) {
     if (claim(pool, number, job)) do_task(pool, number);
   }
-  int64_t since = now_ns();
-  for (uint32_t round = 1;; round++) {
-    if (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->threads) break;
-    RELAX();
-    if (round % LOOKS == 0 && now_ns() - since > PAUSE_NS) sched_yield();
-  }
+  await_tasks(pool);
   return __atomic_load_n(&pool->failure, __ATOMIC_RELAXED);
 }

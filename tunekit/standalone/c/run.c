@@ -1,5 +1,4 @@
 /* Runs a model's kernels one after another, and gives them threads and memory. */
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,11 +19,12 @@ static pthread_key_t current;
 static uint32_t families = 1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int ready;
+/* The one that this runtime is linked with. */
+static const tk_library* to_prepare;
 
-static void in_child(void) { families++; }
-
-static void prepare(void) {
-  ready = pthread_key_create(&current, NULL) == 0 && pthread_atfork(NULL, NULL, in_child) == 0;
+/* Only the thread that forked is in the child. */
+static void in_child(void) {
+  if (++families == 0) families = 1;
 }
 
 uint32_t tk_family(void) { return families; }
@@ -52,7 +52,8 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char* kind, const char** parts, int
 void TVMFFIErrorSetRaisedFromCStrParts(const char* kind, const char** parts, int32_t count) {
   const activity* now = pthread_getspecific(current);
   char* error = now->model->error;
-  if (now->in_task) return; /* others may be writing, too */
+  /* Of the tasks of a loop the first that fails has the word. */
+  if (now->in_task && __atomic_exchange_n(&now->model->explained, 1, __ATOMIC_RELAXED)) return;
   size_t length = (size_t)snprintf(error, TK_ERROR_BYTES, "%s: ", kind);
   for (int32_t i = 0; parts && i < count && length < TK_ERROR_BYTES; i++) {
     if (!parts[i]) continue;
@@ -70,7 +71,8 @@ static int run_task(int index, int count, void* data) {
   parallel_loop* loop = data;
   tunekit_model* model = loop->model;
   tk_group group = {NULL, count};
-  activity *before = pthread_getspecific(current), task;
+  const void* before = pthread_getspecific(current);
+  activity task;
   task.model = model;
   task.workspace =
       model->workspace + model->kernel_workspace + (size_t)index * model->task_workspace;
@@ -93,17 +95,28 @@ static int launch(tk_lambda lambda, void* closure, int tasks) {
   return code;
 }
 
-int tk_prepare_kernels(const tk_program* program) {
+static void prepare(void) {
+  if (pthread_key_create(&current, NULL) != 0) return;
+  if (pthread_atfork(NULL, NULL, in_child) != 0) return;
+  const tk_library* library = __atomic_load_n(&to_prepare, __ATOMIC_RELAXED);
+  for (uint32_t i = 0; i < library->program_count; i++)
+    library->programs[i]->connect(launch, take_workspace, give_workspace);
+  ready = 1;
+}
+
+int tk_prepare_process(const tk_library* library) {
+  __atomic_store_n(&to_prepare, library, __ATOMIC_RELAXED);
   pthread_once(&once, prepare);
-  if (ready) program->connect(launch, take_workspace, give_workspace);
   return ready;
 }
 
 static int run_kernels(tunekit_model* model) {
   const tk_program* program = model->program;
-  activity *before = pthread_getspecific(current), own;
+  const void* before = pthread_getspecific(current);
+  activity own;
   tk_any result = {0, 0, {0}};
   int code = TUNEKIT_OK;
+  model->explained = 0;
   own.model = model;
   own.in_task = 0;
   own.workspace = model->workspace;
@@ -115,7 +128,8 @@ static int run_kernels(tunekit_model* model) {
     if (step->kernel(NULL, model->arguments + step->first, (int32_t)step->count, &result) != 0) {
       char reason[TK_ERROR_BYTES / 2];
       snprintf(reason, sizeof reason, "%.200s", model->error);
-      code = tk_fail(model->error, TUNEKIT_FAILED, "kernel %s failed: %s", step->name, reason);
+      code = tk_fail(model->error, TUNEKIT_FAILED, "kernel %s failed%s%s", step->name,
+                     reason[0] ? ": " : ", and does not say why", reason);
     }
   }
   tk_pool_end(&model->pool);

@@ -1,7 +1,6 @@
 /* Whether a library computes what it did where it was made. */
 #include <string.h>
 
-#include "memory.h"
 #include "numbers.h"
 #include "state.h"
 
@@ -47,18 +46,15 @@ static int self_test(tunekit_model* model) {
   /* What is bound comes back afterwards. */
   size_t inputs = program->input_count * sizeof(tk_binding);
   size_t outputs = program->output_count * sizeof(tk_binding);
-  unsigned char* kept = tk_take(&model->options, inputs + outputs, 0);
-  if (!kept) return tk_fail(model->error, TUNEKIT_NO_MEMORY, "no memory for the self test");
-  memcpy(kept, model->inputs, inputs);
-  memcpy(kept + inputs, model->outputs, outputs);
+  memcpy(model->kept, model->inputs, inputs);
+  memcpy(model->kept + program->input_count, model->outputs, outputs);
   make_inputs(model);
   model->rebound = 1;
   int code = tk_run_entered(model);
   if (code == TUNEKIT_OK) code = check_outputs(model);
-  memcpy(model->inputs, kept, inputs);
-  memcpy(model->outputs, kept + inputs, outputs);
+  memcpy(model->inputs, model->kept, inputs);
+  memcpy(model->outputs, model->kept + program->input_count, outputs);
   model->rebound = 1;
-  tk_give(&model->options, kept, inputs + outputs);
   return code;
 }
 

@@ -22,29 +22,52 @@ const tunekit_tensor* tk_describe_output(const tunekit_model* model, int32_t ind
   return &model->program->outputs[index].tensor;
 }
 
-/* Begins what only one thread may do at a time. */
-int tk_enter(tunekit_model* model) {
-  if (model->family != tk_family()) {
-    /* After a fork: its threads are in the parent, and whoever ran it may be too. */
-    model->family = tk_family();
-    __atomic_store_n(&model->busy, 0, __ATOMIC_RELAXED);
-    if (tk_pool_start(&model->pool, model->pool.seats) != TUNEKIT_OK) {
-      return tk_fail(model->error, TUNEKIT_NO_THREADS,
-                     "%d threads could not be started after a fork", (int)model->pool.threads - 1);
-    }
+/* Makes a model the calling thread's, whose process is `family`; 0 where another thread has it. */
+static int take_hold(tunekit_model* model, uint32_t family) {
+  uint32_t holder = 0;
+  while (!__atomic_compare_exchange_n(&model->holder, &holder, family, 0, __ATOMIC_ACQUIRE,
+                                      __ATOMIC_RELAXED)) {
+    /* A holder of another number was in it when this process was forked, and is in the parent. */
+    if (holder == family) return 0;
   }
-  if (__atomic_exchange_n(&model->busy, 1, __ATOMIC_ACQUIRE)) return TUNEKIT_BUSY;
+  return 1;
+}
+
+int tk_enter(tunekit_model* model) {
+  uint32_t family = tk_family();
+  if (!take_hold(model, family)) {
+    return tk_fail(tk_remark(model), TUNEKIT_BUSY, "another thread is running this model");
+  }
+  tk_forget_remark(model);
   model->error[0] = '\0';
-  return TUNEKIT_OK;
+  if (model->family == family) return TUNEKIT_OK;
+  /* After a fork, when the pool's threads are in the parent. */
+  if (tk_pool_start(&model->pool) == TUNEKIT_OK) {
+    model->family = family;
+    return TUNEKIT_OK;
+  }
+  return tk_leave(
+      model, tk_fail(model->error, TUNEKIT_NO_THREADS,
+                     "%d threads could not be started after a fork", (int)model->pool.threads - 1));
 }
 
 int tk_leave(tunekit_model* model, int code) {
-  __atomic_store_n(&model->busy, 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&model->holder, 0, __ATOMIC_RELEASE);
   return code;
 }
 
+void tk_enter_last(tunekit_model* model) {
+  while (!take_hold(model, tk_family())) sched_yield();
+}
+
+static int overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
+  return (uintptr_t)a < (uintptr_t)b + b_bytes && (uintptr_t)b < (uintptr_t)a + a_bytes;
+}
+
+/* `place` is in the model's own memory, where an output may be. */
 static int check_binding(tunekit_model* model, const char* what, const tunekit_tensor* tensor,
-                         int32_t index, int32_t count, const void* data, size_t bytes) {
+                         int32_t index, int32_t count, const void* data, size_t bytes,
+                         const void* place) {
   if (!tensor) {
     return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT, "there is no %s %d: the model has %d", what,
                    (int)index, (int)count);
@@ -57,6 +80,13 @@ static int check_binding(tunekit_model* model, const char* what, const tunekit_t
     return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT, "%s %d (%s) has %zu bytes, not %zu", what,
                    (int)index, tensor->name, tensor->bytes, bytes);
   }
+  /* There its bytes would be overwritten by the run that is to read them. */
+  if (data != place && overlap(data, bytes, model->arena, model->arena_bytes)) {
+    return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT,
+                   "%s %d (%s) would lie in the model's own memory: bind outputs that are inputs "
+                   "again to memory of your own",
+                   what, (int)index, tensor->name);
+  }
   return TUNEKIT_OK;
 }
 
@@ -65,7 +95,7 @@ int tk_bind_input(tunekit_model* model, int32_t index, const void* data, size_t 
   int code = tk_enter(model);
   if (code != TUNEKIT_OK) return code;
   code = check_binding(model, "input", tk_describe_input(model, index), index, tk_inputs(model),
-                       data, bytes);
+                       data, bytes, NULL);
   if (code == TUNEKIT_OK) {
     model->inputs[index].data = (unsigned char*)(uintptr_t)data;
     model->rebound = 1;
@@ -77,8 +107,9 @@ int tk_bind_output(tunekit_model* model, int32_t index, void* data, size_t bytes
   if (!model) return TUNEKIT_BAD_ARGUMENT;
   int code = tk_enter(model);
   if (code != TUNEKIT_OK) return code;
-  code = check_binding(model, "output", tk_describe_output(model, index), index, tk_outputs(model),
-                       data, bytes);
+  const tunekit_tensor* tensor = tk_describe_output(model, index);
+  code = check_binding(model, "output", tensor, index, tk_outputs(model), data, bytes,
+                       tensor ? model->arena + model->program->outputs[index].own : NULL);
   if (code == TUNEKIT_OK) {
     model->outputs[index].data = data;
     model->rebound = 1;
@@ -91,21 +122,17 @@ const void* tk_output_data(const tunekit_model* model, int32_t index) {
   return model->outputs[index].data;
 }
 
-static int overlap(const unsigned char* a, size_t a_bytes, const unsigned char* b, size_t b_bytes) {
-  return a < b + b_bytes && b < a + a_bytes;
-}
-
-/* Whether kernels may write an output where it is bound: no input lies there, and it
- * is aligned as they expect. */
-static int is_writable(const tunekit_model* model, uint32_t index) {
+/* Whether kernels cannot read an input where it is bound: it is not aligned as they expect, or an
+ * output is to be written there. */
+static int needs_copy(const tunekit_model* model, uint32_t index) {
   const tk_program* program = model->program;
-  const unsigned char* data = model->outputs[index].data;
-  size_t bytes = program->outputs[index].tensor.bytes;
-  if ((uintptr_t)data % TK_ALIGNMENT) return 0;
-  for (uint32_t i = 0; i < program->input_count; i++) {
-    if (overlap(data, bytes, model->inputs[i].data, program->inputs[i].tensor.bytes)) return 0;
+  const unsigned char* data = model->inputs[index].data;
+  size_t bytes = program->inputs[index].tensor.bytes;
+  if ((uintptr_t)data % TK_ALIGNMENT) return 1;
+  for (uint32_t i = 0; i < program->output_count; i++) {
+    if (overlap(data, bytes, model->outputs[i].data, program->outputs[i].tensor.bytes)) return 1;
   }
-  return 1;
+  return 0;
 }
 
 /* Outputs that overlap would overwrite each other. */
@@ -132,11 +159,12 @@ int tk_apply_bindings(tunekit_model* model) {
       return tk_fail(model->error, TUNEKIT_NOT_BOUND, "input %u (%s) is not bound", (unsigned)i,
                      program->inputs[i].tensor.name);
     }
-    input->copied = (uintptr_t)input->data % TK_ALIGNMENT != 0;
+    input->copied = (uint8_t)needs_copy(model, i);
   }
   if (check_apart(model) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
   for (uint32_t i = 0; i < program->output_count; i++) {
-    model->outputs[i].copied = !program->outputs[i].direct || !is_writable(model, i);
+    model->outputs[i].copied =
+        !program->outputs[i].direct || (uintptr_t)model->outputs[i].data % TK_ALIGNMENT != 0;
   }
   for (uint32_t i = 0; i < program->tensor_count; i++) {
     const tk_tensor* from = &program->tensors[i];
@@ -157,9 +185,10 @@ int tk_apply_bindings(tunekit_model* model) {
 void tk_copy_inputs(tunekit_model* model) {
   const tk_program* program = model->program;
   for (uint32_t i = 0; i < program->input_count; i++) {
-    if (!model->inputs[i].copied) continue;
-    memcpy(model->arena + program->inputs[i].copy, model->inputs[i].data,
-           program->inputs[i].tensor.bytes);
+    unsigned char* to = model->arena + program->inputs[i].copy;
+    /* They are the same in the self test. */
+    if (!model->inputs[i].copied || model->inputs[i].data == to) continue;
+    memcpy(to, model->inputs[i].data, program->inputs[i].tensor.bytes);
   }
 }
 

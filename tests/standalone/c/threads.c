@@ -1,0 +1,97 @@
+/* Many threads, each with a model of its own or all with one. */
+#include <math.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "checks.h"
+
+enum { THREADS = 4, RUNS = 60 };
+
+static void* own_models(void* argument) {
+  static arrays all[THREADS];
+  int number = *(int*)argument;
+  arrays* a = &all[number];
+  tunekit_options options = {.threads = 1 + number % 3, .spin_us = number % 2 ? -1 : 50};
+  tunekit_options wrong = {.threads = -1 - number};
+  tunekit_model* none;
+  char word[32];
+  snprintf(word, sizeof word, "options.threads is %d;", wrong.threads);
+  for (int round = 0; round < 3; round++) {
+    tunekit_model* model = opened(&options);
+    bind(model, a);
+    for (int run = 0; run < RUNS; run++) {
+      fill(a, (float)(number + run));
+      CHECK(toy_run(model) == TUNEKIT_OK);
+      check_outputs(model, (float)(number + run));
+      if (run % 8 == 0) usleep(500); /* workers fall asleep */
+    }
+    /* Each thread has its own words. */
+    CHECK(toy_open(&none, &wrong) == TUNEKIT_BAD_ARGUMENT && mentions(toy_error(NULL), word));
+    toy_close(model);
+  }
+  return NULL;
+}
+
+static void threads_have_models_of_their_own(void) {
+  pthread_t threads[THREADS];
+  int numbers[THREADS];
+  for (int i = 0; i < THREADS; i++) {
+    numbers[i] = i;
+    CHECK(pthread_create(&threads[i], NULL, own_models, &numbers[i]) == 0);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+}
+
+/* One thread is in a run that takes a while. */
+static tunekit_model* shared;
+static int began;
+
+static void* slow_run(void* argument) {
+  __atomic_store_n(&began, 1, __ATOMIC_RELEASE);
+  CHECK(toy_run(shared) == TUNEKIT_OK);
+  return argument;
+}
+
+static pthread_t begin_slow_run(arrays* a) {
+  pthread_t thread;
+  tunekit_options options = {.threads = 2};
+  shared = opened(&options);
+  bind(shared, a);
+  fill(a, 1);
+  a->x[0] = INFINITY;
+  began = 0;
+  CHECK(pthread_create(&thread, NULL, slow_run, NULL) == 0);
+  while (!__atomic_load_n(&began, __ATOMIC_ACQUIRE)) usleep(1000);
+  usleep(20000);
+  return thread;
+}
+
+static void a_second_thread_is_told_that_the_model_is_busy(void) {
+  static arrays a;
+  pthread_t thread = begin_slow_run(&a);
+  CHECK(toy_run(shared) == TUNEKIT_BUSY);
+  CHECK(strcmp(toy_error(shared), "another thread is running this model") == 0);
+  CHECK(toy_bind_input(shared, 0, a.x, 4096) == TUNEKIT_BUSY);
+  CHECK(toy_self_test(shared) == TUNEKIT_BUSY);
+  pthread_join(thread, NULL);
+  fill(&a, 2);
+  CHECK(toy_run(shared) == TUNEKIT_OK && strcmp(toy_error(shared), "") == 0);
+  check_outputs(shared, 2);
+  toy_close(shared);
+}
+
+static void close_waits_for_a_run(void) {
+  static arrays a;
+  pthread_t thread = begin_slow_run(&a);
+  toy_close(shared);
+  CHECK(isinf(a.y[0]) && a.y[1] == 6); /* it came to its end */
+  pthread_join(thread, NULL);
+}
+
+int main(void) {
+  threads_have_models_of_their_own();
+  a_second_thread_is_told_that_the_model_is_busy();
+  close_waits_for_a_run();
+  puts("all is well");
+  return 0;
+}

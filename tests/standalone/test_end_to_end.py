@@ -1,0 +1,144 @@
+"""A library of its own gives what TVM's virtual machine gives, bit by bit, and notices damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_standalone import NAMES, TinyLibrary, tiny_inputs, tiny_part
+
+from tunekit.errors import SandboxError, UsageError
+from tunekit.machine.target import ResolvedTarget
+from tunekit.processes.sandbox import run_library
+from tunekit.standalone.build import Part, Toolchain, build
+from tunekit.standalone.emit import write_weights
+from tunekit.standalone.loaded import LoadedModel, load
+from tunekit.standalone.self_test import checks_of
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, target: ResolvedTarget) -> TinyLibrary:
+    folder = tmp_path_factory.mktemp("tiny")
+    part = tiny_part(folder, target)
+    checks = checks_of(_by_the_virtual_machine(folder / "machine.so"), 0.0)
+    part = Part(replace(part.program, checks=checks), part.kernels)
+    built = build("tiny", [part], folder, Toolchain("gcc"))
+    return TinyLibrary(folder / "machine.so", built.shared, part)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: TinyLibrary) -> list[np.ndarray]:
+    return _by_the_virtual_machine(tiny.machine)
+
+
+def _by_the_virtual_machine(library: Path) -> list[np.ndarray]:
+    inputs = dict(zip(NAMES, tiny_inputs(), strict=True))
+    return run_library(library, [inputs], input_names=NAMES, threads=1)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_any_number_of_threads_gives_the_virtual_machines_bits(
+    tiny: TinyLibrary, expected: list[np.ndarray], threads: int
+) -> None:
+    with LoadedModel(tiny.own, "tiny", threads=threads) as model:
+        assert model.threads == threads
+        model.self_test()
+        for _ in range(3):
+            found = model.call(tiny_inputs())
+            assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
+            assert [array.dtype for array in found] == [array.dtype for array in expected]
+
+
+def test_four_threads_run_models_of_their_own(
+    tiny: TinyLibrary, expected: list[np.ndarray]
+) -> None:
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        with LoadedModel(tiny.own, "tiny", threads=1 + number % 2) as model:
+            for _ in range(5):
+                found = model.call(tiny_inputs())
+                if any(a.tobytes() != b.tobytes() for a, b in zip(found, expected, strict=True)):
+                    wrong.append(number)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_the_child_of_a_fork_runs_the_model(tiny: TinyLibrary) -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from tunekit.standalone.loaded import LoadedModel\n"
+        "model = LoadedModel(Path(sys.argv[1]), 'tiny', threads=2)\n"
+        "model.self_test()\n"
+        "child = os.fork()\n"
+        "model.self_test()\n"
+        "if child:\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "    assert 'tvm' not in sys.modules and 'torch' not in sys.modules\n"
+        "    print('all is well')\n"
+    )
+    package = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny.own)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(package)},
+    )
+    assert done.stdout == "all is well\n", done.stderr
+
+
+def test_a_changed_byte_of_the_weights_is_noticed(tiny: TinyLibrary, tmp_path: Path) -> None:
+    largest = max(tiny.part.program.plan.weights, key=lambda array: array.nbytes)
+    content = bytearray(tiny.own.read_bytes())
+    place = content.index(largest.tobytes())
+    content[place + 3] ^= 0x40  # an exponent
+    damaged = tmp_path / "libtiny.so"
+    damaged.write_bytes(content)
+    with (
+        LoadedModel(damaged, "tiny") as model,
+        pytest.raises(SandboxError, match=r"element \d+ of output \d \(.*\) is .*, and was .*"),
+    ):
+        model.self_test()
+
+
+def test_what_is_no_library_or_another_one_is_refused(tiny: TinyLibrary, tmp_path: Path) -> None:
+    text = tmp_path / "libtext.so"
+    text.write_text("no library")
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        LoadedModel(text, "tiny")
+    with pytest.raises(UsageError, match="cannot be loaded as the library other"):
+        LoadedModel(tiny.own, "other")
+    with pytest.raises(UsageError, match=r"options\.threads is 1000; it may be 0 to 256"):
+        LoadedModel(tiny.own, "tiny", threads=1000)
+
+
+def test_a_library_that_was_cut_off_is_not_loaded(tiny: TinyLibrary, tmp_path: Path) -> None:
+    content = tiny.own.read_bytes()
+    entry = {"library": "libtiny.so", "name": "tiny", "size_bytes": len(content)}
+    (tmp_path / "manifest.json").write_text(json.dumps({"standalone": entry}))
+    (tmp_path / "libtiny.so").write_bytes(content[:-5000])
+    with pytest.raises(UsageError, match=f"{len(content) - 5000} bytes, and had {len(content)}"):
+        load(tmp_path)
+    (tmp_path / "libtiny.so").write_bytes(content)
+    load(tmp_path).close()
+
+
+def test_weights_of_equal_bytes_are_written_once(tmp_path: Path) -> None:
+    once, other = np.arange(100, dtype="float32"), np.arange(100, dtype="int32")
+    written = write_weights([once, other, once.reshape(10, 10).copy()], tmp_path / "weights.bin")
+    assert list(written.offsets) == [0, 448, 0]
+    assert written.size == 896 == (tmp_path / "weights.bin").stat().st_size
