@@ -41,6 +41,7 @@ FLOORS = (
     {"runtimes"},
     {"timing"},
     {"library"},
+    {"bundle"},
     {"benchmark"},
     {"attribution"},
     {"interchange"},

@@ -19,6 +19,7 @@ from tunekit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tunekit.api import (
+        Bundle,
         Catalogue,
         Library,
         Manifest,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         bench,
         compile,  # noqa: A004 - the verb's name
         explain,
+        export,
         load,
         load_recipe,
         lookup,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Bundle",
     "Catalogue",
     "Library",
     "Manifest",
@@ -45,6 +48,7 @@ __all__ = [
     "bench",
     "compile",
     "explain",
+    "export",
     "load",
     "load_recipe",
     "lookup",

@@ -39,11 +39,13 @@ from tunekit.standalone.loaded import load
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
     from tunekit.benchmark.results import Report
+    from tunekit.bundle import Bundle
     from tunekit.library import Library, Manifest
     from tunekit.library.coverage import Knowledge
     from tunekit.models.as_recipe import InputShapes
 
 __all__ = [
+    "Bundle",
     "Catalogue",
     "Library",
     "Manifest",
@@ -53,6 +55,7 @@ __all__ = [
     "bench",
     "compile",
     "explain",
+    "export",
     "load",
     "load_recipe",
     "lookup",
@@ -61,6 +64,7 @@ __all__ = [
 ]
 
 _TYPES = {
+    "Bundle": "tunekit.bundle",
     "Library": "tunekit.library",
     "Manifest": "tunekit.library",
     "Report": "tunekit.benchmark.results",
@@ -269,6 +273,76 @@ def compile(  # noqa: A001 - the verb's name
         output=None if folder is None else Path(folder),
         selection=selection,
         say=(reporter or SilentReporter()).say,
+    )
+
+
+def export(
+    recipe: RecipeLike,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Mapping[str, int] | None = None,
+    static: bool = False,
+    vm: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    output: str | os.PathLike[str] | None = None,
+    catalogue: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> Bundle:
+    """Writes a bundle: the library with headers, examples, build files and samples, for C.
+
+    The library is that of the recipe's folder, compiled first where there is none that fits.
+
+    Args:
+        recipe: a recipe, its file, a model, or the folder of a compiled library.
+        inputs: shapes (and dtypes) of inputs by name.
+        dims: sizes that a model file leaves open.
+        static: with a static library, too.
+        vm: with TVM's runtime in place of the standalone library; every model can be had so.
+        folder: of the bundle; `bundle` (or `vm-bundle`) in the library's folder if left out.
+        force: replace a bundle whose files were changed.
+        output: folder that holds the library's folder.
+        catalogue: where measurements are kept.
+        settings: values of any keys of the recipe, dotted.
+        reporter: who is told what happens.
+
+    Returns:
+        The bundle: its `folder` and its `manifest`.
+
+    Raises:
+        UsageError: the library is not what its manifest says, or a folder cannot be used.
+        ModelError: the model cannot be loaded.
+        CompileError: the model is not standalone, cannot be compiled, or is wrong.
+    """
+    from tunekit.bundle import export_library
+    from tunekit.bundle.place import require_place
+    from tunekit.library import Library, tuned_library
+
+    say = (reporter or SilentReporter()).say
+    place = None if folder is None else Path(folder)
+    if place is not None:
+        require_place(place, force=force)
+    if not isinstance(recipe, Recipe) and Path(recipe).is_dir():
+        if inputs or dims or output or settings:
+            raise UsageError(
+                f"{os.fspath(recipe)} is compiled already: of it, nothing can be changed",
+                hint="export its recipe, with the same options",
+            )
+        library = Library.open(os.fspath(recipe))
+    else:
+        resolved = load_recipe(
+            recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
+        )
+        library = tuned_library(resolved, say=say)
+    return export_library(
+        library,
+        folder=place,
+        static=static,
+        vm=vm,
+        force=force,
+        catalogue=None if catalogue is None else os.fspath(catalogue),
+        say=say,
     )
 
 

@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "show": "tunekit.cli.show:show",
     "lookup": "tunekit.cli.lookup:lookup",
     "compile": "tunekit.cli.compile:compile",
+    "export": "tunekit.cli.export:export",
     "bench": "tunekit.cli.bench:bench",
     "explain": "tunekit.cli.explain:explain",
     "records": "tunekit.cli.records:app",

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from tunekit.cli.complete import complete_recipes
+from tunekit.errors import UsageError
 
 Verb = Callable[..., None]
 
@@ -118,6 +119,8 @@ DEVICES = (
 )
 """Where candidates are measured, if not here."""
 
+# What a folder may be given with: not what it is made of.
+_OF_FOLDERS = {"--catalogue"}
 _RPC_KEYS = frozenset(key for option in DEVICES[:2] for key in option.keys)
 
 
@@ -125,27 +128,42 @@ _RPC_KEYS = frozenset(key for option in DEVICES[:2] for key in option.keys)
 class RecipeVerb:
     """A verb that works on a recipe, and the options that it lets people lay over it.
 
+    With `takes_folders`, the folder of a library that is compiled already may stand in place of a
+    recipe; the verb gets its path.
+
     The signature that typer reads is made when the verb is used: the descriptions of keys need
     pydantic, which the list of all verbs shall not wait for.
     """
 
     verb: Verb
     options: tuple[KeyOption, ...]
+    takes_folders: bool = False
 
     def command(self) -> Verb:
         """The function for typer: it makes the recipe and calls the verb with it."""
         own = inspect.signature(self.verb, eval_str=True, locals={"Recipe": object})
-        rest = [param for name, param in own.parameters.items() if name != "recipe"]
+        # What an option gives a recipe, a verb may take beside it.
+        shared = {option.parameter for option in self.options} & own.parameters.keys()
+        rest = [own.parameters[name] for name in own.parameters if name not in {"recipe", *shared}]
         options = [option.as_parameter() for option in self.options]
 
         def run(recipe: str, **values: Any) -> None:
-            loaded = self._recipe(recipe, values)
+            if self.takes_folders and Path(recipe).is_dir():
+                self._require_none(recipe, values)
+                loaded: Any = Path(recipe)
+            else:
+                loaded = self._recipe(recipe, values)
             if values.get("contest") is not None:
                 values["selection"] = values["contest"]
-            self.verb(loaded, **{param.name: values[param.name] for param in rest})
+            taken = [*shared, *(param.name for param in rest)]
+            self.verb(loaded, **{name: values[name] for name in taken})
 
         parameters = [
-            _keyword("recipe", _RECIPE, default=inspect.Parameter.empty),
+            _keyword(
+                "recipe",
+                _RECIPE_OR_FOLDER if self.takes_folders else _RECIPE,
+                default=inspect.Parameter.empty,
+            ),
             *(param.replace(kind=inspect.Parameter.KEYWORD_ONLY) for param in rest[:-2]),
             _keyword("input_", INPUTS),
             _keyword("dim", DIMS),
@@ -159,6 +177,17 @@ class RecipeVerb:
         run.__annotations__ = {param.name: param.annotation for param in parameters}
         run.__doc__ = self.verb.__doc__
         return run
+
+    def _require_none(self, folder: str, values: Mapping[str, Any]) -> None:
+        """Refuses options for a library that is compiled already."""
+        flags = {"input_": "--input", "dim": "--dim", "set_": "--set"}
+        flags |= {option.parameter: option.flag for option in self.options}
+        given = [flags[name] for name in flags if values[name] and flags[name] not in _OF_FOLDERS]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)}: {folder} is compiled already, and nothing of it changes",
+                hint="give its recipe in place of the folder",
+            )
 
     def _recipe(self, recipe: str, values: Mapping[str, Any]) -> Any:
         """The recipe that was named, with what was typed laid over it."""
@@ -186,10 +215,13 @@ class RecipeVerb:
         return _with_devices(loaded, devices, names)
 
 
-def recipe_verb(*groups: tuple[KeyOption, ...]) -> Callable[[Verb], RecipeVerb]:
+def recipe_verb(
+    *groups: tuple[KeyOption, ...], takes_folders: bool = False
+) -> Callable[[Verb], RecipeVerb]:
     """Makes a verb of a function `(recipe, ..., quiet, verbose)`: on the command line the recipe
-    is a file or a model, with the options of these groups."""
-    return lambda verb: RecipeVerb(verb, tuple(option for group in groups for option in group))
+    is a file or a model (or a library's folder), with the options of these groups."""
+    options = tuple(option for group in groups for option in group)
+    return lambda verb: RecipeVerb(verb, options, takes_folders)
 
 
 def _with_devices(recipe: Any, devices: dict[str, Any], names: Mapping[str, str]) -> Any:
@@ -214,15 +246,22 @@ def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Paramet
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-_RECIPE = Annotated[
+_A_RECIPE = (
+    "A recipe (a YAML file), or a model: an .onnx or .pt2 file, torchvision:<model>, or "
+    "python:<package.module>:<callable>."
+)
+
+
+def _recipe_argument(metavar: str, text: str) -> Any:
+    return typer.Argument(
+        metavar=metavar, help=text, show_default=False, autocompletion=complete_recipes
+    )
+
+
+_RECIPE = Annotated[str, _recipe_argument("RECIPE", _A_RECIPE)]
+_RECIPE_OR_FOLDER = Annotated[
     str,
-    typer.Argument(
-        metavar="RECIPE",
-        help="A recipe (a YAML file), or a model: an .onnx or .pt2 file, torchvision:<model>, or "
-        "python:<package.module>:<callable>.",
-        show_default=False,
-        autocompletion=complete_recipes,
-    ),
+    _recipe_argument("RECIPE", f"{_A_RECIPE} Or the folder of a library that is compiled already."),
 ]
 
 INPUTS = Annotated[

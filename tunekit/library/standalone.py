@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +78,7 @@ def write_standalone(
     try:
         toolchain = toolchain_of(prepared)
         part = part_of(prepared, shipped, reference, workshop)
-        summary = json.dumps(_summary(prepared))
-        built = build(name, [part], folder, toolchain, manifest=summary)
+        built = build(name, [part], folder, toolchain, manifest=library_summary(prepared))
         if shipped.verified is not None and why_not_here(prepared.target) is None:
             require_equal(built.shared, name, prepared, reference, shipped.verified)
     except (CompileError, SandboxError) as error:
@@ -194,12 +193,14 @@ def _same_bits(first: Array, second: Array) -> bool:
     return first.shape == second.shape and first.tobytes() == second.tobytes()
 
 
-def _summary(prepared: PreparedModel) -> Mapping[str, object]:
-    """What a library tells of itself."""
-    return {
-        "name": prepared.recipe.name,
-        "tunekit": __version__,
-        "target": json.loads(prepared.target.spec),
-        "layout": prepared.graph.layout,
-        "model_digest": prepared.source.digest,
-    }
+def library_summary(prepared: PreparedModel) -> str:
+    """What a library tells of itself, as JSON."""
+    return json.dumps(
+        {
+            "name": prepared.recipe.name,
+            "tunekit": __version__,
+            "target": json.loads(prepared.target.spec),
+            "layout": prepared.graph.layout,
+            "model_digest": prepared.source.digest,
+        }
+    )

@@ -1,0 +1,128 @@
+"""What is in the bundle of a library that needs only the C library."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from tunekit.bundle.manifest import BundleManifest
+from tunekit.bundle.samples import FRAMEWORKS
+from tunekit.bundle.templates import write_templates
+from tunekit.library import Manifest
+from tunekit.library.manifest import StandaloneEntry, TensorEntry
+from tunekit.standalone.build import SOURCES
+from tunekit.standalone.elements import element_of
+from tunekit.standalone.interface import header
+
+_PUBLIC_HEADER = "tunekit.h"
+_LICENSE = "licenses/LICENSE"
+
+
+def write_standalone_bundle(
+    bundle: BundleManifest,
+    entry: StandaloneEntry,
+    library: Manifest,
+    architecture: str,
+    folder: Path,
+) -> None:
+    """Writes headers, examples, build files and the text for people.
+
+    Args:
+        bundle: what the bundle is; its libraries and samples are in the folder.
+        entry: of its standalone library.
+        library: what it was made from.
+        architecture: of the machines that it is for.
+        folder: of the bundle.
+    """
+    include = folder / "include"
+    include.mkdir()
+    (include / f"{entry.name}.h").write_text(header(entry.name), "utf-8")
+    shutil.copy(SOURCES / _PUBLIC_HEADER, include)
+    values = _values(bundle, entry, library, folder) | {"CPU": _cpu(entry, library, architecture)}
+    write_templates("standalone", folder, values)
+    license_text = metadata.distribution("tunekit").read_text(_LICENSE)
+    assert license_text is not None
+    (folder / "LICENSE").write_text(license_text, "utf-8")
+
+
+def _values(
+    bundle: BundleManifest, entry: StandaloneEntry, library: Manifest, folder: Path
+) -> dict[str, str]:
+    return {
+        **common_values(bundle, library),
+        "NAME": entry.name,
+        "VERSION": f"{bundle.created_at:%Y.%m.%d}",
+        "SIZE": megabytes(entry.size_bytes),
+        "WEIGHTS": megabytes(entry.weights_bytes),
+        "STATIC_LINE": _static_line(bundle, folder),
+        "INPUT_BYTES": str(_bytes(bundle.inputs[0])),
+        "OUTPUT_BYTES": str(_bytes(bundle.outputs[0])),
+        "WEIGHT_PAGES": _HUGE_PAGES if library.recipe["huge_pages"] else _SHARED,
+    }
+
+
+_HUGE_PAGES = (
+    "Weights are copied once, into pages of 2 MiB where Linux has them, which is faster;\n"
+    "`TUNEKIT_WEIGHTS_SHARED` leaves them in the file, one copy for all processes."
+)
+_SHARED = (
+    "Weights stay in the file, one copy for all processes;\n"
+    "`TUNEKIT_WEIGHTS_HUGE_PAGES` copies them once into pages of 2 MiB, which may be faster."
+)
+
+
+def common_values(bundle: BundleManifest, library: Manifest) -> dict[str, str]:
+    """What the templates of every kind of bundle are filled with."""
+    source = str(library.recipe["model"]["source"])
+    return {
+        "TITLE": bundle.name,
+        "FRAMEWORK": FRAMEWORKS[bundle.framework],
+        "SYSTEM": "the C library that it was linked with"
+        if bundle.glibc is None
+        else f"glibc {bundle.glibc} or newer",
+        "THREADS": str(bundle.threads),
+        "TENSORS": _tensor_table(bundle),
+        "SAMPLE": " ".join(bundle.samples[0].inputs),
+        "TOLERANCES": ", ".join(repr(sample.relative_error) for sample in bundle.samples),
+        "TUNEKIT": bundle.tunekit,
+        "DATE": f"{bundle.created_at:%Y-%m-%d}",
+        # A path says more of the machine that made the bundle than of the model.
+        "SOURCE": Path(source).name if "/" in source else source,
+    }
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _static_line(bundle: BundleManifest, folder: Path) -> str:
+    if bundle.static is None:
+        return ""
+    size = megabytes((folder / bundle.static).stat().st_size)
+    return f"\n| static library | `{bundle.static}`, {size}: the same code and weights |"
+
+
+def _cpu(entry: StandaloneEntry, library: Manifest, architecture: str) -> str:
+    features = f" with {', '.join(entry.features)}" if entry.features else ""
+    cpu = library.target.get("mcpu")
+    return f"{architecture}{features}" + (f" (tuned for {cpu})" if cpu else "")
+
+
+def _tensor_table(bundle: BundleManifest) -> str:
+    kinds = [("input", bundle.inputs), ("output", bundle.outputs)]
+    rows = [
+        f"| {kind} {index} | `{tensor.name}` | {tensor.dtype} "
+        f"| {' x '.join(map(str, tensor.shape)) or 'a number'} | {_bytes(tensor)} |"
+        for kind, tensors in kinds
+        for index, tensor in enumerate(tensors)
+    ]
+    return "\n".join(["| | name | type | sizes | bytes |", "|---|---|---|---|---|", *rows])
+
+
+def _bytes(tensor: TensorEntry) -> int:
+    size = element_of(tensor.dtype).size
+    for extent in tensor.shape:
+        size *= extent
+    return size

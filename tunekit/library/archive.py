@@ -1,0 +1,149 @@
+"""The static library of a compiled model: built again, of what its manifest says shipped."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tunekit.cache import ContentCache
+from tunekit.catalogue import Catalogue, Record
+from tunekit.errors import CompileError
+from tunekit.graph.algorithms import choose
+from tunekit.graph.pipeline import prepare_model, recipe_target
+from tunekit.library.built_variant import BuiltVariant, export_variant
+from tunekit.library.standalone import (
+    library_summary,
+    part_of,
+    require_equal,
+    toolchain_of,
+)
+from tunekit.library.variants import Variant, assemble
+from tunekit.library.verify import reference_of, verify, why_not_verified
+from tunekit.recipe import Recipe
+from tunekit.standalone.build import build
+from tunekit.version import __version__
+
+if TYPE_CHECKING:
+    from tunekit.graph.implementation import Algorithm
+    from tunekit.graph.pipeline import PreparedModel
+    from tunekit.library import Library, Manifest
+    from tunekit.library.variants import Assembled
+
+Say = Callable[[str], None]
+
+
+def static_library(library: Library, recipe: Recipe, folder: Path, say: Say) -> Path:
+    """Builds the archive of a library's standalone one in `folder`.
+
+    Its kernels have the algorithms and the trials of the manifest, whatever has become the best
+    in the catalogue since; and what it is built of gives the same outputs as the library's own
+    model.so, bit by bit, where this machine can run both.
+
+    Args:
+        library: was compiled before, and is standalone.
+        recipe: of its manifest; its catalogue has the trials.
+        folder: gets the archive.
+        say: told what is done, a line at a time.
+
+    Raises:
+        CompileError: it cannot be built as it was, or its outputs are others.
+        CatalogueError: there is no catalogue, or a trial is gone from it.
+    """
+    manifest, entry = library.manifest, library.manifest.standalone
+    assert entry is not None
+    target = recipe_target(recipe, only_compiled=True)
+    prepared = prepare_model(recipe, ContentCache(), say, target=target)
+    say(f"compiling {manifest.name} again, for the static library")
+    variant = _shipped(manifest, prepared)
+    assembled = assemble(variant, prepared)
+    _require_same_kernels(manifest, assembled)
+    reference = reference_of(prepared)
+    with tempfile.TemporaryDirectory(prefix=".archive-", dir=folder) as workshop:
+        again = Path(workshop) / "model.so"
+        exported = export_variant(assembled, prepared, again)
+        runs_here = why_not_verified(prepared) is None and prepared.recipe.tuning.rpc is None
+        verified = verify(library.path, prepared, reference) if runs_here else None
+        built = BuiltVariant(variant, library.path, assembled, exported, verified)
+        linked = build(
+            entry.name,
+            [part_of(prepared, built, reference, Path(workshop))],
+            Path(workshop),
+            toolchain_of(prepared),
+            manifest=library_summary(prepared),
+            static=True,
+        )
+        assert linked.static is not None
+        if verified is not None:
+            require_equal(linked.shared, entry.name, prepared, reference, verified)
+        return Path(shutil.move(linked.static, folder / linked.static.name))
+
+
+def _shipped(manifest: Manifest, prepared: PreparedModel) -> Variant:
+    """The variant that shipped."""
+    problems = {str(problem): problem for problem in choose(prepared.tasks, lambda _: None)}
+    if problems.keys() != manifest.algorithms.keys():
+        raise _prepared_otherwise(manifest)
+    choice = {
+        problems[name]: cast("Algorithm", algorithm)
+        for name, algorithm in manifest.algorithms.items()
+    }
+    return Variant("tuned", choice, _records(manifest, prepared))
+
+
+def _records(manifest: Manifest, prepared: PreparedModel) -> list[Record]:
+    """The records that were applied."""
+    trials = {
+        task.trial_id: task.structural_hash for task in manifest.tasks if task.trial_id is not None
+    }
+    if not trials:
+        return []
+    with Catalogue.open(prepared.recipe.catalogue, create=False) as catalogue:
+        return [
+            _record(catalogue, trial_id, structural_hash)
+            for trial_id, structural_hash in trials.items()
+        ]
+
+
+def _record(catalogue: Catalogue, trial_id: int, structural_hash: str) -> Record:
+    listed = catalogue.records.get(trial_id)
+    if listed.structural_hash != structural_hash:
+        raise CompileError(
+            f"trial {trial_id} of {catalogue.location} is of another kernel than the library's",
+            hint="--catalogue names the one that the library was compiled with",
+        )
+    trace_json, module_json = catalogue.records.source(trial_id)
+    return Record(
+        trial_id=trial_id,
+        structural_hash=structural_hash,
+        module_json=module_json,
+        trace_json=trace_json,
+        samples_s=listed.samples_s,
+        score_s=listed.score_s,
+        target_json=listed.target_json,
+        host_fingerprint=listed.host_fingerprint,
+        measured_at=listed.measured_at,
+    )
+
+
+def _require_same_kernels(manifest: Manifest, assembled: Assembled) -> None:
+    applied = assembled.applied.records
+    now = {
+        task.structural_hash: record.trial_id
+        if (record := applied.get(task.structural_hash))
+        else None
+        for task in assembled.tasks
+    }
+    if now != {task.structural_hash: task.trial_id for task in manifest.tasks}:
+        raise _prepared_otherwise(manifest)
+
+
+def _prepared_otherwise(manifest: Manifest) -> CompileError:
+    made_by = manifest.versions.get("tunekit", "another version")
+    return CompileError(
+        f"{manifest.name} cannot be built again as it shipped: its kernels are others in this "
+        f"tunekit ({__version__}; the library is of {made_by})",
+        hint="`tunekit compile RECIPE` compiles it anew",
+    )
