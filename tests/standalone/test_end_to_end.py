@@ -7,40 +7,20 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_standalone import NAMES, TinyLibrary, tiny_inputs, tiny_part
+from tiny_standalone import TinyLibrary, run_tiny, tiny_inputs
 
 from tunekit.errors import SandboxError, UsageError
-from tunekit.machine.target import ResolvedTarget
-from tunekit.processes.sandbox import run_library
-from tunekit.standalone.build import Part, Toolchain, build
 from tunekit.standalone.emit import write_weights
 from tunekit.standalone.loaded import LoadedModel, load
-from tunekit.standalone.self_test import checks_of
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, target: ResolvedTarget) -> TinyLibrary:
-    folder = tmp_path_factory.mktemp("tiny")
-    part = tiny_part(folder, target)
-    checks = checks_of(_by_the_virtual_machine(folder / "machine.so"), 0.0)
-    part = Part(replace(part.program, checks=checks), part.kernels)
-    built = build("tiny", [part], folder, Toolchain("gcc"))
-    return TinyLibrary(folder / "machine.so", built.shared, part)
 
 
 @pytest.fixture(scope="module")
 def expected(tiny: TinyLibrary) -> list[np.ndarray]:
-    return _by_the_virtual_machine(tiny.machine)
-
-
-def _by_the_virtual_machine(library: Path) -> list[np.ndarray]:
-    inputs = dict(zip(NAMES, tiny_inputs(), strict=True))
-    return run_library(library, [inputs], input_names=NAMES, threads=1)[0]
+    return run_tiny(tiny.machine)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])

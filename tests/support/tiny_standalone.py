@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,15 @@ from tvm import relax
 from tunekit.library.build import export
 from tunekit.machine.cpu_features import features_of, instruction_sets
 from tunekit.machine.target import ResolvedTarget
+from tunekit.processes.sandbox import run_library
 from tunekit.standalone.build import Part
-from tunekit.standalone.emit import Program
+from tunekit.standalone.emit import ExpectedValue, Program
 from tunekit.standalone.planner import plan
 from tunekit.standalone.self_test import make_input
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 NAMES = ("image", "ids")
@@ -108,3 +111,14 @@ def tiny_part(folder: Path, target: ResolvedTarget, compiler: str | None = None)
         workspace=exported.workspace,
     )
     return Part(program, exported.kernels)
+
+
+def run_tiny(machine: Path) -> list[npt.NDArray[np.generic]]:
+    """What TVM's virtual machine gives."""
+    inputs = dict(zip(NAMES, tiny_inputs(), strict=True))
+    return run_library(machine, [inputs], input_names=NAMES, threads=1)[0]
+
+
+def expecting(part: Part, checks: Sequence[ExpectedValue]) -> Part:
+    """The same, with a self test that expects something."""
+    return Part(replace(part.program, checks=checks), part.kernels)

@@ -106,7 +106,7 @@ def build_toy(folder: Path, compiler: str, *features: Sequence[str]) -> Linked:
     return build("toy", parts, folder / "lib", toolchain, manifest='{"name": "toy"}', static=True)
 
 
-def build_program(name: str, folder: Path, compiler: str) -> Path:
+def build_program(name: str, folder: Path, compiler: str, *options: str) -> Path:
     """Builds one of the programs that test the runtime, with the library in `folder`."""
     path = folder / name
     Toolchain(f"{compiler} {STRICT}").call(
@@ -114,6 +114,7 @@ def build_program(name: str, folder: Path, compiler: str) -> Path:
         f"-I{folder / 'include'}",
         f"-I{C_TESTS}",
         str(folder / "lib" / "libtoy.a"),
+        *options,
         *("-o", str(path), "-lm", "-pthread"),
     )
     return path

@@ -7,7 +7,7 @@ Here the features that LLVM would use are compared with those that the kernel re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.machine.host import Host
@@ -74,6 +74,7 @@ _ARM_FEATURES: dict[str, str] = {
     "sve2": "sve2",
     "sme": "sme",
 }
+_RISCV_FEATURES = ("v",)
 # Tried from the first when LLVM's own answer needs something that is masked.
 _X86_LADDER: dict[str, tuple[str, ...]] = {
     "AuthenticAMD": ("znver5", "znver4", "znver3", "znver2", "znver1"),
@@ -147,7 +148,9 @@ def missing_features(features: frozenset[str], host: Host) -> list[str]:
 
 def instruction_sets(features: frozenset[str], architecture: str) -> list[str]:
     """Those among an LLVM target's features that a CPU of the architecture may lack, in order."""
-    table = _X86_FEATURES if architecture in _X86_ARCHITECTURES else _ARM_FEATURES
+    table: Iterable[str] = _X86_FEATURES if architecture in _X86_ARCHITECTURES else _ARM_FEATURES
+    if architecture.startswith("riscv"):
+        table = _RISCV_FEATURES
     return [name for name in table if name in features]
 
 

@@ -56,15 +56,15 @@ class Toolchain:
         """
         machine = self._says("-dumpmachine")
         architecture = machine.partition("-")[0]
+        native = architecture_of(machine) == architecture_of("")
         names = [
+            self._says(f"-print-prog-name={name}"),
             *(f"{prefix}-{name}" for prefix in (machine, f"{architecture}-linux-gnu", "llvm")),
-            # The machine's own knows its own architecture only.
-            *([name] if architecture_of(machine) == architecture_of("") else []),
         ]
-        own = self._says(f"-print-prog-name={name}")
-        paths = [own] if Path(own).is_absolute() else []
-        for candidate in [*paths, *names]:
-            if path := shutil.which(candidate):
+        # This machine's own, which some compilers answer for all, knows its own architecture only.
+        own = shutil.which(name)
+        for path in map(shutil.which, [*names, name]):
+            if path and (native or own is None or not Path(path).samefile(own)):
                 return path
         raise CompileError(
             f"there is no {name} for {architecture}, which {self.compiler} compiles for",

@@ -330,7 +330,9 @@ static void forks_go_on(void) {
   toy_close(model);
 }
 
-int main(void) {
+/* An argument leaves out forks: emulators cannot start threads after them. */
+int main(int argc, char** argv) {
+  (void)argv;
   fill(&a, 0);
   null_is_an_error_not_a_crash();
   tensors_are_described();
@@ -347,7 +349,7 @@ int main(void) {
   an_applications_threads_do_as_well();
   open_says_what_it_decided();
   models_live_side_by_side();
-  forks_go_on();
+  if (argc == 1) forks_go_on();
   puts("all is well");
   return 0;
 }

@@ -105,6 +105,15 @@ static int has(const char* name) {
   return 0;
 }
 
+#elif defined(__riscv)
+#include <sys/auxv.h>
+
+/* Extensions of one letter have that letter's bit of AT_HWCAP. */
+static int has(const char* name) {
+  if (name[0] < 'a' || name[0] > 'z' || name[1] != '\0') return 0;
+  return getauxval(AT_HWCAP) >> (name[0] - 'a') & 1;
+}
+
 #else
 
 static int has(const char* name) {
