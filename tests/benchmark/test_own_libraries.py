@@ -38,7 +38,7 @@ def test_a_library_runs_on_its_threads_and_gives_its_outputs_in_order(library, t
     result = run_rounds(
         [Entry("tuned", "tunekit.benchmark.own_libraries:Tuned", plan)],
         inputs,
-        RoundSettings(rounds=2, threads=2, turn_s=0.01, warm_up_s=0.01),
+        RoundSettings(rounds=2, threads=2, turn_s=0.01, warm_up_s=0.01, idle_s=0.0),
         folder=tmp_path,
         say=lambda line: None,
     )

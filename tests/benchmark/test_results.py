@@ -47,6 +47,17 @@ def test_raw_samples_stand_on_one_line_and_texts_are_left_alone():
     assert Report.from_json(report.to_json()) == report
 
 
+def test_a_report_from_before_start_and_idling_were_measured_is_read():
+    document = json.loads(full_report().to_json())
+    for row in document["runtimes"]:
+        for key in ("import_s", "cpu_ms", "idle_cpu_s"):
+            del row[key]
+    [tuned] = [
+        row for row in Report.from_json(json.dumps(document)).runtimes if row.name == "tuned"
+    ]
+    assert (tuned.load_s, tuned.import_s, tuned.to_first_result_s) == (1.25, None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,7 +8,7 @@ import pytest
 from bench_reports import failed, full_report, report_of, timed
 
 from tunekit.report import numbers
-from tunekit.report.benchmark import COLUMNS, bench_markdown, bench_text
+from tunekit.report.benchmark import COLUMNS, COSTS, bench_markdown, bench_text
 
 
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
@@ -32,6 +32,25 @@ def test_80_columns_have_every_number_that_was_promised():
 def test_a_wide_terminal_has_every_column():
     text = bench_text(full_report(), width=200).plain
     assert all(column.title in text for column in COLUMNS)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_start_and_cpu_have_a_table_of_their_own(width):
+    lines = bench_text(full_report(), width=width).plain.splitlines()
+    [top] = [number for number, line in enumerate(lines) if COSTS[1].title in line]
+    assert lines[top].split("  ")[0] == "runtime"
+    tuned = next(line for line in lines[top:] if line.startswith("tuned"))
+    assert tuned.split()[1:] == ["2100", "750.0", "1250", "100.0", "100.2", "40.0"]
+    assert not any(line.startswith("torchscript") for line in lines[top:])
+
+
+def test_a_report_from_before_these_were_measured_has_no_such_table():
+    old = timed("tuned", [10.0] * 6).model_copy(
+        update={"import_s": None, "cpu_ms": None, "idle_cpu_s": None}
+    )
+    text = bench_text(report_of(old), width=80).plain
+    assert COSTS[1].title not in text
+    assert "To first" not in text
 
 
 def test_a_failed_runtime_has_its_reason_on_its_row():

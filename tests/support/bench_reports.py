@@ -47,8 +47,11 @@ def timed(name, milliseconds, *, status="ok", reason=None, error=3.7e-6, rounds=
         ),
         peak_rss_bytes=734_003_200,
         rss_bytes=700_000_000,
+        import_s=0.75,
         load_s=1.25,
         first_run_s=0.1,
+        cpu_ms=milliseconds[0] * 2,
+        idle_cpu_s=0.04,
         settings={"threads": 2},
         rounds=turns,
     )

@@ -39,7 +39,7 @@ def run_toys(tmp_path: Path, inputs: dict[str, Array]) -> RunToys:
             )
             for name in names
         ]
-        brief = {"turn_s": 0.01, "warm_up_s": 0.01, **settings}
+        brief = {"turn_s": 0.01, "warm_up_s": 0.01, "idle_s": 0.0, **settings}
         result = run_rounds(
             entries,
             inputs,

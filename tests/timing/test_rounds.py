@@ -130,6 +130,20 @@ def test_one_that_never_rests_is_noticed(run_toys: RunToys) -> None:
     assert all(turn.at_rest for turn in outcomes["doubles"].turns)
 
 
+def test_what_it_takes_to_begin_and_to_idle_is_told(run_toys: RunToys) -> None:
+    outcomes = run_toys("Doubles", "Spins", rounds=1, idle_s=0.5)
+    for outcome in outcomes.values():
+        # The interpreter and NumPy, of which neither is loaded in no time.
+        assert outcome.import_s is not None
+        assert outcome.import_s > 0.02
+        assert outcome.load_s is not None
+        assert outcome.first_run_s is not None
+    quiet, spinning = outcomes["doubles"].idle_cpu_s, outcomes["spins"].idle_cpu_s
+    assert quiet is not None
+    assert spinning is not None
+    assert quiet < 0.05 < spinning
+
+
 def test_no_child_outlives_the_rounds(run_toys: RunToys) -> None:
     before = psutil.Process().children()
     run_toys("Doubles", "Raises", rounds=1)
@@ -149,7 +163,7 @@ def test_an_interruption_leaves_no_child_behind(tmp_path: Path, inputs: dict[str
         run_rounds(
             entries,
             inputs,
-            RoundSettings(rounds=3, threads=1, turn_s=0.01, warm_up_s=0.01),
+            RoundSettings(rounds=3, threads=1, turn_s=0.01, warm_up_s=0.01, idle_s=0.0),
             folder=tmp_path,
             say=interrupt,
         )
@@ -161,7 +175,7 @@ def test_input_names_may_be_anything_a_model_calls_them(tmp_path: Path) -> None:
     result = run_rounds(
         [Entry("doubles", "toy_runtimes:Doubles", {})],
         inputs,
-        RoundSettings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01),
+        RoundSettings(rounds=1, threads=1, turn_s=0.01, warm_up_s=0.01, idle_s=0.0),
         folder=tmp_path,
         say=lambda line: None,
     )

@@ -65,11 +65,20 @@ def row(outcome: Outcome, reference: Sequence[Array], tolerance: float) -> Runti
         else None,
         peak_rss_bytes=outcome.peak_rss_bytes or None,
         rss_bytes=outcome.rss_bytes or None,
+        import_s=outcome.import_s,
         load_s=outcome.load_s,
         first_run_s=outcome.first_run_s,
+        cpu_ms=_cpu_ms(outcome),
+        idle_cpu_s=outcome.idle_cpu_s,
         settings=outcome.settings,
         rounds=[Round(**vars(turn)) for turn in outcome.turns],
     )
+
+
+def _cpu_ms(outcome: Outcome) -> float | None:
+    """CPU milliseconds of a run, the median over the turns."""
+    turns = [1e3 * turn.cpu_s / len(turn.seconds) for turn in outcome.turns]
+    return median(turns) if turns else None
 
 
 def _fault(worst: Comparison | None, tolerance: float) -> str:
@@ -200,6 +209,8 @@ def warnings(rows: Sequence[RuntimeResult], noise: Noise, *, threads: int, cores
 
 
 def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
+    if reason := result.settings.get("virtual_machine"):
+        yield f"{result.name} runs in TVM's virtual machine, not as a library of its own: {reason}"
     coverage = result.settings.get("coverage")
     if result.settings.get("candidate") == "default":
         yield (

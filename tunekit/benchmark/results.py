@@ -106,6 +106,9 @@ class RuntimeResult(_Frozen):
     """One row. What is None was not reached; `reason` says why, `detail` holds the evidence.
 
     "wrong" ran to its end with outputs beyond the tolerance. "failed" keeps the rounds it had.
+    `import_s` is from the start of the runtime's process until its packages were imported, `load_s`
+    from then until it was ready to run. `cpu_ms` is the CPU time of all threads for a run, and
+    `idle_cpu_s` what they used in the idle second after the last one.
     """
 
     name: str
@@ -118,10 +121,19 @@ class RuntimeResult(_Frozen):
     accuracy: Accuracy | None = None
     peak_rss_bytes: int | None = None
     rss_bytes: int | None = None
+    import_s: float | None = None
     load_s: float | None = None
     first_run_s: float | None = None
+    cpu_ms: float | None = None
+    idle_cpu_s: float | None = None
     settings: dict[str, Any] = {}
     rounds: list[Round] = []
+
+    @property
+    def to_first_result_s(self) -> float | None:
+        """From nothing to the first result; None where not all of it is known."""
+        parts = (self.import_s, self.load_s, self.first_run_s)
+        return sum(part for part in parts if part is not None) if None not in parts else None
 
 
 class Environment(_Frozen):

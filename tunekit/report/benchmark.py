@@ -24,6 +24,10 @@ def _error(name: str) -> Callable[[RuntimeResult], str]:
     return lambda row: numbers.error(getattr(row.accuracy, name)) if row.accuracy else ""
 
 
+def _in_ms(seconds: float | None) -> str | None:
+    return None if seconds is None else numbers.milliseconds(1e3 * seconds)
+
+
 def _interval(row: RuntimeResult) -> str:
     if row.ratio is None or row.ratio.rounds < 2:
         return ""
@@ -44,6 +48,16 @@ COLUMNS: tuple[Column[RuntimeResult], ...] = (
     number("max abs err", _error("max_abs_error"), priority=3),
     number("mse", _error("mse"), priority=4),
     number("samples", lambda row: row.latency and row.latency.samples, priority=2),
+)
+# From nothing to the first result, and what is used besides the latency.
+COSTS: tuple[Column[RuntimeResult], ...] = (
+    Column("runtime", lambda row: row.name, elide=True),
+    number("to first ms", lambda row: _in_ms(row.to_first_result_s)),
+    number("import", lambda row: _in_ms(row.import_s)),
+    number("load", lambda row: _in_ms(row.load_s)),
+    number("first run", lambda row: _in_ms(row.first_run_s)),
+    number("CPU ms a run", lambda row: row.cpu_ms and numbers.milliseconds(row.cpu_ms)),
+    number("CPU ms idle", lambda row: _in_ms(row.idle_cpu_s)),
 )
 _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
 
@@ -73,6 +87,7 @@ def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
     text = Text.assemble(
         (wrapped(_heading(report), width, indent="") + "\n\n", "bold"),
         rows,
+        *_costs(report, width),
         ("\n\n" + wrapped(_footnote(report), width, indent="") + "\n", "dim"),
         (warnings, "yellow"),
         ("\n" + wrapped(report.verdict, width, indent=""), "bold"),
@@ -83,6 +98,12 @@ def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
     return text
 
 
+def _costs(report: Report, width: int) -> list[Text | str]:
+    """What stands beside the latency, as a second table; nothing of old reports, which lack it."""
+    known = [row for row in report.runtimes if row.import_s is not None]
+    return ["\n\n", terminal(COSTS, known, width, style=_style)] if known else []
+
+
 def bench_markdown(report: Report) -> str:
     """The report as a Markdown table with its verdict; ends with a newline."""
     remarks = [_REMARK] if any(row.reason for row in report.runtimes) else []
@@ -90,7 +111,7 @@ def bench_markdown(report: Report) -> str:
     host = ", ".join(f"{name} {version}" for name, version in versions)
     lines = [
         f"### {escaped(_heading(report))}\n",
-        markdown([*COLUMNS, *remarks], report.runtimes, _style),
+        markdown([*COLUMNS, *COSTS[1:], *remarks], report.runtimes, _style),
         f"**{escaped(report.verdict)}**\n",
         escaped(_footnote(report)),
         *(f"- {escaped(warning)}" for warning in report.warnings),
@@ -115,6 +136,11 @@ def _csv(report: Report) -> str:
         Column("against", lambda row: row.ratio and row.ratio.against),
         Column("relative_error", lambda row: row.accuracy and row.accuracy.relative_error),
         Column("peak_rss_bytes", lambda row: row.peak_rss_bytes),
+        Column("import_s", lambda row: row.import_s),
+        Column("load_s", lambda row: row.load_s),
+        Column("first_run_s", lambda row: row.first_run_s),
+        Column("cpu_ms", lambda row: row.cpu_ms),
+        Column("idle_cpu_s", lambda row: row.idle_cpu_s),
         Column("reason", lambda row: row.reason),
     ]
     return as_csv(columns, report.runtimes)
@@ -142,6 +168,11 @@ def _footnote(report: Report) -> str:
     against = {row.name: row.ratio.against for row in report.runtimes if row.ratio}
     named = list(dict.fromkeys(against.values()))
     memory = "MiB: peak resident memory of the process."
+    if any(row.import_s is not None for row in report.runtimes):
+        memory += (
+            " To first: from the start of the process to the first result. CPU: of all threads; "
+            "idle: in the second after the last run."
+        )
     if not named:
         return memory
     usual = max(named, key=lambda name: list(against.values()).count(name))

@@ -20,6 +20,7 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
     needs: ClassVar[Mapping[str, str]] = {"onnxruntime": "onnxruntime", "onnx": "onnx"}
+    packages = ("onnxruntime",)
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:

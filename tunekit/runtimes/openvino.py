@@ -20,6 +20,7 @@ class OpenVINO(Runtime):
 
     name = "openvino"
     needs: ClassVar[Mapping[str, str]] = {"openvino": "openvino", "onnx": "onnx"}
+    packages = ("openvino",)
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:

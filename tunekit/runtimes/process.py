@@ -65,6 +65,7 @@ class RunnerProcess:
                         class_path,
                         str(command_read),
                         str(reply_write),
+                        str(time.monotonic()),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -81,6 +82,7 @@ class RunnerProcess:
         finally:
             os.close(command_read)
             os.close(reply_write)
+        self._model_pid = self.pid
         self._commands, self._replies = command_write, reply_read
         self._received = b""
         self._open = True
@@ -105,14 +107,15 @@ class RunnerProcess:
         reply: dict[str, Any] = json.loads(self._read_line(timeout_s))
         if not reply.pop("ok"):
             raise RunnerFailed(str(reply["error"]), str(reply["trace"]))
+        self._model_pid = int(reply["pid"])
         return reply
 
     def cpu_s(self) -> float:
-        """CPU seconds used so far, all threads together; 0 when it is gone."""
+        """CPU seconds of the process that runs the model, of all its threads; 0 when it is gone."""
         import psutil
 
         try:
-            times = psutil.Process(self.pid).cpu_times()
+            times = psutil.Process(self._model_pid).cpu_times()
         except psutil.Error:
             return 0.0
         return float(times.user + times.system)

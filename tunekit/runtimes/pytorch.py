@@ -16,6 +16,7 @@ class PyTorch(Runtime):
 
     name = "pytorch"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    packages = ("torch",)
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:

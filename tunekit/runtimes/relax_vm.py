@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ class RelaxLibrary(Runner):
     With TVM's runtime alone, as a deployed library has it. Its plan: `file`, `device`,
     `input_names`, and in `shown` what belongs to its settings.
     """
+
+    def imports(self, plan: Mapping[str, Any]) -> None:
+        runtime_only(plan["device"])
+        importlib.import_module("tvm.runtime.vm")
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.errors import TunekitError
 
@@ -21,13 +24,39 @@ class NotApplicable(TunekitError):  # noqa: N818 - reads as what happened
     """This runner cannot do that, or not with this kind of model; the message says why."""
 
 
+@dataclass(frozen=True)
+class OtherProcess:
+    """A process in which a runner's own has the model run.
+
+    Attributes:
+        pid: its number.
+        import_s: from its start until it began to load the model.
+        load_s: that loading took.
+    """
+
+    pid: int
+    import_s: float
+    load_s: float
+
+
 class Runner(ABC):
     """Something that runs a model, in a process of its own.
 
-    Everything happens on one instance, in this order: `load`, then `infer` many times, with
-    `arrays` on some of its results, then `close`. An exception from any of them, or the death of
-    the process, is this runner's failure; it never stops the others.
+    Everything happens on one instance, in this order: `imports`, `load`, then `infer` many times,
+    with `arrays` on some of its results, then `close`. An exception from any of them, or the death
+    of the process, is this runner's failure; it never stops the others.
     """
+
+    elsewhere: OtherProcess | None = None
+    """Where the model runs after `load`, if not in this process."""
+
+    packages: ClassVar[Sequence[str]] = ()
+    """Import names of what `load` works with."""
+
+    def imports(self, plan: Mapping[str, Any]) -> None:
+        """Imports what `load` works with, for its time to be told apart."""
+        for name in self.packages:
+            importlib.import_module(name)
 
     @abstractmethod
     def load(
@@ -51,6 +80,31 @@ class Runner(ABC):
     @abstractmethod
     def arrays(self, result: Any) -> Sequence[Array]:
         """The outputs of one `infer`, flat and in the model's order. Not timed."""
+
+    def turn(self, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
+        """Runs `untimed` times, then for `seconds`, between `least` and `most` times.
+
+        The garbage collector waits.
+
+        Returns:
+            `seconds` of each timed run; `wall_s` and `cpu_s` of all of them together.
+        """
+        clock = time.perf_counter_ns
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(untimed):
+                self.infer()
+            cpu_start, start_ns = time.process_time_ns(), clock()
+            samples_ns = time_runs(self, seconds=seconds, least=least, most=most)
+            wall_ns, cpu_ns = clock() - start_ns, time.process_time_ns() - cpu_start
+        finally:
+            gc.enable()
+        return {
+            "seconds": [sample / 1e9 for sample in samples_ns],
+            "wall_s": wall_ns / 1e9,
+            "cpu_s": cpu_ns / 1e9,
+        }
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where the time of one inference goes, from runs of about `seconds` in all.

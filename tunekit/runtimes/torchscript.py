@@ -23,6 +23,7 @@ class TorchScript(Runtime):
 
     name = "torchscript"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    packages = ("torch",)
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """A runner in a process of its own, which times itself when it is its turn.
 
-    python -m tunekit.runtimes.worker <package.module:Class> <command fd> <reply fd>
+    python -m tunekit.runtimes.worker <package.module:Class> <command fd> <reply fd> <now>
 
-Commands come one JSON object a line on a pipe of their own, and replies go back on another, so
-whatever a library prints cannot be taken for an answer: standard output and standard error are
-the parent's log file. A process whose parent is gone ends itself, even in the middle of a run.
+`now` is what `time.monotonic` said when the process was started. Commands come one JSON object a
+line on a pipe of their own, and replies go back on another, so whatever a library prints cannot be
+taken for an answer: standard output and standard error are the parent's log file. A process whose
+parent is gone ends itself, even in the middle of a run.
 
     {"do": "load", "plan": {...}, "inputs": FILE, "names": [...], "threads": N}
     {"do": "run", "seconds": S, "least": N, "most": N, "untimed": N}
+    {"do": "idle", "seconds": S}
     {"do": "outputs", "to": FILE}
     {"do": "profile", "seconds": S}
     {"do": "turns", "seconds": S, "most": N}
@@ -18,9 +20,7 @@ A reply is {"ok": true, ...} or {"ok": false, "error": a line, "trace": text}.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
-import gc
 import importlib
 import json
 import os
@@ -30,20 +30,14 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tunekit.processes.child import die_with_parent
-from tunekit.runtimes.runner import time_runs
+from tunekit.runtimes.usage import come_to_rest, cpu_s, memory
 from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Runner
-
-# A process is at rest when it uses less than this share of one core.
-_REST_SHARE = 0.1
-_REST_WINDOW_S = 0.02
-_REST_LIMIT_S = 2.0
 
 _DETAIL_CHARACTERS = 3000
 
@@ -51,6 +45,7 @@ _DETAIL_CHARACTERS = 3000
 def main(arguments: list[str]) -> None:
     """Answers commands until the pipe closes."""
     class_path, command_fd, reply_fd = arguments[0], int(arguments[1]), int(arguments[2])
+    started_s = float(arguments[3])
     _end_with_parent(command_fd)
     # Ctrl-C is for the parent, which ends this process when it has tidied up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -59,29 +54,32 @@ def main(arguments: list[str]) -> None:
         os.fdopen(command_fd, "r", encoding="utf-8") as commands,
         os.fdopen(reply_fd, "w", encoding="utf-8") as replies,
     ):
-        _answer(class_path, commands, replies)
+        _answer(class_path, commands, replies, started_s)
     # Not sys.exit: some libraries crash or wait for their threads while the interpreter ends.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _answer(class_path: str, commands: IO[str], replies: IO[str]) -> None:
+def _answer(class_path: str, commands: IO[str], replies: IO[str], started_s: float) -> None:
     runner: Runner | None = None
     for line in commands:
         command = json.loads(line)
         do = command.pop("do")
+        answer: dict[str, Any]
         try:
             if do == "load":
-                runner, reply = _load(class_path, **command)
+                runner, reply = _load(class_path, started_s, **command)
             elif runner is None:
                 raise RuntimeError(f"'{do}' before 'load'")
             elif do == "run":
                 reply = _run(runner, **command)
+            elif do == "idle":
+                reply = _idle(runner, **command)
             elif do == "outputs":
                 reply = _outputs(runner, **command)
             elif do == "profile":
-                reply = {**runner.profile(**command), "at_rest": _come_to_rest()}
+                reply = {**runner.profile(**command), "at_rest": come_to_rest(os.getpid())}
             elif do == "turns":
                 reply = runner.take_turns(**command)
             elif do == "close":
@@ -89,7 +87,8 @@ def _answer(class_path: str, commands: IO[str], replies: IO[str]) -> None:
                 reply = {}
             else:
                 raise ValueError(f"unknown command '{do}'")
-            answer = {"ok": True, **reply, **memory()}
+            pid = _process_of(runner)
+            answer = {"ok": True, "pid": pid, **reply, **memory(pid)}
         except Exception as error:  # noqa: BLE001 - whatever a library raises is its row's reason
             answer = {
                 "ok": False,
@@ -104,70 +103,45 @@ def _answer(class_path: str, commands: IO[str], replies: IO[str]) -> None:
 
 
 def _load(
-    class_path: str, *, plan: dict[str, Any], inputs: str, names: list[str], threads: int
+    class_path: str,
+    started_s: float,
+    *,
+    plan: dict[str, Any],
+    inputs: str,
+    names: list[str],
+    threads: int,
 ) -> tuple[Runner, dict[str, Any]]:
-    import numpy as np
-
     module_name, _, class_name = class_path.partition(":")
     runner: Runner = getattr(importlib.import_module(module_name), class_name)()
+    runner.imports(plan)
+    import numpy as np
+
+    import_s = time.monotonic() - started_s
     with np.load(inputs) as archive:
         arrays = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
     start = time.perf_counter()
     settings = runner.load(plan, arrays, threads)
-    return runner, {"settings": settings, "load_s": time.perf_counter() - start}
+    load_s = time.perf_counter() - start
+    if runner.elsewhere is not None:
+        import_s, load_s = runner.elsewhere.import_s, runner.elsewhere.load_s
+    return runner, {"settings": settings, "import_s": import_s, "load_s": load_s}
 
 
-def _run(runner: Runner, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
-    """One turn: `untimed` runs, then timed ones for `seconds`, between `least` and `most` of them.
-
-    The garbage collector waits.
-    """
-    clock = time.perf_counter_ns
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(untimed):
-            runner.infer()
-        cpu_start, start_ns = time.process_time_ns(), clock()
-        samples_ns = time_runs(runner, seconds=seconds, least=least, most=most)
-        wall_ns, cpu_ns = clock() - start_ns, time.process_time_ns() - cpu_start
-    finally:
-        gc.enable()
-    return {
-        "seconds": [sample / 1e9 for sample in samples_ns],
-        "wall_s": wall_ns / 1e9,
-        "cpu_s": cpu_ns / 1e9,
-        "at_rest": _come_to_rest(),
-    }
+def _run(runner: Runner, **arguments: Any) -> dict[str, Any]:
+    return {**runner.turn(**arguments), "at_rest": come_to_rest(_process_of(runner))}
 
 
-def _come_to_rest() -> bool:
-    """Waits until this process's threads have stopped spinning; False if they never do.
-
-    Thread pools keep their threads awake for some milliseconds after the last work (ONNX
-    Runtime for 40), which would be taken from whoever has the next turn.
-    """
-    deadline = time.perf_counter() + _REST_LIMIT_S
-    while time.perf_counter() < deadline:
-        cpu, wall = time.process_time(), time.perf_counter()
-        time.sleep(_REST_WINDOW_S)
-        idle = time.process_time() - cpu < _REST_SHARE * (time.perf_counter() - wall)
-        # On a busy machine a thread may spin without getting a core for a whole window.
-        if idle and not _another_thread_wants_to_run():
-            return True
-    return False
+def _idle(runner: Runner, *, seconds: float) -> dict[str, Any]:
+    """What the process uses while nothing is asked of it, right after a run."""
+    runner.turn(seconds=0, least=1, most=1, untimed=0)
+    before_s = cpu_s(_process_of(runner))
+    time.sleep(seconds)
+    return {"idle_cpu_s": cpu_s(_process_of(runner)) - before_s}
 
 
-def _another_thread_wants_to_run() -> bool:
-    """Whether another thread of this process runs or waits for a core (False if unknown)."""
-    mine = str(threading.get_native_id())
-    for thread in Path("/proc/self/task").glob("*"):
-        with contextlib.suppress(OSError):
-            # The name in parentheses may itself hold spaces and parentheses.
-            state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
-            if state == "R" and thread.name != mine:
-                return True
-    return False
+def _process_of(runner: Runner | None) -> int:
+    """The process that runs the model."""
+    return os.getpid() if runner is None or runner.elsewhere is None else runner.elsewhere.pid
 
 
 def _outputs(runner: Runner, *, to: str) -> dict[str, Any]:
@@ -176,26 +150,6 @@ def _outputs(runner: Runner, *, to: str) -> dict[str, Any]:
     arrays = [np.asarray(array) for array in runner.arrays(runner.infer())]
     np.savez(to, *arrays)
     return {"count": len(arrays)}
-
-
-def memory() -> dict[str, int]:
-    """This process's resident memory in bytes: the most it ever had, and now (0 if unknown).
-
-    Linux says both in /proc/self/status. Elsewhere `ru_maxrss` stands in for the peak; on Linux
-    it would not do, as a process starts with its parent's.
-    """
-    fields = {"VmHWM": 0, "VmRSS": 0}
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key in fields:
-                fields[key] = int(value.split()[0]) * 1024
-    except OSError:
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        fields["VmHWM"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"peak_rss_bytes": fields["VmHWM"], "rss_bytes": fields["VmRSS"]}
 
 
 def whole_text(error: BaseException) -> str:

@@ -40,6 +40,7 @@ class RoundSettings:
         seed: decides the order of the turns.
         turn_s: seconds of timed runs in one turn, at least.
         warm_up_s: seconds of untimed runs before the first round, at least.
+        idle_s: seconds in which nothing is asked of a runner, after its last run.
         load_timeout_s: for loading, which may compile.
         run_timeout_s: for a turn.
     """
@@ -49,6 +50,7 @@ class RoundSettings:
     seed: int = 0
     turn_s: float = 0.5
     warm_up_s: float = 1.0
+    idle_s: float = 1.0
     load_timeout_s: float = 900.0
     run_timeout_s: float = 300.0
 
@@ -89,14 +91,20 @@ class Turn:
 
 @dataclass
 class Outcome:
-    """What became of one runner; `reason` is None as long as nothing went wrong."""
+    """What became of one runner; `reason` is None as long as nothing went wrong.
+
+    `import_s` is from the start of its process until its packages were imported, `idle_cpu_s` the
+    CPU time of its process in the idle second after its last run.
+    """
 
     name: str
     turns: list[Turn] = field(default_factory=list)
     outputs: list[list[Array]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    import_s: float | None = None
     load_s: float | None = None
     first_run_s: float | None = None
+    idle_cpu_s: float | None = None
     peak_rss_bytes: int = 0
     rss_bytes: int = 0
     reason: str | None = None
@@ -164,6 +172,8 @@ def run_rounds(
         before, own_before = now(), _own_cpu_s(runners)
         _rounds(runners, settings, say)
         noise = noise_between(before, now(), _own_cpu_s(runners) - own_before)
+        for running in runners:
+            _idle(running, settings)
         for index, running in enumerate(runners):
             # Again: one that is right at first and wrong later is wrong.
             _take_outputs(running, folder / f"outputs-{index}-after.npz", settings)
@@ -206,6 +216,7 @@ def _load(running: _Running, inputs_file: Path, names: list[str], settings: Roun
     )
     if reply:
         running.outcome.settings = reply["settings"]
+        running.outcome.import_s = reply["import_s"]
         running.outcome.load_s = reply["load_s"]
 
 
@@ -227,6 +238,13 @@ def _warm_up(running: _Running, settings: RoundSettings) -> None:
     )
     if more:
         running.run_s = min(more["seconds"])
+
+
+def _idle(running: _Running, settings: RoundSettings) -> None:
+    what, limit_s = "after its last run", settings.run_timeout_s + settings.idle_s
+    reply = _ask(running, what, "idle", limit_s, seconds=settings.idle_s)
+    if reply:
+        running.outcome.idle_cpu_s = reply["idle_cpu_s"]
 
 
 def _take_outputs(running: _Running, file: Path, settings: RoundSettings) -> None:
