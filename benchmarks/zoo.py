@@ -241,7 +241,7 @@ class Work:
         ready = time.perf_counter()
         library = default_of(prepared, cache=cache, say=say)
         built = time.perf_counter()
-        errors = verify(library, prepared, reference_of(prepared))
+        errors = verify(library, prepared, reference_of(prepared)).errors
         return {
             "prepare_s": round(ready - begun, 1),
             "compile_s": round(built - ready, 1),

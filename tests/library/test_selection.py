@@ -18,6 +18,7 @@ from tunekit.graph.implementation import ConvProblem, Implementation
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library import Library, build_default, compile_recipe, load_manifest
 from tunekit.library.built_variant import BuiltVariant
+from tunekit.library.default_library import racer_beside
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
 from tunekit.library.selection import decide, take_turns, verdict
 from tunekit.library.variants import variants_of
@@ -180,6 +181,23 @@ def test_a_variant_that_is_not_exact_enough_is_left_out_with_its_reason(
     assert by_name["direct"].ratio is not None
     assert any(line.startswith("warning: the tuned library is left out: ") for line in said)
     assert max(library.manifest.relative_errors) <= reference.relative_error
+
+
+def test_libraries_of_their_own_take_turns_without_tvm(
+    sabotaged: Sabotaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = sabotaged.prepared
+    path = build_default(sabotaged.recipe, model_digest=prepared.source.digest)
+    racer = racer_beside(path)
+    assert racer is not None
+    # Whoever would load it could not.
+    (tmp_path / "tvm").mkdir()
+    (tmp_path / "tvm" / "__init__.py").write_text("raise ImportError('TVM is not wanted here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    variant = variants_of(prepared, [])[0]
+    built = [BuiltVariant(variant, path, racer=racer) for _ in range(2)]
+    assert take_turns(built, prepared, reference_of(prepared), tmp_path, lambda _: None) is None
+    assert all(one.failure is None and len(one.rounds_s) >= 6 for one in built)
 
 
 def test_without_a_contest_the_records_decide(sabotaged: Sabotaged, tmp_path: Path) -> None:

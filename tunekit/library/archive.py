@@ -14,12 +14,8 @@ from tunekit.errors import CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import prepare_model, recipe_target
 from tunekit.library.built_variant import BuiltVariant, export_variant
-from tunekit.library.standalone import (
-    library_summary,
-    part_of,
-    require_equal,
-    toolchain_of,
-)
+from tunekit.library.program import toolchain_of
+from tunekit.library.standalone import library_summary, part_of, require_equal
 from tunekit.library.variants import Variant, assemble
 from tunekit.library.verify import reference_of, verify, why_not_verified
 from tunekit.recipe import Recipe
@@ -71,7 +67,7 @@ def static_library(library: Library, recipe: Recipe, folder: Path, say: Say) -> 
             entry.name,
             [part_of(prepared, built, reference, Path(workshop))],
             Path(workshop),
-            toolchain_of(prepared),
+            toolchain_of(prepared.recipe, prepared.target),
             manifest=library_summary(prepared),
             static=True,
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from tunekit.errors import CompileError, TunekitError
 from tunekit.library.apply import coverage_line
 from tunekit.library.build import Exported, export
-from tunekit.library.default_library import default_of
+from tunekit.library.default_library import default_of, racer_beside
+from tunekit.library.program import RACER, build_racer
 from tunekit.library.variants import Assembled, Variant, assemble
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class BuiltVariant:
         verified: what it gave, once that is known to be right.
         failure: why it cannot ship.
         rounds_s: what it took in the selection.
+        racer: the same as a library of its own, where it can be one and is to be compared.
     """
 
     variant: Variant
@@ -44,6 +46,7 @@ class BuiltVariant:
     verified: Verified | None = None
     failure: TunekitError | None = None
     rounds_s: Seconds = field(default_factory=dict)
+    racer: Path | None = None
 
     @property
     def name(self) -> str:
@@ -55,14 +58,29 @@ class BuiltVariant:
         """Relative error of each set of seeded inputs; none where it was not verified."""
         return () if self.verified is None else self.verified.errors
 
+    @property
+    def quickest(self) -> tuple[Path, str | None]:
+        """What is soonest to run: the library of its own, with the name of its functions, or the
+        one for TVM's virtual machine."""
+        return (self.path, None) if self.racer is None else (self.racer, RACER)
+
     def leave_out(self, error: TunekitError, say: Say) -> None:
         """Takes it out of the selection, and says why."""
         self.failure = error
         say(f"warning: the {self.name} library is left out: {error.message}")
 
 
-def build_first(variant: Variant, prepared: PreparedModel, folder: Path, say: Say) -> BuiltVariant:
+def build_first(
+    variant: Variant, prepared: PreparedModel, folder: Path, say: Say, *, compared: bool
+) -> BuiltVariant:
     """Builds the variant that ships unless another one is better.
+
+    Args:
+        variant: what is built.
+        prepared: its model.
+        folder: gets the libraries.
+        say: told what is done, a line at a time.
+        compared: whether there are others.
 
     Raises:
         CompileError: it cannot be compiled or linked.
@@ -71,6 +89,8 @@ def build_first(variant: Variant, prepared: PreparedModel, folder: Path, say: Sa
     built.assembled = assemble(variant, prepared)
     say(coverage_line(built.assembled.applied, len(built.assembled.tasks)))
     built.exported = export_variant(built.assembled, prepared, built.path)
+    if compared:
+        built.racer = _racer_of(built, prepared)
     return built
 
 
@@ -82,13 +102,22 @@ def build_other(
     try:
         if variant.name == "default":
             built.path = default_of(prepared, cache=cache, say=say)
+            built.racer = racer_beside(built.path)
         else:
             say(f"compiling the {variant.name} library to compare it")
             built.assembled = assemble(variant, prepared)
             built.exported = export_variant(built.assembled, prepared, built.path)
+            built.racer = _racer_of(built, prepared)
     except CompileError as error:
         built.leave_out(error, say)
     return built
+
+
+def _racer_of(built: BuiltVariant, prepared: PreparedModel) -> Path | None:
+    assert built.exported is not None
+    folder = built.path.with_suffix("")
+    folder.mkdir()
+    return build_racer(prepared, built.exported, folder)
 
 
 def export_variant(assembled: Assembled, prepared: PreparedModel, path: Path) -> Exported:

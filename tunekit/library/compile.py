@@ -92,7 +92,7 @@ def compile_prepared(
     with replacing(folder) as temporary:
         workshop = temporary / "variants"
         workshop.mkdir()
-        first = build_first(variants[0], prepared, workshop, say)
+        first = build_first(variants[0], prepared, workshop, say, compared=skipped is None)
         reference = reference_of(prepared)
         if skipped is None:
             others = [
@@ -169,9 +169,16 @@ def _fits(library: Library, recipe: Recipe) -> bool:
     return (
         recipe.layout in ("auto", manifest.layout)
         and manifest.work_digest == work_digest(recipe, resolve_target(recipe.target))
-        and library.path.is_file()
-        and file_digest(library.path) == manifest.sha256
+        and _is_whole(library.path, manifest.sha256)
+        and (
+            manifest.standalone is None
+            or _is_whole(library.folder / manifest.standalone.library, manifest.standalone.sha256)
+        )
     )
+
+
+def _is_whole(file: Path, sha256: str) -> bool:
+    return file.is_file() and file_digest(file) == sha256
 
 
 def _why_no_selection(

@@ -14,9 +14,11 @@ from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library.apply import apply_records
 from tunekit.library.build import export, work_digest
 from tunekit.library.manifest import LIBRARY_FILE
+from tunekit.library.program import RACER_FILE, build_racer
 from tunekit.machine.target import resolve_target
 from tunekit.machine.toolchain import versions
 from tunekit.recipe import Recipe
+from tunekit.standalone.build import sources_digest
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -82,6 +84,12 @@ def default_of(prepared: PreparedModel, *, cache: ContentCache, say: Say) -> Pat
     return _built_once(kind, prepared.recipe_as_given, cache, build)
 
 
+def racer_beside(path: Path) -> Path | None:
+    """The same library as one of its own, where there is one."""
+    racer = path.with_name(RACER_FILE)
+    return racer if racer.is_file() else None
+
+
 def _default_kind(recipe: Recipe, model_digest: str) -> str:
     # The layout decides here, which it does not for a model as imported. The digest, because the
     # code behind a recipe's model may have changed, and what is compared must be of one model.
@@ -89,9 +97,10 @@ def _default_kind(recipe: Recipe, model_digest: str) -> str:
 
 
 def _code_digest() -> str:
-    """Of the code that prepares, schedules and lowers: a default library is what it makes of a
-    model."""
-    return package_digest("graph", "spaces", "ir", "library/huge_page_pass.py")
+    """Of the code that prepares, schedules, lowers and links: a default library is what it makes
+    of a model."""
+    code = package_digest("graph", "spaces", "ir", "standalone", "library/huge_page_pass.py")
+    return f"{code} {sources_digest()}"
 
 
 def default_module(prepared: PreparedModel) -> IRModule:
@@ -103,7 +112,11 @@ def default_module(prepared: PreparedModel) -> IRModule:
 def _export_default(prepared: PreparedModel, path: Path, say: Say) -> None:
     say("compiling with default schedules")
     module = default_module(prepared)
-    export(module, prepared.target, path, in_huge_pages=prepared.recipe.huge_pages)
+    kernels = path.with_suffix(".o")
+    huge_pages = prepared.recipe.huge_pages
+    exported = export(module, prepared.target, path, in_huge_pages=huge_pages, kernels=kernels)
+    build_racer(prepared, exported, path.parent)
+    kernels.unlink()
 
 
 def _built_once(

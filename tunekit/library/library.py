@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +77,21 @@ class Library:
             TargetError: this machine cannot run the library's code.
         """
         inputs = in_order(self.manifest.inputs, arrays, named)
-        return by_name(self.manifest.outputs, self._loaded(inputs))
+        return by_name(self.manifest.outputs, self.call(inputs))
+
+    def call(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs in order, of contiguous inputs in order that fit."""
+        outputs: list[Array] = self._loaded(inputs)
+        return outputs
+
+    def open_now(self) -> None:
+        """Loads the library, which the first call would do.
+
+        Raises:
+            UsageError: it is damaged.
+            TargetError: this machine cannot run its code.
+        """
+        assert self._loaded is not None
 
     @cached_property
     def _loaded(self) -> Any:
@@ -101,7 +116,7 @@ def _virtual_machine(path: Path, manifest: Manifest) -> Any:
     device = tvm.device(manifest.device, 0)
     main = VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
 
-    def run(inputs: list[Array]) -> list[Array]:
+    def run(inputs: Sequence[Array]) -> list[Array]:
         return arrays_of(main(*(tvm.runtime.tensor(array, device=device) for array in inputs)))
 
     return run

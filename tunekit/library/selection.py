@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tunekit.accuracy import compare
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
+from tunekit.library.program import RACER
 from tunekit.library.verify import verify, why_not_verified
 from tunekit.runtimes.process import RunnerFailed
 from tunekit.timing.interleaved import interleave
@@ -44,6 +45,9 @@ def select(
 ) -> tuple[BuiltVariant, Selection]:
     """Verifies the variants, lets those that are right take turns, and says which one ships.
 
+    Those that can be libraries of their own run as such, without waiting for TVM; of the one that
+    ships the library for TVM's virtual machine is verified as well.
+
     Args:
         built_variants: the variants; the first ships unless it is wrong or another one is faster.
         prepared: their model.
@@ -58,7 +62,8 @@ def select(
     for built in built_variants:
         if built.failure is None:
             try:
-                built.verified = verify(built.path, prepared, reference)
+                path, name = built.quickest
+                built.verified = verify(path, prepared, reference, name)
             except (CompileError, SandboxError) as error:
                 built.leave_out(error, say)
     right = _right(built_variants)
@@ -66,9 +71,7 @@ def select(
     if len(right) > 1:
         say(f"selection: {', '.join(built.name for built in right)} take turns")
         skipped = take_turns(right, prepared, reference, folder, say)
-        right = _right(right)
-    name = decide({built.name: built.rounds_s for built in right})
-    shipped = next(built for built in right if built.name == name)
+    shipped = _shipped(built_variants, prepared, reference, say)
     selection = _summary(shipped, built_variants, prepared, skipped)
     say(verdict(selection))
     return shipped, selection
@@ -133,6 +136,26 @@ def _right(built_variants: Sequence[BuiltVariant]) -> list[BuiltVariant]:
     return right
 
 
+def _shipped(
+    built_variants: Sequence[BuiltVariant],
+    prepared: PreparedModel,
+    reference: ReferenceOutputs,
+    say: Say,
+) -> BuiltVariant:
+    """The one that ships, with what it gives in TVM's virtual machine."""
+    while True:
+        right = {built.name: built for built in _right(built_variants)}
+        shipped = right[decide({name: built.rounds_s for name, built in right.items()})]
+        if shipped.racer is None:
+            return shipped
+        try:
+            shipped.verified = verify(shipped.path, prepared, reference)
+        except (CompileError, SandboxError) as error:
+            shipped.leave_out(error, say)
+        else:
+            return shipped
+
+
 def take_turns(
     built_variants: Sequence[BuiltVariant],
     prepared: PreparedModel,
@@ -170,15 +193,18 @@ def _take_turns(
     seconds: float,
     say: Say,
 ) -> None:
+    racers = [built.racer for built in built_variants if built.racer is not None]
+    own = len(racers) == len(built_variants)
     with tempfile.TemporaryDirectory(prefix="selection-", dir=folder) as exchange:
         turns = interleave(
-            [built.path for built in built_variants],
+            racers if own else [built.path for built in built_variants],
             {spec.name: reference.inputs[0][spec.name] for spec in prepared.source.inputs},
             device=prepared.target.device,
             threads=prepared.target.cores,
             seconds=seconds,
             rounds=_ROUNDS,
             folder=Path(exchange),
+            standalone=RACER if own else None,
         )
     limit = prepared.recipe.reference.relative_error
     for built, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):

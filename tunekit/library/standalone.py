@@ -14,16 +14,11 @@ from tunekit.cache import file_digest
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.built_variant import BuiltVariant, export_variant
 from tunekit.library.manifest import StandaloneEntry
+from tunekit.library.program import program_of, toolchain_of
 from tunekit.library.variants import assemble
-from tunekit.machine.cpu_features import features_of, instruction_sets
-from tunekit.machine.linker import linker
 from tunekit.machine.target import why_not_here
 from tunekit.processes.sandbox import run_library
-from tunekit.standalone.build import Part, Toolchain, build
-from tunekit.standalone.emit import Program
-from tunekit.standalone.plan import NotStandalone
-from tunekit.standalone.planner import plan
-from tunekit.standalone.self_test import checks_of, range_of
+from tunekit.standalone.build import Part, build
 from tunekit.version import __version__
 
 if TYPE_CHECKING:
@@ -31,14 +26,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tunekit.graph.pipeline import PreparedModel
-    from tunekit.library.build import Exported
     from tunekit.library.verify import ReferenceOutputs, Verified
 
     Array = npt.NDArray[np.generic]
 
 _TIMEOUT_S = 1800.0
-# Of an output's largest value: other versions of the C library have other exponentials.
-_SELF_TEST_ERROR = 1e-5
 # What C and C++ would not take as the beginning of a name is given this one.
 _PREFIX = "model_"
 
@@ -76,7 +68,7 @@ def write_standalone(
     """
     name = c_name(prepared.recipe.name)
     try:
-        toolchain = toolchain_of(prepared)
+        toolchain = toolchain_of(prepared.recipe, prepared.target)
         part = part_of(prepared, shipped, reference, workshop)
         built = build(name, [part], folder, toolchain, manifest=library_summary(prepared))
         if shipped.verified is not None and why_not_here(prepared.target) is None:
@@ -110,53 +102,6 @@ def part_of(
         exported = export_variant(assembled, prepared, workshop / "again.so")
     assert exported.kernels is not None
     return Part(program_of(prepared, exported, reference, shipped.verified), exported.kernels)
-
-
-def program_of(
-    prepared: PreparedModel,
-    exported: Exported,
-    reference: ReferenceOutputs,
-    verified: Verified | None,
-) -> Program:
-    """The tables of a library of its own.
-
-    Raises:
-        NotStandalone: the model needs TVM's virtual machine.
-    """
-    source, target = prepared.source, prepared.target
-    if verified is None:
-        checks = checks_of(reference.self_test_outputs, prepared.recipe.reference.relative_error)
-    else:
-        checks = checks_of(verified.outputs[-1], _SELF_TEST_ERROR)
-    return Program(
-        plan=plan(exported.lowered, exported.unneeded),
-        features=instruction_sets(features_of(target.tvm), target.architecture),
-        cores=target.cores,
-        input_names=[spec.name for spec in source.inputs],
-        output_names=[spec.name for spec in source.outputs],
-        input_ranges=[
-            range_of([values[spec.name] for values in reference.inputs]) for spec in source.inputs
-        ],
-        checks=checks,
-        huge_pages=prepared.recipe.huge_pages,
-        workspace=exported.workspace,
-    )
-
-
-def toolchain_of(prepared: PreparedModel) -> Toolchain:
-    """Who compiles and links for a model's target.
-
-    Raises:
-        NotStandalone: nothing here does.
-    """
-    if prepared.target.kind != "llvm":
-        raise NotStandalone(
-            f"a library of its own is for CPUs, and this one is for {prepared.target.kind}"
-        )
-    compiler = linker(prepared.recipe.cc, prepared.target)
-    if compiler is None:
-        raise NotStandalone("there is no C compiler")
-    return Toolchain(compiler)
 
 
 def require_equal(

@@ -67,10 +67,19 @@ def reference_of(prepared: PreparedModel) -> ReferenceOutputs:
     )
 
 
-def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> Verified:
+def verify(
+    path: Path, prepared: PreparedModel, reference: ReferenceOutputs, standalone: str | None = None
+) -> Verified:
     """Runs a library on the reference's inputs.
 
     It runs on a device of the recipe's where this machine cannot run its code.
+
+    Args:
+        path: of the library.
+        prepared: its model.
+        reference: what it should give.
+        standalone: with which the functions of a library of its own begin; None for one that TVM's
+            virtual machine runs.
 
     Raises:
         VerificationFailed: one is above the recipe's tolerance, or not a number.
@@ -84,6 +93,7 @@ def verify(path: Path, prepared: PreparedModel, reference: ReferenceOutputs) -> 
         threads=prepared.target.cores,
         timeout_s=_TIMEOUT_S,
         elsewhere=_elsewhere(prepared),
+        standalone=standalone,
     )
     limit = prepared.recipe.reference.relative_error
     errors = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.machine.target import architecture_of
 from tunekit.standalone.emit import (
@@ -22,6 +23,7 @@ from tunekit.standalone.interface import c_text, library_source
 
 SOURCES = Path(__file__).parent / "c"
 RUNTIME = ("open", "errors", "tensors", "run", "self_test", "pool", "memory", "numbers", "cpu")
+_CACHED = "standalone-runtime"
 _FLAGS = ("-std=c99", "-D_GNU_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 
 
@@ -47,6 +49,10 @@ class Toolchain:
             CompileError: it fails.
         """
         _run([*shlex.split(self.compiler), *arguments])
+
+    def version(self) -> str:
+        """What the compiler says that it is."""
+        return _run([*shlex.split(self.compiler), "--version"])
 
     def tool(self, name: str) -> str:
         """The path of a tool, such as objcopy, that knows what the compiler makes.
@@ -169,10 +175,7 @@ def _code(
 ) -> Path:
     """One object of everything but the weights, in which only the library's own names are seen."""
     include = ("-I", str(SOURCES))
-    objects = []
-    for file in RUNTIME:
-        objects.append(work / f"{file}.o")
-        toolchain.compile(SOURCES / f"{file}.c", objects[-1], *_FLAGS)
+    objects = _runtime(toolchain)
     symbols = []
     offsets = iter(weights.offsets)
     for number, part in enumerate(parts):
@@ -194,6 +197,30 @@ def _code(
     return path
 
 
+def _runtime(toolchain: Toolchain) -> list[Path]:
+    """The objects of the runtime: the same in every library, and compiled once by a compiler."""
+    cache = ContentCache()
+    key = content_key(sources_digest(), toolchain.compiler, toolchain.version(), _FLAGS)
+    folder = cache.get(_CACHED, key)
+    if folder is None:
+        with cache.put(_CACHED, key) as made:
+            for name in RUNTIME:
+                toolchain.compile(SOURCES / f"{name}.c", made / f"{name}.o", *_FLAGS)
+        folder = cache.get(_CACHED, key)
+        if folder is None:
+            raise CompileError(
+                "the compiled runtime did not survive in the cache",
+                hint="is the disk full? TUNEKIT_CACHE names another folder",
+            )
+    return [folder / f"{name}.o" for name in RUNTIME]
+
+
+def sources_digest() -> str:
+    """Identifies the runtime's code: a library is what this makes of a program."""
+    files = [file for file in SOURCES.iterdir() if file.suffix in (".c", ".h", ".S")]
+    return content_key({file.name: file_digest(file) for file in files})
+
+
 def _join(objects: Sequence[Path], output: Path, visible: str, toolchain: Toolchain) -> None:
     """Makes one object of several; only the symbols that match `visible` are seen from outside."""
     toolchain.call("-r", "-nostdlib", "-o", str(output), *map(str, objects))
@@ -201,7 +228,8 @@ def _join(objects: Sequence[Path], output: Path, visible: str, toolchain: Toolch
     _run([toolchain.tool("objcopy"), *options, str(output)])
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
+    """What a command prints."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -215,3 +243,4 @@ def _run(command: Sequence[str]) -> None:
             f"{shlex.join(command[:1])} failed: " + "; ".join(lines[-3:]),
             hint="`tunekit doctor` checks the compiler",
         )
+    return done.stdout

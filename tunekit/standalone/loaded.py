@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -212,12 +212,28 @@ class LoadedModel:
         """The outputs in order, of contiguous inputs in order that fit."""
         outputs = [_aligned_empty(info) for info in self.outputs]
         with self._lock:
-            for index, array in enumerate(inputs):
-                self._must(self._api.bind_input, index, array.ctypes.data, array.nbytes)
-            for index, array in enumerate(outputs):
-                self._must(self._api.bind_output, index, array.ctypes.data, array.nbytes)
+            self._bind(inputs, outputs)
             self._must(self._api.run)
         return outputs
+
+    def bound(self, inputs: Sequence[Array]) -> tuple[Callable[[], None], list[Array]]:
+        """A function that runs the model on these arrays again and again, and its outputs, which
+        each run overwrites.
+
+        Args:
+            inputs: contiguous arrays in order that fit. They are copied now.
+        """
+        placed = [_aligned_empty(info) for info in self.inputs]
+        for place, array in zip(placed, inputs, strict=True):
+            place[...] = array
+        outputs = [_aligned_empty(info) for info in self.outputs]
+        self._bind(placed, outputs)
+        self._kept = placed
+
+        def again() -> None:
+            self._must(self._api.run)
+
+        return again, outputs
 
     def self_test(self) -> None:
         """Runs the model on inputs of its own.
@@ -253,6 +269,12 @@ class LoadedModel:
     def __del__(self) -> None:
         if hasattr(self, "_model"):
             self.close()
+
+    def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        for index, array in enumerate(inputs):
+            self._must(self._api.bind_input, index, array.ctypes.data, array.nbytes)
+        for index, array in enumerate(outputs):
+            self._must(self._api.bind_output, index, array.ctypes.data, array.nbytes)
 
     def _must(self, function: Any, *arguments: Any) -> None:
         if not self._model:

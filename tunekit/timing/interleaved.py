@@ -2,7 +2,7 @@
 
 Runners of different runtimes need a process each, and a turn lasts as long as the threads of
 the one before take to come to rest; meanwhile a shared host has changed. Libraries for one runtime
-share its threads: what the host does to one of them it does to the next, a few milliseconds later.
+share a process: what the host does to one of them it does to the next, a few milliseconds later.
 That tells apart what differs by half a percent, in seconds.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.runtimes.compiled import AnyLibrary
 from tunekit.runtimes.process import RunnerProcess
-from tunekit.runtimes.relax_vm import RelaxLibrary
 from tunekit.runtimes.runner import Runner, time_runs
 from tunekit.timing.statistics import LEAST_ROUNDS, median
 
@@ -55,6 +55,7 @@ def interleave(
     seconds: float,
     rounds: int,
     folder: Path,
+    standalone: str | None = None,
 ) -> Turns:
     """Lets libraries of one model take turns in a process of their own.
 
@@ -62,10 +63,12 @@ def interleave(
         files: the libraries.
         inputs: of the model, in the order of its `main`.
         device: "cpu", "cuda".
-        threads: of TVM's pool.
+        threads: of each library.
         seconds: after which no round begins, once there were six.
         rounds: at most.
         folder: takes the inputs, the outputs and what the process prints.
+        standalone: with which the functions of libraries of their own begin; None where TVM's
+            virtual machine runs them.
 
     Raises:
         RunnerFailed: the process raised, died or hung.
@@ -74,10 +77,8 @@ def interleave(
 
     given, results = folder / "inputs.npz", folder / "outputs.npz"
     np.savez(given, *inputs.values())
-    plans = [
-        {"file": str(file.absolute()), "device": device, "input_names": list(inputs)}
-        for file in files
-    ]
+    common = {"device": device, "input_names": list(inputs), "standalone": standalone}
+    plans = [{"file": str(file.absolute()), **common} for file in files]
     with RunnerProcess(_CLASS_PATH, threads=threads, log=folder / "alternation.log") as process:
         process.ask(
             "load",
@@ -98,12 +99,15 @@ def interleave(
 
 
 class InterleavedLibraries(Runner):
-    """The process's side of `interleave`. Its plan: `libraries`, a RelaxLibrary's plan each."""
+    """The process's side of `interleave`. Its plan: `libraries`, the plan of a
+    AnyLibrary each."""
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
-        self._libraries = [RelaxLibrary() for _ in plan["libraries"]]
+        self._libraries = [AnyLibrary() for _ in plan["libraries"]]
+        for library, own in zip(self._libraries, plan["libraries"], strict=True):
+            library.imports(own)
         settings = [
             library.load(own, inputs, threads)
             for library, own in zip(self._libraries, plan["libraries"], strict=True)
@@ -144,7 +148,7 @@ class InterleavedLibraries(Runner):
         return {"rounds_s": rounds_s}
 
     @staticmethod
-    def _warm_up(library: RelaxLibrary) -> float:
+    def _warm_up(library: AnyLibrary) -> float:
         """Seconds of a run, the least seen."""
         runs_ns = time_runs(library, seconds=0.0) + time_runs(library, seconds=_WARM_UP_S)
         return min(runs_ns) / 1e9
