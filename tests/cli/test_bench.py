@@ -17,7 +17,7 @@ import pytest
 from tunekit.benchmark.registry import RUNTIMES, find_runtime
 from tunekit.benchmark.results import Report
 from tunekit.errors import UsageError
-from tunekit.recipe import OWN_RUNTIMES, REFERENCE_RUNTIMES
+from tunekit.recipe import OWN_RUNTIMES, REFERENCE_RUNTIMES, TUNED_FORMS
 
 SUPPORT = Path(__file__).parents[1] / "support"
 TUNEKIT = [sys.executable, "-c", "from tunekit.cli.app import main; main()"]
@@ -66,7 +66,7 @@ def bench(starter, workplace, tmp_path_factory):
 
 
 def test_every_runtime_a_recipe_may_name_exists_and_no_other():
-    assert tuple(RUNTIMES) == (*OWN_RUNTIMES, *REFERENCE_RUNTIMES)
+    assert tuple(RUNTIMES) == (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)
     for name in RUNTIMES:
         assert find_runtime(name).name == name
 
@@ -209,13 +209,42 @@ def test_the_library_is_compiled_where_there_is_none_and_compared(tuned_run, wor
     assert (workplace / "artifacts" / "small_cnn" / "model.so").is_file()
 
 
+def test_the_tuned_library_runs_in_every_form_and_gives_the_same(bench, tuned_run, workplace):
+    forms = ("tuned", *TUNED_FORMS)
+    code, output, progress = bench(
+        *("torch.yaml", "--runtimes", ",".join(forms), "--rounds", "2"),
+        *("--catalogue", "empty.db", "-f", "json"),
+    )
+    assert code == 0, progress
+    rows = {row.name: row for row in Report.from_json(output).runtimes}
+    assert tuple(rows) == forms
+    assert {row.status for row in rows.values()} == {"ok"}
+    assert len({row.accuracy.max_abs_error for row in rows.values()}) == 1
+    assert len({row.settings["threads"] for row in rows.values()}) == 1
+    # The C program is measured, not the process that asks it.
+    assert rows["tuned-c"].peak_rss_bytes < 16 * 2**20 < rows["tuned"].peak_rss_bytes
+    for row in rows.values():
+        assert row.first_run_s < row.to_first_result_s < 60
+        assert row.cpu_ms > 0
+        assert 0 <= row.idle_cpu_s < 1
+    assert rows["tuned-c"].to_first_result_s < rows["tuned"].to_first_result_s
+    assert rows["tuned"].to_first_result_s < rows["tuned-vm"].to_first_result_s
+
+
+def test_what_stands_beside_the_latency_is_shown_in_a_table_of_its_own(tuned_run):
+    _, output, _ = tuned_run
+    [titles] = [line for line in output.splitlines() if "to first ms" in line]
+    assert titles.split("  ")[0] == "runtime"
+    assert "CPU ms idle" in titles
+
+
 def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_measured(
     bench, tuned_run, workplace
 ):
     folder = workplace / "artifacts" / "small_cnn"
-    (folder / "model.so").write_bytes(b"no library at all")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"] = hashlib.sha256(b"no library at all").hexdigest()
+    (folder / manifest["standalone"]["library"]).write_bytes(b"no library at all")
+    manifest["standalone"]["sha256"] = hashlib.sha256(b"no library at all").hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     code, output, progress = bench(
         *("torch.yaml", "--runtimes", "tuned,onnxruntime", "--rounds", "1"),

@@ -5,55 +5,72 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from tunekit.runtimes.relax_vm import RelaxLibrary
+from tunekit.runtimes.compiled import AnyLibrary
 from tunekit.runtimes.runtime import Preparation, Runtime
 
+if TYPE_CHECKING:
+    from tunekit.library import Library
 
-class _Own(RelaxLibrary, Runtime):
-    needs: ClassVar[Mapping[str, str]] = {"tvm": "apache-tvm"}
+_NEEDS: Mapping[str, str] = {"tvm": "apache-tvm"}
 
 
-class Tuned(_Own):
-    """The library that `tunekit compile` writes: of those that the records give, the fastest."""
+def tuned_plan(library: Library) -> dict[str, Any]:
+    """What a runner of a tuned library loads: the library of its own where there is one."""
+    manifest = library.manifest
+    standalone, selection = manifest.standalone, manifest.selection
+    shown = {
+        "coverage": manifest.coverage,
+        "candidate": selection.shipped if selection is not None else "tuned",
+    }
+    if standalone is None:
+        shown["virtual_machine"] = manifest.not_standalone or "it is from an older tunekit"
+    path = library.path if standalone is None else library.folder / standalone.library
+    return {
+        "file": str(path.resolve()),
+        "standalone": None if standalone is None else standalone.name,
+        "device": manifest.device,
+        "input_names": [tensor.name for tensor in manifest.inputs],
+        "shown": shown,
+    }
+
+
+class Tuned(AnyLibrary, Runtime):
+    """The library that `tunekit compile` writes, by its C functions."""
 
     name = "tuned"
+    needs = _NEEDS
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
         from tunekit.library import tuned_library
 
-        library = tuned_library(preparation.recipe, say=preparation.say)
-        manifest = library.manifest
-        contest = manifest.selection
-        return {
-            "file": str(Path(library.path).resolve()),
-            "device": manifest.device,
-            "input_names": [tensor.name for tensor in manifest.inputs],
-            "shown": {
-                "coverage": manifest.coverage,
-                "candidate": contest.shipped if contest is not None else "tuned",
-            },
-        }
+        return tuned_plan(tuned_library(preparation.recipe, say=preparation.say))
 
 
-class _Untuned(_Own):
+class _Untuned(AnyLibrary, Runtime):
     """A library for which nothing was measured: there to say what tuning gained."""
 
+    needs = _NEEDS
     yardstick = False
 
     @staticmethod
     @abstractmethod
     def build(preparation: Preparation) -> Path:
-        """Path of the library, from the cache if it was built before."""
+        """Path of the library for TVM's virtual machine, from the cache if it was built before."""
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
+        from tunekit.library.default_library import racer_beside
+        from tunekit.library.program import RACER
         from tunekit.machine.target import resolve_target
 
+        path = cls.build(preparation)
+        racer = racer_beside(path)
         return {
-            "file": str(cls.build(preparation).resolve()),
+            "file": str((racer or path).resolve()),
+            "standalone": None if racer is None else RACER,
             "device": resolve_target(preparation.recipe.target).device,
             "input_names": [tensor.name for tensor in preparation.source.inputs],
         }

@@ -22,8 +22,9 @@ def bench(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: tuned, default, unscheduled, pytorch, torchscript, "
-            "onnxruntime, openvino. Default: the first three and the recipe's.",
+            help="Comma-separated: tuned, default, unscheduled, tuned-vm, tuned-c, tuned-ctypes, "
+            "pytorch, torchscript, onnxruntime, openvino. Default: the first three and the "
+            "recipe's.",
             autocompletion=complete_runtimes,
         ),
     ] = None,

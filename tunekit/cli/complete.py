@@ -38,9 +38,9 @@ def complete_ready(incomplete: str) -> list[str]:
 
 def complete_runtimes(incomplete: str) -> list[str]:
     """Runtimes for a comma-separated list."""
-    from tunekit.recipe.values import OWN_RUNTIMES, REFERENCE_RUNTIMES
+    from tunekit.recipe.values import OWN_RUNTIMES, REFERENCE_RUNTIMES, TUNED_FORMS
 
-    return list(_next_in_list(incomplete, (*OWN_RUNTIMES, *REFERENCE_RUNTIMES)))
+    return list(_next_in_list(incomplete, (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)))
 
 
 def complete_profiled(incomplete: str) -> list[str]:

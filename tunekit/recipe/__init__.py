@@ -16,11 +16,17 @@ from tunekit.recipe.schema import (
     Tuning,
     json_schema,
 )
-from tunekit.recipe.values import OWN_RUNTIMES, REFERENCE_RUNTIMES, parse_runtimes
+from tunekit.recipe.values import (
+    OWN_RUNTIMES,
+    REFERENCE_RUNTIMES,
+    TUNED_FORMS,
+    parse_runtimes,
+)
 
 __all__ = [
     "OWN_RUNTIMES",
     "REFERENCE_RUNTIMES",
+    "TUNED_FORMS",
     "InputSpec",
     "Layout",
     "Measure",

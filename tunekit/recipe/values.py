@@ -19,6 +19,9 @@ REFERENCE_RUNTIMES: tuple[str, ...] = ("pytorch", "torchscript", "onnxruntime", 
 OWN_RUNTIMES: tuple[str, ...] = ("tuned", "default", "unscheduled")
 """What tunekit itself brings to a comparison: the library, and the same without schedules."""
 
+TUNED_FORMS: tuple[str, ...] = ("tuned-vm", "tuned-c", "tuned-ctypes")
+"""The tuned library run in other ways, which take part where they are named."""
+
 SOURCE_PREFIXES: tuple[str, ...] = ("torchvision", "python")
 SOURCE_SUFFIXES: tuple[str, ...] = (".pt2", ".onnx")
 SOURCE_FORMS = (
@@ -166,10 +169,10 @@ ReferenceRuntime = Annotated[
 def parse_runtimes(text: str) -> tuple[str, ...]:
     """The runtimes in a comma-separated list such as `tuned,onnxruntime`.
 
-    Any of OWN_RUNTIMES and REFERENCE_RUNTIMES, or the `package.module:Class` of another, each
-    once, in the given order. Raises UsageError that names the unknown one.
+    Any of OWN_RUNTIMES, TUNED_FORMS and REFERENCE_RUNTIMES, or the `package.module:Class` of
+    another, each once, in the given order. Raises UsageError that names the unknown one.
     """
-    known = (*OWN_RUNTIMES, *REFERENCE_RUNTIMES)
+    known = (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
         raise UsageError("--runtimes: none given", hint=f"choose from {', '.join(known)}")

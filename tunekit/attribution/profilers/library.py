@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.roofline import Peaks, Roofline
-from tunekit.benchmark.own_libraries import Tuned
 from tunekit.library.huge_page_pass import ADVISE
+from tunekit.runtimes.relax_vm import RelaxLibrary
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
@@ -23,8 +23,8 @@ _BUILTIN = "vm."
 _NOTHING = "vm.builtin.null_value"
 
 
-class ProfiledLibrary(Tuned):
-    """A second virtual machine on the same library tells before and after each call.
+class ProfiledLibrary(RelaxLibrary):
+    """The library for TVM's virtual machine: a second one on it tells before and after each call.
 
     The first one, without it, is what end to end is measured on. The instrument costs a
     microsecond or more: what it says a function takes that does nothing, is taken from each call.
