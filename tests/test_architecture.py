@@ -49,6 +49,7 @@ FLOORS = (
     {"doctor"},
     {"report"},
     {"api"},
+    {"torch_backend"},
     {"cli"},
     {"__main__"},
 )
@@ -66,6 +67,7 @@ MAY_LOAD_AT_ONCE = (
     "frontends/",
     "onnx_frontend/",
     "torch_frontend/",
+    "torch_backend/",
     "models/sources/",
     "models/baseline.py",
     "models/detection.py",

@@ -1,0 +1,245 @@
+"""`torch.compile(model, backend="tunekit")`, on models of a few kernels."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+import textwrap
+import tomllib
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tunekit.errors import UsageError
+from tunekit.torch_backend import library as libraries
+from tunekit.torch_backend.backend import tunekit_backend
+
+MODEL = """
+import torch
+
+
+class Mlp(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = torch.nn.Linear(16, 24)
+        self.norm = torch.nn.BatchNorm1d(24)
+        self.second = torch.nn.Linear(24, 4)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.norm(self.first(x))))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test's own working directory; torch forgets what other tests compiled."""
+    monkeypatch.chdir(tmp_path)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of every test: without LLVM's optimizations, and with a catalogue."""
+    import json
+
+    from targets import unoptimized
+
+    catalogue = tmp_path_factory.mktemp("catalogue") / "catalogue.db"
+    return {"catalogue": str(catalogue), "target": json.loads(unoptimized().spec)}
+
+
+def _mlp() -> Any:
+    space: dict[str, Any] = {}
+    exec(MODEL, space)
+    return space["Mlp"]().eval()
+
+
+def _made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collects the libraries that are made, found or compiled."""
+    made: list[Any] = []
+    original = libraries.library_of
+
+    def noted(*arguments: Any) -> Any:
+        made.append(original(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("tunekit.torch_backend.backend.library_of", noted)
+    return made
+
+
+def test_the_name_is_an_entry_point_that_exists() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    [(name, place)] = project["project"]["entry-points"]["torch_dynamo_backends"].items()
+    module, _, function = place.partition(":")
+    assert name == "tunekit"
+    assert getattr(import_module(module), function) is tunekit_backend
+
+
+def test_a_model_gives_what_it_gave_and_is_not_compiled_twice(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _made(monkeypatch)
+    model, x = _mlp(), torch.randn(2, 16)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            torch._dynamo.reset()
+            compiled = torch.compile(model, backend=tunekit_backend, options=options)
+            for _ in range(2):
+                torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    first, second = made
+    assert first.manifest.standalone is not None
+    assert second.manifest.created_at == first.manifest.created_at
+
+
+def test_another_process_with_the_same_model_starts_without_tvm(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    script = textwrap.dedent(
+        f"""
+        {textwrap.indent(MODEL, "        ").strip()}
+
+
+        import sys
+        from tunekit.torch_backend.backend import tunekit_backend
+
+        model = torch.compile(Mlp().eval(), backend=tunekit_backend, options={options!r})
+        torch.manual_seed(1)
+        with torch.inference_mode():
+            print(model(torch.randn(2, 16)).tolist())
+        print("tvm" in sys.modules)
+        """
+    )
+    told = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        told.append(done.stdout.splitlines())
+    assert told[0][0] == told[1][0]
+    assert told[1][1] == "False"
+
+
+def test_what_is_between_parts_of_a_model_runs_in_python(options: dict[str, Any]) -> None:
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = _mlp()
+            self.seen = 0.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = self.mlp(x)
+            self.seen = float(hidden.sum())
+            return torch.tanh(hidden) * 2
+
+    model, x = Broken().eval(), torch.randn(2, 16)
+    with torch.inference_mode():
+        compiled = torch.compile(model, backend=tunekit_backend, options=options)
+        with pytest.warns(UserWarning, match="compiled in parts, with Python in between"):
+            result = compiled(x)
+        assert model.seen == pytest.approx(float(model.mlp(x).sum()), rel=1e-4)
+        torch.testing.assert_close(result, model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_tuples_come_back_as_they_were(options: dict[str, Any]) -> None:
+    class Pair(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+            return (x + y, {"product": [x * y]})
+
+    x, y = torch.randn(3, 4), torch.randn(3, 4).t().contiguous().t()
+    with torch.inference_mode():
+        compiled = torch.compile(Pair(), backend=tunekit_backend, options=options)
+        total, rest = compiled(x, y)
+    torch.testing.assert_close(total, x + y)
+    torch.testing.assert_close(rest["product"][0], x * y)
+
+
+class _Airy(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.airy_ai(x)
+
+
+class _Counted(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count.add_(1)
+        return x + self.count
+
+
+class _Overwrites(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.clone().add_(1)) + x.mul_(2)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(_Airy(), "airy_ai"), (_Counted(), "changes a tensor"), (_Overwrites(), "changes a")],
+    ids=["unknown operator", "a buffer is written to", "an input is written to"],
+)
+def test_what_cannot_be_compiled_stays_with_pytorch_and_says_why(
+    options: dict[str, Any], model: torch.nn.Module, reason: str
+) -> None:
+    original, mine = copy.deepcopy(model), torch.randn(2, 3)
+    theirs = mine.clone()
+    with torch.inference_mode():
+        compiled = torch.compile(model, backend=tunekit_backend, options=options)
+        with pytest.warns(UserWarning, match=f"stays with PyTorch: .*{reason}") as caught:
+            results = [compiled(mine) for _ in range(2)]
+        expected = [original(theirs) for _ in range(2)]
+    assert len(caught) == 1
+    torch.testing.assert_close([*results, mine], [*expected, theirs])
+
+
+def test_gradients_are_pytorchs(options: dict[str, Any]) -> None:
+    model = _mlp()
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with pytest.warns(UserWarning, match=r"gradients are asked for .*inference_mode"):
+        compiled(torch.randn(2, 16)).sum().backward()
+    assert model.first.weight.grad is not None
+
+
+def test_changed_weights_are_noticed(options: dict[str, Any]) -> None:
+    model, x = _mlp(), torch.randn(2, 16)
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+        model.second.bias.add_(1)
+        with pytest.warns(UserWarning, match="weights have changed"):
+            torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_a_budget_tunes(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _made(monkeypatch)
+    quick = {"trials": 2, "tuning.measure.repeat": 1, "tuning.measure.min_repeat_ms": 1}
+    model, x = _mlp(), torch.randn(2, 16)
+    with torch.inference_mode():
+        compiled = torch.compile(model, backend=tunekit_backend, options={**options, **quick})
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    [library] = made
+    assert library.manifest.selection.skipped != "no records apply: it has default schedules only"
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    compiled = torch.compile(_mlp(), backend=tunekit_backend, options={"trails": 3})
+    with pytest.raises(Exception, match="trails") as caught, torch.inference_mode():
+        compiled(torch.randn(2, 16))
+    assert isinstance(caught.value.__cause__ or caught.value.inner_exception, UsageError)

@@ -1,0 +1,96 @@
+"""What torch calls for `torch.compile(model, backend="tunekit")`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.fx import GraphModule
+
+from tunekit.errors import Interrupted, TunekitError
+from tunekit.torch_backend.graph import WeightedGraph
+from tunekit.torch_backend.library import check_options, library_of, run
+
+
+def tunekit_backend(
+    graph: GraphModule,
+    examples: Sequence[Any],
+    *,
+    options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+) -> Callable[..., Any]:
+    """Compiles a graph with the weights that the model has now.
+
+    The library is made at the first call, and kept in the cache: another process with the same
+    model, options and machine starts with it at once. What cannot be compiled runs in PyTorch, and
+    a warning says why; so does everything once the weights have changed.
+
+        model = torch.compile(model.eval(), backend="tunekit", options={"trials": 200})
+        with torch.inference_mode():
+            model(image)
+
+    Args:
+        graph: what dynamo found.
+        examples: the arguments that it was found with, weights among them.
+        options: `trials` to tune, with this budget; without it the library is compiled with what
+            the catalogue knows. `catalogue`, and any other key of a recipe, dotted.
+        mode: torch's, which means nothing here.
+
+    Returns:
+        A function of the graph's arguments.
+
+    Raises:
+        UsageError: there is no such option, or it is refused.
+    """
+    check_options(options or {})
+    reason = getattr(graph, "compile_subgraph_reason", None)
+    if reason is not None and reason.graph_break:
+        text = " ".join(reason.reason.split())
+        _warn(f"the model is compiled in parts, with Python in between: {text}")
+    return _Compiled(graph, examples, options or {})
+
+
+class _Compiled:
+    """A graph as a function, which has its library made when it is first called: torch is busy
+    with a trace of its own before."""
+
+    def __init__(
+        self, graph: GraphModule, examples: Sequence[Any], options: Mapping[str, Any]
+    ) -> None:
+        self._eager = graph
+        self._graph = WeightedGraph(graph, examples)
+        self._options = options
+        self._run: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._run is None:
+            self._run = self._made(arguments)
+        return self._run(*arguments)
+
+    def _made(self, arguments: Sequence[Any]) -> Callable[..., Any]:
+        try:
+            self._graph.require_compilable(arguments)
+            library = library_of(self._graph, arguments, self._options)
+        except Interrupted:
+            raise
+        except TunekitError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            _warn(f"a graph stays with PyTorch: {error.message}{hint}")
+            return self._eager
+
+        def call(*arguments: Any) -> Any:
+            if self._graph.is_changed(arguments):
+                _warn(
+                    "the model's weights have changed since it was compiled, so it runs in PyTorch "
+                    "(torch.compile it again)"
+                )
+                self._run = self._eager
+                return self._eager(*arguments)
+            return run(library, self._graph.inputs(arguments))
+
+        return call
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"tunekit: {text}", stacklevel=2)
