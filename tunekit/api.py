@@ -316,6 +316,7 @@ def export(
         CompileError: the model is not standalone, cannot be compiled, or is wrong.
     """
     from tunekit.bundle import export_library
+    from tunekit.bundle.manifest import bundle_in
     from tunekit.bundle.place import require_place
     from tunekit.library import Library, tuned_library
 
@@ -329,6 +330,8 @@ def export(
                 f"{os.fspath(recipe)} is compiled already: of it, nothing can be changed",
                 hint="export its recipe, with the same options",
             )
+        if bundle_in(Path(recipe)) is not None:
+            raise UsageError(f"{os.fspath(recipe)} is a bundle already")
         library = Library.open(os.fspath(recipe))
     else:
         resolved = load_recipe(

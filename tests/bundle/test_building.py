@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from shell import shell
 from targets import unoptimized
+from tiny_standalone import tiny_part
 
-from tunekit.library.build import export
-from tunekit.standalone.build import Part, Toolchain, build
-from tunekit.standalone.emit import Program
+from tunekit.standalone.build import Toolchain, build
 from tunekit.standalone.interface import header
-from tunekit.standalone.planner import plan
 
 _STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 _PROGRAM = """\
@@ -137,52 +135,30 @@ def test_as_a_cmake_project_it_builds_and_checks_its_examples(unpacked: Path) ->
     assert "100% tests passed" in shell("ctest", "--test-dir", "build", cwd=unpacked).stdout
 
 
-def _write_other_library(folder: Path) -> None:
-    """A library of another model, whose kernel has a name that the first one's may have, too."""
-    from tvm import relax
-
-    x = relax.Var("x", relax.TensorType((3,), "float32"))
-    builder = relax.BlockBuilder()
-    with builder.function("main", [x]):
-        with builder.dataflow():
-            doubled = builder.emit_output(builder.emit(relax.op.add(x, x)))
-        builder.emit_func_output(doubled)
-    kernels = folder / "kernels.o"
-    built = export(builder.get(), unoptimized(), folder / "model.so", kernels=kernels)
-    assert built.kernels is not None
-    program = Program(
-        plan=plan(built.lowered, built.unneeded),
-        features=[],
-        cores=2,
-        input_names=["x"],
-        output_names=["doubled"],
-        input_ranges=[(0.0, 1.0)],
-        checks=[],
-        huge_pages=False,
-        workspace=built.workspace,
-    )
-    build("other", [Part(program, built.kernels)], folder, Toolchain("gcc"), static=True)
-    (folder / "other.h").write_text(header("other"))
-
-
-@pytest.mark.parametrize("kind", ["so", "a"])
-def test_two_libraries_serve_one_program(built: Path, tmp_path: Path, kind: str) -> None:
-    _write_other_library(tmp_path)
+def test_two_libraries_serve_one_program_shared_and_static(built: Path, tmp_path: Path) -> None:
+    """Of models with kernels of the same names."""
+    part = tiny_part(tmp_path, unoptimized())
+    other = build("other", [part], tmp_path, Toolchain("gcc"), static=True)
+    assert other.static is not None
+    (tmp_path / "other.h").write_text(header("other"))
     (tmp_path / "main.cpp").write_text(
         """\
 #include <iostream>
+#include <vector>
 #include "other.h"
 #include "tiny_net.h"
 #include "tunekit/model.hpp"
 int main() {
   tunekit::Model first(tiny_net_api()), second(other_api());
-  const float x[] = {1, 2, 4};
-  second.bind_input(0, x, 3);
+  std::vector<float> image(3 * 12 * 12);
+  const std::int64_t ids[] = {1, 2, 3, 5, 8};
+  second.bind_input(0, image.data(), image.size());
+  second.bind_input(1, ids, 5);
   for (int i = 0; i < 3; i++) {
     first.self_test();
     second.run();
   }
-  for (float value : second.output<float>(0)) std::cout << value << ' ';
+  for (std::int64_t value : second.output<std::int64_t>(2)) std::cout << value << ' ';
   second = std::move(first);
   second.self_test();
   try {
@@ -191,22 +167,22 @@ int main() {
     std::cout << error.code() << ' ' << error.what() << '\\n';
   }
   try {
-    second.bind_input(0, x, 3);
+    second.bind_input(0, image.data(), image.size());
   } catch (const tunekit::Error& error) {
     std::cout << error.what() << '\\n';
   }
 }
 """
     )
-    libraries = [built / f"lib/libtiny_net.{kind}", tmp_path / f"libother.{kind}"]
-    link = (
-        ["-lm", "-pthread"] if kind == "a" else [f"-Wl,-rpath,{path.parent}" for path in libraries]
-    )
-    shell(
-        *("g++", "-std=c++17", *_STRICT, f"-I{built / 'include'}", "-I.", "main.cpp"),
-        *(*libraries, *link, "-o", "main"),
-        cwd=tmp_path,
-    )
-    said = shell("./main", cwd=tmp_path).stdout.splitlines()
-    assert said[0] == "2 4 8 1 output_1 holds elements of type int64"
-    assert "288" in said[1]
+    compile_it = ("g++", "-std=c++17", *_STRICT, f"-I{built / 'include'}", "-I.", "main.cpp")
+    shared = (built / "lib/libtiny_net.so", other.shared)
+    static = (built / "lib/libtiny_net.a", other.static)
+    paths = [f"-Wl,-rpath,{library.parent}" for library in shared]
+    shell(*compile_it, *shared, *paths, "-o", "shared", cwd=tmp_path)
+    shell(*compile_it, *static, "-lm", "-pthread", "-o", "static", cwd=tmp_path)
+    said = [shell(f"./{kind}", cwd=tmp_path).stdout for kind in ("shared", "static")]
+    assert said[0] == said[1]
+    lines = said[0].splitlines()
+    assert lines[0] == "2 3 4 6 9 1 output_1 holds elements of type int64"
+    assert "image" in lines[1]
+    assert "1728" in lines[1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, Record
-from tunekit.errors import CompileError
+from tunekit.errors import CatalogueError, CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import prepare_model, recipe_target
 from tunekit.library.built_variant import BuiltVariant, export_variant
@@ -104,11 +104,19 @@ def _records(manifest: Manifest, prepared: PreparedModel) -> list[Record]:
 
 
 def _record(catalogue: Catalogue, trial_id: int, structural_hash: str) -> Record:
-    listed = catalogue.records.get(trial_id)
+    the_other = "--catalogue names the one that the library was compiled with"
+    try:
+        listed = catalogue.records.get(trial_id)
+    except CatalogueError as error:
+        raise CatalogueError(
+            f"trial {trial_id}, which the library was compiled with, is not in "
+            f"{catalogue.location}",
+            hint=the_other,
+        ) from error
     if listed.structural_hash != structural_hash:
         raise CompileError(
             f"trial {trial_id} of {catalogue.location} is of another kernel than the library's",
-            hint="--catalogue names the one that the library was compiled with",
+            hint=the_other,
         )
     trace_json, module_json = catalogue.records.source(trial_id)
     return Record(
