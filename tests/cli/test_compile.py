@@ -36,10 +36,18 @@ def _recipe(tmp_path: Path) -> None:
 def test_a_quiet_compile_says_where_the_library_is_and_nothing_else(
     run_warm, tmp_path: Path
 ) -> None:
-    done = run_warm("compile", "line.yaml", "-q", "--no-selection", "-o", "out/here")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\n", "")
+    command = ("compile", "line.yaml", "-q", "--no-selection", "-o", "out/here")
+    (tmp_path / "taken").touch()
+    refused = run_warm(*command, "--export", "taken")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "taken is a file" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    done = run_warm(*command, "--export", "out/bundle")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out/here\nout/bundle\n", "")
+    assert (tmp_path / "out/bundle/include/line.h").is_file()
     folder = tmp_path / "out" / "here"
     assert sorted(file.name for file in folder.iterdir()) == [
+        "libline.so",
         "manifest.json",
         "model.so",
         "recipe.yaml",

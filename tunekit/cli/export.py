@@ -59,3 +59,19 @@ def export(
         reporter=Lines(quiet=quiet),
     )
     typer.echo(str(bundle.folder))
+
+
+def require_bundle_folder(folder: Path | None) -> None:
+    """Refuses a folder that `--export` names before hours are spent on what goes there."""
+    if folder is not None:
+        from tunekit.bundle.place import require_place
+
+        require_place(folder)
+
+
+def export_too(library: Path, folder: Path | None, lines: Lines) -> None:
+    """Writes the bundle of the library in a folder where `--export` wants it, and prints where."""
+    if folder is not None:
+        from tunekit import api
+
+        typer.echo(str(api.export(library, folder=folder, reporter=lines).folder))

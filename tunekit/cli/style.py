@@ -32,6 +32,16 @@ LibraryFolder = Annotated[
     ),
 ]
 
+BundleFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--export",
+        metavar="DIR",
+        help="Also write the library's bundle for C into DIR, as `tunekit export` does.",
+        show_default=False,
+    ),
+]
+
 Selection = Annotated[
     bool,
     typer.Option(

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunekit.cli.export import export_too, require_bundle_folder
 from tunekit.cli.options import ARTIFACTS, BUDGET, BUILD, CATALOGUE, DEVICES, SEARCH, recipe_verb
-from tunekit.cli.style import LibraryFolder, Quiet, Selection, Verbose, resume_command
+from tunekit.cli.style import (
+    BundleFolder,
+    LibraryFolder,
+    Lines,
+    Quiet,
+    Selection,
+    Verbose,
+    resume_command,
+)
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
@@ -21,17 +30,20 @@ def tune(
     ] = False,
     output: LibraryFolder = None,
     selection: Selection = True,
+    bundle: BundleFolder = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Tune a model within a budget of trials, compile and verify it.
 
     Every trial is kept in the catalogue as it is measured. An unfinished session of the recipe is
-    gone on with, whatever its budget was. The library's folder is printed on standard output.
+    gone on with, whatever its budget was. The library's folder is printed on standard output, and
+    below it the bundle's.
     """
     from tunekit import api
     from tunekit.report.tuning import TuningDisplay
 
+    require_bundle_folder(bundle)
     with TuningDisplay(quiet=quiet) as display:
         library = api.tune(
             recipe,
@@ -42,3 +54,4 @@ def tune(
             again=resume_command(recipe.catalogue),
         )
     typer.echo(str(library.folder))
+    export_too(library.folder, bundle, Lines(quiet=quiet))
