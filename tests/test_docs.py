@@ -145,7 +145,8 @@ _NAMED = sorted(
         for page in PAGES
         for path in re.findall(
             r"(?<![\w/.-])((?:tunekit|tests|benchmarks|examples|docs|recipes)/[\w/.-]*)(?![\w/.<*{-])",
-            page.read_text("utf-8"),
+            # What programs include is a bundle's.
+            re.sub(r"^#include.*", "", page.read_text("utf-8"), flags=re.M),
         )
     }
 )
