@@ -10,7 +10,7 @@ A page is written by hand around places such as
 
 and what stands between the two lines is made here: commands from Typer, recipe keys from the
 schema's docstrings, the manifest from its model, errors from their classes, the Python interface
-from its signatures, the zoo from its rows. tests/test_docs.py fails where a page is stale.
+from its signatures, benchmarks from their rows. tests/test_docs.py fails where a page is stale.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import deployment_page
 import zoo_page
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -391,6 +392,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "api": api,
     "catalogue": catalogue,
     "floors": floors,
+    "deployment": lambda: deployment_page.page(_table),
     "zoo": lambda: zoo_page.page(_table),
 }
 """What can stand in a page, by the name in its comment."""

@@ -39,7 +39,7 @@ class CProgram(Runner):
             files[-1].write_bytes(inputs[name].tobytes())
         start = time.monotonic()
         self._program = subprocess.Popen(
-            [plan["program"], str(threads), *map(str, files)],
+            self.command(plan, files, threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sys.stderr,
@@ -48,6 +48,10 @@ class CProgram(Runner):
         ready = self._answer()
         self.elsewhere = OtherProcess(self._program.pid, ready["began_s"] - start, ready["load_s"])
         return {"threads": ready["threads"], **plan.get("shown", {})}
+
+    def command(self, plan: Mapping[str, Any], files: Sequence[Path], threads: int) -> list[str]:
+        """The program with its arguments; `files` hold the inputs."""
+        return [plan["program"], str(threads), *map(str, files)]
 
     def turn(self, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
         return self._ask(f"run {seconds} {least} {most} {untimed}")

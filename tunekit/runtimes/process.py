@@ -42,6 +42,9 @@ class RunnerFailed(Exception):  # noqa: N818 - reads as what happened
 class RunnerProcess:
     """A runner in a child process, which lives as long as this object is open.
 
+    Attributes:
+        model_pid: the process that runs the model, where the child has one of its own.
+
     Args:
         class_path: `package.module:Class` of the runner.
         threads: threads its libraries may use.
@@ -82,7 +85,7 @@ class RunnerProcess:
         finally:
             os.close(command_read)
             os.close(reply_write)
-        self._model_pid = self.pid
+        self.model_pid = self.pid
         self._commands, self._replies = command_write, reply_read
         self._received = b""
         self._open = True
@@ -107,7 +110,7 @@ class RunnerProcess:
         reply: dict[str, Any] = json.loads(self._read_line(timeout_s))
         if not reply.pop("ok"):
             raise RunnerFailed(str(reply["error"]), str(reply["trace"]))
-        self._model_pid = int(reply["pid"])
+        self.model_pid = int(reply["pid"])
         return reply
 
     def cpu_s(self) -> float:
@@ -115,7 +118,7 @@ class RunnerProcess:
         import psutil
 
         try:
-            times = psutil.Process(self._model_pid).cpu_times()
+            times = psutil.Process(self.model_pid).cpu_times()
         except psutil.Error:
             return 0.0
         return float(times.user + times.system)
