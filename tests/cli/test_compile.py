@@ -71,3 +71,12 @@ def test_a_budget_of_nothing_compiles_what_is_known_here_nothing(run_warm, tmp_p
     manifest = json.loads((tmp_path / "nothing" / "line" / "manifest.json").read_text())
     assert (manifest["coverage"], manifest["applied"]) == (0.0, 0)
     assert manifest["estimated_latency_s"] is None
+
+
+def test_targets_given_several_times_have_to_go_together(run_warm, tmp_path: Path) -> None:
+    targets = ("--target", "native", "--target", "llvm -mtriple=wasm32-unknown")
+    done = run_warm("compile", "line.yaml", *targets)
+    assert done.returncode == 2, done.stderr
+    assert "target 'llvm -mtriple=wasm32-unknown' is for wasm32, and " in done.stderr
+    assert "a library is for CPUs of one architecture" in done.stderr
+    assert not list(tmp_path.rglob("*.so"))

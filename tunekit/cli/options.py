@@ -32,6 +32,7 @@ class KeyOption:
         help: in place of the key's description.
         metavar: what stands for the value in the help.
         envvar: where its value comes from when it is not typed.
+        more: the key that gets the other values, where it may be typed several times.
     """
 
     flag: str
@@ -40,6 +41,7 @@ class KeyOption:
     help: str | None = None
     metavar: str | None = None
     envvar: str | None = None
+    more: str | None = None
 
     @property
     def parameter(self) -> str:
@@ -57,7 +59,15 @@ class KeyOption:
             envvar=self.envvar,
             show_default=False,
         )
-        return _keyword(self.parameter, Annotated[self.type | None, option])
+        many = list[self.type] if self.more else self.type  # type: ignore[name-defined]
+        return _keyword(self.parameter, Annotated[many | None, option])
+
+    def settings(self, value: Any) -> dict[str, Any]:
+        """What its value says of the recipe's keys."""
+        if self.more is None:
+            return dict.fromkeys(self.keys, value)
+        first, *others = value
+        return {**dict.fromkeys(self.keys, first), self.more: others}
 
 
 BUDGET = (
@@ -82,7 +92,16 @@ SEARCH = (
 """How it is searched and measured."""
 
 BUILD = (
-    KeyOption("--target", str, ("target",)),
+    KeyOption(
+        "--target",
+        str,
+        ("target",),
+        help="native (this machine's CPU), a TVM target string or tag, or cuda. Given several "
+        "times, the first is tuned for, and the standalone library has kernels for all: it takes "
+        "the most capable of those that its CPU can run.",
+        metavar="TARGET",
+        more="more_targets",
+    ),
     KeyOption("--layout", str, ("layout",)),
 )
 """What is built."""
@@ -199,9 +218,10 @@ class RecipeVerb:
         names = {key: f"--set {key}" for key in settings}
         for option in self.options:
             value = values[option.parameter]
-            if value is not None:
-                settings.update(dict.fromkeys(option.keys, value))
-                names.update(dict.fromkeys(option.keys, option.flag))
+            if value or (value is not None and option.more is None):
+                said = option.settings(value)
+                settings.update(said)
+                names.update(dict.fromkeys(said, option.flag))
         devices = {key: settings.pop(key) for key in _RPC_KEYS & settings.keys()}
         loaded = api.load_recipe(
             recipe,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache
 from tunekit.catalogue.conditions import Conditions
 from tunekit.catalogue.entries import toolchain_key
+from tunekit.errors import TargetError
 from tunekit.graph.algorithms import accurate
 from tunekit.graph.cpu_cache import cpu_cache_of
 from tunekit.graph.implementation import Choice, is_direct
@@ -81,6 +83,33 @@ def recipe_target(recipe: Recipe, *, only_compiled: bool = False) -> ResolvedTar
     return resolve_target(recipe.target) if target.kind == "cuda" else target
 
 
+def more_targets(recipe: Recipe, target: ResolvedTarget) -> list[ResolvedTarget]:
+    """A recipe's further targets; this machine need not be able to run them.
+
+    Raises:
+        TargetError: one is not understood, or cannot be in one library with the others.
+    """
+    found: list[ResolvedTarget] = []
+    for spec in recipe.more_targets:
+        other = resolve_target(spec, measured_elsewhere=True)
+        if {other.kind, target.kind} != {"llvm"}:
+            raise TargetError(
+                f"target '{spec}' and '{recipe.target}' cannot be in one library: only kernels for "
+                "CPUs can",
+                hint="compile once for each",
+            )
+        if other.architecture != target.architecture:
+            raise TargetError(
+                f"target '{spec}' is for {other.architecture}, and '{recipe.target}' for "
+                f"{target.architecture}: a library is for CPUs of one architecture",
+                hint="compile once for each architecture",
+            )
+        if other.spec in (target.spec, *(known.spec for known in found)):
+            raise TargetError(f"target '{spec}' is listed twice", hint="leave one out")
+        found.append(other)
+    return found
+
+
 def measuring_host(recipe: Recipe, target: ResolvedTarget) -> Host:
     """The host that a recipe's trials are measured on."""
     if recipe.tuning.rpc is None:
@@ -107,11 +136,10 @@ def prepare_model(
         TargetError: this host cannot run the target.
         ModelError: the model cannot be read, imported, or differs from its reference.
     """
-    import json
-
     from tunekit.models import import_model, load_source
 
     target = target or recipe_target(recipe)
+    more = more_targets(recipe, target)
     source = load_source(recipe.model, cache)
     imported = import_model(
         source,
@@ -120,13 +148,40 @@ def prepare_model(
         say=say,
     )
     require_fixed_sizes(imported.module, [output.name for output in source.outputs], source.name)
+    return _prepared(recipe, source, imported, target, more, say)
+
+
+def prepare_again(
+    prepared: PreparedModel, target: ResolvedTarget, say: Callable[[str], None]
+) -> PreparedModel:
+    """The same model, prepared for another target."""
+    recipe = prepared.recipe_as_given.model_copy(
+        update={"target": json.loads(target.spec), "more_targets": ()}
+    )
+    return _prepared(recipe, prepared.source, prepared.imported, target, [], say)
+
+
+def _prepared(
+    recipe: Recipe,
+    source: SourceModel,
+    imported: ImportedModel,
+    target: ResolvedTarget,
+    more: Sequence[ResolvedTarget],
+    say: Callable[[str], None],
+) -> PreparedModel:
     with told_if_slow(say, f"{source.name}: preparing its kernels"):
         graph = prepare(imported.module, target, recipe.layout, say)
         tasks = extract_tasks(graph, target)
         if recipe.algorithms == "auto":
             limit = recipe.winograd_relative_error
             tasks = _with_alternatives(tasks, graph, imported.module, target, limit)
-    resolved = recipe.model_copy(update={"target": json.loads(target.spec), "layout": graph.layout})
+    resolved = recipe.model_copy(
+        update={
+            "target": json.loads(target.spec),
+            "more_targets": tuple(json.loads(other.spec) for other in more),
+            "layout": graph.layout,
+        }
+    )
     host = measuring_host(recipe, target)
     conditions = Conditions(
         target=target.spec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,12 +14,11 @@ from tunekit.errors import CatalogueError, CompileError
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import prepare_model, recipe_target
 from tunekit.library.built_variant import BuiltVariant, export_variant
-from tunekit.library.program import toolchain_of
-from tunekit.library.standalone import library_summary, part_of, require_equal
+from tunekit.library.other_targets import OtherTarget, other_targets
+from tunekit.library.standalone import link_standalone
 from tunekit.library.variants import Variant, assemble
 from tunekit.library.verify import reference_of, verify, why_not_verified
 from tunekit.recipe import Recipe
-from tunekit.standalone.build import build
 from tunekit.version import __version__
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library import Library, Manifest
     from tunekit.library.variants import Assembled
+    from tunekit.library.verify import ReferenceOutputs
 
 Say = Callable[[str], None]
 
@@ -63,17 +63,11 @@ def static_library(library: Library, recipe: Recipe, folder: Path, say: Say) -> 
         runs_here = why_not_verified(prepared) is None and prepared.recipe.tuning.rpc is None
         verified = verify(library.path, prepared, reference) if runs_here else None
         built = BuiltVariant(variant, library.path, assembled, exported, verified)
-        linked = build(
-            entry.name,
-            [part_of(prepared, built, reference, Path(workshop))],
-            Path(workshop),
-            toolchain_of(prepared.recipe, prepared.target),
-            manifest=library_summary(prepared),
-            static=True,
+        others = _others(manifest, prepared, reference, Path(workshop), say)
+        linked = link_standalone(
+            prepared, built, others, reference, Path(workshop), Path(workshop), static=True
         )
         assert linked.static is not None
-        if verified is not None:
-            require_equal(linked.shared, entry.name, prepared, reference, verified)
         return Path(shutil.move(linked.static, folder / linked.static.name))
 
 
@@ -142,6 +136,28 @@ def _require_same_kernels(manifest: Manifest, assembled: Assembled) -> None:
     }
     if now != {task.structural_hash: task.trial_id for task in manifest.tasks}:
         raise _prepared_otherwise(manifest)
+
+
+def _others(
+    manifest: Manifest,
+    prepared: PreparedModel,
+    reference: ReferenceOutputs,
+    workshop: Path,
+    say: Say,
+) -> Sequence[OtherTarget]:
+    """The model for its further targets, of the records that shipped."""
+    assert manifest.standalone is not None
+    if not manifest.standalone.other_targets:
+        return []
+    with Catalogue.open(prepared.recipe.catalogue, create=False) as catalogue:
+        others = other_targets(prepared, catalogue, reference, workshop, say)
+    if tuple(other.entry for other in others) != manifest.standalone.other_targets:
+        raise CompileError(
+            f"{manifest.name} cannot be built again as it shipped: the catalogue has other records "
+            "for its further targets now",
+            hint="`tunekit compile RECIPE` compiles it anew",
+        )
+    return others
 
 
 def _prepared_otherwise(manifest: Manifest) -> CompileError:

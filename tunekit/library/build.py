@@ -15,7 +15,7 @@ from tunekit.graph.prepare import PREPARATION_VERSION
 from tunekit.ir.compilation import link_executable
 from tunekit.library import huge_page_pass
 from tunekit.machine.linker import linking
-from tunekit.machine.target import ResolvedTarget
+from tunekit.machine.target import ResolvedTarget, resolve_target
 from tunekit.recipe import Recipe, Tuning, recipe_digest
 from tunekit.standalone.workspace import Workspace, workspace_of
 from tunekit.wording import last_lines
@@ -84,7 +84,16 @@ def export(
 
 
 def work_digest(recipe: Recipe, target: ResolvedTarget) -> str:
-    """Of model, target and preparation, but not of the layout (the manifest names it, where a
+    """Of model, targets and preparation, but not of the layout (the manifest names it, where a
     recipe may leave it open) nor of the budget."""
-    work = recipe.model_copy(update={"target": target.spec, "tuning": Tuning(), "layout": "auto"})
+    work = recipe.model_copy(
+        update={
+            "target": target.spec,
+            "more_targets": tuple(
+                resolve_target(spec, measured_elsewhere=True).spec for spec in recipe.more_targets
+            ),
+            "tuning": Tuning(),
+            "layout": "auto",
+        }
+    )
     return content_key(recipe_digest(work), PREPARATION_VERSION)

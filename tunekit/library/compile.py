@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tunekit.cache import ContentCache, file_digest
@@ -21,6 +20,7 @@ from tunekit.library.manifest import (
     Manifest,
     load_manifest,
 )
+from tunekit.library.other_targets import as_measured
 from tunekit.library.output import library_folder, replacing, require_writable
 from tunekit.library.selection import only, select
 from tunekit.library.standalone import write_standalone
@@ -62,7 +62,7 @@ def compile_recipe(
         cache = cache or ContentCache()
         prepared = prepare_model(recipe, cache, say, target=target)
         if why_not_verified(prepared) is not None:
-            prepared = _as_measured(prepared, catalogue)
+            prepared = as_measured(prepared, catalogue)
         return compile_prepared(
             prepared, catalogue, folder=folder, say=say, cache=cache, selection=selection
         )
@@ -105,7 +105,9 @@ def compile_prepared(
             shipped, made = only(first, prepared, reference, skipped)
         path = temporary / LIBRARY_FILE
         shutil.copy(shipped.path, path)
-        standalone = write_standalone(prepared, shipped, reference, temporary, workshop, say)
+        standalone = write_standalone(
+            prepared, shipped, reference, temporary, workshop, say, catalogue=catalogue
+        )
         shutil.rmtree(workshop)
         manifest = describe(
             prepared,
@@ -130,16 +132,6 @@ def compile_prepared(
         )
     )
     return library
-
-
-def _as_measured(prepared: PreparedModel, catalogue: Catalogue) -> PreparedModel:
-    """With the conditions under which the newest session measured for the target: what is known
-    of it holds, though its devices are not named."""
-    sessions = catalogue.sessions.list(limit=1, target_json=prepared.target.spec)
-    if not sessions:
-        return prepared
-    host = sessions[0].host_fingerprint
-    return replace(prepared, conditions=replace(prepared.conditions, host=host, cpu_cache=None))
 
 
 def _verdict(manifest: Manifest) -> str:

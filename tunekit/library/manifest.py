@@ -117,6 +117,21 @@ class Selection(_Frozen):
     )
 
 
+class OtherTargetEntry(_Frozen):
+    """A further target that a standalone library has kernels for.
+
+    Attributes:
+        target: TVM's.
+        features: that its CPU must have, by LLVM's names.
+        trial_ids: of the records of its kernels, in the catalogue; none where they have default
+            schedules.
+    """
+
+    target: dict[str, Any]
+    features: tuple[str, ...]
+    trial_ids: tuple[int, ...] = ()
+
+
 class StandaloneEntry(_Frozen):
     """The same model as a library that needs only the C library.
 
@@ -126,7 +141,9 @@ class StandaloneEntry(_Frozen):
         sha256: of its bytes.
         size_bytes: of it.
         weights_bytes: of its weights.
-        features: that its CPU must have, by LLVM's names.
+        features: that its CPU must have, by LLVM's names: one that has not runs the kernels for
+            other targets, where there are some that it can.
+        other_targets: further ones that it has kernels for.
     """
 
     library: str
@@ -135,6 +152,7 @@ class StandaloneEntry(_Frozen):
     size_bytes: int
     weights_bytes: int
     features: tuple[str, ...]
+    other_targets: tuple[OtherTargetEntry, ...] = ()
 
 
 class Manifest(_Frozen):

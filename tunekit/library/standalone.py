@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,23 @@ from tunekit.cache import file_digest
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.built_variant import BuiltVariant, export_variant
 from tunekit.library.manifest import StandaloneEntry
+from tunekit.library.other_targets import OtherTarget, other_targets
 from tunekit.library.program import program_of, toolchain_of
 from tunekit.library.variants import assemble
+from tunekit.machine.cpu_features import features_of, instruction_sets
 from tunekit.machine.target import why_not_here
 from tunekit.processes.sandbox import run_library
-from tunekit.standalone.build import Part, build
+from tunekit.standalone.build import Linked, Part, build
 from tunekit.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tunekit.catalogue import Catalogue
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library.verify import ReferenceOutputs, Verified
+    from tunekit.machine.target import ResolvedTarget
 
     Array = npt.NDArray[np.generic]
 
@@ -52,6 +56,8 @@ def write_standalone(
     folder: Path,
     workshop: Path,
     say: Say,
+    *,
+    catalogue: Catalogue,
 ) -> StandaloneEntry | str:
     """Writes the library of its own of the variant that ships into `folder`.
 
@@ -62,28 +68,81 @@ def write_standalone(
         folder: gets the library.
         workshop: takes what is made on the way.
         say: told what is done, a line at a time.
+        catalogue: has the records of the kernels for further targets.
 
     Returns:
         What the manifest says of it, or why there is none.
     """
-    name = c_name(prepared.recipe.name)
     try:
-        toolchain = toolchain_of(prepared.recipe, prepared.target)
-        part = part_of(prepared, shipped, reference, workshop)
-        built = build(name, [part], folder, toolchain, manifest=library_summary(prepared))
-        if shipped.verified is not None and why_not_here(prepared.target) is None:
-            require_equal(built.shared, name, prepared, reference, shipped.verified)
+        toolchain_of(prepared.recipe, prepared.target)
+        others = other_targets(prepared, catalogue, reference, workshop, say)
+        built = link_standalone(prepared, shipped, others, reference, folder, workshop)
     except (CompileError, SandboxError) as error:
         say(f"warning: no standalone library: {error.message}")
         return error.message
+    target = prepared.target
     return StandaloneEntry(
         library=built.shared.name,
-        name=name,
+        name=c_name(prepared.recipe.name),
         sha256=file_digest(built.shared),
         size_bytes=built.shared.stat().st_size,
         weights_bytes=built.weights,
-        features=tuple(part.program.features),
+        features=tuple(instruction_sets(features_of(target.tvm), target.architecture)),
+        other_targets=tuple(other.entry for other in others),
     )
+
+
+def link_standalone(
+    prepared: PreparedModel,
+    shipped: BuiltVariant,
+    others: Sequence[OtherTarget],
+    reference: ReferenceOutputs,
+    folder: Path,
+    workshop: Path,
+    *,
+    static: bool = False,
+) -> Linked:
+    """Links the library of its own of a variant, and of further targets, into `folder`; what this
+    machine can run of it gives the same outputs, bit by bit, as TVM's virtual machine.
+
+    Args:
+        prepared: the model.
+        shipped: the variant.
+        others: the model for further targets.
+        reference: the model's own outputs.
+        folder: gets the library.
+        workshop: takes what is made on the way.
+        static: make an archive, too.
+
+    Raises:
+        CompileError: it cannot be linked, or gives something else.
+        SandboxError: it crashed or hung.
+    """
+    name, toolchain = c_name(prepared.recipe.name), toolchain_of(prepared.recipe, prepared.target)
+    models = [(prepared, shipped), *((other.prepared, other.built) for other in others)]
+    # Of those that its CPU can run, the library takes the first.
+    models.sort(key=lambda model: _capability(model[0].target), reverse=True)
+    parts = [part_of(model, built, reference, workshop) for model, built in models]
+    linked = build(
+        name, parts, folder, toolchain, manifest=library_summary(prepared), static=static
+    )
+    path: Path | None = linked.shared
+    for number, ((model, built), part) in enumerate(zip(models, parts, strict=True)):
+        if built.verified is None or why_not_here(model.target) is not None:
+            continue
+        if path is None:
+            # Behind the one that is taken here, so it is compared by itself.
+            alone = workshop / f"alone{number}"
+            alone.mkdir()
+            path = build(name, [part], alone, toolchain).shared
+        require_equal(path, name, model, reference, built.verified)
+        path = None
+    return linked
+
+
+def _capability(target: ResolvedTarget) -> tuple[int, int]:
+    features = instruction_sets(features_of(target.tvm), target.architecture)
+    return target.vector_bits, len(features)
 
 
 def part_of(
@@ -145,6 +204,7 @@ def library_summary(prepared: PreparedModel) -> str:
             "name": prepared.recipe.name,
             "tunekit": __version__,
             "target": json.loads(prepared.target.spec),
+            "more_targets": list(prepared.recipe.more_targets),
             "layout": prepared.graph.layout,
             "model_digest": prepared.source.digest,
         }

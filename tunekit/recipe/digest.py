@@ -24,13 +24,17 @@ _BUDGET = frozenset(
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 (hex) of what determines the work: model, target, layout, algorithms, huge pages,
-    tuning.
+    """sha256 (hex) of what determines the work: model, targets, layout, algorithms, huge
+    pages, tuning.
 
     Name, catalogue, output and references do not count, nor does where a model, module or weights
     file lies: its content does. Where trials are measured is the host's matter.
     """
-    return _digest(recipe.model_dump(mode="json", include=_WORK, exclude=_WHERE), recipe)
+    work = recipe.model_dump(mode="json", include=_WORK, exclude=_WHERE)
+    if recipe.more_targets:
+        # Older than the key are digests without it.
+        work |= recipe.model_dump(mode="json", include={"more_targets"})
+    return _digest(work, recipe)
 
 
 def session_digest(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,13 +32,14 @@ from tunekit.recipe.values import (
     FOLDER,
     REFERENCE_RUNTIMES,
     SOURCE_PREFIXES,
+    OneTarget,
     ReferenceRuntime,
     bad,
+    distinct,
     existing_file,
     known_source,
     plain,
     source_folder,
-    text_or_mapping,
     with_keys_of_today,
 )
 
@@ -321,7 +323,9 @@ class Tuning(_Frozen):
 class Reference(_Frozen):
     """What the library is compared with, and how closely it must agree."""
 
-    runtimes: Annotated[tuple[ReferenceRuntime, ...], Field(strict=False)] = REFERENCE_RUNTIMES
+    runtimes: Annotated[
+        tuple[ReferenceRuntime, ...], Field(strict=False), AfterValidator(distinct)
+    ] = REFERENCE_RUNTIMES
     """Runtimes that `tunekit bench` compares the tuned library with."""
 
     relative_error: Annotated[float, Field(gt=0, le=1)] = 1e-3
@@ -333,14 +337,6 @@ class Reference(_Frozen):
     threads: Annotated[int | None, Field(ge=1, le=1024)] = None
     """Threads every runtime gets; by default as many as there are usable cores."""
 
-    @field_validator("runtimes")
-    @classmethod
-    def _distinct_runtimes(cls, runtimes: tuple[str, ...]) -> tuple[str, ...]:
-        for name in runtimes:
-            if runtimes.count(name) > 1:
-                raise bad(f"{name} is listed twice")
-        return runtimes
-
 
 class Recipe(_Frozen):
     """What is wanted: a model, a target, a budget, and what the result is compared with."""
@@ -351,8 +347,12 @@ class Recipe(_Frozen):
     model: ModelSpec
     """The model: where it comes from and what goes into it."""
 
-    target: Annotated[str | dict[str, Any], BeforeValidator(text_or_mapping)] = "native"
+    target: OneTarget = "native"
     """native (this machine's CPU), a TVM target string, tag or mapping, or cuda."""
+
+    more_targets: Annotated[tuple[OneTarget, ...], Field(strict=False)] = ()
+    """Further CPUs that the standalone library has kernels for: it takes the most capable of those
+    that its CPU can run. Only target is tuned for; these get the records that there are."""
 
     layout: Layout = "auto"
     """Layout of convolutions: NCHWc blocks channels by the vector width; auto chooses."""

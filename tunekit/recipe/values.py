@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tunekit.errors import UsageError
@@ -82,6 +82,17 @@ def text_or_mapping(value: Any) -> Any:
     if not value or (isinstance(value, str) and not value.strip()):
         raise bad("must not be empty; native is the machine it runs on")
     return plain(value)
+
+
+OneTarget = Annotated[str | dict[str, Any], BeforeValidator(text_or_mapping)]
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, each listed once."""
+    for name in names:
+        if names.count(name) > 1:
+            raise bad(f"{name} is listed twice")
+    return names
 
 
 def with_keys_of_today(data: Any) -> Any:
