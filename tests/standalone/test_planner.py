@@ -175,6 +175,14 @@ def test_a_builtin_that_is_not_known_is_refused_by_name(plan_of: Callable[..., P
     assert "tunekit export --vm" in (caught.value.hint or "")
 
 
+def test_a_kernel_that_needs_tvms_runtime_is_refused_by_name(plan_of: Callable[..., Plan]) -> None:
+    def body(builder: relax.BlockBuilder, x: relax.Var) -> relax.Expr:
+        return builder.emit(relax.op.argsort(x))
+
+    with pytest.raises(NotStandalone, match=r"kernel argsort calls tvm\.contrib\.sort\.argsort of"):
+        plan_of([_tensor(2, 9)], body)
+
+
 def test_sizes_that_depend_on_the_call_are_refused(plan_of: Callable[..., Plan]) -> None:
     n = tirx.Var("n", "int64")
     with pytest.raises(NotStandalone, match="is known only when it runs"):

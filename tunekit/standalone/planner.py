@@ -50,6 +50,7 @@ _NOTHING = {
     "relax.memory.alloc_storage",
 }
 _RESHAPE = "vm.builtin.reshape"
+_LOOK_UPS = {"tirx.tvm_call_packed", "tirx.tvm_call_cpacked"}
 
 
 def plan(lowered: IRModule, unneeded: Sequence[str] = ()) -> Plan:
@@ -62,7 +63,11 @@ def plan(lowered: IRModule, unneeded: Sequence[str] = ()) -> Plan:
     Raises:
         NotStandalone: something in it is decided only when it runs.
     """
-    return _Planner(lowered["main"], frozenset(unneeded)).plan()
+    planned = _Planner(lowered["main"], frozenset(unneeded)).plan()
+    for name in planned.kernels:
+        if called := _runtime_functions(lowered[name]):
+            raise refusal(f"kernel {name} calls {called[0]} of TVM's runtime")
+    return planned
 
 
 @dataclass(eq=False)
@@ -272,6 +277,20 @@ class _Planner:
             for number, view in enumerate(self.views)
             if isinstance(view.base, Input)
         }
+
+
+def _runtime_functions(kernel: Any) -> list[str]:
+    """The functions that a kernel looks up by name when it runs."""
+    from tvm.ir import Call, Op
+    from tvm_ffi import structural_walk
+
+    calls: list[Any] = []
+    structural_walk(kernel.body, [(Call, calls.append)])
+    return [
+        str(call.args[0].value)
+        for call in calls
+        if isinstance(call.op, Op) and call.op.name in _LOOK_UPS
+    ]
 
 
 def _flat(value: Any) -> list[int]:
