@@ -28,6 +28,11 @@ class Tiny(torch.nn.Module):
     def forward(self, image, ids):
         features = self.convolution(image).relu()
         return features.sum((2, 3)) + self.words(ids).sum(1), ids + 1
+
+
+class Sorting(torch.nn.Module):
+    def forward(self, x):
+        return torch.sort(2 * x)
 """
 # A name that C cannot have, two inputs and outputs of different types.
 _RECIPE = """\
@@ -39,25 +44,43 @@ model:
     - {name: ids, shape: [1, 5], dtype: int64}
 layout: NCHW
 """
+_SORTING = """\
+name: sorting
+model:
+  source: python:bundled_model:Sorting
+  inputs:
+    - {name: x, shape: [2, 9]}
+"""
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """The compiled model."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the models, found by whoever loads them."""
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "bundled_model.py").write_text(_MODEL)
-    (folder / "tiny.yaml").write_text(_RECIPE)
-    recipe = override(
-        load_recipe(folder / "tiny.yaml"),
-        {
-            "output": folder / "artifacts",
-            "catalogue": str(folder / "catalogue.db"),
-            "target": unoptimized().spec,
-        },
-    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        yield compile_recipe(recipe, selection=False)
+        yield folder
+
+
+def _compiled(folder: Path, text: str) -> Library:
+    file = folder / "recipe.yaml"
+    file.write_text(text)
+    places = {"output": folder / "artifacts", "catalogue": str(folder / "catalogue.db")}
+    recipe = override(load_recipe(file), {**places, "target": unoptimized().spec})
+    return compile_recipe(recipe, selection=False)
+
+
+@pytest.fixture(scope="session")
+def library(models: Path) -> Library:
+    """The compiled model."""
+    return _compiled(models, _RECIPE)
+
+
+@pytest.fixture(scope="session")
+def sorting(models: Path) -> Library:
+    """A model that needs TVM's runtime."""
+    return _compiled(models, _SORTING)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,18 @@ def test_the_static_library_makes_programs_that_need_nothing(unpacked: Path) -> 
     said = shell("make", "STATIC=1", "LDFLAGS=-static", "CXXFLAGS=-O0", "check", cwd=unpacked)
     assert "tiny_net is right on this machine" in said.stdout
     assert _needed(unpacked / "build/static/check") == []
+    if os.geteuid() == 0:
+        # A root folder in which there is nothing else.
+        (unpacked / "root").mkdir()
+        (unpacked / "build/static/check").rename(unpacked / "root/check")
+        (unpacked / "samples").rename(unpacked / "root/samples")
+        said = shell("chroot", "root", "/check", "/samples", cwd=unpacked)
+        assert "tiny_net is right on this machine" in said.stdout
+
+
+def test_without_a_cpp_compiler_the_rest_is_checked(unpacked: Path) -> None:
+    said = shell("make", "-B", "CXX=no-such-compiler", "check", cwd=unpacked).stdout
+    assert "tiny_net is right on this machine" in said
 
 
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="needs clang and clang++")

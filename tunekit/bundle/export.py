@@ -141,8 +141,7 @@ def _standalone(library: Library) -> Path:
     if entry is None:
         reason = manifest.not_standalone
         raise CompileError(
-            f"{manifest.name} has no library of its own: "
-            + (reason or "it was compiled by an older tunekit"),
+            f"{manifest.name} is not standalone: {reason or 'an older tunekit compiled it'}",
             hint="--vm writes a bundle with TVM's runtime, which runs every model"
             if reason
             else "compile again: `tunekit compile RECIPE`",

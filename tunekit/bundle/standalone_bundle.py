@@ -113,7 +113,7 @@ def _cpu(entry: StandaloneEntry, library: Manifest, architecture: str) -> str:
 def _tensor_table(bundle: BundleManifest) -> str:
     kinds = [("input", bundle.inputs), ("output", bundle.outputs)]
     rows = [
-        f"| {kind} {index} | `{tensor.name}` | {tensor.dtype} "
+        f"| {kind} {index} | `{tensor.name.replace('|', ' ')}` | {tensor.dtype} "
         f"| {' x '.join(map(str, tensor.shape)) or 'a number'} | {_bytes(tensor)} |"
         for kind, tensors in kinds
         for index, tensor in enumerate(tensors)

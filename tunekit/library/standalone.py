@@ -4,7 +4,6 @@ and with the same outputs, bit by bit."""
 from __future__ import annotations
 
 import json
-import keyword
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,16 +34,24 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.generic]
 
 _TIMEOUT_S = 1800.0
-# What C and C++ would not take as the beginning of a name is given this one.
+# What C would not take as the beginning of a name is given this one.
 _PREFIX = "model_"
+# NAME.h would hide a header of C or POSIX, libNAME.so a library that programs link, NAME_open a
+# function of the runtime's.
+_TAKEN = re.compile(
+    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|"
+    "std[a-z]+|string|tgmath|threads|time|uchar|wchar|wctype|"
+    "error|features|glob|link|memory|poll|pthread|regex|sched|search|semaphore|strings|trace|unistd|"
+    "c|dl|gcc|m|rt|util|tk|tunekit"
+)
 
 Say = Callable[[str], None]
 
 
 def c_name(name: str) -> str:
-    """A recipe's name as the names of C functions may begin."""
+    """A recipe's name as the names of C functions, a header and a library may begin."""
     identifier = re.sub(r"\W", "_", name, flags=re.ASCII)
-    if not identifier or not identifier[0].isalpha() or keyword.iskeyword(identifier):
+    if not identifier[0].isalpha() or _TAKEN.fullmatch(identifier):
         return _PREFIX + identifier
     return identifier
 
