@@ -48,6 +48,7 @@ FLOORS = (
     {"sessions"},
     {"doctor"},
     {"report"},
+    {"page"},
     {"api"},
     {"torch_backend"},
     {"cli"},

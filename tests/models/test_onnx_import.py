@@ -188,3 +188,19 @@ def test_the_written_onnx_file_is_the_model_with_fixed_sizes(
     assert again.inputs == source.inputs
     inputs = source.sample_inputs(1)
     np.testing.assert_array_equal(again.reference(inputs)[0], source.reference(inputs)[0])
+
+
+def test_an_attribute_that_no_converter_heeds_is_refused() -> None:
+    statistics = {name: np.ones(3, "float32") for name in ("scale", "bias", "mean", "variance")}
+    model = model_of(
+        helper.make_node(
+            "BatchNormalization", ["x", *statistics], ["y"], name="per_element", spatial=0
+        ),
+        shape=[1, 3],
+        weights=statistics,
+    )
+    model.opset_import[0].version = 7
+    with pytest.raises(ImportFailed) as caught:
+        OnnxModel("small", "digest", 0, [], model).to_relax()
+    assert "per_element" in str(caught.value)
+    assert "its attribute spatial is 0, which is not heeded" in str(caught.value)

@@ -60,3 +60,22 @@ def test_each_operator_gives_what_onnx_says_or_is_refused() -> None:
     assert wrong == {}
     assert refused <= REFUSED
     assert len(ready) > 100
+
+
+def test_attention_sees_no_further_than_its_windows() -> None:
+    windows = [
+        test
+        for test in node_tests()
+        if "window" in test.name
+        and operator_of(test) == "Attention"
+        and "_expanded" not in test.name
+    ]
+    assert len(windows) > 5
+    ready = [prepared(test) for test in windows]
+    wrong = {
+        item.test.name: text
+        for batch in batches(ready, size=40)
+        for item, text in zip(batch, differences(batch), strict=True)
+        if text
+    }
+    assert wrong == {}

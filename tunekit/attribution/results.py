@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tunekit.attribution.matching import By
 from tunekit.attribution.nodes import Kind
+from tunekit.errors import UsageError
 
 SCHEMA: Literal["tunekit.explain/1"] = "tunekit.explain/1"
 
@@ -163,3 +165,26 @@ class Explanation(_Frozen):
 
         plain = self.model_dump(mode="json")
         return json.dumps({"schema": plain.pop("schema_"), **plain}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, file: Path | None = None) -> Explanation:
+        """The explanation that `to_json` wrote.
+
+        Raises:
+            UsageError: the text is not one.
+        """
+        import json
+
+        where = f"{file}: " if file else ""
+        try:
+            document = json.loads(text)
+            schema = document.pop("schema", None) if isinstance(document, dict) else None
+            if schema != SCHEMA:
+                raise UsageError(f"{where}not an explanation: schema is {schema!r}, not {SCHEMA}")
+            return cls.model_validate({"schema_": schema, **document})
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{where}{key}: {first['msg']}") from error

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "resume": "tunekit.cli.resume:resume",
     "sessions": "tunekit.cli.sessions:sessions",
     "show": "tunekit.cli.show:show",
+    "report": "tunekit.cli.report:report",
     "lookup": "tunekit.cli.lookup:lookup",
     "compile": "tunekit.cli.compile:compile",
     "export": "tunekit.cli.export:export",

@@ -20,6 +20,7 @@ from tunekit.ir.relax import static_shape
 from tunekit.onnx_frontend.definitions import (
     body_of,
     is_defined,
+    require_heeded,
     resolved,
     version_of,
     with_defaults,
@@ -246,22 +247,20 @@ class Interpreter:
                 return [self._computed(value) for value in known]
         converter = converter_of(domain, node.op_type)
         if converter is not None:
-            results = _as_list(
-                converter(
-                    OnnxNode(
-                        self,
-                        node.op_type,
-                        version_of(node.op_type, domain, opset),
-                        inputs,
-                        [bool(name) for name in node.output],
-                        {
-                            attribute.name: helper.get_attribute_value(attribute)
-                            for attribute in plain.attribute
-                        },
-                        scope,
-                    )
-                )
+            seen = OnnxNode(
+                self,
+                node.op_type,
+                version_of(node.op_type, domain, opset),
+                inputs,
+                [bool(name) for name in node.output],
+                {
+                    attribute.name: helper.get_attribute_value(attribute)
+                    for attribute in plain.attribute
+                },
+                scope,
             )
+            require_heeded(seen, domain, opset)
+            results = _as_list(converter(seen))
         else:
             body = body_of(plain, domain, opset, inputs)
             if body is None:

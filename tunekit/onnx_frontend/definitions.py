@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.values import Value, dtype_of, shape_of
+
+if TYPE_CHECKING:
+    from tunekit.onnx_frontend.node import OnnxNode
+
+
+_UNHEEDED: Mapping[str, tuple[str, ...]] = {
+    "BatchNormalization": ("spatial",),
+    "Cast": ("round_mode",),
+    "CastLike": ("round_mode",),
+    "QuantizeLinear": ("precision",),
+    "Upsample": ("height_scale", "width_scale"),
+    "FusedGemm": ("activation_alpha", "activation_beta", "activation_gamma"),
+    "GroupQueryAttention": ("causal", "k_quant_type", "qk_norm_epsilon", "v_quant_type"),
+    "MatMulNBits": ("weight_prepacked",),
+}
+"""Attributes that say something which no converter knows."""
+# Characters of a value in a message.
+_LONGEST = 60
 
 
 def version_of(operator: str, domain: str, opset: int) -> int:
@@ -37,6 +57,42 @@ def with_defaults(node: onnx.NodeProto, domain: str, opset: int) -> onnx.NodePro
         if name not in given and attribute.default_value.type != onnx.AttributeProto.UNDEFINED:
             complete.attribute.append(attribute.default_value)
     return complete
+
+
+def require_heeded(node: OnnxNode, domain: str, opset: int) -> None:
+    """Refuses attributes that the converter does not know.
+
+    Raises:
+        Unsupported: one says something else than by default.
+    """
+    known = _defaults(node.operator, domain, opset)
+    for name, value in node.attributes.items():
+        # A later version of the standard may have more of them than this one.
+        is_new = domain == "" and bool(known) and name not in known
+        is_unheeded = name in _UNHEEDED.get(node.operator, ())
+        if (is_new or is_unheeded) and value != known.get(name):
+            raise Unsupported(f"its attribute {name} is {_shown(value)}, which is not heeded")
+
+
+def _shown(value: Any) -> str:
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+@cache
+def _defaults(operator: str, domain: str, opset: int) -> dict[str, Any]:
+    """What each attribute of an operator is where a node does not say; None without a default."""
+    try:
+        schema = onnx.defs.get_schema(operator, opset, domain)
+    except onnx.defs.SchemaError:
+        return {}
+    unset = onnx.AttributeProto.UNDEFINED
+    return {
+        name: None
+        if attribute.default_value.type == unset
+        else helper.get_attribute_value(attribute.default_value)
+        for name, attribute in schema.attributes.items()
+    }
 
 
 def body_of(

@@ -88,7 +88,7 @@ def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
         (wrapped(_heading(report), width, indent="") + "\n\n", "bold"),
         rows,
         *_costs(report, width),
-        ("\n\n" + wrapped(_footnote(report), width, indent="") + "\n", "dim"),
+        ("\n\n" + wrapped(footnote(report), width, indent="") + "\n", "dim"),
         (warnings, "yellow"),
         ("\n" + wrapped(report.verdict, width, indent=""), "bold"),
     )
@@ -113,7 +113,7 @@ def bench_markdown(report: Report) -> str:
         f"### {escaped(_heading(report))}\n",
         markdown([*COLUMNS, *COSTS[1:], *remarks], report.runtimes, _style),
         f"**{escaped(report.verdict)}**\n",
-        escaped(_footnote(report)),
+        escaped(footnote(report)),
         *(f"- {escaped(warning)}" for warning in report.warnings),
         f"\n<sub>{escaped(report.environment.system)}; {escaped(host)}</sub>",
     ]
@@ -163,7 +163,7 @@ def _heading(report: Report) -> str:
     )
 
 
-def _footnote(report: Report) -> str:
+def footnote(report: Report) -> str:
     """What "vs best*" and the other columns mean for this report."""
     against = {row.name: row.ratio.against for row in report.runtimes if row.ratio}
     named = list(dict.fromkeys(against.values()))

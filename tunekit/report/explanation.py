@@ -76,7 +76,7 @@ def explanation_text(explanation: Explanation, width: int) -> Text:
         (lines([_heading(explanation)]), "bold"),
         lines([_machine(explanation)]) + "\n",
         lines(_runtime_lines(explanation)) + "\n",
-        terminal(_columns(explanation), explanation.operators, width),
+        terminal(explanation_columns(explanation), explanation.operators, width),
         "\n\n" + (unmatched and unmatched + "\n"),
         (lines([_footnote(explanation)]), "dim"),
         (remarks, "yellow"),
@@ -95,14 +95,14 @@ def explanation_markdown(explanation: Explanation) -> str:
         f"### {escaped(_heading(explanation))}\n",
         f"{escaped(_machine(explanation))}\n",
         items(_runtime_lines(explanation)),
-        markdown(_columns(explanation), explanation.operators),
+        markdown(explanation_columns(explanation), explanation.operators),
         items(_unmatched_lines(explanation)),
         f"{escaped(_footnote(explanation))}\n{items(explanation.remarks)}",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _columns(explanation: Explanation) -> list[Column[Operator]]:
+def explanation_columns(explanation: Explanation) -> list[Column[Operator]]:
     """What is shown of each operator; other runtimes' times have a column each."""
     others = [
         runtime.name for runtime in explanation.runtimes[1:] if runtime.end_to_end_s is not None

@@ -23,10 +23,12 @@ _trials = schema.Trial
 
 @dataclass(frozen=True)
 class ResultPoint:
-    """What one trial of a session came to: `score_s` seconds of one call, or None for a failure."""
+    """What one trial of a session came to, and when: `score_s` seconds of one call, or None for a
+    failure."""
 
     task_id: int
     score_s: float | None
+    measured_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -226,11 +228,11 @@ def _known_s(
 
 def _outcomes(connection: Connection, session_id: int) -> list[ResultPoint]:
     rows = connection.execute(
-        select(_trials.task_id, _trials.score_s)
+        select(_trials.task_id, _trials.score_s, _trials.measured_at)
         .where(_trials.session_id == session_id)
         .order_by(_trials.position)
     )
-    return [ResultPoint(task_id, score_s) for task_id, score_s in rows]
+    return [ResultPoint(task_id, score_s, moment) for task_id, score_s, moment in rows]
 
 
 def _libraries(connection: Connection, session_id: int) -> list[CompiledLibrary]:

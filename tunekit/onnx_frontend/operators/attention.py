@@ -175,17 +175,27 @@ def _bias(node: OnnxNode, queries: int, keys: int, past: int) -> Value:
         places = np.arange(keys, dtype=dtype_of(lengths))
         inside = node.call("Less", places.reshape(1, 1, 1, -1), lengths)
         bias = added(node, bias, mask_bias(node, inside, dtype))
-    if not node.attribute("is_causal"):
+    left = int(node.attribute("left_window_size", -1))
+    right = int(node.attribute("right_window_size", -1))
+    if node.attribute("is_causal"):
+        right = 0 if right < 0 else min(right, 0)
+    if left < 0 and right < 0:
         return bias
     if lengths is None or past:
-        seen: Value = causal_mask(queries, keys, past)
+        distance: Value = np.arange(keys)[None, :] - np.arange(past, past + queries)[:, None]
     else:
         # The last query is at the end of the keys that are valid.
         number = dtype_of(lengths)
-        distance = np.arange(keys, dtype=number) - np.arange(queries, dtype=number)[:, None]
+        steps = np.arange(keys, dtype=number) - np.arange(queries, dtype=number)[:, None]
         before = node.call("Sub", lengths, np.array(queries, number))
-        seen = node.call("LessOrEqual", distance.reshape(1, 1, queries, keys), before)
-    return added(node, bias, mask_bias(node, seen, dtype))
+        distance = node.call("Sub", steps.reshape(1, 1, queries, keys), before)
+    if right >= 0:
+        seen = node.call("LessOrEqual", distance, np.array(right, dtype_of(distance)))
+        bias = added(node, bias, mask_bias(node, seen, dtype))
+    if left >= 0:
+        seen = node.call("GreaterOrEqual", distance, np.array(-left, dtype_of(distance)))
+        bias = added(node, bias, mask_bias(node, seen, dtype))
+    return bias
 
 
 @converts("RotaryEmbedding")

@@ -1,0 +1,98 @@
+"""The page itself: sections laid out in HTML, with what draws its charts inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunekit.page.library import library_section
+from tunekit.page.material import Material
+from tunekit.page.operators import operators_section
+from tunekit.page.parts import Prose, Section
+from tunekit.page.race import matrix_section, measured_again, race_section
+from tunekit.page.tuning import tuned_again, tuning_section
+from tunekit.version import __version__
+
+_TEMPLATES = Path(__file__).parent
+# Without a program of its own the bundle offers the function that embeds a chart.
+_BARE: Any = None
+
+
+def page(material: Material) -> str:
+    """The HTML page of a material."""
+    sections = _sections(material)
+    return _render(
+        {
+            "title": _title(material),
+            "version": __version__,
+            "sections": sections,
+            "data": [json.loads(report.to_json()) for report in material.benchmarks],
+        }
+    )
+
+
+def _sections(material: Material) -> list[Section]:
+    benchmarks = material.benchmarks
+    sections = []
+    if material.remarks:
+        sections.append(
+            Section("What is missing", [Prose(text, "warning") for text in material.remarks])
+        )
+    if len(benchmarks) > 1:
+        sections.append(matrix_section(benchmarks))
+    for report in benchmarks:
+        title = "Race" if len(benchmarks) == 1 else f"Race: {report.model.name}"
+        sections.append(race_section(report, title))
+    sections += [library_section(manifest) for manifest in material.libraries]
+    sections += [tuning_section(report) for report in material.sessions]
+    sections += [operators_section(explanation) for explanation in material.explanations]
+    sections += [tuned_again(report) for report in material.sessions]
+    if not material.sessions and len(benchmarks) == 1:
+        sections.append(measured_again(benchmarks[0]))
+    return sections
+
+
+def _title(material: Material) -> str:
+    names = [
+        *(report.session.name for report in material.sessions),
+        *(report.model.name for report in material.benchmarks),
+        *(explanation.name for explanation in material.explanations),
+    ]
+    different = list(dict.fromkeys(names))
+    return different[0] if len(different) == 1 else f"{len(different)} models"
+
+
+def _render(content: dict[str, Any]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["script_json"] = _script_json
+    style = (_TEMPLATES / "style.css").read_text("utf-8")
+    return environment.get_template("page.html.jinja").render(
+        **content, style=style, vega=_vega(content["sections"])
+    )
+
+
+def _script_json(value: object) -> Any:
+    """JSON that cannot end the script element that it is in."""
+    import markupsafe
+
+    return markupsafe.Markup(json.dumps(value).replace("<", "\\u003c"))
+
+
+def _vega(sections: Sequence[Section]) -> str:
+    """What draws charts, where there are any."""
+    if not any(part.kind == "chart" for section in sections for part in section.parts):
+        return ""
+    import vl_convert
+
+    # A script must not end before it is meant to.
+    return vl_convert.javascript_bundle(_BARE).replace("</script", "<\\/script")

@@ -1,0 +1,89 @@
+"""What a page is made of: sections, and in them prose, facts, tables and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from tunekit.report.table import Column
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph; `tone` sets apart what a reader must not miss, and what explains."""
+
+    text: str
+    tone: Literal["plain", "verdict", "warning", "note"] = "plain"
+    kind: Literal["prose"] = "prose"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are, one below the other."""
+
+    items: Sequence[tuple[str, str]]
+    kind: Literal["facts"] = "facts"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, and which way it stands."""
+
+    text: str
+    align: Literal["left", "right"] = "left"
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """Rows under titles; `strong` are the numbers of rows that stand out."""
+
+    titles: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+    strong: frozenset[int] = frozenset()
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing: what it shows, how to read it, and the Vega-Lite specification."""
+
+    title: str
+    note: str
+    spec: Mapping[str, Any]
+    kind: Literal["chart"] = "chart"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    kind: Literal["code"] = "code"
+
+
+Part = Prose | Facts | HtmlTable | Chart | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under a heading."""
+
+    title: str
+    parts: Sequence[Part] = field(default_factory=tuple)
+
+
+def table_of(
+    columns: Sequence[Column[_Row]],
+    rows: Sequence[_Row],
+    strong: frozenset[int] = frozenset(),
+) -> HtmlTable:
+    """The table that terminals and Markdown have, without columns in which nothing is."""
+    kept = [column for column in columns if any(column.text(row) for row in rows)]
+    return HtmlTable(
+        titles=[Cell(column.title, column.align) for column in kept],
+        rows=[[Cell(column.text(row), column.align) for column in kept] for row in rows],
+        strong=strong,
+    )
