@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunekit.cache import ContentCache, content_key
 from tunekit.page.library import library_section
 from tunekit.page.material import Material
 from tunekit.page.operators import operators_section
@@ -18,6 +19,7 @@ from tunekit.version import __version__
 _TEMPLATES = Path(__file__).parent
 # Without a program of its own the bundle offers the function that embeds a chart.
 _BARE: Any = None
+_SCRIPT = "vega.js"
 
 
 def page(material: Material) -> str:
@@ -92,7 +94,22 @@ def _vega(sections: Sequence[Section]) -> str:
     """What draws charts, where there are any."""
     if not any(part.kind == "chart" for section in sections for part in section.parts):
         return ""
+    # A script must not end before it is meant to.
+    return _bundle().replace("</script", "<\\/script")
+
+
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, which takes seconds to put together once."""
+    from importlib import metadata
+
+    cache = ContentCache()
+    key = content_key("vega", metadata.version("vl-convert-python"))
+    kept = cache.get("vega", key)
+    if kept is not None:
+        return (kept / _SCRIPT).read_text("utf-8")
     import vl_convert
 
-    # A script must not end before it is meant to.
-    return vl_convert.javascript_bundle(_BARE).replace("</script", "<\\/script")
+    bundle = str(vl_convert.javascript_bundle(_BARE))
+    with cache.put("vega", key) as folder:
+        (folder / _SCRIPT).write_text(bundle, "utf-8")
+    return bundle

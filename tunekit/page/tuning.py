@@ -100,7 +100,7 @@ def _tasks(value: dict[str, object]) -> HtmlTable:
             [
                 Cell(str(task["operation"])),
                 Cell(str(task["weight"]), "right"),
-                Cell(numbers.significant(task["flops"] / 1e9), "right"),
+                Cell(numbers.significant(task["flops"] / 1e9) if task["flops"] else "", "right"),
                 Cell(str(task["trials"]), "right"),
                 Cell(str(sum(task["failures"].values()) or ""), "right"),
                 Cell("" if task["best_s"] is None else _ms(task["best_s"]), "right"),

@@ -1,0 +1,260 @@
+"""The page says what its sources say, needs no network, and draws its charts."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from bench_reports import full_report
+
+from tunekit.attribution.results import Explanation, Operator, PeaksEntry, RuntimeEntry
+from tunekit.benchmark.results import Report
+from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload
+from tunekit.catalogue.entries import Failure, FailureKind
+from tunekit.report.benchmark import COLUMNS
+
+Make = Callable[..., "subprocess.CompletedProcess[str]"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "from tunekit.cli.app import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, "report", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def bench_file(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.json"
+    path.write_text(full_report().to_json(), "utf-8")
+    return path
+
+
+def session_in(path: Path) -> str:
+    """A session of two kernels that got better and failed once; its id."""
+    begun = datetime.now(UTC)
+    with Catalogue.open(str(path)) as catalogue:
+        session = catalogue.sessions.begin(
+            NewSession(
+                name="small",
+                recipe_yaml="name: small\nmodel: <script>\n",
+                recipe_digest="0" * 64,
+                model_digest=None,
+                model_name="small",
+                target_json='{"kind":"llvm","mcpu":"znver3"}',
+                host={"cpu_name": "AMD EPYC"},
+                host_fingerprint="host",
+                toolchain={"apache-tvm": "0.27"},
+                budget_trials=4,
+                seed=0,
+            )
+        )
+        tasks = catalogue.trials.ensure_tasks(
+            session.id,
+            [
+                NewTask(NewWorkload(f"hash{n}", f"module {n}", "fused", f"op{n}"), f"op{n}", 1.0)
+                for n in range(2)
+            ],
+        )
+        samples = [(0, 4e-3), (1, 2e-3), (0, 1e-3)]
+        trials = [
+            NewTrial(
+                tasks[task],
+                f"candidate {index}",
+                "trace",
+                samples_s=(seconds,),
+                measured_at=begun + timedelta(minutes=index + 1),
+            )
+            for index, (task, seconds) in enumerate(samples)
+        ]
+        crash = Failure(FailureKind.CRASH, "SIGILL (illegal instruction)")
+        trials.append(NewTrial(tasks[1], "candidate 3", "trace", failure=crash))
+        catalogue.trials.add(session.id, trials)
+        catalogue.sessions.add_seconds(session.id, {"measure": 90.0, "sample": 30.0})
+        catalogue.sessions.close(session.id, "finished")
+        return session.id
+
+
+def explanation() -> Explanation:
+    operator = Operator(
+        name="fused_conv",
+        work="3x3 64 to 64, 56x56",
+        kind="convolution",
+        calls=3,
+        seconds=2.5e-3,
+        best_s=2.4e-3,
+        share=0.5,
+        flops=2e8,
+        bytes=1_000_000,
+        flops_per_s=8e10,
+        bytes_per_s=4e8,
+        of_peak=0.8,
+        bound="compute",
+        gain_s=5e-4,
+        trials=10,
+        space="convolution",
+        others={},
+        difference_s=None,
+    )
+    peaks = PeaksEntry(
+        flops_per_s=1e11,
+        bytes_per_s=2e10,
+        streamed_mib=64,
+        memory_bytes_per_s=1e10,
+        launch_s=2e-6,
+        measured=3,
+    )
+    return Explanation(
+        name="small",
+        source="python:small",
+        library="artifacts/small",
+        cpu="AMD EPYC",
+        target={"kind": "llvm"},
+        threads=2,
+        rounds=5,
+        sorted_by="gain",
+        peaks=peaks,
+        runtimes=(RuntimeEntry(name="tuned", status="ok", end_to_end_s=5e-3),),
+        operators=(operator,),
+        unmatched=(),
+        remarks=("the machine was busy",),
+    )
+
+
+def cells(page: str) -> list[str]:
+    return [html.unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", page, re.DOTALL)]
+
+
+def test_a_benchmark_is_shown_as_its_file_has_it(
+    make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    done = make("bench.json", "-o", "page.html")
+    assert (done.returncode, done.stdout) == (0, "")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    report = Report.from_json(bench_file.read_text("utf-8"))
+    shown = cells(page)
+    for row in report.runtimes:
+        for column in COLUMNS:
+            assert column.text(row) in shown
+    assert html.escape(report.verdict) in page
+    match = re.search(r'id="benchmarks">(.*?)</script>', page, re.DOTALL)
+    assert match is not None
+    assert json.loads(match[1]) == [json.loads(bench_file.read_text("utf-8"))]
+    assert len(page) < 5_000_000
+
+
+def test_nothing_is_loaded_from_elsewhere(make: Make, bench_file: Path, tmp_path: Path) -> None:
+    make("bench.json", "-o", "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    markup = re.sub(r"<script>.*?</script>", "<script></script>", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|iframe)[^>]*\bsrc=", markup)
+    assert set(re.findall(r"<link[^>]*href=\"([^\"]*)\"", page)) == {"data:,"}
+
+
+def test_benchmarks_of_several_files_stand_beside_each_other(
+    make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    other = json.loads(bench_file.read_text("utf-8"))
+    other["environment"]["versions"]["torch"] = "2.13.0"
+    (tmp_path / "later.json").write_text(json.dumps(other), "utf-8")
+    assert make("bench.json", "later.json", "-o", "page.html").returncode == 0
+    page = (tmp_path / "page.html").read_text("utf-8")
+    matrix = page[page.index("<h2>Benchmarks") : page.index("<h2>Race")]
+    assert matrix.count("<tr>") == 3
+    assert "2.12.1, 2.13.0" in matrix
+
+
+def test_a_session_is_shown_with_its_curves_failures_and_recipe(make: Make, tmp_path: Path) -> None:
+    session = session_in(tmp_path / "catalogue.db")
+    done = make(session[:6], "--catalogue", "catalogue.db")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text("utf-8")
+    specs = [
+        json.loads(text) for text in re.findall(r'id="spec\d+">(.*?)</script>', page, re.DOTALL)
+    ]
+    by_trials, by_minutes, spent, failures = [spec["data"]["values"] for spec in specs]
+    assert [(row["x"], row["y"]) for row in by_trials] == [(2, 6.0), (3, 3.0), (4, 3.0)]
+    assert [round(row["x"], 1) for row in by_minutes][:2] == [2.0, 3.0]
+    assert spent == [{"name": "measure", "value": 90.0}, {"name": "sample", "value": 30.0}]
+    assert failures == [{"name": "crash", "value": 1}]
+    assert "SIGILL (illegal instruction)" in page
+    # What a recipe holds is text, whatever it looks like.
+    assert "model: &lt;script&gt;" in page
+
+
+def test_an_explanation_is_shown_with_its_roofline(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "explain.json").write_text(explanation().to_json(), "utf-8")
+    assert make("explain.json", "-o", "page.html").returncode == 0
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "3x3 64 to 64, 56x56" in cells(page)
+    spec = json.loads(re.findall(r'id="spec1">(.*?)</script>', page, re.DOTALL)[0])
+    [circle] = spec["layer"][1]["data"]["values"]
+    assert (circle["intensity"], circle["reached"]) == (200.0, 8e10)
+    assert "the machine was busy" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.json"], "absent.json cannot be read: No such file or directory"),
+        (["damaged.json"], "damaged.json: line 4: not JSON"),
+        (["other.json"], "other.json: not a benchmark report: schema is None"),
+        (["ffff", "--catalogue", "new.db"], "there is no session 'ffff' in this catalogue"),
+        (["--catalogue", "new.db"], "there is no session to report on"),
+        (["bench.json", "-o", "no/folder/page.html"], "no/folder"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_a_sentence(
+    make: Make, bench_file: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "damaged.json").write_text(bench_file.read_text("utf-8")[:100], "utf-8")
+    (tmp_path / "other.json").write_text("{}", "utf-8")
+    Catalogue.open(str(tmp_path / "new.db")).close()
+    done = make(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.html"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_browser_draws_every_chart_without_a_complaint(
+    make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "explain.json").write_text(explanation().to_json(), "utf-8")
+    session = session_in(tmp_path / "catalogue.db")
+    done = make("bench.json", "explain.json", session, "--catalogue", "catalogue.db")
+    assert done.returncode == 0, done.stderr
+    assert CHROMIUM is not None
+    shown = subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"),
+            *("--dump-dom", f"file://{tmp_path / 'report.html'}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in shown.stderr
+    charts = shown.stdout.count('class="chart')
+    assert charts == 7
+    assert shown.stdout.count('<svg xmlns="http://www.w3.org/2000/svg"') == charts
