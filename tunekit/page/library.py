@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunekit.page.parts import Cell, Facts, HtmlTable, Part, Section
+from tunekit.page.parts import Facts, HtmlTable, Part, Section, TableCell
 from tunekit.report import numbers
 
 if TYPE_CHECKING:
@@ -41,19 +41,21 @@ def _variants(manifest: Manifest) -> HtmlTable:
     titles = ("variant", "median ms", "the one that ships is", "relative error", "left out")
     rows = [
         [
-            Cell(variant.name),
-            Cell(numbers.milliseconds(variant.median_ms) if variant.median_ms else "", "right"),
-            Cell(
+            TableCell(variant.name),
+            TableCell(
+                numbers.milliseconds(variant.median_ms) if variant.median_ms else "", "right"
+            ),
+            TableCell(
                 f"{numbers.interval(variant.ratio.low, variant.ratio.high)} as fast"
                 if variant.ratio
                 else "",
                 "right",
             ),
-            Cell(
+            TableCell(
                 "" if variant.relative_error is None else numbers.error(variant.relative_error),
                 "right",
             ),
-            Cell(variant.left_out or ""),
+            TableCell(variant.left_out or ""),
         ]
         for variant in selection.variants
     ]
@@ -64,7 +66,7 @@ def _variants(manifest: Manifest) -> HtmlTable:
     )
     aligned = ("left", "right", "right", "right", "left")
     return HtmlTable(
-        [Cell(title, align) for title, align in zip(titles, aligned, strict=True)],  # type: ignore[arg-type]
+        [TableCell(title, align) for title, align in zip(titles, aligned, strict=True)],  # type: ignore[arg-type]
         rows,
         shipped,
     )

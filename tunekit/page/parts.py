@@ -29,7 +29,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table: its text, and which way it stands."""
 
     text: str
@@ -40,8 +40,8 @@ class Cell:
 class HtmlTable:
     """Rows under titles; `strong` are the numbers of rows that stand out."""
 
-    titles: Sequence[Cell]
-    rows: Sequence[Sequence[Cell]]
+    titles: Sequence[TableCell]
+    rows: Sequence[Sequence[TableCell]]
     strong: frozenset[int] = frozenset()
     kind: Literal["table"] = "table"
 
@@ -83,7 +83,7 @@ def table_of(
     """The table that terminals and Markdown have, without columns in which nothing is."""
     kept = [column for column in columns if any(column.text(row) for row in rows)]
     return HtmlTable(
-        titles=[Cell(column.title, column.align) for column in kept],
-        rows=[[Cell(column.text(row), column.align) for column in kept] for row in rows],
+        titles=[TableCell(column.title, column.align) for column in kept],
+        rows=[[TableCell(column.text(row), column.align) for column in kept] for row in rows],
         strong=strong,
     )

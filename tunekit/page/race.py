@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.page import charts
-from tunekit.page.parts import Cell, Chart, Code, Facts, HtmlTable, Part, Prose, Section, table_of
+from tunekit.page.parts import (
+    Chart,
+    Code,
+    Facts,
+    HtmlTable,
+    Part,
+    Prose,
+    Section,
+    TableCell,
+    table_of,
+)
 from tunekit.report import numbers
-from tunekit.report.benchmark import COLUMNS, footnote
+from tunekit.report.benchmark import COLUMNS, COSTS, footnote
 from tunekit.report.table import Column
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ def race_section(report: Report, title: str = "Race") -> Section:
         *(Prose(warning, "warning") for warning in report.warnings),
         table_of([*COLUMNS, _REMARK], report.runtimes, strong),
         Prose(footnote(report), "note"),
+        table_of(COSTS, [row for row in report.runtimes if row.load_s is not None]),
     ]
     if measured:
         parts.append(_samples(measured, order))
@@ -56,9 +67,14 @@ def measured_again(report: Report) -> Section:
 def matrix_section(reports: Sequence[Report]) -> Section:
     """Several benchmarks beside each other: ratios of the tuned library, and what changed."""
     names = list(dict.fromkeys(row.name for report in reports for row in report.runtimes))
-    titles = [Cell("model"), Cell("measured"), Cell("CPU"), Cell("threads", "right")]
-    titles += [Cell(f"{name} ms", "right") for name in names]
-    titles += [Cell("tuned against the best", "right"), Cell("interval", "right")]
+    titles = [
+        TableCell("model"),
+        TableCell("measured"),
+        TableCell("CPU"),
+        TableCell("threads", "right"),
+    ]
+    titles += [TableCell(f"{name} ms", "right") for name in names]
+    titles += [TableCell("tuned against the best", "right"), TableCell("interval", "right")]
     rows = []
     for report in reports:
         by_name = {row.name: row for row in report.runtimes}
@@ -66,13 +82,13 @@ def matrix_section(reports: Sequence[Report]) -> Section:
         ratio = tuned.ratio if tuned else None
         rows.append(
             [
-                Cell(report.model.name),
-                Cell(report.environment.date),
-                Cell(str(report.environment.host.get("cpu_name", "unknown"))),
-                Cell(str(report.protocol.threads), "right"),
-                *(Cell(_median(by_name.get(name)), "right") for name in names),
-                Cell(numbers.ratio(ratio.value) if ratio else "", "right"),
-                Cell(numbers.interval(ratio.low, ratio.high) if ratio else "", "right"),
+                TableCell(report.model.name),
+                TableCell(report.environment.date),
+                TableCell(str(report.environment.host.get("cpu_name", "unknown"))),
+                TableCell(str(report.protocol.threads), "right"),
+                *(TableCell(_median(by_name.get(name)), "right") for name in names),
+                TableCell(numbers.ratio(ratio.value) if ratio else "", "right"),
+                TableCell(numbers.interval(ratio.low, ratio.high) if ratio else "", "right"),
             ]
         )
     parts: list[Part] = [HtmlTable(titles, rows), *_verdicts(reports)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.page import charts
-from tunekit.page.parts import Cell, Chart, Code, Facts, HtmlTable, Part, Prose, Section
+from tunekit.page.parts import Chart, Code, Facts, HtmlTable, Part, Prose, Section, TableCell
 from tunekit.report import numbers
 from tunekit.report.sessions import session_value
 
@@ -95,16 +95,18 @@ def _tasks(value: dict[str, object]) -> HtmlTable:
     assert isinstance(tasks, list)
     titles = ("kernel", "calls", "GFLOP", "trials", "failed", "best ms", "GFLOP/s")
     return HtmlTable(
-        [Cell(title, "left" if index == 0 else "right") for index, title in enumerate(titles)],
+        [TableCell(title, "left" if index == 0 else "right") for index, title in enumerate(titles)],
         [
             [
-                Cell(str(task["operation"])),
-                Cell(str(task["weight"]), "right"),
-                Cell(numbers.significant(task["flops"] / 1e9) if task["flops"] else "", "right"),
-                Cell(str(task["trials"]), "right"),
-                Cell(str(sum(task["failures"].values()) or ""), "right"),
-                Cell("" if task["best_s"] is None else _ms(task["best_s"]), "right"),
-                Cell(
+                TableCell(str(task["operation"])),
+                TableCell(str(task["weight"]), "right"),
+                TableCell(
+                    numbers.significant(task["flops"] / 1e9) if task["flops"] else "", "right"
+                ),
+                TableCell(str(task["trials"]), "right"),
+                TableCell(str(sum(task["failures"].values()) or ""), "right"),
+                TableCell("" if task["best_s"] is None else _ms(task["best_s"]), "right"),
+                TableCell(
                     numbers.significant(task["flops"] / task["best_s"] / 1e9)
                     if task["best_s"] and task["flops"]
                     else "",
