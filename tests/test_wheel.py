@@ -93,3 +93,9 @@ def test_it_makes_a_catalogue_and_finds_this_machine_fit(installed: Path, tmp_pa
     info = _run(str(installed), "catalogue", "info", "--catalogue", "measured.db", cwd=tmp_path)
     assert "measured.db" in info
     assert "No problems found." in _run(str(installed), "doctor", "--quick", cwd=tmp_path)
+
+
+def test_torch_knows_its_backend_by_name(installed: Path, tmp_path: Path) -> None:
+    code = "from torch._dynamo.backends.registry import lookup_backend as f; print(f('tunekit'))"
+    found = _run(str(installed.parent / "python"), "-c", code, cwd=tmp_path)
+    assert "tunekit_backend" in found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.processes.exit import Exit
 from tunekit.runtimes.runner import OtherProcess, Runner
+from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
@@ -42,7 +43,7 @@ class CProgram(Runner):
             self.command(plan, files, threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=sys.stderr,
+            stderr=subprocess.PIPE,
             text=True,
         )
         ready = self._answer()
@@ -77,14 +78,17 @@ class CProgram(Runner):
 
     def _ask(self, command: str) -> dict[str, Any]:
         assert self._program.stdin is not None
-        self._program.stdin.write(command + "\n")
-        self._program.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which is told below
+            self._program.stdin.write(command + "\n")
+            self._program.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._program.stdout is not None
         line = self._program.stdout.readline()
         if not line:
-            raise RuntimeError(f"the C program ended: {Exit.of_code(self._program.wait())}")
+            said = last_lines(self._program.communicate()[1])
+            ended = Exit.of_code(self._program.returncode)
+            raise RuntimeError(f"the program ended with {ended}: {said or 'it said nothing'}")
         answer: dict[str, Any] = json.loads(line)
         return answer

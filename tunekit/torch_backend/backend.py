@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch.fx import GraphModule
 
 from tunekit.errors import Interrupted, TunekitError
@@ -71,7 +72,9 @@ class _Compiled:
     def _made(self, arguments: Sequence[Any]) -> Callable[..., Any]:
         try:
             self._graph.require_compilable(arguments)
-            library = library_of(self._graph, arguments, self._options)
+            # What is drawn on the way is not missing in the model's own numbers.
+            with torch.random.fork_rng(devices=[]):
+                library = library_of(self._graph, arguments, self._options)
         except Interrupted:
             raise
         except TunekitError as error:
