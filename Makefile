@@ -1,6 +1,6 @@
 # Needs a C++ compiler, make and the Python that pyproject.toml requires. Everything is installed
 # into $(VENV), once.
-#   make quickstart   tune, verify and benchmark a small network
+#   make quickstart   tune, verify, benchmark and export a small network
 #   make test         ruff, mypy and pytest
 # Another interpreter: make PYTHON=python3.12 quickstart
 
@@ -37,12 +37,15 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	touch $@
 
-quickstart: $(STAMP) ## tune, verify and benchmark a small network (a few minutes)
+quickstart: $(STAMP) ## tune, verify, benchmark and export a small network (a few minutes)
 	$(BIN)/tunekit doctor --quick
 	$(BIN)/tunekit tune recipes/quickstart.yaml
 	$(BIN)/tunekit bench recipes/quickstart.yaml -o $(REPORT)
-	@printf '\nThe library and its manifest: $(RESULTS)/model.so, $(RESULTS)/manifest.json\n'
-	@printf 'The comparison with raw samples: $(REPORT)\n'
+	$(BIN)/tunekit export recipes/quickstart.yaml -o $(RESULTS)/bundle
+	$(BIN)/tunekit report recipes/quickstart.yaml -o $(RESULTS)/report.html
+	@printf '\nThe libraries and their manifest: in $(RESULTS)\n'
+	@printf 'For C and C++, with examples: $(RESULTS)/bundle (make -C $(RESULTS)/bundle check)\n'
+	@printf 'The comparison with raw samples: $(REPORT); as a page: $(RESULTS)/report.html\n'
 	@printf 'Every measurement: tuning_logs/catalogue.db\n'
 
 test: lint ## ruff, mypy and pytest
