@@ -147,15 +147,30 @@ def manifest() -> str:
     """Every field of manifest.json and of what is nested in it."""
     from tunekit.library.manifest import Manifest
 
+    return _fields("`manifest.json`", _nested(Manifest))
+
+
+def bundle() -> str:
+    """Every field of a bundle's manifest.json that a library's does not have."""
+    from tunekit.bundle.manifest import BundleManifest
+    from tunekit.library.manifest import Manifest
+
+    known = _nested(Manifest)
+    models = [model for model in _nested(BundleManifest) if model not in known]
+    return _fields("`manifest.json` of a bundle", models)
+
+
+def _fields(title: str, models: list[type[BaseModel]]) -> str:
+    """The fields of models, the first of which is a file."""
     lines: list[str] = []
-    for model in _nested(Manifest):
-        title = "`manifest.json`" if model is Manifest else f"`{model.__name__}`"
+    for model in models:
         said = _attributes(model.__doc__ or "")
         fields = [
             (f"`{field.alias or name}`", _type(model, name), _cell(said.get(name, "")))
             for name, field in model.model_fields.items()
         ]
-        lines += [f"### {title}", "", _prose(_SECTION.sub("", _doc(model))), ""]
+        heading = title if model is models[0] else f"`{model.__name__}`"
+        lines += [f"### {heading}", "", _prose(_SECTION.sub("", _doc(model))), ""]
         lines += [*_table(("field", "type", "meaning"), fields), ""]
     return "\n".join(lines)
 
@@ -388,6 +403,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "recipe": recipe,
     "manifest": manifest,
+    "bundle": bundle,
     "errors": errors,
     "api": api,
     "catalogue": catalogue,
