@@ -15,6 +15,9 @@ from shell import shell
 from targets import unoptimized
 from tiny_standalone import tiny_part
 
+import tunekit
+from tunekit.library import Library
+from tunekit.recipe import load_recipe, override
 from tunekit.standalone.build import Toolchain, build
 from tunekit.standalone.interface import header
 
@@ -198,3 +201,30 @@ int main() {
     assert lines[0] == "2 3 4 6 9 1 output_1 holds elements of type int64"
     assert "image" in lines[1]
     assert "1728" in lines[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("aarch64-linux-gnu-gcc", "qemu-aarch64"))),
+    reason="needs a cross compiler and qemu",
+)
+def test_a_bundle_for_another_architecture_is_right_there(library: Library, tmp_path: Path) -> None:
+    recipe = override(
+        load_recipe(library.folder / "recipe.yaml"),
+        {
+            "target": "llvm -mtriple=aarch64-linux-gnu -mattr=+neon -num-cores=2",
+            "cc": "aarch64-linux-gnu-gcc",
+            "output": tmp_path / "artifacts",
+        },
+    )
+    tunekit.export(recipe)
+    # Of the library that is there now.
+    folder = tunekit.export(recipe, static=True).folder
+    emulated = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+    for options, program in (
+        ((), "build/check"),
+        (("STATIC=1", "LDFLAGS=-static"), "build/static/check"),
+    ):
+        shell("make", "CC=aarch64-linux-gnu-gcc", "CXX=none", *options, "all", cwd=folder)
+        said = shell(*emulated, program, "samples", cwd=folder).stdout
+        assert "tiny_net is right on this machine" in said

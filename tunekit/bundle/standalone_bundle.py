@@ -7,12 +7,11 @@ from importlib import metadata
 from pathlib import Path
 
 from tunekit.bundle.manifest import BundleManifest
-from tunekit.bundle.samples import FRAMEWORKS
 from tunekit.bundle.templates import write_templates
+from tunekit.bundle.values import common_values, megabytes, tensor_bytes
 from tunekit.library import Manifest
-from tunekit.library.manifest import StandaloneEntry, TensorEntry
+from tunekit.library.manifest import StandaloneEntry
 from tunekit.standalone.build import SOURCES
-from tunekit.standalone.elements import element_of
 from tunekit.standalone.interface import header
 
 _PUBLIC_HEADER = "tunekit.h"
@@ -56,8 +55,8 @@ def _values(
         "SIZE": megabytes(entry.size_bytes),
         "WEIGHTS": megabytes(entry.weights_bytes),
         "STATIC_LINE": _static_line(bundle, folder),
-        "INPUT_BYTES": str(_bytes(bundle.inputs[0])),
-        "OUTPUT_BYTES": str(_bytes(bundle.outputs[0])),
+        "INPUT_BYTES": str(tensor_bytes(bundle.inputs[0])),
+        "OUTPUT_BYTES": str(tensor_bytes(bundle.outputs[0])),
         "WEIGHT_PAGES": _HUGE_PAGES if library.recipe["huge_pages"] else _SHARED,
     }
 
@@ -72,31 +71,6 @@ _SHARED = (
 )
 
 
-def common_values(bundle: BundleManifest, library: Manifest) -> dict[str, str]:
-    """What the templates of every kind of bundle are filled with."""
-    source = str(library.recipe["model"]["source"])
-    return {
-        "TITLE": bundle.name,
-        "FRAMEWORK": FRAMEWORKS[bundle.framework],
-        "SYSTEM": "the C library that it was linked with"
-        if bundle.glibc is None
-        else f"glibc {bundle.glibc} or newer",
-        "THREADS": str(bundle.threads),
-        "TENSORS": _tensor_table(bundle),
-        "SAMPLE": " ".join(bundle.samples[0].inputs),
-        "TOLERANCES": ", ".join(repr(sample.relative_error) for sample in bundle.samples),
-        "TUNEKIT": bundle.tunekit,
-        "DATE": f"{bundle.created_at:%Y-%m-%d}",
-        # A path says more of the machine that made the bundle than of the model.
-        "SOURCE": Path(source).name if "/" in source else source,
-    }
-
-
-def megabytes(size: int) -> str:
-    """A size for people."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
 def _static_line(bundle: BundleManifest, folder: Path) -> str:
     if bundle.static is None:
         return ""
@@ -108,21 +82,3 @@ def _cpu(entry: StandaloneEntry, library: Manifest, architecture: str) -> str:
     features = f" with {', '.join(entry.features)}" if entry.features else ""
     cpu = library.target.get("mcpu")
     return f"{architecture}{features}" + (f" (tuned for {cpu})" if cpu else "")
-
-
-def _tensor_table(bundle: BundleManifest) -> str:
-    kinds = [("input", bundle.inputs), ("output", bundle.outputs)]
-    rows = [
-        f"| {kind} {index} | `{tensor.name.replace('|', ' ')}` | {tensor.dtype} "
-        f"| {' x '.join(map(str, tensor.shape)) or 'a number'} | {_bytes(tensor)} |"
-        for kind, tensors in kinds
-        for index, tensor in enumerate(tensors)
-    ]
-    return "\n".join(["| | name | type | sizes | bytes |", "|---|---|---|---|---|", *rows])
-
-
-def _bytes(tensor: TensorEntry) -> int:
-    size = element_of(tensor.dtype).size
-    for extent in tensor.shape:
-        size *= extent
-    return size

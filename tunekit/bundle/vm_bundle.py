@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from tunekit.bundle.manifest import BundleManifest
-from tunekit.bundle.standalone_bundle import common_values, megabytes
 from tunekit.bundle.templates import write_templates
+from tunekit.bundle.values import common_values, megabytes
 from tunekit.errors import TargetError
 from tunekit.library import Manifest
 from tunekit.library.manifest import TensorEntry

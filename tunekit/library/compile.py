@@ -27,7 +27,7 @@ from tunekit.library.standalone import write_standalone
 from tunekit.library.variants import Variant, variants_of
 from tunekit.library.verify import reference_of, why_not_verified
 from tunekit.machine.linker import require_linker
-from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.target import ResolvedTarget
 from tunekit.recipe import Recipe, dump_recipe
 
 Say = Callable[[str], None]
@@ -160,7 +160,7 @@ def _fits(library: Library, recipe: Recipe) -> bool:
     manifest = library.manifest
     return (
         recipe.layout in ("auto", manifest.layout)
-        and manifest.work_digest == work_digest(recipe, resolve_target(recipe.target))
+        and manifest.work_digest == work_digest(recipe, recipe_target(recipe, only_compiled=True))
         and _is_whole(library.path, manifest.sha256)
         and (
             manifest.standalone is None
