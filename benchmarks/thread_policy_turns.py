@@ -101,14 +101,16 @@ Contestant = Own | Machine
 
 def main() -> None:
     request = json.loads(sys.stdin.read())
-    machine = Machine(Path(request["folder"]))
-    own = [Own(request, policy) for policy in request["policies"]]
-    found = []
+    contestants: list[Contestant] = [
+        Machine(Path(request["folder"])),
+        *(Own(request, policy) for policy in request["policies"]),
+    ]
+    found: list[dict[str, Any]] = []
     for beside in ("nothing", "a process that computes"):
         with _busy() if found else nullcontext():
-            turns = _turns([machine, *own], request["seconds"])
+            turns = _turns(contestants, request["seconds"])
         # How long threads stay awake is up to them, whoever else computes.
-        idle = [None if found else idle_cpu_ms(contestant) for contestant in (machine, *own)]
+        idle = [None if found else idle_cpu_ms(contestant) for contestant in contestants]
         found.append(
             {
                 "beside": beside,
@@ -172,7 +174,9 @@ def _busy() -> Iterator[None]:
 def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     memory = np.empty(array.nbytes + 64, "uint8")
     start = -memory.ctypes.data % 64
-    aligned = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    aligned: np.ndarray[Any, Any] = (
+        memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    )
     aligned[...] = array
     return aligned
 

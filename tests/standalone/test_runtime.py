@@ -19,11 +19,11 @@ _SANITIZERS = {
 }
 
 
-def _run(program: Path) -> None:
+def _run(program: Path, *arguments: str) -> None:
     # The sanitizers know where Linux puts programs as long as it does not choose at random.
     fixed = ["setarch", platform.machine(), "-R"] if shutil.which("setarch") else []
     done = subprocess.run(
-        [*fixed, str(program)], capture_output=True, text=True, check=False, timeout=300
+        [*fixed, str(program), *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "all is well\n"
@@ -41,6 +41,18 @@ def test_every_use_and_misuse_is_clean(sanitizer: str, tmp_path: Path) -> None:
 def test_without_sanitizers_too(toy: Path) -> None:
     for program in ("api", "threads"):
         _run(build_program(program, toy, "gcc -O2"))
+
+
+def test_memory_comes_in_pages_as_large_as_asked(tmp_path: Path) -> None:
+    program = tmp_path / "memory_pages"
+    subprocess.run(
+        [
+            *("gcc", *STRICT.split(), *_SANITIZERS["memory"].split(), f"-I{SOURCES}"),
+            *(str(C_TESTS / "memory_pages.c"), str(SOURCES / "memory.c"), "-o", str(program)),
+        ],
+        check=True,
+    )
+    _run(program, str(tmp_path / "weights"))
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

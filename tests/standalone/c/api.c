@@ -1,6 +1,7 @@
 /* What the functions of a library do with what an application gives them, right and wrong. */
 #include <math.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -330,7 +331,80 @@ static void forks_go_on(void) {
   toy_close(model);
 }
 
-/* An argument leaves out forks: emulators cannot start threads after them. */
+static unsigned long mapped_pages(void) {
+  unsigned long pages = 0;
+  FILE* file = fopen("/proc/self/statm", "r");
+  CHECK(file && fscanf(file, "%lu", &pages) == 1);
+  fclose(file);
+  return pages;
+}
+
+/* Lets this process have so many bytes more than it has, or any number of them. */
+static void limit_memory(long bytes) {
+  struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+  unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+  if (bytes >= 0) limit.rlim_cur = mapped_pages() * page + (unsigned long)bytes;
+  CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static void a_process_without_memory_gets_an_error(void) {
+  tunekit_model* model = NULL;
+  tunekit_options options = {.threads = 64};
+  limit_memory(0);
+  CHECK(toy_open(&model, &options) == TUNEKIT_NO_MEMORY && !model);
+  CHECK(mentions(toy_error(NULL), "no memory for toy: it needs "));
+  limit_memory(4 << 20); /* for the model, and stacks of a few threads */
+  CHECK(toy_open(&model, &options) == TUNEKIT_NO_THREADS && !model);
+  CHECK(mentions(toy_error(NULL), "63 threads could not be started"));
+  limit_memory(-1);
+  toy_close(opened(&options));
+}
+
+static void a_child_may_try_again_to_start_threads(void) {
+  tunekit_options options = {.threads = 64};
+  tunekit_model* model = opened(&options);
+  bind(model, &a);
+  pid_t child = fork();
+  if (child == 0) {
+    /* Which takes the stacks that the parent's threads have left behind. */
+    tunekit_model* other = opened(&options);
+    limit_memory(0);
+    for (int i = 0; i < 2; i++) {
+      CHECK(toy_run(model) == TUNEKIT_NO_THREADS);
+      CHECK(mentions(toy_error(model), "63 threads could not be started after a fork"));
+    }
+    limit_memory(-1);
+    fill(&a, 5);
+    CHECK(toy_run(model) == TUNEKIT_OK && strcmp(toy_error(model), "") == 0);
+    check_outputs(model, 5);
+    toy_close(model), toy_close(other);
+    _exit(0);
+  }
+  ends_well(child);
+  toy_close(model);
+}
+
+static void close_gives_back_all(void) {
+  unsigned long before = 0;
+  for (int round = 0; round < 300; round++) {
+    tunekit_options options = {.threads = 1 + round % 3,
+                               .weights = 1 + round % 2}; /* both places of the weights */
+    tunekit_model* model = opened(&options);
+    CHECK(toy_self_test(model) == TUNEKIT_OK);
+    toy_close(model);
+    if (round == 50) before = mapped_pages();
+  }
+  CHECK(mapped_pages() <= before + 16);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
+/* An argument says that the program is emulated: emulators have memory of their own, and cannot
+ * start threads after a fork. Sanitizers have theirs, too. */
 int main(int argc, char** argv) {
   (void)argv;
   fill(&a, 0);
@@ -350,6 +424,11 @@ int main(int argc, char** argv) {
   open_says_what_it_decided();
   models_live_side_by_side();
   if (argc == 1) forks_go_on();
+  if (argc == 1 && !SANITIZED) {
+    a_process_without_memory_gets_an_error();
+    a_child_may_try_again_to_start_threads();
+    close_gives_back_all();
+  }
   puts("all is well");
   return 0;
 }
