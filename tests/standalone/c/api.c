@@ -11,7 +11,6 @@ static arrays a;
 
 static void null_is_an_error_not_a_crash(void) {
   tunekit_model* model;
-  CHECK(strcmp(toy_error(NULL), "") == 0);
   CHECK(toy_open(NULL, NULL) == TUNEKIT_BAD_ARGUMENT);
   CHECK(mentions(toy_error(NULL), "somewhere to put"));
   CHECK(toy_open(&model, NULL) == TUNEKIT_OK);
@@ -397,23 +396,17 @@ static void close_gives_back_all(void) {
   CHECK(mapped_pages() <= before + 16);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 /* An argument says that the program is emulated: emulators have memory of their own, and cannot
  * start threads after a fork. Sanitizers have theirs, too. */
 int main(int argc, char** argv) {
   (void)argv;
   fill(&a, 0);
+  callers_may_be_elsewhere_between_runs();
   null_is_an_error_not_a_crash();
   tensors_are_described();
   options_are_checked();
   inputs_have_to_be_bound_and_of_their_size();
   any_number_of_threads_gives_the_same();
-  callers_may_be_elsewhere_between_runs();
   unbound_outputs_stay_with_the_library();
   misaligned_tensors_are_copied();
   outputs_may_lie_on_inputs();

@@ -17,6 +17,14 @@ enum { SIZE = 1024, NUMBERS = 4 };
     }                                                                     \
   } while (0)
 
+#if defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1, STARTS_THREADS_AFTER_FORK = 0 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1, STARTS_THREADS_AFTER_FORK = 1 };
+#else
+enum { SANITIZED = 0, STARTS_THREADS_AFTER_FORK = 1 };
+#endif
+
 /* What a model is run with: 64-byte aligned, with room to be off by some bytes. */
 typedef struct {
   float x[SIZE + 16], y[SIZE + 16], copy[SIZE + 16];

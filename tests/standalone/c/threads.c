@@ -1,11 +1,15 @@
 /* Many threads, each with a model of its own or all with one. */
 #include <math.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "checks.h"
 
 enum { THREADS = 4, RUNS = 60 };
+
+/* More than workers have for their stacks. */
+static __thread char large[1 << 20];
 
 static void* own_models(void* argument) {
   static arrays all[THREADS];
@@ -15,6 +19,7 @@ static void* own_models(void* argument) {
   tunekit_options wrong = {.threads = -1 - number};
   tunekit_model* none;
   char word[32];
+  large[number]++;
   snprintf(word, sizeof word, "options.threads is %d;", wrong.threads);
   for (int round = 0; round < 3; round++) {
     tunekit_model* model = opened(&options);
@@ -40,6 +45,25 @@ static void threads_have_models_of_their_own(void) {
     CHECK(pthread_create(&threads[i], NULL, own_models, &numbers[i]) == 0);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+}
+
+static void* fail_to_open(void* argument) {
+  tunekit_options wrong = {.threads = -9};
+  tunekit_model* model;
+  CHECK(strcmp(toy_error(NULL), "") == 0);
+  CHECK(toy_open(&model, &wrong) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(mentions(toy_error(NULL), "options.threads is -9"));
+  return argument;
+}
+
+static void why_open_failed_is_told_to_the_thread_that_tried(void) {
+  tunekit_options wrong = {.threads = -7};
+  tunekit_model* model;
+  pthread_t thread;
+  CHECK(toy_open(&model, &wrong) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(pthread_create(&thread, NULL, fail_to_open, NULL) == 0);
+  pthread_join(thread, NULL);
+  CHECK(mentions(toy_error(NULL), "options.threads is -7"));
 }
 
 /* One thread is in a run that takes a while. */
@@ -88,10 +112,32 @@ static void close_waits_for_a_run(void) {
   pthread_join(thread, NULL);
 }
 
-int main(void) {
+static void the_child_of_a_fork_in_a_run_has_the_model_to_itself(void) {
+  static arrays a;
+  int status;
+  pthread_t thread = begin_slow_run(&a);
+  pid_t child = fork();
+  if (child == 0) {
+    fill(&a, 4);
+    CHECK(toy_run(shared) == TUNEKIT_OK);
+    check_outputs(shared, 4);
+    toy_close(shared);
+    _exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  pthread_join(thread, NULL);
+  toy_close(shared);
+}
+
+/* An argument says that the program is emulated. */
+int main(int argc, char** argv) {
+  (void)argv;
   threads_have_models_of_their_own();
+  why_open_failed_is_told_to_the_thread_that_tried();
   a_second_thread_is_told_that_the_model_is_busy();
   close_waits_for_a_run();
+  if (argc == 1 && STARTS_THREADS_AFTER_FORK)
+    the_child_of_a_fork_in_a_run_has_the_model_to_itself();
   puts("all is well");
   return 0;
 }
