@@ -42,10 +42,9 @@ def in_order(
     """
     import numpy as np
 
-    wants = ", ".join(f"{tensor.name}: {tensor.dtype}{list(tensor.shape)}" for tensor in tensors)
     if arrays and (named or len(arrays) != len(tensors)):
         given = f"{len(arrays)} in order{' and others by name' if named else ''}"
-        raise UsageError(f"the model has {len(tensors)} inputs ({wants}); given: {given}")
+        raise UsageError(f"the model has {len(tensors)} inputs ({_wants(tensors)}); given: {given}")
     names = [tensor.name for tensor in tensors]
     values = dict(zip(names, arrays, strict=True)) if arrays else named
     problems = [f"{name}: no such input" for name in values if name not in names]
@@ -54,18 +53,24 @@ def in_order(
         if tensor.name not in values:
             problems.append(f"{tensor.name}: missing")
             continue
-        value = values[tensor.name]
-        array = np.ascontiguousarray(value).reshape(np.shape(value))
+        array = value = values[tensor.name]
+        if not (isinstance(value, np.ndarray) and value.flags.c_contiguous):
+            array = np.ascontiguousarray(value).reshape(np.shape(value))
         inputs.append(array)
         if array.shape != tensor.shape:
             problems.append(f"{tensor.name}: shape {list(array.shape)}, not {list(tensor.shape)}")
-        if str(array.dtype) != tensor.dtype:
+        if array.dtype != tensor.dtype:
             problems.append(f"{tensor.name}: {array.dtype}, not {tensor.dtype}")
     if problems:
         raise UsageError(
-            f"the inputs do not fit: {'; '.join(problems)}", hint=f"the model takes {wants}"
+            f"the inputs do not fit: {'; '.join(problems)}",
+            hint=f"the model takes {_wants(tensors)}",
         )
     return inputs
+
+
+def _wants(tensors: Sequence[TensorLike]) -> str:
+    return ", ".join(f"{tensor.name}: {tensor.dtype}{list(tensor.shape)}" for tensor in tensors)
 
 
 def by_name(tensors: Sequence[TensorLike], outputs: Sequence[Array]) -> Array | dict[str, Array]:

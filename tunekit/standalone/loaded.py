@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -317,7 +318,7 @@ def _aligned_empty(info: TensorInfo) -> Array:
     import numpy as np
 
     dtype = np.dtype(info.dtype)
-    size = dtype.itemsize * int(np.prod(info.shape, dtype="int64"))
+    size = dtype.itemsize * math.prod(info.shape)
     memory = np.empty(size + _ALIGNMENT, "uint8")
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(info.shape)
