@@ -221,6 +221,9 @@ def test_the_tuned_library_runs_in_every_form_and_gives_the_same(bench, tuned_ru
     assert {row.status for row in rows.values()} == {"ok"}
     assert len({row.accuracy.max_abs_error for row in rows.values()}) == 1
     assert len({row.settings["threads"] for row in rows.values()}) == 1
+    # Each form is compared with the library as it is, which has nobody to be compared with here.
+    against = {name: row.ratio and row.ratio.against for name, row in rows.items()}
+    assert against == {"tuned": None, **dict.fromkeys(TUNED_FORMS, "tuned")}
     # The C program is measured, not the process that asks it.
     assert rows["tuned-c"].peak_rss_bytes < 16 * 2**20 < rows["tuned"].peak_rss_bytes
     for row in rows.values():

@@ -22,6 +22,7 @@ class TunedVm(RelaxLibrary, Runtime):
     """`model.so` in TVM's virtual machine."""
 
     name = "tuned-vm"
+    yardstick = False
     needs: ClassVar[Mapping[str, str]] = {"tvm": "apache-tvm"}
 
     @classmethod
@@ -40,6 +41,7 @@ class TunedC(CProgram, Runtime):
     """A program in C that is linked with the library."""
 
     name = "tuned-c"
+    yardstick = False
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class TunedCtypes(PythonCall, Runtime):
     """`tunekit.load(folder).run(...)` from Python."""
 
     name = "tuned-ctypes"
+    yardstick = False
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:

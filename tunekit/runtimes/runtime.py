@@ -57,7 +57,8 @@ class Runtime(Runner):
     """So slow that it takes part in a few rounds only, with as little warming up as possible."""
 
     yardstick: ClassVar[bool] = True
-    """Whether others are compared with it; not what only shows how far tuning came."""
+    """Whether others are compared with it; not what only shows how far tuning came, nor the tuned
+    library itself in another form."""
 
     @classmethod
     @abstractmethod
