@@ -79,6 +79,12 @@ def _static_line(bundle: BundleManifest, folder: Path) -> str:
 
 
 def _cpu(entry: StandaloneEntry, library: Manifest, architecture: str) -> str:
-    features = f" with {', '.join(entry.features)}" if entry.features else ""
-    cpu = library.target.get("mcpu")
-    return f"{architecture}{features}" + (f" (tuned for {cpu})" if cpu else "")
+    """What a CPU must have, for each of the programs that are in the library."""
+    programs = [(entry.features, library.target.get("mcpu"), "tuned for")]
+    programs += [(one.features, one.target.get("mcpu"), "for") for one in entry.other_targets]
+    return "; or ".join(
+        architecture
+        + (f" with {', '.join(features)}" if features else "")
+        + (f" ({how} {cpu})" if cpu else "")
+        for features, cpu, how in programs
+    )

@@ -47,7 +47,8 @@ _FUNCTIONS = (
         "close",
         "tunekit_model *model",
         "tk_close(model);",
-        "Gives back all that open took. NULL is fine.",
+        "Gives back all that open took, once a run that another thread is in has ended. NULL is "
+        "fine.",
     ),
     _Function(
         "int32_t", "inputs", _MODEL, "return tk_inputs(model);", "How many inputs the model has."
@@ -76,7 +77,8 @@ _FUNCTIONS = (
         "return tk_bind_input(model, index, data, bytes);",
         "Where run reads an input from; `bytes` has to be the tensor's. The data stays the "
         "caller's, and has to live as long as it is bound. Aligned to 64 bytes it is read where it "
-        "is; else each run copies it.",
+        "is; else, and where an output is written over it, each run copies it first. It cannot lie "
+        "in an output that stays with the library.",
     ),
     _Function(
         "int",
@@ -84,7 +86,7 @@ _FUNCTIONS = (
         "tunekit_model *model, int32_t index, void *data, size_t bytes",
         "return tk_bind_output(model, index, data, bytes);",
         "Where run writes an output to, which otherwise stays with the library. Aligned to 64 "
-        "bytes and apart from all inputs it is written where it is; else each run copies it.",
+        "bytes it is written where it is; else each run copies it. Outputs cannot overlap.",
     ),
     _Function("int", "run", "tunekit_model *model", "return tk_run(model);", "One inference."),
     _Function(
@@ -107,7 +109,8 @@ _FUNCTIONS = (
         "error",
         _MODEL,
         "return tk_error(model);",
-        'What went wrong last, in words; "" if nothing. Of open and cpu_ok with NULL.',
+        'What went wrong last, in words; "" if nothing. With NULL, what the calling thread could '
+        "not open, or cpu_ok found.",
     ),
     _Function(
         "int",
@@ -115,7 +118,7 @@ _FUNCTIONS = (
         "tunekit_model *model",
         "return tk_self_test(model);",
         "Runs the model on inputs of its own and compares with what it gave where it was made: "
-        "TUNEKIT_DAMAGED if that differs.",
+        "TUNEKIT_DAMAGED if that differs. What is bound stays bound, and is not written.",
     ),
     _Function(
         "int",

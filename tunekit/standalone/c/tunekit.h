@@ -13,7 +13,7 @@
  *
  * No function throws, aborts, prints, or touches signals. Memory is taken in open alone. One model
  * is for one thread at a time (a second one gets TUNEKIT_BUSY); any number of models may be open
- * and run side by side.
+ * and run side by side. After fork, parent and child may both go on with the models that are open.
  */
 #ifndef TUNEKIT_H
 #define TUNEKIT_H
@@ -44,13 +44,14 @@ enum {
 enum {
   TUNEKIT_PIN_NONE = 1,
   TUNEKIT_PIN_WORKERS = 2,
-  TUNEKIT_PIN_ALL = 3 /* the thread that runs the model, too */
+  TUNEKIT_PIN_ALL = 3 /* the thread that runs the model too, while it does */
 };
 
 /* Where the weights are while the model is open. */
 enum {
   TUNEKIT_WEIGHTS_SHARED = 1,    /* pages of the file, one copy for all processes */
-  TUNEKIT_WEIGHTS_HUGE_PAGES = 2 /* copied once, into pages of 2 MiB where Linux has them */
+  TUNEKIT_WEIGHTS_HUGE_PAGES = 2 /* copied once, into pages of 2 MiB where Linux has them; it is
+                                    not the library's choice where `allocate` is given */
 };
 
 typedef struct tunekit_model tunekit_model;
@@ -60,7 +61,8 @@ typedef int (*tunekit_task)(int index, int count, void* data);
 
 /* How to open a model. Zeros, and NULL in place of the whole, leave each choice to the library. */
 typedef struct {
-  uint32_t struct_bytes; /* sizeof(tunekit_options), 0 counts as that */
+  uint32_t struct_bytes; /* sizeof(tunekit_options), 0 counts as that; of later versions, which
+                            have more, what this one does not know has to be 0 */
   int32_t threads;       /* with the caller's; 0: as many as it was compiled for and may be used */
   int32_t spin_us;       /* how long threads wait awake after a run, in microseconds; -1: not */
   int32_t pin;           /* TUNEKIT_PIN_... */
