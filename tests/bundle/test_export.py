@@ -16,6 +16,7 @@ from shell import shell
 
 import tunekit
 from tunekit.bundle import Bundle, export_library
+from tunekit.cli.app import VERBS, load_verb
 from tunekit.errors import CompileError, TargetError, TunekitError, UsageError, VerificationFailed
 from tunekit.library import Library
 from tunekit.machine.host import detect_host
@@ -226,11 +227,9 @@ def test_tvms_runtime_is_of_this_machine(own: Library) -> None:
         export_library(_with(own, target=target), vm=True)
 
 
-def test_the_command_prints_the_bundles_folder(run_warm, own: Library, library: Library) -> None:
-    home = library.folder.parent.parent
-    done = run_warm("export", own.folder, "-o", own.folder / "b", "-q", cwd=home)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{own.folder / 'b'}\n", "")
-    done = run_warm("export", own.folder, "--target", "native", cwd=home)
-    assert done.returncode == 2
-    assert "--target:" in done.stderr
-    assert "give its recipe in place of the folder" in done.stderr
+def test_what_would_change_a_compiled_library_is_refused(own: Library) -> None:
+    command = load_verb("export", VERBS["export"])
+    arguments = [str(own.folder), "--target", "native", "--set", "layout=NCHW"]
+    with pytest.raises(UsageError, match=r"--set, --target: .* is compiled already") as caught:
+        command.main(arguments, standalone_mode=False)
+    assert "its recipe in place of the folder" in (caught.value.hint or "")

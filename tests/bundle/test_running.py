@@ -62,6 +62,35 @@ def test_main_reads_pictures(built: Path, tmp_path: Path) -> None:
     assert of_picture == shell("build/main", tmp_path / "values.raw", _INPUTS[1], cwd=built).stdout
 
 
+def test_pictures_go_into_bytes_and_behind_pixels_too(built: Path, tmp_path: Path) -> None:
+    """A uint8 input of height, width and channels; one that begins like a picture's file."""
+    (tmp_path / "main.c").write_text(
+        """\
+#include <stdio.h>
+#include "read_input.h"
+int main(int count, char **words) {
+  const int64_t shape[] = {2, 3, 3};
+  const tunekit_tensor tensor = {"x", "uint8", shape, 3, 1, 8, 0, 18};
+  const normalization none = {{0, 0, 0}, {1, 1, 1}};
+  unsigned char memory[18];
+  int failed = count != 2 || read_input(words[1], &tensor, &none, memory);
+  for (int i = 0; !failed && i < 18; i++) printf("%d ", memory[i]);
+  return failed;
+}
+"""
+    )
+    include = (f"-I{built / 'include'}", f"-I{built / 'example'}")
+    reader = built / "example/read_input.c"
+    shell("cc", "-std=c99", *include, "main.c", reader, "-o", "main", cwd=tmp_path)
+    pixels = np.arange(18, dtype="uint8").reshape(2, 3, 3)
+    picture = _picture(tmp_path / "picture.ppm", pixels, "P6")
+    said = shell("./main", picture, cwd=tmp_path).stdout
+    assert [int(value) for value in said.split()] == list(range(18))
+    (tmp_path / "like.raw").write_bytes(b"P6" + bytes(16))
+    said = shell("./main", "like.raw", cwd=tmp_path).stdout
+    assert [int(value) for value in said.split()] == [*b"P6", *([0] * 16)]
+
+
 def test_main_says_what_does_not_fit(built: Path, tmp_path: Path) -> None:
     pixels = np.zeros((6, 4, 3), "uint8")
     turned = _picture(tmp_path / "turned.ppm", pixels, "P6")

@@ -86,7 +86,12 @@ int read_input(const char* path, const tunekit_tensor* tensor, const normalizati
   int failed;
   FILE* file = fopen(path, "rb");
   if (!file) return refuse(path, "cannot be read");
-  if (fread(magic, 1, 2, file) == 2 && magic[0] == 'P' && (magic[1] == '5' || magic[1] == '6') &&
+  fseek(file, 0, SEEK_END);
+  /* What has the tensor's size is the tensor, whatever it begins with. */
+  int may_be_picture = ftell(file) != (long)tensor->bytes;
+  rewind(file);
+  if (may_be_picture && fread(magic, 1, 2, file) == 2 && magic[0] == 'P' &&
+      (magic[1] == '5' || magic[1] == '6') &&
       holds_picture(tensor, magic[1] == '5' ? 1 : 3, &form)) {
     failed = read_picture(path, file, &form, tensor->bits == 8, picture, memory);
   } else {
