@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from tunekit.benchmark.registry import RUNTIMES, find_runtime
 from tunekit.benchmark.results import Report
@@ -334,3 +338,51 @@ def test_the_commands_module_loads_nothing_heavy():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def as_in_examples(name):
+    """The commands of tunekit in an example for continuous integration, without their path."""
+    content = YAML(typ="safe").load(Path(__file__).parents[2] / "examples" / "ci" / name)
+    if "jobs" in content:
+        lines = [step["run"] for step in content["jobs"]["bench"]["steps"] if "run" in step]
+    else:
+        lines = [*content["library"]["script"], *content["library"]["after_script"]]
+    words = [shlex.split(line) for line in lines]
+    return [command[1:] for command in words if command[0] == ".venv/bin/tunekit"]
+
+
+def test_the_examples_for_continuous_integration_run_as_they_stand(bench, workplace):
+    commands = as_in_examples("github.yml")
+    assert commands == as_in_examples("gitlab.yml")
+    noise, gate, report = commands
+    assert (noise[0], gate[0], report[0]) == ("bench", "bench", "report")
+    shutil.copy(workplace / "torch.yaml", workplace / "model.yaml")
+    # How much a turn strays on this machine is not what is tested: both answers are fine.
+    code, _, progress = bench(*noise[1:], "--rounds", "2", "-o", "noise.json")
+    assert code in (0, 3), progress
+    assert "the same library against itself" in progress
+    # A baseline in which the library was a hundred times as fast as another runtime.
+    document = json.loads((workplace / "noise.json").read_text())
+    tuned, other = document["runtimes"]
+    other["name"] = "onnxruntime"
+    for turn in tuned["rounds"]:
+        turn["seconds"] = [seconds / 100 for seconds in turn["seconds"]]
+    (workplace / "baseline.json").write_text(json.dumps(document))
+    few = ["2" if word == "20" else word for word in gate[1:]]
+    code, _, progress = bench(*few)
+    assert code == 3
+    assert re.search(r"failed: against onnxruntime .* slower", progress)
+    assert re.search(r"passed: accuracy 0.999\d*", progress)
+    assert (workplace / "bench.json").is_file()
+
+
+def test_a_demand_that_cannot_be_read_is_refused(bench, workplace):
+    (workplace / "damaged.json").write_text("{")
+    for arguments, message in (
+        (["--baseline", "damaged.json"], "damaged.json: line 1: not JSON"),
+        (["--baseline", "absent.json"], "the baseline absent.json cannot be read"),
+        (["--max-slowdown", "much"], "--max-slowdown is 'much'"),
+    ):
+        code, _, progress = bench("torch.yaml", *arguments)
+        assert code == 2
+        assert message in progress

@@ -49,6 +49,13 @@ class Tuned(AnyLibrary, Runtime):
         return tuned_plan(tuned_library(preparation.recipe, say=preparation.say))
 
 
+class TunedAgain(Tuned):
+    """The same once more: how far two turns of one contestant differ is what no difference is."""
+
+    name = "tuned-again"
+    yardstick = False
+
+
 class _Untuned(AnyLibrary, Runtime):
     """A library for which nothing was measured: there to say what tuning gained."""
 

@@ -23,6 +23,7 @@ RUNTIMES: dict[str, str] = {
     "tuned-vm": "tunekit.benchmark.tuned_forms:TunedVm",
     "tuned-c": "tunekit.benchmark.tuned_forms:TunedC",
     "tuned-ctypes": "tunekit.benchmark.tuned_forms:TunedCtypes",
+    "tuned-again": "tunekit.benchmark.own_libraries:TunedAgain",
     "pytorch": "tunekit.runtimes.pytorch:PyTorch",
     "torchscript": "tunekit.runtimes.torchscript:TorchScript",
     "onnxruntime": "tunekit.runtimes.onnxruntime:OnnxRuntime",

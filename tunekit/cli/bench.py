@@ -10,10 +10,15 @@ import typer
 from tunekit.cli.complete import complete_runtimes
 from tunekit.cli.options import ARTIFACTS, BUILD, CATALOGUE, recipe_verb
 from tunekit.cli.style import Lines, Quiet, ReportForm
+from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from tunekit.benchmark.results import Report
     from tunekit.recipe import Recipe
     from tunekit.report.output import Format
+
+# Exit code of a demand that is not met.
+_NOT_MET = 3
 
 
 @recipe_verb(BUILD, CATALOGUE, ARTIFACTS)
@@ -48,6 +53,40 @@ def bench(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the report to FILE as well."),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An earlier report: fail where the library became slower."
+        ),
+    ] = None,
+    max_slowdown: Annotated[
+        str, typer.Option(metavar="SHARE", help="With --baseline: how much slower it may be.")
+    ] = "3%",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUNTIME",
+            help="With --baseline: against which both are measured. Default: the fastest in both.",
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(max=1.0, help="Fail where one less the relative error is smaller."),
+    ] = None,
+    min_coverage: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Fail where a smaller share has records."),
+    ] = None,
+    faster_than: Annotated[
+        str | None,
+        typer.Option(metavar="RUNTIMES", help="Fail where the library is slower than one of them."),
+    ] = None,
+    check_noise: Annotated[
+        bool,
+        typer.Option(
+            "--check-noise", help="Let the library race itself: what a difference means here."
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what failed runtimes printed.")
@@ -58,14 +97,28 @@ def bench(
     They take turns. Each runtime has a process of its own, the same inputs and the same threads.
     Exits with 1 when the tuned library fails or is wrong; a reference runtime that fails only gets
     a row that says why. Every report is kept in the catalogue.
+
+    What a build may ask (--baseline, --min-accuracy, --min-coverage, --faster-than) exits with 3
+    where it is not so: for speed, where the whole interval is beyond the limit.
     """
     from tunekit import api
+    from tunekit.benchmark.gate import AGAIN, SUBJECT, Demands, judge, steadiness
     from tunekit.files import check_writable
     from tunekit.recipe import parse_runtimes
     from tunekit.report.benchmark import bench_result
     from tunekit.report.output import write
 
+    demands = Demands(
+        baseline=None if baseline is None else _read_report(baseline),
+        max_slowdown=_share(max_slowdown),
+        reference=reference,
+        min_accuracy=min_accuracy,
+        min_coverage=min_coverage,
+        faster_than=parse_runtimes(faster_than) if faster_than else (),
+    )
     names = parse_runtimes(runtimes) if runtimes is not None else None
+    if check_noise:
+        names = (SUBJECT, AGAIN)
     if output is not None:
         check_writable(output)
     reporter = Lines(quiet=quiet)
@@ -78,6 +131,34 @@ def bench(
         reporter.say(f"report written to {output}")
     if not report.succeeded:
         raise typer.Exit(1)
+    findings = [steadiness(report)] if check_noise else judge(report, demands)
+    for finding in findings:
+        typer.echo(f"{finding.answer}: {finding.text}", err=True)
+    if any(finding.answer == "failed" for finding in findings):
+        raise typer.Exit(_NOT_MET)
+
+
+def _read_report(path: Path) -> Report:
+    from tunekit.benchmark.results import Report
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"the baseline {path} cannot be read: {reason}") from error
+    return Report.from_json(text, file=path)
+
+
+def _share(text: str) -> float:
+    """A share of one, or in percent."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    share = number / 100.0 if text.endswith("%") else number
+    if not 0.0 <= share < 1.0:
+        raise UsageError(f"--max-slowdown is {text!r}", hint="a share such as 3% or 0.03")
+    return share
 
 
 def _write_history(recipe: Recipe, limit: int, format_: Format | None, output: Path | None) -> None:

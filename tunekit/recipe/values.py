@@ -19,7 +19,12 @@ REFERENCE_RUNTIMES: tuple[str, ...] = ("pytorch", "torchscript", "onnxruntime", 
 OWN_RUNTIMES: tuple[str, ...] = ("tuned", "default", "unscheduled")
 """What tunekit itself brings to a comparison: the library, and the same without schedules."""
 
-TUNED_FORMS: tuple[str, ...] = ("tuned-vm", "tuned-c", "tuned-ctypes")
+TUNED_FORMS: tuple[str, ...] = (
+    "tuned-vm",
+    "tuned-c",
+    "tuned-ctypes",
+    "tuned-again",
+)
 """The tuned library run in other ways, which take part where they are named."""
 
 SOURCE_PREFIXES: tuple[str, ...] = ("torchvision", "python")

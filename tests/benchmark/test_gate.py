@@ -1,0 +1,103 @@
+"""What a build may ask of a benchmark, and what it is told."""
+
+from __future__ import annotations
+
+import pytest
+from bench_reports import report_of, timed
+
+from tunekit.benchmark.gate import Demands, judge, steadiness
+from tunekit.benchmark.results import Report
+from tunekit.errors import UsageError
+
+# Rounds that stray by a percent, enough of them for an interval of 95 %.
+STEADY = [1.0, 1.01, 0.99, 1.0, 1.005, 0.995, 1.0, 1.01]
+WILD = [1.0, 1.3, 0.8, 1.1, 0.7, 1.2, 1.0, 1.25]
+
+
+def race(tuned: float, other: float = 12.0, strays: list[float] = STEADY) -> Report:
+    """Milliseconds of the library and of ONNX Runtime."""
+    return report_of(
+        timed("tuned", [tuned * factor for factor in strays]),
+        timed("onnxruntime", [other * factor for factor in reversed(STEADY)]),
+    )
+
+
+def answers(report: Report, **demands: object) -> list[str]:
+    return [finding.answer for finding in judge(report, Demands(**demands))]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("now", "answer"),
+    [
+        (race(10.0), "passed"),
+        (race(9.0), "passed"),
+        # Another machine, twice as slow in everything.
+        (race(20.0, 24.0), "passed"),
+        (race(12.0), "failed"),
+        (race(10.4, strays=WILD), "cannot tell"),
+    ],
+)
+def test_only_a_slowdown_beyond_doubt_fails(now: Report, answer: str) -> None:
+    assert answers(now, baseline=race(10.0), max_slowdown=0.1) == [answer]
+
+
+def test_what_is_found_says_what_it_rests_on() -> None:
+    [finding] = judge(race(12.0), Demands(baseline=race(10.0), max_slowdown=0.05))
+    assert "against onnxruntime 1.00x as fast, 1.20x in the baseline: 20.0% slower" in finding.text
+    assert finding.text.endswith("allowed 5.0% slower")
+
+
+def test_the_fastest_runtime_that_ran_in_both_is_the_measure() -> None:
+    now = report_of(
+        timed("tuned", [10.0] * 6), timed("pytorch", [30.0] * 6), timed("openvino", [9.0] * 6)
+    )
+    before = report_of(timed("tuned", [10.0] * 6), timed("pytorch", [30.0] * 6))
+    [finding] = judge(now, Demands(baseline=before))
+    assert finding.text.startswith("against pytorch")
+
+
+@pytest.mark.parametrize(
+    ("other", "answer"), [(12.0, "passed"), (8.0, "failed"), (10.0, "cannot tell")]
+)
+def test_a_library_may_have_to_be_faster_than_a_runtime(other: float, answer: str) -> None:
+    assert answers(race(10.0, other), faster_than=("onnxruntime",)) == [answer]
+
+
+def test_a_runtime_that_did_not_run_is_not_beaten() -> None:
+    assert answers(race(10.0), faster_than=("openvino",)) == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"), [(1e-6, "passed"), (1e-2, "failed"), (float("nan"), "failed")]
+)
+def test_outputs_have_to_be_as_exact_as_asked(error: float, answer: str) -> None:
+    report = report_of(timed("tuned", [10.0] * 3, error=error))
+    assert answers(report, min_accuracy=0.999) == [answer]
+
+
+def test_a_baseline_of_another_model_is_refused() -> None:
+    before = race(10.0)
+    other = before.model_copy(
+        update={"model": before.model.model_copy(update={"digest": "another"})}
+    )
+    with pytest.raises(UsageError, match="the baseline is of another model"):
+        judge(race(10.0), Demands(baseline=other))
+
+
+def test_a_baseline_without_a_common_runtime_is_refused() -> None:
+    alone = report_of(timed("tuned", [10.0] * 6))
+    with pytest.raises(UsageError, match="no other runtime ran to its end"):
+        judge(race(10.0), Demands(baseline=alone))
+
+
+@pytest.mark.parametrize(("again", "answer"), [(10.05, "passed"), (10.6, "failed")])
+def test_a_machine_on_which_a_library_differs_from_itself_is_unstable(
+    again: float, answer: str
+) -> None:
+    report = report_of(
+        timed("tuned", [10.0 * factor for factor in STEADY]),
+        timed("tuned-again", [again * factor for factor in STEADY]),
+    )
+    finding = steadiness(report)
+    assert finding.answer == answer
+    assert ("unstable" in finding.text) == (answer == "failed")

@@ -1,0 +1,197 @@
+"""Whether a benchmark passes: what a build that depends on a library's speed may ask.
+
+Seconds of two machines, or of two days, do not compare. How many times as fast as another runtime
+the library is does: both had their turns in the same run. So that is compared, with its interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tunekit.errors import UsageError
+from tunekit.timing.statistics import PairedRatio, median, paired_ratio
+
+if TYPE_CHECKING:
+    from tunekit.benchmark.results import Report, RuntimeResult
+
+SUBJECT = "tuned"
+"""The runtime that is judged."""
+
+AGAIN = "tuned-again"
+"""The same once more."""
+# How far a contestant may be from itself.
+_LEVEL = 0.02
+
+Answer = Literal["passed", "failed", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What is asked of a benchmark; None of what is not asked.
+
+    Attributes:
+        baseline: an earlier benchmark of the same model.
+        max_slowdown: against the baseline, 0.03 for three percent.
+        reference: the runtime against which both are measured; the fastest that ran in both if left
+            out.
+        min_accuracy: one less the relative error of the outputs, at least.
+        min_coverage: share of the estimated latency that has a record, at least.
+        faster_than: names of runtimes.
+    """
+
+    baseline: Report | None = None
+    max_slowdown: float = 0.03
+    reference: str | None = None
+    min_accuracy: float | None = None
+    min_coverage: float | None = None
+    faster_than: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An answer to one demand, and what it rests on."""
+
+    answer: Answer
+    text: str
+
+
+def judge(report: Report, demands: Demands) -> list[Finding]:
+    """The answers to all demands, in order.
+
+    A difference counts only where its whole interval is beyond the limit.
+
+    Raises:
+        UsageError: the baseline is of another model, or has nothing to compare with.
+    """
+    findings = []
+    if demands.baseline is not None:
+        findings.append(_against_baseline(report, demands.baseline, demands))
+    findings += [_faster(report, name) for name in demands.faster_than]
+    if demands.min_accuracy is not None:
+        findings.append(_accuracy(report, demands.min_accuracy))
+    if demands.min_coverage is not None:
+        findings.append(_coverage(report, demands.min_coverage))
+    return findings
+
+
+def steadiness(report: Report) -> Finding:
+    """What a difference means on this machine, from one contestant that ran as two.
+
+    Passed where the two are level: the interval of their ratio covers 1, and is narrow.
+    """
+    ratio = _ratio(report, AGAIN)
+    if ratio is None:
+        return Finding("failed", f"{SUBJECT} did not run to its end")
+    low, high = ratio.interval.low, ratio.interval.high
+    text = f"the same library against itself: {ratio.value:.3f} ({low:.3f} to {high:.3f})"
+    if abs(ratio.value - 1.0) > _LEVEL:
+        return Finding("failed", f"{text}; unstable: differences of a few percent mean nothing now")
+    smallest = max(high - 1.0, 1.0 - low, 0.0)
+    return Finding("passed", f"{text}; differences from {100 * smallest:.1f}% on can be seen")
+
+
+def _against_baseline(report: Report, baseline: Report, demands: Demands) -> Finding:
+    if baseline.model.digest != report.model.digest:
+        raise UsageError(
+            f"the baseline is of another model: {baseline.model.name} ({baseline.model.source})",
+            hint="give a file that `tunekit bench -o` wrote for this recipe and these weights",
+        )
+    reference = demands.reference or _common_reference(report, baseline)
+    now, before = _ratio(report, reference), _ratio(baseline, reference)
+    if now is None:
+        return Finding("failed", f"{SUBJECT} or {reference} did not run to its end")
+    if before is None:
+        raise UsageError(
+            f"the baseline has no times of both {SUBJECT} and {reference}",
+            hint="--reference names a runtime that ran in both",
+        )
+    # The interval of the quotient, from the least favourable ends of both.
+    low = before.interval.low / now.interval.high
+    high = before.interval.high / now.interval.low
+    limit = 1.0 + demands.max_slowdown
+    text = (
+        f"against {reference} {now.value:.2f}x as fast, {before.value:.2f}x in the baseline: "
+        f"{_change(before.value / now.value)} ({_change(low)} to {_change(high)}), allowed "
+        f"{_change(limit)}"
+    )
+    return Finding(_answer(low, high, limit), text)
+
+
+def _answer(low: float, high: float, limit: float) -> Answer:
+    """Whether what is between `low` and `high` is at most the limit."""
+    if low > limit:
+        return "failed"
+    return "passed" if high <= limit else "cannot tell"
+
+
+def _change(factor: float) -> str:
+    percent = 100.0 * (factor - 1.0)
+    return f"{abs(percent):.1f}% {'slower' if percent >= 0 else 'faster'}"
+
+
+def _faster(report: Report, name: str) -> Finding:
+    ratio = _ratio(report, name)
+    if ratio is None:
+        return Finding("failed", f"{SUBJECT} or {name} did not run to its end")
+    low, high = ratio.interval.low, ratio.interval.high
+    text = f"{ratio.value:.2f}x as fast as {name} ({low:.2f} to {high:.2f}), wanted: faster"
+    if high < 1.0:
+        return Finding("failed", text)
+    return Finding("passed" if low > 1.0 else "cannot tell", text)
+
+
+def _accuracy(report: Report, least: float) -> Finding:
+    row = _row(report, SUBJECT)
+    if row is None or row.accuracy is None:
+        return Finding("failed", f"{SUBJECT} gave no outputs")
+    accuracy = 1.0 - row.accuracy.relative_error
+    text = f"accuracy {accuracy:.8g} (relative error {row.accuracy.relative_error:.1e}), wanted "
+    # NaN is no accuracy.
+    return Finding("passed" if accuracy >= least else "failed", f"{text}{least:.8g}")
+
+
+def _coverage(report: Report, least: float) -> Finding:
+    row = _row(report, SUBJECT)
+    coverage = None if row is None else row.settings.get("coverage")
+    if coverage is None:
+        return Finding("failed", f"the coverage of {SUBJECT} is not known")
+    answer: Answer = "passed" if coverage >= least else "failed"
+    return Finding(answer, f"coverage {coverage:.1%}, wanted {least:.1%}")
+
+
+def _common_reference(report: Report, baseline: Report) -> str:
+    """The runtime with the smallest median that ran to its end in both, and is none of tunekit's
+    own."""
+    known = {row.name for row in baseline.runtimes if row.status == "ok" and row.rounds}
+    others = [
+        row
+        for row in report.runtimes
+        if row.name in known
+        and row.status == "ok"
+        and row.latency is not None
+        and not row.name.startswith((SUBJECT, "default", "unscheduled"))
+    ]
+    if not others:
+        raise UsageError(
+            "no other runtime ran to its end here and in the baseline",
+            hint="add one to --runtimes, such as onnxruntime, and write the baseline with it",
+        )
+    return min(others, key=lambda row: row.latency.median_ms if row.latency else 0.0).name
+
+
+def _row(report: Report, name: str) -> RuntimeResult | None:
+    return next((row for row in report.runtimes if row.name == name), None)
+
+
+def _ratio(report: Report, name: str) -> PairedRatio | None:
+    """How many times as fast as another runtime the subject is, over their common rounds."""
+    subject, other = _row(report, SUBJECT), _row(report, name)
+    if subject is None or other is None or {subject.status, other.status} != {"ok"}:
+        return None
+    mine = {turn.round: median(turn.seconds) for turn in subject.rounds}
+    theirs = {turn.round: median(turn.seconds) for turn in other.rounds}
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        return None
+    return paired_ratio([mine[key] for key in common], [theirs[key] for key in common])
