@@ -17,12 +17,10 @@ enum { SIZE = 1024, NUMBERS = 4 };
     }                                                                     \
   } while (0)
 
-#if defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1, STARTS_THREADS_AFTER_FORK = 0 };
-#elif defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1, STARTS_THREADS_AFTER_FORK = 1 };
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };
 #else
-enum { SANITIZED = 0, STARTS_THREADS_AFTER_FORK = 1 };
+enum { SANITIZED = 0 };
 #endif
 
 /* What a model is run with: 64-byte aligned, with room to be off by some bytes. */
