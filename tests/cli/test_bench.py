@@ -245,6 +245,27 @@ def test_what_stands_beside_the_latency_is_shown_in_a_table_of_its_own(tuned_run
     assert "CPU ms idle" in titles
 
 
+def test_a_model_that_is_no_library_of_its_own_runs_in_tvm_and_says_so(bench, tuned_run, workplace):
+    file = workplace / "artifacts" / "small_cnn" / "manifest.json"
+    before = file.read_text()
+    manifest = {**json.loads(before), "standalone": None, "not_standalone": "it sorts"}
+    file.write_text(json.dumps(manifest))
+    try:
+        code, output, progress = bench(
+            *("torch.yaml", "--runtimes", "tuned,tuned-ctypes", "--rounds", "1"),
+            *("--catalogue", "empty.db", "-f", "json"),
+        )
+    finally:
+        file.write_text(before)
+    assert code == 0, progress
+    report = Report.from_json(output)
+    tuned, ctypes = report.runtimes
+    assert (tuned.status, ctypes.status) == ("ok", "not applicable")
+    assert "there is no library of its own: it sorts" in ctypes.reason
+    assert any("tuned runs in TVM's virtual machine" in note for note in report.warnings)
+    assert tuned.peak_rss_bytes > 64 * 2**20
+
+
 def test_a_tuned_library_that_fails_fails_the_command_and_the_others_are_still_measured(
     bench, tuned_run, workplace
 ):

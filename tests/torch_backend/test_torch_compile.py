@@ -210,6 +210,15 @@ def test_gradients_are_pytorchs(options: dict[str, Any]) -> None:
     assert model.first.weight.grad is not None
 
 
+def test_sizes_that_vary_are_pytorchs_unless_each_has_a_library(options: dict[str, Any]) -> None:
+    model, x, more = _mlp(), torch.randn(2, 16), torch.randn(5, 16)
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with torch.inference_mode():
+        compiled(x)
+        with pytest.warns(UserWarning, match=r"sizes vary .*dynamic=False"):
+            torch.testing.assert_close(compiled(more), model(more))
+
+
 def test_changed_weights_are_noticed(options: dict[str, Any]) -> None:
     model, x = _mlp(), torch.randn(2, 16)
     compiled = torch.compile(model, backend=tunekit_backend, options=options)
