@@ -267,6 +267,7 @@ def test_every_trial_has_seconds_or_a_failure_and_its_trace(story: Story) -> Non
 def test_the_library_lies_where_standard_output_says(story: Story) -> None:
     assert story.finished.stdout == "artifacts/tiny\n"
     assert sorted(file.name for file in story.artifacts.iterdir()) == [
+        "libtiny.so",
         "manifest.json",
         "model.so",
         "recipe.yaml",
