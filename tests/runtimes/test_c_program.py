@@ -1,12 +1,28 @@
-"""What becomes of a program that ends before it should."""
+"""The program in C that runs a library and times itself."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tunekit.runtimes.c_program import SOURCE
+from tunekit.standalone.build import SOURCES
 from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_program_is_c_that_compilers_have_nothing_to_say_about(compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    warnings = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-std=c99")
+    options = ("-fsyntax-only", "-DTIMED_API=any_api", f"-I{SOURCES}")
+    command = [compiler, *warnings, *options, str(SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_program_that_ends_says_what_it_said(tmp_path: Path) -> None:
