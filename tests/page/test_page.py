@@ -19,7 +19,10 @@ from tunekit.attribution.results import Explanation, Operator, PeaksEntry, Runti
 from tunekit.benchmark.results import Report
 from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload
 from tunekit.catalogue.entries import Failure, FailureKind
-from tunekit.report.benchmark import COLUMNS
+from tunekit.errors import UsageError
+from tunekit.page.document import with_page
+from tunekit.report.benchmark import COLUMNS, bench_result
+from tunekit.report.output import Format, in_format, write
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -158,6 +161,31 @@ def test_a_benchmark_is_shown_as_its_file_has_it(
     assert match is not None
     assert json.loads(match[1]) == [json.loads(bench_file.read_text("utf-8"))]
     assert len(page) < 5_000_000
+
+
+def test_every_report_can_be_a_page_by_its_format_or_its_file_name(tmp_path: Path) -> None:
+    report = full_report()
+    result = with_page(bench_result(report), benchmarks=[report])
+    file = tmp_path / "bench.html"
+    write(result, file=file)
+    assert in_format(result, Format.html) == file.read_text("utf-8")
+    assert html.escape(report.verdict) in file.read_text("utf-8")
+    with pytest.raises(UsageError, match="this has no html form"):
+        in_format(bench_result(report), Format.html)
+
+
+def test_a_session_is_shown_as_a_page_on_standard_output(tmp_path: Path) -> None:
+    session = session_in(tmp_path / "catalogue.db")
+    code = "from tunekit.cli.app import main; main()"
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "show", session, "-f", "html", "--catalogue", "catalogue.db"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.startswith("<!doctype html>")
+    assert f"{session}: small, finished" in shown.stdout
 
 
 def test_nothing_is_loaded_from_elsewhere(make: Make, bench_file: Path, tmp_path: Path) -> None:

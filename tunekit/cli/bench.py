@@ -104,6 +104,7 @@ def bench(
     from tunekit import api
     from tunekit.benchmark.gate import AGAIN, SUBJECT, Demands, judge, steadiness
     from tunekit.files import check_writable
+    from tunekit.page.document import with_page
     from tunekit.recipe import parse_runtimes
     from tunekit.report.benchmark import bench_result
     from tunekit.report.output import write
@@ -126,7 +127,8 @@ def bench(
         _write_history(recipe, limit, format_, output)
         return
     report = api.bench(recipe, runtimes=names, rounds=rounds, threads=threads, reporter=reporter)
-    write(bench_result(report, details=verbose), format_, file=output)
+    result = with_page(bench_result(report, details=verbose), benchmarks=[report])
+    write(result, format_, file=output)
     if output is not None:
         reporter.say(f"report written to {output}")
     if not report.succeeded:

@@ -69,6 +69,7 @@ def explain(
     from tunekit import api
     from tunekit.attribution.profilers import parse_profiled
     from tunekit.files import check_writable
+    from tunekit.page.document import with_page
     from tunekit.report.explanation import explanation_result
     from tunekit.report.output import write
 
@@ -84,6 +85,7 @@ def explain(
         threads=threads,
         reporter=reporter,
     )
-    write(explanation_result(explanation), format_, file=output)
+    result = with_page(explanation_result(explanation), explanations=[explanation])
+    write(result, format_, file=output)
     if output is not None:
         reporter.say(f"explanation written to {output}")

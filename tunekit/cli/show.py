@@ -8,7 +8,7 @@ import typer
 
 from tunekit.cli.catalogue import open_catalogue
 from tunekit.cli.complete import complete_sessions
-from tunekit.cli.style import Catalogue, Verbose, WholeForm
+from tunekit.cli.style import Catalogue, SessionForm, Verbose
 from tunekit.errors import UsageError
 from tunekit.report.output import Format
 
@@ -25,7 +25,7 @@ def show(
             autocompletion=complete_sessions,
         ),
     ] = None,
-    form: WholeForm = Format.table,
+    form: SessionForm = Format.table,
     catalogue: Catalogue = None,
     verbose: Verbose = False,
 ) -> None:
@@ -35,6 +35,7 @@ def show(
     the newest benchmarks of its library.
     """
     from tunekit.benchmark.history import past_runs
+    from tunekit.page.document import with_page
     from tunekit.report.output import speaks_unicode, write
     from tunekit.report.sessions import session_result
 
@@ -51,4 +52,5 @@ def show(
             info = newest[0]
         report = ledger.sessions.report(info.id)
         runs = past_runs(ledger, session_id=info.id, limit=_BENCHMARKS)
-    write(session_result(report, runs, unicode=speaks_unicode()), form)
+    result = with_page(session_result(report, runs, unicode=speaks_unicode()), sessions=[report])
+    write(result, form)

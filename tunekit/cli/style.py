@@ -74,6 +74,9 @@ Form = Annotated[Format, format_option(Format.table, Format.json, Format.csv)]
 WholeForm = Annotated[Format, format_option(Format.table, Format.json)]
 """Of what has no rows of one kind."""
 
+SessionForm = Annotated[Format, format_option(Format.table, Format.json, Format.html)]
+"""Of a session."""
+
 ReportForm = Annotated[
     Format | None, format_option(*Format, help="How to write it; of FILE when -o is given.")
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekit.cache import ContentCache, content_key
 from tunekit.page.library import library_section
@@ -15,6 +16,9 @@ from tunekit.page.parts import Prose, Section
 from tunekit.page.race import matrix_section, measured_again, race_section
 from tunekit.page.tuning import tuned_again, tuning_section
 from tunekit.version import __version__
+
+if TYPE_CHECKING:
+    from tunekit.report.output import Result
 
 _TEMPLATES = Path(__file__).parent
 # Without a program of its own the bundle offers the function that embeds a chart.
@@ -33,6 +37,11 @@ def page(material: Material) -> str:
             "data": [json.loads(report.to_json()) for report in material.benchmarks],
         }
     )
+
+
+def with_page(result: Result, **things: Any) -> Result:
+    """A result that can be a page, too; what it shows is named as in `Material`."""
+    return replace(result, html=lambda: page(Material(**things)))
 
 
 def _sections(material: Material) -> list[Section]:

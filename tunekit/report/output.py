@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.errors import UsageError
 from tunekit.files import write_atomically
 from tunekit.report import table
 
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 # Piped or in a file, a table is as wide as it needs to be: one line a row, for grep and awk.
 _ENDLESS = 1000
-_BY_SUFFIX = {".md": "md", ".txt": "table", ".csv": "csv"}
+_BY_SUFFIX = {".md": "md", ".txt": "table", ".csv": "csv", ".html": "html", ".htm": "html"}
 
 
 class Format(StrEnum):
-    """How a result is written: for people, for programs, for spreadsheets, for a README."""
+    """How a result is written: for people, for programs, for spreadsheets, for a README, for a
+    browser."""
 
     table = "table"
     json = "json"
     csv = "csv"
     md = "md"
+    html = "html"
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Result:
         json: for programs; each of these texts ends with a newline.
         csv: its rows.
         md: all of it in Markdown.
+        html: all of it as a page.
     """
 
     table: Callable[[int], Text | str]
     json: Callable[[], str]
     csv: Callable[[], str] | None = None
     md: Callable[[], str] | None = None
+    html: Callable[[], str] | None = None
 
 
 def rows_result(
@@ -98,8 +103,13 @@ def in_format(result: Result, format: Format, width: int = _ENDLESS) -> str:  # 
     """The result as plain text that ends with a newline."""
     if format is Format.table:
         return f"{result.table(width)}\n"
-    made = {Format.json: result.json, Format.csv: result.csv, Format.md: result.md}[format]
-    assert made is not None, f"a verb offers {format.value}, which its result does not have"
+    forms = {"json": result.json, "csv": result.csv, "md": result.md, "html": result.html}
+    made = forms[format.value]
+    if made is None:
+        known = [name for name, form in forms.items() if form is not None]
+        raise UsageError(
+            f"this has no {format.value} form", hint=f"it has table, {', '.join(known)}"
+        )
     return made()
 
 
