@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tunekit.attribution.matching import By
 from tunekit.attribution.nodes import Kind
-from tunekit.errors import UsageError
+from tunekit.benchmark.results import read_document
 
 SCHEMA: Literal["tunekit.explain/1"] = "tunekit.explain/1"
 
@@ -173,18 +173,4 @@ class Explanation(_Frozen):
         Raises:
             UsageError: the text is not one.
         """
-        import json
-
-        where = f"{file}: " if file else ""
-        try:
-            document = json.loads(text)
-            schema = document.pop("schema", None) if isinstance(document, dict) else None
-            if schema != SCHEMA:
-                raise UsageError(f"{where}not an explanation: schema is {schema!r}, not {SCHEMA}")
-            return cls.model_validate({"schema_": schema, **document})
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{where}{key}: {first['msg']}") from error
+        return read_document(cls, SCHEMA, "an explanation", text, file)

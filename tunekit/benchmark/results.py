@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,6 +23,7 @@ SCHEMA: Literal["tunekit.bench/1"] = "tunekit.bench/1"
 # holds a line break, so nothing inside one matches.
 _PLAIN_ARRAY = re.compile(r"""\[\n((?:\s*(?:[-+.\w]+|"[-+.\w]*"),?\n)+\s*)\]""")
 
+Document = TypeVar("Document", bound=BaseModel)
 Status = Literal["ok", "wrong", "failed", "not installed", "not applicable"]
 
 
@@ -190,18 +191,27 @@ class Report(_Frozen):
     @classmethod
     def from_json(cls, text: str, *, file: Path | None = None) -> Report:
         """The report that `to_json` wrote. UsageError when the text is not one."""
-        where = f"{file}: " if file else ""
-        try:
-            document = json.loads(text)
-            schema = document.pop("schema", None) if isinstance(document, dict) else None
-            if schema != SCHEMA:
-                raise UsageError(
-                    f"{where}not a benchmark report: schema is {schema!r}, not {SCHEMA}"
-                )
-            return cls.model_validate({"schema_": schema, **document})
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{where}{key}: {first['msg']}") from error
+        return read_document(cls, SCHEMA, "a benchmark report", text, file)
+
+
+def read_document(
+    kind: type[Document], schema: str, what: str, text: str, file: Path | None
+) -> Document:
+    """A document of this schema from its JSON.
+
+    Raises:
+        UsageError: the text is not one; `what` says what it should have been.
+    """
+    where = f"{file}: " if file else ""
+    try:
+        content = json.loads(text)
+        found = content.pop("schema", None) if isinstance(content, dict) else None
+        if found != schema:
+            raise UsageError(f"{where}not {what}: schema is {found!r}, not {schema}")
+        return kind.model_validate({"schema_": found, **content})
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}{key}: {first['msg']}") from error

@@ -23,7 +23,7 @@ from tunekit.report.benchmark import COLUMNS, COSTS, footnote
 from tunekit.report.table import Column
 
 if TYPE_CHECKING:
-    from tunekit.benchmark.results import Report, RuntimeResult
+    from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 
 # Of each runtime; more would make the page large and its strips no clearer.
 _SAMPLES = 400
@@ -101,12 +101,7 @@ def matrix_section(reports: Sequence[Report]) -> Section:
 def _verdicts(reports: Sequence[Report]) -> list[Chart]:
     """How the tuned library compares in each benchmark."""
     rows = [
-        {
-            "name": f"{report.model.name}, {report.environment.date[:10]}",
-            "value": row.ratio.value,
-            "low": row.ratio.low,
-            "high": row.ratio.high,
-        }
+        _interval(f"{report.model.name}, {report.environment.date[:10]}", row.ratio)
         for report in reports
         for row in report.runtimes
         if row.name == "tuned" and row.ratio is not None
@@ -158,14 +153,7 @@ def _thinned(values: Sequence[float]) -> Sequence[float]:
 
 def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
     data = [
-        {
-            "name": f"{row.name} against {row.ratio.against}",
-            "value": row.ratio.value,
-            "low": row.ratio.low,
-            "high": row.ratio.high,
-        }
-        for row in rows
-        if row.ratio
+        _interval(f"{row.name} against {row.ratio.against}", row.ratio) for row in rows if row.ratio
     ]
     return Chart(
         "Times as fast",
@@ -173,6 +161,10 @@ def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
         "1 says that no difference is beyond doubt.",
         charts.intervals(data, [str(row["name"]) for row in data], "times as fast", 1.0),
     )
+
+
+def _interval(name: str, ratio: Ratio) -> dict[str, object]:
+    return {"name": name, "value": ratio.value, "low": ratio.low, "high": ratio.high}
 
 
 def _conditions(report: Report) -> list[tuple[str, str]]:

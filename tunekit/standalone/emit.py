@@ -180,10 +180,6 @@ static void connect(tk_launch_function launch, tk_allocate_function allocate,
 
 
 def _inputs(program: Program) -> list[str]:
-    shapes = [
-        _table("int64_t", f"input_shape_{index}", planned.shape)
-        for index, planned in enumerate(program.plan.inputs)
-    ]
     entries = [
         _braces(
             _description(name, planned, f"input_shape_{index}"),
@@ -195,14 +191,10 @@ def _inputs(program: Program) -> list[str]:
             zip(program.input_names, program.plan.inputs, program.input_ranges, strict=True)
         )
     ]
-    return [*shapes, _table("tk_input", "inputs", entries)]
+    return [*_shapes("input", program.plan.inputs), _table("tk_input", "inputs", entries)]
 
 
 def _outputs(program: Program) -> list[str]:
-    shapes = [
-        _table("int64_t", f"output_shape_{index}", planned.shape)
-        for index, planned in enumerate(program.plan.outputs)
-    ]
     entries = [
         _braces(
             _description(name, planned, f"output_shape_{index}"),
@@ -214,7 +206,14 @@ def _outputs(program: Program) -> list[str]:
             zip(program.output_names, program.plan.outputs, strict=True)
         )
     ]
-    return [*shapes, _table("tk_output", "outputs", entries)]
+    return [*_shapes("output", program.plan.outputs), _table("tk_output", "outputs", entries)]
+
+
+def _shapes(kind: str, plans: Sequence[InputPlan | OutputPlan]) -> list[str]:
+    return [
+        _table("int64_t", f"{kind}_shape_{index}", planned.shape)
+        for index, planned in enumerate(plans)
+    ]
 
 
 def _description(name: str, planned: InputPlan | OutputPlan, shape: str) -> str:
