@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.runtimes.runner import Runner
-from tunekit.standalone.loaded import LoadedModel
+from tunekit.runtimes.standalone import StandaloneLibrary
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
 
 
-class PythonCall(Runner):
+class PythonCall(StandaloneLibrary):
     """`tunekit.load(...).run(...)` as it stands: inputs checked and bound, outputs made, each time.
 
-    Its plan: `file`, `standalone` (the name with which its functions begin), `input_names`, and in
-    `shown` what belongs to its settings.
+    Its plan is that of the class above.
     """
 
-    def load(
-        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
-    ) -> dict[str, Any]:
-        self._model = LoadedModel(Path(plan["file"]), plan["standalone"], threads=threads)
-        self._inputs = [inputs[name] for name in plan["input_names"]]
-        return {"threads": self._model.threads, **plan.get("shown", {})}
+    def _bind(self, inputs: Sequence[Array]) -> None:
+        self._inputs = inputs
 
     def infer(self) -> object:
         return self._model.run(*self._inputs)
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return list(result.values()) if isinstance(result, dict) else [result]
-
-    def close(self) -> None:
-        self._model.close()

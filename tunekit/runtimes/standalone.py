@@ -24,8 +24,11 @@ class StandaloneLibrary(Runner):
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
         self._model = LoadedModel(Path(plan["file"]), plan["standalone"], threads=threads)
-        self._run, self._outputs = self._model.bound([inputs[name] for name in plan["input_names"]])
+        self._bind([inputs[name] for name in plan["input_names"]])
         return {"threads": self._model.threads, **plan.get("shown", {})}
+
+    def _bind(self, inputs: Sequence[Array]) -> None:
+        self._run, self._outputs = self._model.bound(inputs)
 
     def infer(self) -> object:
         self._run()
