@@ -21,6 +21,8 @@ from tunekit.errors import CompileError, TargetError, TunekitError, UsageError, 
 from tunekit.library import Library
 from tunekit.machine.host import detect_host
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def own(library: Library, tmp_path: Path) -> Library:
@@ -51,6 +53,7 @@ def test_every_file_has_its_checksum(exported: Bundle) -> None:
             entry.size_bytes,
         )
     shell("sha256sum", "-c", "SHA256SUMS", cwd=folder)
+    assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_text_for_people_leaves_no_place_unfilled(exported: Bundle) -> None:

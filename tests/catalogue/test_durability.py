@@ -78,6 +78,25 @@ def test_a_process_killed_while_it_makes_a_catalogue_leaves_one_that_opens(tmp_p
             assert catalogue.maintenance.check() == []
 
 
+def test_what_a_killed_writer_left_half_done_is_rolled_back(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.db"
+    program = (
+        "import os, signal, sqlite3, sys;"
+        "file = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "file.execute('PRAGMA user_version = 1');"
+        "file.execute('PRAGMA cache_size = 1');"  # the pages reach the file before any commit
+        "file.execute('BEGIN'); file.execute('CREATE TABLE half (done)');"
+        "file.executemany('INSERT INTO half VALUES (zeroblob(4000))', [()] * 9);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert path.with_name("catalogue.db-journal").stat().st_size > 0
+
+    with Catalogue.open(path) as catalogue:
+        assert catalogue.maintenance.check() == []
+        assert catalogue.sessions.list() == []
+
+
 def test_a_full_disk_is_named_and_everything_before_it_kept(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.db"
     limit = 600_000  # bytes in one file, the closest to a full disk that needs no privileges

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from importlib import metadata
 from pathlib import Path
 
 from tunekit.bundle.manifest import BundleManifest
-from tunekit.bundle.templates import write_templates
+from tunekit.bundle.templates import LICENSE, write_templates
 from tunekit.bundle.values import common_values, megabytes, tensor_bytes
 from tunekit.library import Manifest
 from tunekit.library.manifest import StandaloneEntry
@@ -15,7 +14,6 @@ from tunekit.standalone.build import SOURCES
 from tunekit.standalone.interface import header
 
 _PUBLIC_HEADER = "tunekit.h"
-_LICENSE = "licenses/LICENSE"
 
 
 def write_standalone_bundle(
@@ -40,9 +38,7 @@ def write_standalone_bundle(
     shutil.copy(SOURCES / _PUBLIC_HEADER, include)
     values = _values(bundle, entry, library, folder) | {"CPU": _cpu(entry, library, architecture)}
     write_templates("standalone", folder, values)
-    license_text = metadata.distribution("tunekit").read_text(_LICENSE)
-    assert license_text is not None
-    (folder / "LICENSE").write_text(license_text, "utf-8")
+    shutil.copy(LICENSE, folder)
 
 
 def _values(

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+# Of tunekit itself; leads to the one that people look for at the top of a clone. What pip keeps of
+# it is found only where nothing built from a clone lies before it on Python's path.
+LICENSE = Path(__file__).parent / "LICENSE"
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLACE = re.compile(r"@([A-Z_]+)@")
 _ALL_KINDS = "common"

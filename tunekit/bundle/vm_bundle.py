@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tunekit.bundle.manifest import BundleManifest
-from tunekit.bundle.templates import write_templates
+from tunekit.bundle.templates import LICENSE, write_templates
 from tunekit.bundle.values import common_values, megabytes
 from tunekit.errors import TargetError
 from tunekit.library import Manifest
@@ -24,7 +24,6 @@ _RUNTIME = ("libtvm_ffi.so", "libtvm_runtime.so", "libtvm_runtime_extra.so")
 _HEADERS = ("tvm/ffi/container/tensor.h", "tvm/ffi/extra/module.h", "tvm/ffi/function.h")
 _INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.M)
 _LICENSES = (
-    ("tunekit", "LICENSE"),
     ("apache-tvm", "LICENSE"),
     ("apache-tvm-ffi", "LICENSE"),
     ("apache-tvm-ffi", "NOTICE"),
@@ -66,6 +65,9 @@ def write_vm_bundle(
         path = folder / "include" / header
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(include / header, path)
+    own = folder / "licenses" / "tunekit"
+    own.mkdir(parents=True)
+    shutil.copy(LICENSE, own)
     for package, name in _LICENSES:
         path = folder / "licenses" / package / name
         path.parent.mkdir(parents=True, exist_ok=True)

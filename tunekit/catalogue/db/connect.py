@@ -219,14 +219,26 @@ def _prepare_sqlite(url: URL, location: str, *, create: bool) -> None:
         return
     if header != _SQLITE_HEADER:
         raise CatalogueError(f"{location} is not a catalogue (not an SQLite database)", hint=choose)
-    with (
-        catalogue_errors(location),
-        closing(
-            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
-        ) as connection,
-    ):
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    with catalogue_errors(location):
+        tables = _tables(path)
     _require_catalogue(tables, location)
+
+
+def _tables(path: Path) -> set[str]:
+    """The names of the tables in a file, which nothing is written into if it needs no repair."""
+    try:
+        return _tables_by(path, "ro")
+    except sqlite3.OperationalError as error:
+        # A writer that was killed left its journal, and SQLite rolls back before it reads.
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        return _tables_by(path, "rw")
+
+
+def _tables_by(path: Path, mode: str) -> set[str]:
+    address = f"file:{quote(str(path))}?mode={mode}"
+    with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
 def _require_catalogue(tables: set[str], location: str) -> None:
