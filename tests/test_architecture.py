@@ -31,6 +31,7 @@ FLOORS = (
     {"recipe"},
     {"catalogue"},
     {"ir"},
+    {"extern_kernels"},
     {"frontends"},
     {"onnx_frontend", "torch_frontend"},
     {"models"},

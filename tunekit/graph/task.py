@@ -19,7 +19,7 @@ class Task:
         name: of its function, made of the operators fused in it.
         module: the TIR function as a module whose only function is `main`.
         structural_hash: of `module`, as text; equal for structurally equal functions.
-        weight: calls in one run of the model.
+        weight: calls expected in one run of the model.
         flops: floating-point operations of one call.
         bytes: size of all tensors that one call reads and writes.
         implementation: the convolution that it computes and by which algorithm, where there is a

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tunekit.cache import content_key
 from tunekit.errors import CompileError
+from tunekit.extern_kernels.objects import compile_kernels
 from tunekit.graph.lowering.build import build_kernels, lower_model
 from tunekit.graph.prepare import PREPARATION_VERSION
-from tunekit.ir.compilation import link_executable
+from tunekit.ir.compilation import called_kernels, link_executable
 from tunekit.library import huge_page_pass
 from tunekit.machine.linker import linking
 from tunekit.machine.target import ResolvedTarget, resolve_target
@@ -69,10 +70,11 @@ def export(
         lowered = lower_model(module, target.tvm, passes)
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as folder:
             built = build_kernels(lowered, target.tvm, Path(folder))
+            in_c = compile_kernels(called_kernels(lowered), target, compiler, Path(folder))
             link_executable(lowered, built.root, target.tvm).export_library(
                 str(path),
                 fcompile=linking(compiler, keep=kernels),
-                addons=[str(file) for file in built.objects],
+                addons=[str(file) for file in (*built.objects, *in_c)],
             )
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise CompileError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache, content_key, package_digest
 from tunekit.errors import CompileError
+from tunekit.extern_kernels.objects import sources_digest as extern_sources_digest
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library.apply import apply_records
@@ -99,8 +100,10 @@ def _default_kind(recipe: Recipe, model_digest: str) -> str:
 def _code_digest() -> str:
     """Of the code that prepares, schedules, lowers and links: a default library is what it makes
     of a model."""
-    code = package_digest("graph", "spaces", "ir", "standalone", "library/huge_page_pass.py")
-    return f"{code} {sources_digest()}"
+    code = package_digest(
+        "graph", "spaces", "extern_kernels", "ir", "standalone", "library/huge_page_pass.py"
+    )
+    return f"{code} {sources_digest()} {extern_sources_digest()}"
 
 
 def default_module(prepared: PreparedModel) -> IRModule:

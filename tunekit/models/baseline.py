@@ -15,6 +15,7 @@ from tvm import relax
 from tvm.tirx import PrimFunc
 
 from tunekit.errors import CompileError, ImportFailed
+from tunekit.extern_kernels.objects import compile_kernels
 from tunekit.ir.compilation import called_kernels, link_executable, lower
 from tunekit.ir.not_numbers import keep_nan
 from tunekit.ir.parallel_build import build_in_parallel
@@ -46,7 +47,8 @@ def build_baseline(
         ImportFailed: TVM cannot make kernels of the module, or not compile one; names it.
         CompileError: the library cannot be linked or written.
     """
-    compiled_for = (target or resolve_target("native")).tvm
+    resolved = target or resolve_target("native")
+    compiled_for = resolved.tvm
     with (
         quiet(),
         compiled_for,
@@ -61,7 +63,7 @@ def build_baseline(
                 hint=_HINT,
             ) from error
         try:
-            executable, objects = _compiled(kernels, compiled_for, Path(folder))
+            executable, objects = _compiled(kernels, resolved, Path(folder))
         except _REFUSALS as error:
             raise ImportFailed(
                 f"the imported model cannot be compiled: {first_line(error)}"
@@ -77,15 +79,15 @@ def build_baseline(
             ) from error
 
 
-def _compiled(
-    kernels: tvm.IRModule, target: tvm.target.Target, folder: Path
-) -> tuple[Any, list[str]]:
+def _compiled(kernels: tvm.IRModule, target: ResolvedTarget, folder: Path) -> tuple[Any, list[str]]:
     """What TVM's virtual machine loads, and the objects of further kernels."""
-    lowered = lower(keep_nan(_scheduled(kernels)), target)
+    lowered = lower(keep_nan(_scheduled(kernels)), target.tvm)
+    called = called_kernels(lowered)
     pipeline = pipeline_ending_in("tunekit_import", without_checks)
-    built = build_in_parallel(called_kernels(lowered), target, pipeline=pipeline, folder=folder)
-    executable = link_executable(lowered, built.root, target)
-    return executable, [str(file) for file in built.objects]
+    built = build_in_parallel(called, target.tvm, pipeline=pipeline, folder=folder)
+    in_c = compile_kernels(called, target, None, folder)
+    executable = link_executable(lowered, built.root, target.tvm)
+    return executable, [str(file) for file in (*built.objects, *in_c)]
 
 
 def _kernels(module: tvm.IRModule) -> tvm.IRModule:

@@ -18,6 +18,7 @@ from tunekit.frontends.problems import Unsupported
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.torch_frontend import families
 from tunekit.torch_frontend.complex_numbers import convert_complex, joined
+from tunekit.torch_frontend.converters.extern import know_extern_operators
 from tunekit.torch_frontend.decompose import decomposed
 from tunekit.torch_frontend.graph import Graph, Pair, dtype_name, dtype_of, is_short, shape_of
 from tunekit.torch_frontend.places import place_of
@@ -55,6 +56,7 @@ def program_to_relax(
     Raises:
         ImportFailed: names the operator and where it stands.
     """
+    know_extern_operators(program.graph)
     with quiet():
         try:
             with torch.no_grad(), plain_shapes():

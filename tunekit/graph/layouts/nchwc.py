@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.layouts.convolutions import Convolutions
+from tunekit.graph.layouts.extern import ExternCalls
 from tunekit.graph.layouts.operators import RULES, Rule, elementwise
 from tunekit.graph.layouts.value import Value
 from tunekit.graph.layouts.values import LayoutValues
@@ -50,6 +51,7 @@ class Blocking:
 
     def convert(self, module: IRModule) -> IRModule:
         """The module with its activations in blocks; `main` takes and returns what it did."""
+        self._rules["call_tir"] = ExternCalls(module).rule
         for parameter in module["main"].params:
             self._values[parameter] = Value(static_shape(parameter), plain=parameter)
         return rebuild(module, self._emit, self._finish)

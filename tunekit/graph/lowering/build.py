@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.graph.lowering.guards import guard
 from tunekit.graph.lowering.narrow_indices import narrow_indices
 from tunekit.graph.lowering.work_stealing import steal_work
 from tunekit.ir.compilation import called_kernels, link_executable, lower
@@ -30,7 +31,7 @@ def build(module: IRModule, target: Target) -> Any:
 
 def lower_model(module: IRModule, target: Target, passes: Any = None) -> IRModule:
     """A model, its kernels scheduled or not, as TVM's virtual machine runs it (see `lower`)."""
-    return lower(keep_nan(narrow_indices(module, target)), target, passes)
+    return lower(keep_nan(narrow_indices(guard(module), target)), target, passes)
 
 
 def build_kernels(lowered: IRModule, target: Target, folder: Path) -> BuiltKernels:
