@@ -32,6 +32,7 @@ FLOORS = (
     {"catalogue"},
     {"ir"},
     {"extern_kernels"},
+    {"detectors"},
     {"frontends"},
     {"onnx_frontend", "torch_frontend"},
     {"models"},
@@ -74,6 +75,7 @@ MAY_LOAD_AT_ONCE = (
     "models/baseline.py",
     "models/detection.py",
     "models/vanilla_cnn.py",
+    "detectors/operators/",
     "models/weights.py",
 )
 

@@ -8,7 +8,7 @@ from tunekit.extern_kernels.contract import ExternOperator
 
 # They register themselves when they are read, which is when one is asked for first: they define
 # operators of torch, and only models that have such operators need them.
-_FAMILIES: tuple[str, ...] = ()
+_FAMILIES = ("tunekit.detectors.operators",)
 _OPERATORS: dict[str, ExternOperator] = {}
 
 

@@ -1,0 +1,42 @@
+"""The C of the operators, as compilers see it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from operator_uses import USES
+from operators_in_c import STRICT, C
+
+from tunekit.detectors.operators.glue import number, tasks_for, threshold
+from tunekit.standalone.build import Toolchain
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+def test_compilers_have_nothing_to_say(compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    Toolchain(compiler).call(*STRICT, "-fsyntax-only", *map(str, sorted(C.glob("*.c"))))
+
+
+def test_every_file_is_of_use() -> None:
+    codes = [use.kernel().code for use in USES]
+    assert {source for code in codes for source in code.sources} == {f.name for f in C.glob("*.c")}
+    for code in codes:
+        assert all((C / header).is_file() for header in code.headers)
+
+
+def test_kernels_of_equal_arguments_are_equal() -> None:
+    assert [use.kernel().symbol for use in USES] == [use.kernel().symbol for use in USES]
+
+
+def test_numbers_are_exact() -> None:
+    assert float.fromhex(number(0.1)[:-1]) == 0.10000000149011612
+    assert threshold(0.5) == number(0.5)
+    # The next float32 below, where rounding to the nearest gives more than the number.
+    assert float.fromhex(threshold(0.1)[:-1]) < 0.1 < float.fromhex(number(0.1)[:-1])
+
+
+@pytest.mark.parametrize(("rows", "tasks"), [(0, 1), (1, 1), (3, 2), (8, 8), (1000, 16)])
+def test_tasks_are_a_power_of_two(rows: int, tasks: int) -> None:
+    assert tasks_for(rows) == tasks
