@@ -7,6 +7,7 @@ the library of the check, run it and the framework, write. Seconds are of the wo
 the start of Python and the import of torch and TVM. `--checkout` measures another version of
 tunekit, so that one file holds before and after: rows are kept by model, seconds by label, in
 benchmarks/results/import_seconds.json. The machine must be quiet.
+docs/results/imports.md is made from the file by docs/generate.py.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from tunekit.machine.host import detect_host
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "benchmarks" / "results" / "import_seconds.json"
@@ -63,12 +67,12 @@ def main() -> None:
     for name in arguments.models:
         seconds = measure(name, arguments.checkout)
         results.setdefault(name, {})[arguments.label] = seconds
-        print(f"{name}: {seconds['import_s']} s, cached {seconds['cached_s']} s", flush=True)
+        print(f"{name}: {seconds}", flush=True)
         arguments.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 def measure(name: str, checkout: Path) -> dict[str, Any]:
-    """Seconds of a model's import, and of reading it back."""
+    """Seconds of a model's import, and of reading it back; or why there are none."""
     source, inputs = MODELS[name]
     path = os.pathsep.join([str(checkout), str(Path(__file__).parent)])
     with tempfile.TemporaryDirectory(prefix="tunekit-imports-") as folder:
@@ -76,11 +80,15 @@ def measure(name: str, checkout: Path) -> dict[str, Any]:
             [sys.executable, "-c", PROGRAM, json.dumps([source, inputs, folder])],
             env={**os.environ, "PYTHONPATH": path},
             cwd=folder,
-            check=True,
-            stdout=subprocess.PIPE,
+            check=False,
+            capture_output=True,
+            text=True,
         )
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+    told = {"cpu": detect_host().cpu_name, "date": datetime.now(UTC).date().isoformat()}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return {"failed": last, **told}
+    return {**json.loads(done.stdout.splitlines()[-1]), **told}
 
 
 def _parsed() -> argparse.Namespace:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import deployment_page
+import imports_page
 import threads_page
 import zoo_page
 from pydantic import BaseModel
@@ -410,6 +411,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "catalogue": catalogue,
     "floors": floors,
     "deployment": lambda: deployment_page.page(_table),
+    "imports": lambda: imports_page.page(_table),
     "threads": lambda: threads_page.page(_table),
     "zoo": lambda: zoo_page.page(_table),
 }

@@ -10,7 +10,7 @@ import pytest
 
 from tunekit.accuracy import Comparison, compare
 from tunekit.models.source import SourceModel
-from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.recipe import InputSpec, ModelSpec
 
 
 class SpecOf(Protocol):

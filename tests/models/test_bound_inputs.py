@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from tunekit.errors import ModelFileError
 from tunekit.models import load_source, source_digest
 from tunekit.models.source import SourceModel
-from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.recipe import InputSpec, ModelSpec
 
 
 def bound_source(*inputs: dict[str, Any]) -> SourceModel:

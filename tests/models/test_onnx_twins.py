@@ -24,8 +24,7 @@ from tunekit.graph.tasks import extract_tasks
 from tunekit.machine.target import resolve_target
 from tunekit.models import import_model
 from tunekit.onnx_frontend import proto_to_relax
-from tunekit.recipe import load_recipe
-from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.recipe import InputSpec, ModelSpec, load_recipe
 from tunekit.torch_frontend import export_program, program_to_relax
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

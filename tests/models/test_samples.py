@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tunekit.models import load_source
 from tunekit.models.source import SourceModel
-from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.recipe import InputSpec, ModelSpec
 
 IDS = {"shape": [2, 40], "dtype": "int64"}
 

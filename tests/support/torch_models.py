@@ -53,6 +53,17 @@ class ConvolutionsAndNorms(nn.Module):
         return scores
 
 
+class Picture(nn.Module):
+    """Scores of images whose channels come first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.convolution(x)).mean((2, 3))
+
+
 class ScaledAndShifted(nn.Module):
     """Each array `times` a plain number, and a shift."""
 

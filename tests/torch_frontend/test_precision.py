@@ -14,7 +14,7 @@ from tunekit.ir.relax import bindings_of
 from tunekit.models import load_source
 from tunekit.models.sources.torch_model import TorchModel, Weights
 from tunekit.models.spec import TensorSpec
-from tunekit.recipe.schema import InputSpec, ModelSpec
+from tunekit.recipe import InputSpec, ModelSpec
 
 DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f64": torch.float64}
 

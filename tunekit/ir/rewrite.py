@@ -6,7 +6,7 @@ expressions back together, is here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.ir.relax import bindings_of, result_of
@@ -40,11 +40,15 @@ def rebuild(
     emit: Callable[[BlockBuilder, Var, Expr], None],
     finish: Callable[[BlockBuilder, Expr], Expr],
     name: str = "main",
+    *,
+    params: Sequence[Var] | None = None,
+    begin: Callable[[BlockBuilder], None] = lambda builder: None,
 ) -> IRModule:
     """A module whose function `name` holds what `emit` made of each binding, in order.
 
-    `finish` gives the expression to return for the one that was returned. Attributes and
-    parameters are kept; dead bindings are removed.
+    `finish` gives the expression to return for the one that was returned, and `begin` emits what
+    comes before all. Attributes are kept, and parameters where no others are given; dead bindings
+    are removed.
     """
     from tvm import relax
 
@@ -58,8 +62,9 @@ def rebuild(
     attributes.pop("tir_var_lower_bound", None)
     attributes.pop("tir_var_upper_bound", None)
     attributes.pop("global_symbol", None)
-    with builder.function(f"{name}_rebuilt", list(function.params), attrs=attributes):
+    with builder.function(f"{name}_rebuilt", list(params or function.params), attrs=attributes):
         with builder.dataflow():
+            begin(builder)
             for var, value in pairs:
                 emit(builder, var, value)
             result = builder.emit_output(finish(builder, result_of(function)))

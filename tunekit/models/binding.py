@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tunekit.recipe.schema import InputSpec, ModelSpec
+    from tunekit.recipe.inputs import InputSpec
+    from tunekit.recipe.schema import ModelSpec
 
     BoundValue = npt.NDArray[np.generic] | bool | int | float
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def given_inputs(spec: ModelSpec) -> list[TensorSpec]:
     """The recipe's inputs that the library has too: those that are not bound, in order."""
     return [
-        TensorSpec(item.name, item.shape, item.dtype, item.values)
+        TensorSpec(item.name, item.shape, item.dtype, item.sample_values)
         for item in spec.inputs
         if not item.is_bound
     ]

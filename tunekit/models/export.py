@@ -37,8 +37,11 @@ def torch_state(source: SourceModel, cache: ContentCache) -> Path:
     Raises:
         ModelError: the model is not torch's.
     """
+    from tunekit.models.sources.preprocessed import PreprocessedModel
     from tunekit.models.sources.torch_model import STATE_FILE, STATE_KIND, TorchModel, write_state
 
+    if isinstance(source, PreprocessedModel):
+        source = source.own
     if not isinstance(source, TorchModel):
         raise ModelError(f"{source.name} is an ONNX model: it has no torch weights")
     key = source.state_key

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Protocol, cast
 from tunekit.cache import ContentCache, KeyPart, content_key, file_digest
 from tunekit.errors import ModelFileError
 from tunekit.machine.toolchain import versions
+from tunekit.models.preprocessing import without_preprocessing
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
     from tunekit.models.spec import DeclaredInput
-    from tunekit.recipe.schema import InputSpec, ModelSpec
+    from tunekit.recipe.inputs import InputSpec
+    from tunekit.recipe.schema import ModelSpec
 
 _KINDS = {
     "torchvision": "tunekit.models.sources.torchvision",
@@ -63,7 +65,10 @@ def load_source(
     Raises:
         ModelFileError: the model or its weights are missing, damaged or do not fit.
     """
-    source = _kind(spec).load(spec, source_digest(spec), cache, state)
+    from tunekit.models.sources.preprocessed import preprocessed
+
+    own = without_preprocessing(spec)
+    source = preprocessed(_kind(own).load(own, source_digest(spec), cache, state), spec)
     source.is_single = spec.precision == "float32"
     return source
 
@@ -98,6 +103,9 @@ def _identity(item: InputSpec) -> list[KeyPart]:
     said: list[KeyPart] = [item.name, list(item.shape), item.dtype]
     if item.values is not None:
         said.append({"min": item.values.min, "max": item.values.max})
+    if item.has_preprocessing:
+        normalize = None if item.normalize is None else item.normalize.model_dump(mode="json")
+        said.append({"layout": item.layout, "normalize": normalize})
     if item.is_bound:
         in_file = isinstance(item.value, str)
         said.append({"value": file_digest(Path(item.value)) if in_file else item.value})

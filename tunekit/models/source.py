@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tunekit.models.samples import Use, Values, draw, likely_values
 from tunekit.models.spec import TensorSpec
@@ -33,7 +33,7 @@ class SourceModel(ABC):
         detour: how the model was imported where its own way in did not take it; told to people.
     """
 
-    framework: ClassVar[Literal["pytorch", "onnx"]]
+    framework: Literal["pytorch", "onnx"]
 
     def __init__(self, name: str, digest: str, seed: int) -> None:
         self.name = name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from tunekit.cache import package_digest
 
 if TYPE_CHECKING:
-    from tunekit.recipe.schema import ValueRange
+    from tunekit.recipe.inputs import ValueRange
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,10 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
             f"weights {path} do not fit the model: {_named('of another shape', wrong)}",
             hint="check the recipe's model.arguments, such as the number of classes",
         )
-    module.load_state_dict(state, strict=False)
+    # Where modules read of which version names and shapes are: the module's own, as was checked.
+    of_version: Any = OrderedDict(state)
+    of_version._metadata = getattr(own, "_metadata", {})
+    module.load_state_dict(of_version, strict=False)
 
 
 def is_untrained(module: torch.nn.Module) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tunekit.recipe.digest import recipe_digest, session_digest
 from tunekit.recipe.dump import dump_recipe
+from tunekit.recipe.inputs import InputSpec, Normalize
 from tunekit.recipe.load import load_recipe, parse_recipe
 from tunekit.recipe.override import description, override, parse_settings, recipe_fields
 from tunekit.recipe.schema import (
-    InputSpec,
     Layout,
     Measure,
     ModelSpec,
@@ -31,6 +31,7 @@ __all__ = [
     "Layout",
     "Measure",
     "ModelSpec",
+    "Normalize",
     "Recipe",
     "Reference",
     "Tuning",

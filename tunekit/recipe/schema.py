@@ -10,24 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from tunekit.environment import DEFAULT_CATALOGUE
-from tunekit.recipe.input_values import (
-    VALUE_SCHEMA,
-    bound_value,
-    require_range,
-    with_shape_of_value,
-    without_shape_where_bound,
-)
+from tunekit.recipe.inputs import InputSpec
+from tunekit.recipe.part import RecipePart
 from tunekit.recipe.values import (
     FOLDER,
     REFERENCE_RUNTIMES,
@@ -45,90 +37,13 @@ from tunekit.recipe.values import (
 
 Layout = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 Algorithms = Literal["auto", "direct"]
-DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 DEFAULT_TRIALS = 512
 _LARGEST_SEED = 2**31 - 1
-_LARGEST_DIM = 2**31 - 1
 _TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"  # host, host:port, [IPv6]:port
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,  # "64" is not a number of trials, and neither is true
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class ValueRange(_Frozen):
-    """Bounds of an input's values."""
-
-    min: int | float
-    """The smallest value."""
-
-    max: int | float
-    """The largest value; it occurs too."""
-
-    @model_validator(mode="after")
-    def _smallest_first(self) -> ValueRange:
-        if self.min > self.max:
-            raise bad(f"min ({self.min}) is more than max ({self.max})")
-        return self
-
-
-class InputSpec(_Frozen):
-    """One input of the model."""
-
-    model_config = ConfigDict(json_schema_extra=without_shape_where_bound)
-
-    name: Annotated[str, Field(min_length=1)]
-    """The input's name: the one that the library and its manifest use."""
-
-    shape: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=_LARGEST_DIM)], ...],
-        Field(strict=False),
-    ]
-    """Sizes in the model's own order, for example [1, 3, 224, 224]; [] is a single number. May be
-    left out where value is given."""
-
-    dtype: DType = "float32"
-    """Element type; where value is given without it, that of the value."""
-
-    values: ValueRange | None = None
-    """What sample inputs are drawn from, for example {min: 0, max: 1} where a mask of ones and
-    zeros is expected, or {min: 0, max: 30521} for token ids. By default integers that index an
-    embedding or a table stay within it, masks are ones with zeros at the end, other integers are 0
-    to 7, and floats are normally distributed."""
-
-    value: Annotated[Any, BeforeValidator(bound_value), WithJsonSchema(VALUE_SCHEMA)] = None
-    """Makes the input a constant: a number, a list of numbers, or an .npy file (relative to the
-    recipe). For inputs whose values decide shapes, such as a size or axes. The library then has no
-    such input."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_its_value(cls, data: Any, info: ValidationInfo) -> Any:
-        return with_shape_of_value(data, info)
-
-    @model_validator(mode="after")
-    def _possible_values(self) -> InputSpec:
-        if self.values is None:
-            return self
-        if self.value is not None:
-            raise bad("values and value are both given; keep one")
-        require_range(self.dtype, self.values.min, self.values.max)
-        return self
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is a constant, and no input of the library."""
-        return self.value is not None
-
-
-class ModelSpec(_Frozen):
+class ModelSpec(RecipePart):
     """The model: where it comes from and what goes into it."""
 
     source: Annotated[str, Field(min_length=1)]
@@ -204,7 +119,7 @@ class ModelSpec(_Frozen):
         return self.source.partition(":")[0] not in SOURCE_PREFIXES
 
 
-class Measure(_Frozen):
+class Measure(RecipePart):
     """How a candidate is built and timed."""
 
     repeat: Annotated[int, Field(ge=1, le=1000)] = 60
@@ -236,7 +151,7 @@ class Measure(_Frozen):
     but builds disturb what is measured beside them."""
 
 
-class Rpc(_Frozen):
+class Rpc(RecipePart):
     """Devices to measure on, in place of this machine: those of a key of an RPC tracker."""
 
     tracker: Annotated[str, Field(pattern=_TRACKER)]
@@ -249,7 +164,7 @@ class Rpc(_Frozen):
     """Seconds to wait for a device while the tracker has none of the key."""
 
 
-class Tuning(_Frozen):
+class Tuning(RecipePart):
     """The budget of the search, and how it measures."""
 
     trials: Annotated[int | None, Field(ge=0, le=10_000_000)] = None
@@ -320,7 +235,7 @@ class Tuning(_Frozen):
         return total
 
 
-class Reference(_Frozen):
+class Reference(RecipePart):
     """What the library is compared with, and how closely it must agree."""
 
     runtimes: Annotated[
@@ -338,7 +253,7 @@ class Reference(_Frozen):
     """Threads every runtime gets; by default as many as there are usable cores."""
 
 
-class Recipe(_Frozen):
+class Recipe(RecipePart):
     """What is wanted: a model, a target, a budget, and what the result is compared with."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]

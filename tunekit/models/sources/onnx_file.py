@@ -37,6 +37,9 @@ _LARGEST_PROTOBUF_BYTES = 2**31 - 1
 _SHORT: dict[int, float] = {onnx.TensorProto.FLOAT16: 2.0**-10, onnx.TensorProto.BFLOAT16: 2.0**-7}
 _STEPS = 4
 """So many steps of its shorter floats may a model be off: each operator rounds its result."""
+_LARGEST_IR_VERSION = 13
+"""Of the format, that ONNX Runtime reads. The onnx package writes newer ones, which differ in types
+of tensors: a model without these is the same in both."""
 _SILENT = 4
 """ONNX Runtime's logging severity that leaves only fatal errors."""
 
@@ -144,7 +147,7 @@ class OnnxModel(SourceModel):
         return None
 
     def write_onnx(self, path: Path) -> None:
-        _write(self.model, path)
+        write_onnx(self.model, path)
 
     @cached_property
     def _session(self) -> Any:
@@ -162,7 +165,7 @@ class OnnxModel(SourceModel):
         try:
             with quiet(), tempfile.TemporaryDirectory(prefix="tunekit-onnx-") as folder:
                 path = Path(folder) / "model.onnx"
-                _write(model, path)
+                write_onnx(model, path)
                 return onnxruntime.InferenceSession(
                     str(path), options, providers=["CPUExecutionProvider"]
                 )
@@ -173,7 +176,8 @@ class OnnxModel(SourceModel):
             ) from error
 
 
-def _write(model: onnx.ModelProto, path: Path) -> None:
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a model; one above 2 GB with its weights in a file beside it."""
     large = model.ByteSize() > _LARGEST_PROTOBUF_BYTES
     onnx.save(model, str(path), save_as_external_data=large)
 
@@ -302,9 +306,11 @@ def _with_branches_taken(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:
-    """A copy whose inputs have these shapes, with the shapes inside inferred from them."""
+    """A copy that ONNX Runtime reads, whose inputs have these shapes, with the shapes inside
+    inferred from them."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
+    fixed.ir_version = min(fixed.ir_version, _LARGEST_IR_VERSION)
     shapes = {spec.name: spec.shape for spec in inputs}
     was_open = False
     for value in fixed.graph.input:

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from tunekit.errors import ModelFileError
 from tunekit.models.binding import keyword_order
+from tunekit.models.preprocessing import CHANNELS_FIRST, Preprocessing
 from tunekit.models.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -91,6 +92,35 @@ class NamedCall(Call):
         if self.names is None:
             return given, {}
         return (), {**dict(zip(self.names, given, strict=True)), **arrays, **self.numbers}
+
+
+class WithPreprocessing(torch.nn.Module):
+    """A module that takes tensors by position, behind what turns them into its own."""
+
+    def __init__(self, model: torch.nn.Module, steps: Sequence[Preprocessing | None]) -> None:
+        """`steps` has one for each input, None for those that stay as they are."""
+        super().__init__()
+        self.model = model
+        self.steps = list(steps)
+        for index, step in enumerate(steps):
+            if step is not None:
+                factor, offset = step.constants()
+                self.register_buffer(f"factor_{index}", torch.from_numpy(factor), persistent=False)
+                self.register_buffer(f"offset_{index}", torch.from_numpy(offset), persistent=False)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        own = []
+        for index, (step, value) in enumerate(zip(self.steps, inputs, strict=True)):
+            if step is not None:
+                factor: torch.Tensor = getattr(self, f"factor_{index}")
+                offset: torch.Tensor = getattr(self, f"offset_{index}")
+                moved = value.permute(CHANNELS_FIRST) if step.moves_channels else value
+                value = moved.to(factor.dtype)
+                if step.normalizes:
+                    value = value * factor + offset
+                value = value.contiguous()
+            own.append(value)
+        return self.model(*own)
 
 
 class TracedCall(Call):
