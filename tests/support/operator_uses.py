@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -132,21 +133,22 @@ BOX_HEAD = _box_head(40, 6)
 BOX_HEAD_LARGE = _box_head(150, 11, score_threshold=0.0, detections=200)
 
 
-def _pieces(channels: int, size: int, block: int) -> list[Any]:
-    return [tensor(rows, channels, size, size, block=block) for rows in chunk_rows(LIMIT)]
+def _pieces(channels: int, size: int, *blocks: int) -> list[Any]:
+    pieces = zip(chunk_rows(LIMIT), cycle(blocks), strict=False)
+    return [tensor(rows, channels, size, size, block=block) for rows, block in pieces]
 
 
 MASKS = tuple(
     Use(
         "mask_select",
         {
-            "logits": _pieces(6, 5, block),
+            "logits": _pieces(6, 5, *blocks),
             "labels": tensor(LIMIT, dtype="int64"),
             "count": COUNT,
         },
         {},
     )
-    for block in (1, 8)
+    for blocks in ((1,), (8, 1, 16))
 )
 PASTE = Use(
     "paste_masks",
@@ -156,10 +158,10 @@ PASTE = Use(
 KEYPOINTS = tuple(
     Use(
         "keypoints",
-        {"heatmaps": _pieces(3, 7, block), "boxes": tensor(LIMIT, 4), "count": COUNT},
+        {"heatmaps": _pieces(3, 7, *blocks), "boxes": tensor(LIMIT, 4), "count": COUNT},
         {},
     )
-    for block in (1, 8)
+    for blocks in ((1,), (8, 1, 16))
 )
 
 

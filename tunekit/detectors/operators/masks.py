@@ -17,7 +17,6 @@ from tunekit.detectors.operators.glue import (
     DetectorOperator,
     Scratch,
     lines,
-    pointers,
     structure,
     tasks_for,
     whole,
@@ -80,20 +79,11 @@ def in_order(pieces: list[Tensor], limit: int, count: int) -> Tensor:
 
 def head(pieces: Sequence[KernelTensor], limit: int) -> str:
     """What a head says of detections, the first inputs, in C."""
-    if len({piece.block for piece in pieces}) > 1:
-        raise ValueError("the pieces of a head lie in blocks of different sizes")
     _, channels, size, _ = pieces[0].shape
+    listed = ", ".join(f"{{in{n}, {piece.block}}}" for n, piece in enumerate(pieces))
     return lines(
-        pointers("pieces", 0, len(pieces)),
-        structure(
-            "tkx_head",
-            "head",
-            pieces="pieces",
-            limit=limit,
-            channels=channels,
-            size=size,
-            block=pieces[0].block,
-        ),
+        f"const tkx_piece pieces[] = {{{listed}}};",
+        structure("tkx_head", "head", pieces="pieces", limit=limit, channels=channels, size=size),
     )
 
 

@@ -92,11 +92,12 @@ void tkx_find_keypoints(const tkx_head* head, const float* boxes, int32_t count,
     float width = at_least_one(box[2] - box[0]), height = at_least_one(box[3] - box[1]);
     int32_t across = (int32_t)ceilf(width), down = (int32_t)ceilf(height);
     for (int32_t channel = 0; channel < head->channels; channel++) {
-      int32_t at = i * head->channels + channel;
+      int32_t at = i * head->channels + channel, apart;
       peak best = {0};
-      if (i < count)
-        best = find_peak(tkx_channel(head, count, i, channel), head->size, head->block, across,
-                         down, strip);
+      if (i < count) {
+        const float* heat = tkx_channel(head, count, i, channel, &apart);
+        best = find_peak(heat, head->size, apart, across, down, strip);
+      }
       places[3 * at] = i < count ? ((float)best.x + 0.5f) * (width / (float)across) + box[0] : 0;
       places[3 * at + 1] = i < count ? ((float)best.y + 0.5f) * (height / (float)down) + box[1] : 0;
       places[3 * at + 2] = i < count;

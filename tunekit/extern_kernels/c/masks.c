@@ -5,13 +5,14 @@
 
 enum { PADDING = 1 };
 
-const float* tkx_channel(const tkx_head* head, int32_t count, int32_t detection, int32_t channel) {
-  int32_t row, blocks = (head->channels + head->block - 1) / head->block;
-  int32_t piece = tkx_chunk_of(head->limit, count, detection, &row);
+const float* tkx_channel(const tkx_head* head, int32_t count, int32_t detection, int32_t channel,
+                         int32_t* apart) {
+  int32_t row;
+  const tkx_piece* piece = &head->pieces[tkx_chunk_of(head->limit, count, detection, &row)];
+  int32_t block = piece->block, blocks = (head->channels + block - 1) / block;
   int64_t places = (int64_t)head->size * head->size;
-  return head->pieces[piece] +
-         (((int64_t)row * blocks + channel / head->block) * places) * head->block +
-         channel % head->block;
+  *apart = block;
+  return piece->data + ((int64_t)row * blocks + channel / block) * places * block + channel % block;
 }
 
 void tkx_select_masks(const tkx_head* head, const int64_t* labels, int32_t count, float* masks,
@@ -23,11 +24,12 @@ void tkx_select_masks(const tkx_head* head, const int64_t* labels, int32_t count
       memset(mask, 0, (size_t)places * sizeof *mask);
       continue;
     }
-    const float* logits = tkx_channel(head, count, i, (int32_t)labels[i]);
+    int32_t apart;
+    const float* logits = tkx_channel(head, count, i, (int32_t)labels[i], &apart);
     for (int32_t place = 0; place < places; place += TKX_LANES) {
       int32_t lanes = places - place < TKX_LANES ? places - place : TKX_LANES;
       float some[TKX_LANES] = {0};
-      for (int32_t j = 0; j < lanes; j++) some[j] = logits[(int64_t)(place + j) * head->block];
+      for (int32_t j = 0; j < lanes; j++) some[j] = logits[(int64_t)(place + j) * apart];
       tkx_store(some, tkx_sigmoid(tkx_load(some)));
       memcpy(mask + place, some, (size_t)lanes * sizeof *some);
     }

@@ -4,11 +4,16 @@
 
 #include <stdint.h>
 
-/* What a head says of detections: pieces of [rows][channels / block][size][size][block]. */
+/* A piece of what a head says of detections: [rows][channels / block][size][size][block]. */
 typedef struct {
-  const float* const* pieces;
+  const float* data;
+  int32_t block;
+} tkx_piece;
+
+typedef struct {
+  const tkx_piece* pieces;
   int32_t limit; /* how many detections there may be */
-  int32_t channels, size, block;
+  int32_t channels, size;
 } tkx_head;
 
 /* Where a task begins that takes every so many: neighbours, which one thread runs, are far apart,
@@ -19,8 +24,9 @@ static inline int32_t tkx_first(int32_t task, int32_t tasks) {
   return turned;
 }
 
-/* A channel of a detection; places lie `block` apart. */
-const float* tkx_channel(const tkx_head* head, int32_t count, int32_t detection, int32_t channel);
+/* A channel of a detection; its places lie `*apart` numbers apart. */
+const float* tkx_channel(const tkx_head* head, int32_t count, int32_t detection, int32_t channel,
+                         int32_t* apart);
 
 /* Writes the mask of each detection's label, and zeros behind them; tasks share the detections. */
 void tkx_select_masks(const tkx_head* head, const int64_t* labels, int32_t count, float* masks,

@@ -42,9 +42,10 @@ void tkx_block_by_eight(const tkx_map* from, int32_t channels, float* to, int32_
           transpose(from->data + first * places + i, places, target + i * TKX_LANES, TKX_LANES);
       for (; i < end; i++) {
         for (int32_t lane = 0; lane < TKX_LANES; lane++) {
-          int32_t channel = first + lane;
+          /* The lanes behind the last channel are of no meaning. */
+          int32_t channel = first + lane < channels ? first + lane : first;
           const float* plane = from->data + channel / block * places * block + channel % block;
-          target[i * TKX_LANES + lane] = channel < channels ? plane[i * block] : 0.0f;
+          target[i * TKX_LANES + lane] = plane[i * block];
         }
       }
     }
