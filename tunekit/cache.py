@@ -15,12 +15,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from tunekit.errors import UsageError
+from tunekit.errors import CompileError, UsageError
 from tunekit.version import __version__
 
 KeyPart: TypeAlias = (
@@ -79,6 +79,24 @@ class ContentCache:
             self._publish(temporary, kind, key)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def made(self, kind: str, key: str, make: Callable[[Path], None], what: str) -> Path:
+        """The folder of an entry, which `make` writes where there is none.
+
+        Raises:
+            CompileError: it is gone again, `what` it was.
+        """
+        folder = self.get(kind, key)
+        if folder is None:
+            with self.put(kind, key) as temporary:
+                make(temporary)
+            folder = self.get(kind, key)
+        if folder is None:
+            raise CompileError(
+                f"{what} did not survive in the cache",
+                hint=f"is the disk full? {ENVIRONMENT_VARIABLE} names another folder",
+            )
+        return folder
 
     def _publish(self, temporary: Path, kind: str, key: str) -> None:
         folder = self._folder(kind, key)

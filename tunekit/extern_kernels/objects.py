@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.cache import content_key, file_digest
+from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.extern_kernels.function import kernels_of
 from tunekit.extern_kernels.glue import source_of
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from tunekit.machine.target import ResolvedTarget
 
 SOURCES = Path(__file__).parent / "c"
+_CACHED = "extern-kernels"
+_OBJECT = "kernel.o"
 _FLAGS = (
     *("-std=c99", "-O3", "-fPIC", "-fvisibility=hidden"),
     # What they decide must not depend on who compiled them: no product is added unrounded.
@@ -55,16 +59,26 @@ def compile_kernels(
             f"operator {kernels[0].operator} is computed in C, and {target.kind} does not run C",
             hint="choose a CPU as the target, such as native",
         )
-    glue = folder / "extern_kernels.c"
-    glue.write_text(source_of(kernels), "utf-8")
-    sources = sorted({name for kernel in kernels for name in kernel.code.sources})
     toolchain = Toolchain(linker(compiler, target) or "cc")
-    objects = []
-    for source in (glue, *(SOURCES / name for name in sources)):
-        objects.append(folder / f"{source.stem}.extern.o")
-        options = ("-I", str(SOURCES), *_FLAGS, *_cpu_options(target))
-        toolchain.compile(source, objects[-1], *options)
-    return objects
+    options = (*_FLAGS, *_cpu_options(target))
+    glue, own = folder / "extern_kernels.c", folder / "extern_kernels.o"
+    glue.write_text(source_of(kernels), "utf-8")
+    toolchain.compile(glue, own, "-I", str(SOURCES), *options)
+    known = (sources_digest(), toolchain.compiler, toolchain.version(), options)
+
+    def shared(name: str) -> Path:
+        """The object of a file that is the same in every library, compiled once by a compiler."""
+        made = ContentCache().made(
+            _CACHED,
+            content_key(name, *known),
+            lambda entry: toolchain.compile(SOURCES / name, entry / _OBJECT, *options),
+            f"the compiled {name}",
+        )
+        return made / _OBJECT
+
+    sources = sorted({name for kernel in kernels for name in kernel.code.sources})
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return [own, *pool.map(shared, sources)]
 
 
 def sources_digest() -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache, content_key, package_digest
-from tunekit.errors import CompileError
 from tunekit.extern_kernels.objects import sources_digest as extern_sources_digest
 from tunekit.graph.algorithms import choose
 from tunekit.graph.pipeline import PreparedModel, prepare_model
@@ -101,7 +100,8 @@ def _code_digest() -> str:
     """Of the code that prepares, schedules, lowers and links: a default library is what it makes
     of a model."""
     code = package_digest(
-        "graph", "spaces", "extern_kernels", "ir", "standalone", "library/huge_page_pass.py"
+        *("graph", "spaces", "extern_kernels", "detectors", "ir", "standalone"),
+        "library/huge_page_pass.py",
     )
     return f"{code} {sources_digest()} {extern_sources_digest()}"
 
@@ -132,14 +132,7 @@ def _built_once(
     cache = cache or ContentCache()
     key = content_key(kind, work_digest(recipe, resolve_target(recipe.target)), versions())
     folder = kind.split()[0]
-    entry = cache.get(folder, key)
-    if entry is None:
-        with cache.put(folder, key) as temporary:
-            build(cache, temporary / LIBRARY_FILE)
-        entry = cache.get(folder, key)
-        if entry is None:
-            raise CompileError(
-                "the compiled library did not survive in the cache",
-                hint="is the disk full? TUNEKIT_CACHE names another folder",
-            )
+    entry = cache.made(
+        folder, key, lambda made: build(cache, made / LIBRARY_FILE), "the compiled library"
+    )
     return entry / LIBRARY_FILE

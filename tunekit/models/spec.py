@@ -94,5 +94,6 @@ def _size(dim: int | str | None, sizes: Mapping[str, int]) -> int | None:
 def code_digest() -> str:
     """Identifies the code that imports models: what other code made is not read back."""
     return package_digest(
-        "models", "onnx_frontend", "torch_frontend", "frontends", "extern_kernels", "ir"
+        *("models", "onnx_frontend", "torch_frontend", "frontends", "ir"),
+        *("extern_kernels", "detectors"),
     )

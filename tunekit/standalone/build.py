@@ -199,19 +199,13 @@ def _code(
 
 def _runtime(toolchain: Toolchain) -> list[Path]:
     """The objects of the runtime: the same in every library, and compiled once by a compiler."""
-    cache = ContentCache()
     key = content_key(sources_digest(), toolchain.compiler, toolchain.version(), _FLAGS)
-    folder = cache.get(_CACHED, key)
-    if folder is None:
-        with cache.put(_CACHED, key) as made:
-            for name in RUNTIME:
-                toolchain.compile(SOURCES / f"{name}.c", made / f"{name}.o", *_FLAGS)
-        folder = cache.get(_CACHED, key)
-        if folder is None:
-            raise CompileError(
-                "the compiled runtime did not survive in the cache",
-                hint="is the disk full? TUNEKIT_CACHE names another folder",
-            )
+
+    def make(folder: Path) -> None:
+        for name in RUNTIME:
+            toolchain.compile(SOURCES / f"{name}.c", folder / f"{name}.o", *_FLAGS)
+
+    folder = ContentCache().made(_CACHED, key, make, "the compiled runtime")
     return [folder / f"{name}.o" for name in RUNTIME]
 
 
