@@ -21,6 +21,8 @@ from tunekit.catalogue import (
     NewTrial,
     NewWorkload,
 )
+from tunekit.cli.style import resume_command
+from tunekit.environment import DEFAULT_CATALOGUE
 from tunekit.machine.host import detect_host
 
 HEAVY = ("tvm", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "xgboost")
@@ -157,6 +159,17 @@ def test_a_finished_session_says_what_to_do(run_tunekit, ids) -> None:
     assert done.returncode == 2
     assert f"error: session {older} is finished: 3 of 4 trials\n" in done.stderr
     assert f"`tunekit resume {older} --trials N` gives it a larger budget" in done.stderr
+
+
+def test_what_was_to_be_exported_still_is_after_an_interruption(
+    run_tunekit, ids, recipe_file: Path
+) -> None:
+    again = resume_command(DEFAULT_CATALOGUE, Path("my bundle"))
+    assert again("k5d3") == "tunekit resume k5d3 --export 'my bundle'"
+    (recipe_file.parent / "taken").touch()
+    refused = run_tunekit("resume", ids[0], "--export", "taken")
+    assert refused.returncode == 2
+    assert "taken is a file" in refused.stderr
 
 
 @pytest.mark.parametrize("arguments", [["sessions"], ["show"], ["resume", "nothing"]], ids=" ".join)

@@ -116,12 +116,14 @@ def _silent(_: str) -> None:
     """Shows nothing."""
 
 
-def resume_command(catalogue: str) -> Callable[[str], str]:
-    """The command that goes on with a session of this catalogue, by the session's id."""
+def resume_command(catalogue: str, bundle: Path | None) -> Callable[[str], str]:
+    """The command that goes on with a session of this catalogue, by the session's id, and writes
+    the bundle that was asked for."""
     from tunekit.catalogue.db.connect import display, parse
     from tunekit.environment import DEFAULT_CATALOGUE
 
     # What the environment says it says again.
     usual = catalogue == os.environ.get("TUNEKIT_CATALOGUE", DEFAULT_CATALOGUE)
     where = [] if usual else ["--catalogue", display(parse(catalogue))]
-    return lambda session_id: shlex.join(["tunekit", "resume", session_id, *where])
+    export = [] if bundle is None else ["--export", str(bundle)]
+    return lambda session_id: shlex.join(["tunekit", "resume", session_id, *where, *export])

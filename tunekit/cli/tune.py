@@ -51,7 +51,7 @@ def tune(
             folder=output,
             selection=selection,
             reporter=display,
-            again=resume_command(recipe.catalogue),
+            again=resume_command(recipe.catalogue, bundle),
         )
     typer.echo(str(library.folder))
     export_too(library.folder, bundle, Lines(quiet=quiet))
