@@ -75,7 +75,13 @@ MAY_LOAD_AT_ONCE = (
     "models/baseline.py",
     "models/detection.py",
     "models/vanilla_cnn.py",
+    "detectors/dense.py",
+    "detectors/levels.py",
     "detectors/operators/",
+    "detectors/original.py",
+    "detectors/random_weights.py",
+    "detectors/rcnn.py",
+    "detectors/yolo.py",
     "models/weights.py",
 )
 

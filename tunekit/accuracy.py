@@ -15,6 +15,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class MatchedDetections:
+    """How a detector's outputs were compared: detection by detection.
+
+    Attributes:
+        count: what the reference found.
+        matched: how many of those the other run found, too.
+        excused: how many one run found and the other did not, where a threshold lay so near that
+            rounding decided.
+    """
+
+    count: int
+    matched: int
+    excused: int
+
+    def __str__(self) -> str:
+        text = f"{self.matched} of {self.count} detections matched"
+        return text + (f", {self.excused} at a threshold" if self.excused else "")
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Errors of outputs against a reference.
 
@@ -27,6 +47,8 @@ class Comparison:
         reason: why outputs cannot be compared (another count, shape or dtype, NaN or infinity at
             other places); their errors are infinite.
         not_numbers: elements that are NaN in both, which say little.
+        detections: of a detector's outputs, which are matched: errors are of those that have a
+            partner.
     """
 
     mse: float
@@ -35,6 +57,7 @@ class Comparison:
     relative_error: float
     reason: str | None = None
     not_numbers: int = 0
+    detections: MatchedDetections | None = None
 
     def within(self, max_relative_error: float) -> bool:
         """Whether the relative error is finite and at most this."""

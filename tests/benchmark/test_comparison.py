@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bench_reports import QUIET, failed, report_of, timed
 
+from tunekit.accuracy import compare
 from tunekit.benchmark.comparison import row, verdict, warnings, with_ratios
 from tunekit.timing.rounds import Outcome, Turn
 
@@ -22,7 +23,7 @@ def outcome(*outputs, reason=None, turns=3):
 
 
 def test_outputs_within_the_tolerance_are_right_and_their_errors_are_kept():
-    result = row(outcome(REFERENCE[0], REFERENCE[0] + np.float32(0.002)), REFERENCE, 1e-3)
+    result = row(outcome(REFERENCE[0], REFERENCE[0] + np.float32(0.002)), REFERENCE, 1e-3, compare)
     assert result.status == "ok"
     assert result.reason is None
     assert result.accuracy.relative_error == pytest.approx(0.002 / 4.0, rel=1e-3)
@@ -43,20 +44,20 @@ def test_outputs_within_the_tolerance_are_right_and_their_errors_are_kept():
 @pytest.mark.parametrize("when", ["before the rounds", "after the rounds"])
 def test_outputs_that_are_wrong_at_any_time_are_flagged(wrong, when):
     outputs = [wrong, REFERENCE[0]] if when == "before the rounds" else [REFERENCE[0], wrong]
-    result = row(outcome(*outputs), REFERENCE, 1e-3)
+    result = row(outcome(*outputs), REFERENCE, 1e-3, compare)
     assert result.status == "wrong"
     assert result.reason.startswith("wrong outputs: ")
     assert not result.accuracy.within
 
 
 def test_a_failed_runtime_keeps_its_samples_and_reason():
-    result = row(outcome(REFERENCE[0], reason="SIGSEGV (in round 3)"), REFERENCE, 1e-3)
+    result = row(outcome(REFERENCE[0], reason="SIGSEGV (in round 3)"), REFERENCE, 1e-3, compare)
     assert (result.status, result.reason) == ("failed", "SIGSEGV (in round 3)")
     assert result.latency.samples == 6
 
 
 def test_times_are_in_milliseconds_and_fps_follows_from_the_median():
-    result = row(outcome(REFERENCE[0], REFERENCE[0]), REFERENCE, 1e-3)
+    result = row(outcome(REFERENCE[0], REFERENCE[0]), REFERENCE, 1e-3, compare)
     assert result.latency.best_ms == pytest.approx(100)
     assert result.latency.median_ms == pytest.approx(150)
     assert result.fps == pytest.approx(1000 / 150)

@@ -24,6 +24,7 @@ PROMISED = {
     "efficientnet_b6_x86",
     "efficientnet_b7_x86",
     "maskrcnn_backbone_x86",
+    "maskrcnn_resnet50_x86",
     "vit_b_16_x86",
     "vanilla_cnn_onnx",
 }

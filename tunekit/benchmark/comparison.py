@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.benchmark.results import (
@@ -32,10 +32,20 @@ _ROUNDS_FOR_95_PERCENT = 6
 _FULL_COVERAGE = 0.99
 
 
-def row(outcome: Outcome, reference: Sequence[Array], tolerance: float) -> RuntimeResult:
-    """The row of one outcome, without its ratio, which needs the others."""
-    from tunekit.accuracy import compare
+def row(
+    outcome: Outcome,
+    reference: Sequence[Array],
+    tolerance: float,
+    compare: Callable[[Sequence[Array], Sequence[Array]], Comparison],
+) -> RuntimeResult:
+    """The row of one outcome, without its ratio, which needs the others.
 
+    Args:
+        outcome: what became of a runtime.
+        reference: the model's own outputs.
+        tolerance: the relative error to be allowed.
+        compare: how far outputs are from the reference's.
+    """
     # The worst of the outputs before and after the rounds.
     compared = [compare(reference, outputs) for outputs in outcome.outputs]
     worst = max(compared, key=lambda result: result.relative_error, default=None)
@@ -56,6 +66,7 @@ def row(outcome: Outcome, reference: Sequence[Array], tolerance: float) -> Runti
         latency=latency,
         fps=1e3 / latency.median_ms if latency else None,
         accuracy=Accuracy(
+            detections=worst.detections,
             mse=worst.mse,
             max_abs_error=worst.max_abs_error,
             relative_error=worst.relative_error,

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tunekit.accuracy import MatchedDetections
 from tunekit.errors import UsageError
 from tunekit.timing.host_load import Noise
 
@@ -78,8 +79,10 @@ class Accuracy(_Frozen):
     """The outputs against the reference, the worst of before and after the rounds.
 
     `relative_error` is max abs error / max abs reference; `within` is at most the recipe's.
+    `detections` says how those of a detector were matched, whose errors are of boxes and scores.
     """
 
+    detections: MatchedDetections | None = None
     mse: float
     max_abs_error: float
     relative_error: float

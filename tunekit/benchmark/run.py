@@ -92,7 +92,8 @@ def _bench(
         measured = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
     tolerance = max(recipe.reference.relative_error, source.rounding_step(reference))
     by_name = {
-        outcome.name: comparison.row(outcome, reference, tolerance) for outcome in measured.outcomes
+        outcome.name: comparison.row(outcome, reference, tolerance, source.compare)
+        for outcome in measured.outcomes
     }
     rows = comparison.with_ratios(
         [by_name[runner.name] if isinstance(runner, Entry) else runner for runner in prepared],

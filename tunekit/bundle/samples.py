@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.accuracy import compare
+from tunekit.accuracy import Comparison, compare
 from tunekit.bundle.manifest import SampleEntry
 from tunekit.errors import VerificationFailed
 
@@ -29,11 +29,13 @@ FRAMEWORKS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime"}
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs by name, the framework's outputs in order, and the relative error to be allowed."""
+    """Inputs by name, the framework's outputs in order, the relative error to be allowed, and how
+    outputs are compared."""
 
     inputs: Mapping[str, Array]
     outputs: Sequence[Array]
     relative_error: float
+    compare: Callable[[Sequence[Array], Sequence[Array]], Comparison] = compare
 
 
 def samples_of(source: SourceModel, recipe: Recipe) -> list[Sample]:
@@ -43,7 +45,8 @@ def samples_of(source: SourceModel, recipe: Recipe) -> list[Sample]:
     for seed in _SEEDS:
         inputs = source.sample_inputs(recipe.model.seed + seed)
         outputs = source.reference(inputs)
-        samples.append(Sample(inputs, outputs, max(limit, source.rounding_step(outputs))))
+        allowed = max(limit, source.rounding_step(outputs))
+        samples.append(Sample(inputs, outputs, allowed, source.compare))
     return samples
 
 
@@ -54,7 +57,7 @@ def require_right(samples: Sequence[Sample], actual: Sequence[Sequence[Array]]) 
         VerificationFailed: they are not.
     """
     for sample, outputs in zip(samples, actual, strict=True):
-        comparison = compare(sample.outputs, outputs)
+        comparison = sample.compare(sample.outputs, outputs)
         if not comparison.within(sample.relative_error):
             error = comparison.relative_error
             reason = f"relative error {error:.2e}, allowed {sample.relative_error:.0e}"

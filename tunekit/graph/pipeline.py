@@ -141,6 +141,12 @@ def prepare_model(
     target = target or recipe_target(recipe)
     more = more_targets(recipe, target)
     source = load_source(recipe.model, cache)
+    if source.finds_objects and target.kind != "llvm":
+        raise TargetError(
+            f"{source.name} is a detector, and its boxes are chosen by kernels for CPUs, not for "
+            f"{target.kind}",
+            hint="target: native; or compile its body alone for the GPU",
+        )
     imported = import_model(
         source,
         max_relative_error=recipe.reference.import_relative_error,

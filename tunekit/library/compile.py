@@ -141,7 +141,10 @@ def _verdict(manifest: Manifest) -> str:
             "--rpc-key KEY name a device to measure and verify on"
         )
     errors = manifest.relative_errors
-    return f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs"
+    matched = "; ".join(map(str, manifest.detections))
+    return f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs" + (
+        f" ({matched})" if matched else ""
+    )
 
 
 def tuned_library(recipe: Recipe, *, say: Say = lambda _: None) -> Library:

@@ -71,6 +71,7 @@ def describe(
         kernels=len(assembled.tasks),
         estimated_latency_s=applied.latency_s,
         relative_errors=shipped.errors,
+        detections=shipped.verified.detections if shipped.verified is not None else (),
         not_verified=why_not_verified(prepared),
         model_digest=prepared.source.digest,
         work_digest=work_digest(recipe, prepared.target),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from tunekit.accuracy import MatchedDetections
 from tunekit.errors import UsageError
 from tunekit.graph.operation import Operation
 
@@ -177,6 +178,8 @@ class Manifest(_Frozen):
         estimated_latency_s: sum over the kernels with a record, weighted by their calls.
         relative_errors: max abs error / max abs reference, one for each seeded input; none where
             it was not verified.
+        detections: of a detector, how what was found in each seeded input was matched with what
+            the model itself finds; errors are of those that have a partner.
         not_verified: why it was not, None where it was.
         model_digest: of the model's source: structure, weights, versions that import it.
         work_digest: of the model, target, layout and preparation: libraries with equal ones are
@@ -215,6 +218,7 @@ class Manifest(_Frozen):
     kernels: int
     estimated_latency_s: float | None
     relative_errors: tuple[float, ...]
+    detections: tuple[MatchedDetections, ...] = ()
     not_verified: str | None = None
     model_digest: str
     work_digest: str

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.accuracy import compare
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
 from tunekit.library.program import RACER
@@ -210,9 +209,13 @@ def _take_turns(
     for built, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):
         built.rounds_s = dict(enumerate(rounds_s))
         # Once more: a library that is right at first may be wrong after a thousand runs.
-        comparison = compare(reference.outputs[0], outputs)
+        comparison = prepared.source.compare(reference.outputs[0], outputs)
         if not comparison.within(max(limit, prepared.source.rounding_step(reference.outputs[0]))):
-            error = f"its outputs had a relative error of {comparison.relative_error:.2e}"
+            error = (
+                f"its outputs had a relative error of {comparison.relative_error:.2e}"
+                if comparison.reason is None
+                else f"its outputs were wrong: {comparison.reason}"
+            )
             built.leave_out(SandboxError(f"in the selection {error}"), say)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.accuracy import compare
 from tunekit.errors import VerificationFailed
 from tunekit.machine.target import why_not_here
 from tunekit.processes.sandbox import Elsewhere, run_library
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tunekit.accuracy import Comparison, MatchedDetections
     from tunekit.graph.pipeline import PreparedModel
 
     Array = npt.NDArray[np.generic]
@@ -43,10 +43,12 @@ class Verified:
     Attributes:
         errors: the relative error of each set of seeded inputs.
         outputs: of each set, and of the self test's at the end.
+        detections: of a detector, how each set's were matched.
     """
 
     errors: tuple[float, ...]
     outputs: Sequence[Sequence[Array]]
+    detections: tuple[MatchedDetections, ...] = ()
 
 
 def reference_of(prepared: PreparedModel) -> ReferenceOutputs:
@@ -96,17 +98,26 @@ def verify(
         standalone=standalone,
     )
     limit = prepared.recipe.reference.relative_error
-    errors = []
+    errors: list[float] = []
+    detections: list[MatchedDetections] = []
     for expected, outputs in zip(reference.outputs, actual, strict=False):
-        comparison = compare(expected, outputs)
+        comparison = prepared.source.compare(expected, outputs)
         if not comparison.within(max(limit, prepared.source.rounding_step(expected))):
             raise VerificationFailed(
-                f"the library's outputs differ from {prepared.source.framework}'s: relative error "
-                f"{comparison.relative_error:.2e}, allowed {limit:.0e}",
+                f"the library's outputs differ from {prepared.source.framework}'s: "
+                f"{_difference(comparison, limit)}",
                 hint="nothing was written; reference.relative_error in the recipe is the limit",
             )
         errors.append(comparison.relative_error)
-    return Verified(tuple(errors), actual)
+        if comparison.detections is not None:
+            detections.append(comparison.detections)
+    return Verified(tuple(errors), actual, tuple(detections))
+
+
+def _difference(comparison: Comparison, limit: float) -> str:
+    if comparison.reason is not None:
+        return comparison.reason
+    return f"relative error {comparison.relative_error:.2e}, allowed {limit:.0e}"
 
 
 def _elsewhere(prepared: PreparedModel) -> Elsewhere | None:

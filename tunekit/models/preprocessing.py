@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CHANNELS_FIRST = (0, 3, 1, 2)
 """Axes of an image whose channels come last, in the order that models take them."""
+CHANNELS_LAST = (0, 2, 3, 1)
+"""The other way."""
 _PIXEL_SCALE = 1 / 255
 """Of bytes, where a recipe gives none: black is 0 and white 1, as image libraries have it."""
 

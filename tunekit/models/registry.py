@@ -20,6 +20,7 @@ from tunekit.models.preprocessing import without_preprocessing
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
     from tunekit.models.spec import DeclaredInput
+    from tunekit.recipe.detector import DetectorSpec
     from tunekit.recipe.inputs import InputSpec
     from tunekit.recipe.schema import ModelSpec
 
@@ -91,6 +92,7 @@ def source_digest(spec: ModelSpec) -> str:
             "weights": weights,
             "seed": spec.seed,
             **({"precision": spec.precision} if spec.precision != "model" else {}),
+            **({"detector": _identity_of_detector(spec.detector)} if spec.detector else {}),
             "inputs": [_identity(item) for item in spec.inputs],
             "versions": {name: installed.get(name) for name in _FRAMEWORKS},
             "content": _kind(spec).fingerprint(spec),
@@ -110,6 +112,12 @@ def _identity(item: InputSpec) -> list[KeyPart]:
         in_file = isinstance(item.value, str)
         said.append({"value": file_digest(Path(item.value)) if in_file else item.value})
     return said
+
+
+def _identity_of_detector(detector: DetectorSpec) -> dict[str, KeyPart]:
+    """What is said of a detector, its sample pictures by their content."""
+    said = detector.model_dump(mode="json")
+    return {**said, "samples": [file_digest(file) for file in detector.samples]}
 
 
 def load_file(path: Path, spec: ModelSpec, digest: str) -> SourceModel:

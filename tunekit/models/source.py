@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tunekit.accuracy import Comparison, compare
+from tunekit.errors import ModelFileError
 from tunekit.models.samples import Use, Values, draw, likely_values
 from tunekit.models.spec import TensorSpec
 
@@ -34,6 +36,8 @@ class SourceModel(ABC):
     """
 
     framework: Literal["pytorch", "onnx"]
+    finds_objects: bool = False
+    """Whether it is a detector: what it is checked with are pictures in which there is something."""
 
     def __init__(self, name: str, digest: str, seed: int) -> None:
         self.name = name
@@ -85,6 +89,28 @@ class SourceModel(ABC):
         """The outputs computed in float64, in the dtypes of `reference`; None where the source
         cannot."""
         return None
+
+    def compare(self, reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
+        """How far outputs are from those of the reference."""
+        return compare(reference, actual)
+
+    def require_telling(self, references: Sequence[Sequence[Array]]) -> None:
+        """Refuse a check in which nothing can differ.
+
+        Args:
+            references: the model's own outputs on each set of sample inputs.
+
+        Raises:
+            ModelFileError: they are all NaN.
+        """
+        import numpy as np
+
+        outputs = [output for outputs in references for output in outputs if output.size]
+        if outputs and all(np.isnan(output).all() for output in outputs):
+            raise ModelFileError(
+                f"{self.name}: {self.framework} itself gives nothing but NaN on the sample inputs",
+                hint="say what the inputs hold: model.inputs[].values, such as {min: 0, max: 1}",
+            )
 
     def operators(self) -> list[str]:
         """The operators in their order, as people would look for them; none where they cannot be

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,31 @@ def calibrate(module: torch.nn.Module, inputs: Sequence[torch.Tensor], seed: int
     normalization those of one batch of inputs. Deterministic by `seed`.
     """
     random = torch.Generator().manual_seed(seed)
+    _randomize_all(module, random)
+    if not any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+        return
+    with batch_statistics(module):
+        _run_batch(module, inputs, random)
+
+
+def randomize(module: torch.nn.Module, seed: int) -> None:
+    """Give layers and biases that are zero random values, and scales of one a spread."""
+    _randomize_all(module, torch.Generator().manual_seed(seed))
+
+
+def _randomize_all(module: torch.nn.Module, random: torch.Generator) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             _randomize(name, parameter, random)
+
+
+@contextlib.contextmanager
+def batch_statistics(module: torch.nn.Module) -> Iterator[None]:
+    """What runs while this is open gives the batch normalizations their statistics, on average.
+
+    The module is in evaluation mode besides, and after it.
+    """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    if not layers:
-        return
     momenta = [layer.momentum for layer in layers]
     module.eval()
     for layer in layers:
@@ -110,7 +130,7 @@ def calibrate(module: torch.nn.Module, inputs: Sequence[torch.Tensor], seed: int
         layer.momentum = None  # a plain average over what is seen
         layer.train()
     try:
-        _run_batch(module, inputs, random)
+        yield
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -19,7 +19,7 @@ from tunekit.page.parts import (
     table_of,
 )
 from tunekit.report import numbers
-from tunekit.report.benchmark import COLUMNS, COSTS, footnote
+from tunekit.report.benchmark import COSTS, columns, footnote
 from tunekit.report.table import Column
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def race_section(report: Report, title: str = "Race") -> Section:
     parts: list[Part] = [
         Prose(report.verdict, "verdict"),
         *(Prose(warning, "warning") for warning in report.warnings),
-        table_of([*COLUMNS, _REMARK], report.runtimes, strong),
+        table_of([*columns(report), _REMARK], report.runtimes, strong),
         Prose(footnote(report), "note"),
         table_of(COSTS, [row for row in report.runtimes if row.load_s is not None]),
     ]

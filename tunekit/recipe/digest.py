@@ -62,6 +62,10 @@ def _digest(work: dict[str, Any], recipe: Recipe) -> str:
     model.pop("folder", None)
     if model.get("precision") == "model":
         del model["precision"]  # Older than the key, where nothing else was.
+    if model.get("detector") is None:
+        model.pop("detector", None)  # The same.
+    elif recipe.model.detector is not None and recipe.model.detector.samples:
+        model["detector"]["samples"] = [_content(file) for file in recipe.model.detector.samples]
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))
     if recipe.model.weights is not None:

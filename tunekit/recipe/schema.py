@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from tunekit.environment import DEFAULT_CATALOGUE
+from tunekit.recipe.detector import DetectorSpec
 from tunekit.recipe.inputs import InputSpec
 from tunekit.recipe.part import RecipePart
 from tunekit.recipe.values import (
@@ -70,6 +71,9 @@ class ModelSpec(RecipePart):
     inputs: Annotated[tuple[InputSpec, ...], Field(strict=False)] = ()
     """The inputs in order; may be left out for .pt2 and .onnx files with fixed shapes."""
 
+    detector: DetectorSpec | None = None
+    """How a detector is compiled, if it is one and not all as by default."""
+
     @model_validator(mode="before")
     @classmethod
     def _beside_the_recipe(cls, data: Any, info: ValidationInfo) -> Any:
@@ -103,6 +107,8 @@ class ModelSpec(RecipePart):
     @model_validator(mode="after")
     def _fits_source(self) -> ModelSpec:
         if self.is_file:
+            if self.detector is not None:
+                raise bad(f"detector cannot be given for {self.source}: only torch modules are")
             for key in ("weights", "arguments"):
                 if getattr(self, key):
                     raise bad(f"{key} cannot be given for {self.source}: the file holds its own")

@@ -34,6 +34,15 @@ def _interval(row: RuntimeResult) -> str:
     return numbers.interval(row.ratio.low, row.ratio.high)
 
 
+def _matched(row: RuntimeResult) -> str:
+    """Detections that the model itself finds, too, and how many thresholds decided otherwise."""
+    found = row.accuracy.detections if row.accuracy else None
+    if found is None:
+        return ""
+    excused = f", {found.excused} off" if found.excused else ""
+    return f"{found.matched}/{found.count}{excused}"
+
+
 COLUMNS: tuple[Column[RuntimeResult], ...] = (
     Column("runtime", lambda row: row.name, elide=True),
     number("median ms", _latency("median_ms")),
@@ -59,7 +68,15 @@ COSTS: tuple[Column[RuntimeResult], ...] = (
     number("CPU ms a run", lambda row: row.cpu_ms and numbers.milliseconds(row.cpu_ms)),
     number("CPU ms idle", lambda row: _in_ms(row.idle_cpu_s)),
 )
+_MATCHED: Column[RuntimeResult] = number("matched", _matched)
 _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
+
+
+def columns(report: Report) -> list[Column[RuntimeResult]]:
+    """Those of a report's table: with matched detections where its model is a detector."""
+    if any(row.accuracy and row.accuracy.detections for row in report.runtimes):
+        return [*COLUMNS, _MATCHED]
+    return list(COLUMNS)
 
 
 def bench_result(report: Report, *, details: bool = False) -> Result:
@@ -81,7 +98,7 @@ def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
     from rich.text import Text
 
     rows = terminal(
-        COLUMNS, report.runtimes, width, style=_style, remark=lambda row: row.reason or ""
+        columns(report), report.runtimes, width, style=_style, remark=lambda row: row.reason or ""
     )
     warnings = "".join(wrapped(f"note: {warning}", width) + "\n" for warning in report.warnings)
     text = Text.assemble(
@@ -111,7 +128,7 @@ def bench_markdown(report: Report) -> str:
     host = ", ".join(f"{name} {version}" for name, version in versions)
     lines = [
         f"### {escaped(_heading(report))}\n",
-        markdown([*COLUMNS, *COSTS[1:], *remarks], report.runtimes, _style),
+        markdown([*columns(report), *COSTS[1:], *remarks], report.runtimes, _style),
         f"**{escaped(report.verdict)}**\n",
         escaped(footnote(report)),
         *(f"- {escaped(warning)}" for warning in report.warnings),
@@ -135,6 +152,7 @@ def _csv(report: Report) -> str:
         Column("ratio_high", lambda row: row.ratio and row.ratio.high),
         Column("against", lambda row: row.ratio and row.ratio.against),
         Column("relative_error", lambda row: row.accuracy and row.accuracy.relative_error),
+        Column("matched", _matched),
         Column("peak_rss_bytes", lambda row: row.peak_rss_bytes),
         Column("import_s", lambda row: row.import_s),
         Column("load_s", lambda row: row.load_s),

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.rewrite import rebuild, substitute
 from tunekit.models.binding import given_inputs
-from tunekit.models.preprocessing import CHANNELS_FIRST, Preprocessing, preprocessing_of
+from tunekit.models.preprocessing import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    Preprocessing,
+    preprocessing_of,
+)
 from tunekit.models.samples import Use
 from tunekit.models.source import SourceModel
 from tunekit.models.spec import TensorSpec
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     import tvm
 
+    from tunekit.accuracy import Comparison
     from tunekit.models.source import Array
     from tunekit.recipe.schema import ModelSpec
 
@@ -35,6 +41,7 @@ class PreprocessedModel(SourceModel):
         """`own` takes inputs of the same names and in the same order."""
         super().__init__(own.name, own.digest, own.seed)
         self.framework = own.framework
+        self.finds_objects = own.finds_objects
         self.own = own
         self._preprocessing = preprocessing
         self._inputs = tuple(inputs)
@@ -49,6 +56,23 @@ class PreprocessedModel(SourceModel):
 
     def uses(self) -> Mapping[str, Use]:
         return self.own.uses()
+
+    def sample_inputs(self, seed: int) -> dict[str, Array]:
+        if not self.finds_objects:
+            return super().sample_inputs(seed)
+        specs = {spec.name: spec for spec in self.inputs}
+        return {
+            name: array
+            if (how := self._preprocessing.get(name)) is None
+            else _array_before(array, how, specs[name].dtype)
+            for name, array in self.own.sample_inputs(seed).items()
+        }
+
+    def compare(self, reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
+        return self.own.compare(reference, actual)
+
+    def require_telling(self, references: Sequence[Sequence[Array]]) -> None:
+        self.own.require_telling(references)
 
     def reference(self, inputs: Mapping[str, Array]) -> list[Array]:
         return self.own.reference(self._prepared(inputs))
@@ -118,6 +142,19 @@ def _array_with(array: Array, how: Preprocessing) -> Array:
     moved = array.transpose(CHANNELS_FIRST) if how.moves_channels else array
     factor, offset = how.constants()
     return np.ascontiguousarray(moved.astype(how.dtype) * factor + offset)
+
+
+def _array_before(array: Array, how: Preprocessing, dtype: str) -> Array:
+    """What is turned into an array, as near as numbers of its type are."""
+    import numpy as np
+
+    factor, offset = how.constants()
+    given = (array - offset) / factor
+    if np.dtype(dtype).kind in "iu":
+        limits = np.iinfo(np.dtype(dtype))
+        given = np.clip(np.rint(given), limits.min, limits.max)
+    moved = given.transpose(CHANNELS_LAST) if how.moves_channels else given
+    return np.ascontiguousarray(moved.astype(dtype))
 
 
 def _relax_with(

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ from tunekit.processes.quiet import quiet
 from tunekit.wording import did_you_mean, first_line
 
 if TYPE_CHECKING:
+    import torch
+
     from tunekit.models.source import SourceModel
+    from tunekit.models.spec import TensorSpec
     from tunekit.recipe.schema import ModelSpec
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -59,7 +62,12 @@ def load(
     if torch is not None and isinstance(result, torch.nn.Module):
         from tunekit.models.sources.torch_model import TorchModel, Weights
 
-        return TorchModel(
+        kind = TorchModel
+        if _finds_objects(result, callable_name, inputs, spec):
+            from tunekit.models.sources.detector_model import DetectorModel
+
+            kind = DetectorModel
+        return kind(
             callable_name,
             digest,
             spec.seed,
@@ -67,6 +75,7 @@ def load(
             lambda: result,
             Weights(spec.weights, state, cache=cache),
             bound_values(spec),
+            spec.detector,
         )
     onnx = sys.modules.get("onnx")
     if onnx is not None and isinstance(result, onnx.ModelProto):
@@ -81,6 +90,20 @@ def load(
         f"{spec.source} returned {type(result).__name__}, which is no model",
         hint="return a torch.nn.Module, an onnx.ModelProto or the path of an .onnx or .pt2 file",
     )
+
+
+def _finds_objects(
+    module: torch.nn.Module, name: str, inputs: Sequence[TensorSpec], spec: ModelSpec
+) -> bool:
+    """Whether a module is a detector, or calls one.
+
+    Raises:
+        ModelFileError: it is one that cannot be compiled.
+    """
+    from tunekit.detectors.recognition import detector_in
+
+    shapes = [(item.shape, item.dtype) for item in inputs]
+    return detector_in(module, name, shapes, spec.detector) is not None
 
 
 def _from_file(spec: ModelSpec, path: Path, digest: str) -> SourceModel:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tunekit.models.binding import BoundValue
     from tunekit.models.source import Array
+    from tunekit.recipe.detector import DetectorSpec
 
 STATE_KIND = "torch-state"
 STATE_FILE = "state.pth"
@@ -69,12 +70,15 @@ class TorchModel(SourceModel):
         build: Callable[[], torch.nn.Module],
         weights: Weights,
         bound: Mapping[str, BoundValue] | None = None,
+        detector: DetectorSpec | None = None,
     ) -> None:
         """`build` makes the module; its random initial weights come from the seed.
 
-        `bound` are parameters of its `forward` that are constants.
+        `bound` are parameters of its `forward` that are constants, `detector` what the recipe says
+        of one.
         """
         super().__init__(name, digest, seed)
+        self._detector_spec = detector
         self._bound = bound or {}
         self._inputs = tuple(inputs)
         self._build = build
@@ -287,14 +291,20 @@ class TorchModel(SourceModel):
         if kept is not None:
             load_weights(module, kept / STATE_FILE)
             return
-        calibrate(
-            self._by_position(module),
-            self.arguments(self.sample_inputs(self.seed)),
-            self.seed,
-        )
+        self._calibrate(module)
         if cache is not None:
             with cache.put(STATE_KIND, self.state_key) as folder:
                 torch.save(module.state_dict(), folder / STATE_FILE)
+
+    def _calibrate(self, module: torch.nn.Module) -> None:
+        """Gives it random weights that do not hide errors."""
+        arguments = self.arguments(self.sample_inputs(self.seed))
+        calibrate(self._by_position(module), arguments, self.seed)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights by name, as the module takes them."""
+        state: dict[str, torch.Tensor] = self.module.model.state_dict()
+        return state
 
     def _by_position(self, module: torch.nn.Module) -> Call:
         """The module as one that takes the inputs by position, and no other."""
@@ -325,4 +335,4 @@ def _tensor_calls(program: ExportedProgram) -> list[torch.fx.Node]:
 
 def write_state(model: TorchModel, path: Path) -> None:
     """Write the weights, which `Weights(state=path)` takes."""
-    torch.save(model.module.model.state_dict(), path)
+    torch.save(model.state(), path)

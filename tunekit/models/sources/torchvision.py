@@ -31,7 +31,6 @@ def load(
     import torchvision.models
 
     from tunekit.models.sources.torch_model import TorchModel, Weights
-    from tunekit.models.sources.torch_refusals import detector
 
     name = spec.source.partition(":")[2]
     # Its documentation names some by their module: video.r3d_18, detection.ssd300_vgg16.
@@ -44,8 +43,7 @@ def load(
         )
     arguments: dict[str, Any] = {"weights": None, **spec.arguments}
     builder = torchvision.models.get_model_builder(name)
-    if builder.__module__.startswith("torchvision.models.detection."):
-        raise detector(name, "of torchvision")
+    finds = builder.__module__.startswith("torchvision.models.detection.")
     # Detection and segmentation models would download weights for a part of them.
     if "weights_backbone" in inspect.signature(builder).parameters:
         arguments.setdefault("weights_backbone", None)
@@ -60,7 +58,12 @@ def load(
             ) from error
         return module
 
-    return TorchModel(
+    kind = TorchModel
+    if finds or spec.detector is not None:
+        from tunekit.models.sources.detector_model import DetectorModel
+
+        kind = DetectorModel
+    return kind(
         name,
         digest,
         spec.seed,
@@ -68,4 +71,5 @@ def load(
         build,
         Weights(spec.weights, state, random=arguments["weights"] is None, cache=cache),
         bound_values(spec),
+        spec.detector,
     )
