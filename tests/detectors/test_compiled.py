@@ -154,3 +154,33 @@ def test_a_library_that_finds_something_else_is_refused(compiled: Compiled) -> N
     wrong = ReferenceOutputs(inputs, [[moved, *others]], inputs[0], [])
     with pytest.raises(VerificationFailed, match=r"0 of \d+ detections matched; label"):
         verify(compiled.library.path, prepared, wrong)
+
+
+def test_the_example_writes_what_it_finds_in_pictures(
+    compiled: Compiled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.util
+    import json
+
+    from PIL import Image
+
+    example = Path(__file__).parents[2] / "examples" / "06_detect.py"
+    spec = importlib.util.spec_from_file_location("detect", example)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.LEAST_SCORE = 0.0
+    [[picture]] = compiled.source.sample_inputs(5).values()
+    pixels = (picture.transpose(1, 2, 0) * 255).astype("uint8")
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(pixels).resize((256, 192)).save(tmp_path / "pictures" / "street.png")
+    module.main(compiled.library.folder, tmp_path / "pictures", tmp_path / "found")
+    entries = json.loads((tmp_path / "found" / "detections.json").read_text())
+    assert f"{len(entries)} objects in 1 pictures" in capsys.readouterr().out
+    assert entries
+    for entry in entries:
+        left, top, width, height = entry["bbox"]
+        assert 0 <= left <= left + width <= 256.01
+        assert 0 <= top <= top + height <= 192.01
+    assert Image.open(tmp_path / "found" / "street.png").size == (256, 192)
