@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 
 from tunekit.models import load_source
 from tunekit.models.sources.detector_model import DetectorModel
@@ -27,6 +28,8 @@ def spec_of(
 @cache
 def tiny(name: str) -> DetectorModel:
     """A tiny detector with random weights, made once for all tests."""
+    # As small as they are, threads would wait for each other.
+    torch.set_num_threads(1)
     source = load_source(spec_of(name))
     assert isinstance(source, DetectorModel)
     return source

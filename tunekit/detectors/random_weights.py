@@ -21,6 +21,8 @@ _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 FEWEST = 3
 _STEPS = 24
 _FARTHEST = 30.0
+# What is found last shall not lie at the very threshold, where rounding decides.
+_BEYOND = 0.1
 
 
 @contextlib.contextmanager
@@ -140,4 +142,4 @@ def bias_for(found: Callable[[float], Sequence[int]], wanted: int, limit: int) -
             high = middle
         else:
             low = middle
-    return high
+    return high + _BEYOND

@@ -117,6 +117,7 @@ class DetectorModel(TorchModel):
             ) from error
 
     def state(self) -> dict[str, torch.Tensor]:
+        _ = self.module  # Which gives it its weights.
         state: dict[str, torch.Tensor] = self._built.state_dict()
         return state
 
