@@ -14,6 +14,7 @@ from targets import unoptimized
 from tunekit.errors import TargetError, VerificationFailed
 from tunekit.library import Library, compile_recipe
 from tunekit.models.sources.detector_model import DetectorModel
+from tunekit.processes.quiet import quiet
 from tunekit.recipe import Recipe, recipe_digest
 
 
@@ -109,9 +110,8 @@ def test_other_runtimes_run_the_module_itself(compiled: Compiled, tmp_path: Path
     comparison = source.compare(reference, session.run(None, inputs))
     assert comparison.within(1e-3), comparison.reason
     [picture] = source.arguments(source.sample_inputs(5))
-    traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-        source.torch_module(), (picture,), check_trace=False
-    )
+    with quiet():  # Of what it notes of sizes: that they are those of the canvas is meant.
+        traced: Any = torch.jit.trace(source.torch_module(), (picture,), check_trace=False)
     outputs = [tensor.numpy() for tensor in traced(*source.arguments(inputs))]
     comparison = source.compare(reference, outputs)
     assert comparison.within(1e-3), comparison.reason
