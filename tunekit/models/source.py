@@ -37,7 +37,7 @@ class SourceModel(ABC):
 
     framework: Literal["pytorch", "onnx"]
     finds_objects: bool = False
-    """Whether it is a detector: what it is checked with are pictures in which there is something."""
+    """Whether it is a detector, which is checked with pictures in which there is something."""
 
     def __init__(self, name: str, digest: str, seed: int) -> None:
         self.name = name

@@ -149,7 +149,7 @@ def _array_before(array: Array, how: Preprocessing, dtype: str) -> Array:
     import numpy as np
 
     factor, offset = how.constants()
-    given = (array - offset) / factor
+    given = (array.astype(how.dtype) - offset.astype(how.dtype)) / factor.astype(how.dtype)
     if np.dtype(dtype).kind in "iu":
         limits = np.iinfo(np.dtype(dtype))
         given = np.clip(np.rint(given), limits.min, limits.max)
