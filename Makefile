@@ -21,7 +21,7 @@ CHECK_PYTHON := import re, sys; \
 	sys.exit(not fits and f"tunekit needs Python {need} or newer: make PYTHON=python{need}")
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format schema docs examples wheel clean
+.PHONY: help install peers quickstart test test-slow lint format schema docs examples wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,13 @@ $(BIN)/python:
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	touch $@
+
+peers: $(STAMP) ## install the runtimes of others that bench can race (2 GB)
+	$(BIN)/python -m pip install -e '.[peers]' -c constraints.txt
+	$(BIN)/python -m pip install -c constraints.txt \
+		jax scipy torchao backports.strenum absl-py immutabledict
+	$(BIN)/python -m pip install -c constraints.txt --no-deps \
+		litert-torch litert-converter ai-edge-litert ai-edge-quantizer
 
 quickstart: $(STAMP) ## tune, verify, benchmark and export a small network (a few minutes)
 	$(BIN)/tunekit doctor --quick

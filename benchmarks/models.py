@@ -25,14 +25,12 @@ from typing import Any
 
 from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 from tunekit.library import load_manifest
+from tunekit.recipe import OWN_RUNTIMES, PEER_RUNTIMES, REFERENCE_RUNTIMES
 from tunekit.report.numbers import significant
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-RUNTIMES = (
-    *("tuned", "default", "unscheduled"),
-    *("pytorch", "torchscript", "onnxruntime", "openvino"),
-)
+RUNTIMES = (*OWN_RUNTIMES, *REFERENCE_RUNTIMES, *PEER_RUNTIMES)
 TUNEKIT = [sys.executable, "-m", "tunekit"]
 
 
@@ -131,15 +129,17 @@ def results() -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table: median milliseconds of each runtime, and what tuning made of it."""
+    raced = {runtime.name for row in rows for runtime in row.report.runtimes}
+    shown = [name for name in RUNTIMES if name in raced]
     lines = [
         "| recipe | CPU | date | trials | minutes | "
-        + " | ".join(RUNTIMES)
+        + " | ".join(shown)
         + " | tuned vs best other |",
-        "|---|---|---|---|---|" + "---|" * (len(RUNTIMES) + 1),
+        "|---|---|---|---|---|" + "---|" * (len(shown) + 1),
     ]
     for row in rows:
         runtimes = {runtime.name: runtime for runtime in row.report.runtimes}
-        cells = [_median(runtimes.get(name)) for name in RUNTIMES]
+        cells = [_median(runtimes.get(name)) for name in shown]
         ratio = row.ratio
         against = "-" if ratio is None else f"{ratio.value:.2f}x {ratio.against}"
         if ratio is not None:

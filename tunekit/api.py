@@ -357,6 +357,8 @@ def bench(
     runtimes: Sequence[str] | None = None,
     rounds: int = 10,
     threads: int | None = None,
+    instances: int | None = None,
+    shared: bool = False,
     output: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -375,6 +377,9 @@ def bench(
             default tunekit's own and the recipe's.
         rounds: in which each runtime has a turn.
         threads: of each runtime; by default the recipe's, or all cores.
+        instances: processes of each runtime that are run at once besides, in which case rows have
+            their frames per second together (`at_once`).
+        shared: these processes share all cores; else each has its part of them.
         output: folder that holds the library's folder.
         catalogue: where measurements are kept.
         settings: values of any keys of the recipe, dotted.
@@ -391,6 +396,7 @@ def bench(
     """
     from tunekit.benchmark.run import bench_recipe
     from tunekit.timing.rounds import RoundSettings
+    from tunekit.timing.together import Instances
 
     resolved = load_recipe(
         recipe, inputs=inputs, dims=dims, output=output, catalogue=catalogue, settings=settings
@@ -402,6 +408,7 @@ def bench(
         settings=RoundSettings(
             rounds=rounds, threads=_threads(resolved, threads), seed=resolved.model.seed
         ),
+        instances=None if instances is None else Instances(instances, shared=shared),
         say=(reporter or SilentReporter()).say,
     )
 

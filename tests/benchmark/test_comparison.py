@@ -177,3 +177,14 @@ def test_what_should_not_be_believed_is_said():
     ):
         assert any(words in line for line in found), words
     assert len(found) == 8
+
+
+def test_operators_that_run_in_slow_kernels_are_named():
+    delegating = timed("executorch", [10.0]).model_copy(
+        update={"settings": {"undelegated": {"aten.roll": 2, "aten.sort": 1}}}
+    )
+    notes = warnings([delegating], QUIET, threads=2, cores=2)
+    assert (
+        "3 operators of executorch run in portable kernels, which are slow: "
+        "2 x aten.roll, 1 x aten.sort"
+    ) in notes

@@ -17,10 +17,18 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from tunekit.benchmark.registry import RUNTIMES, find_runtime
+from tunekit.benchmark.registry import RUNTIMES, find_runtime, missing_package
 from tunekit.benchmark.results import Report
 from tunekit.errors import UsageError
-from tunekit.recipe import OWN_RUNTIMES, REFERENCE_RUNTIMES, TUNED_FORMS
+from tunekit.machine.host import detect_host
+from tunekit.recipe import (
+    GPU_RUNTIMES,
+    OWN_RUNTIMES,
+    PEER_RUNTIMES,
+    REFERENCE_RUNTIMES,
+    TUNED_FORMS,
+    parse_runtimes,
+)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 TUNEKIT = [sys.executable, "-c", "from tunekit.cli.app import main; main()"]
@@ -69,9 +77,16 @@ def bench(starter, workplace, tmp_path_factory):
 
 
 def test_every_runtime_a_recipe_may_name_exists_and_no_other():
-    assert tuple(RUNTIMES) == (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)
+    others = (*REFERENCE_RUNTIMES, *PEER_RUNTIMES, *GPU_RUNTIMES)
+    assert tuple(RUNTIMES) == (*OWN_RUNTIMES, *TUNED_FORMS, *others)
     for name in RUNTIMES:
         assert find_runtime(name).name == name
+
+
+def test_one_word_names_all_runtimes_of_others():
+    peers = parse_runtimes("tuned,peers,onnxruntime")
+    assert peers == ("tuned", *REFERENCE_RUNTIMES, *PEER_RUNTIMES)
+    assert parse_runtimes("gpu") == tuple(GPU_RUNTIMES)
 
 
 @pytest.mark.parametrize("name", ["onnxruntim", "tunekit.nowhere:A", "tunekit.errors:UsageError"])
@@ -168,6 +183,75 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
     assert "SIGSEGV (segmentation fault) (while loading)" in rows["segfaults-at-once"]
     assert "RuntimeError: exporter stumbled (while preparing)" in rows["unprepared"]
     assert "onnxruntime" in output
+
+
+# Not TorchInductor, which compiles for minutes.
+PEERS = tuple(name for name in PEER_RUNTIMES if name != "inductor")
+
+
+@pytest.fixture(scope="module")
+def peers_run(bench, workplace):
+    """Those of others that are here, and those that are not; one that takes what runs on a GPU."""
+    names = (*PEERS, *GPU_RUNTIMES, "toy_converters:OnThisCpu", "toy_converters:WantsAnother")
+    return bench(
+        *("torch.yaml", "--runtimes", ",".join(names), "--rounds", "1", "--threads", "1"),
+        *("-f", "json"),
+    )
+
+
+def test_a_runtime_that_is_not_here_says_how_to_install_it_and_others_are_right(peers_run):
+    code, output, progress = peers_run
+    assert code == 0, progress
+    rows = {row.name: row for row in Report.from_json(output).runtimes}
+    for name in PEERS:
+        runtime, row = find_runtime(name), rows[name]
+        if lacking := runtime.lacks():
+            assert (row.status, row.reason) == ("not applicable", f"there is no {lacking} here")
+        elif missing := missing_package(runtime):
+            assert (row.status, row.reason) == (
+                "not installed",
+                f"not installed: pip install {runtime.install or missing}",
+            )
+        else:
+            assert row.status == "ok", (name, row.reason, row.detail)
+            assert row.accuracy.relative_error < 1e-3
+            assert row.settings["threads"] == 1
+
+
+def test_a_runtime_for_another_machine_says_what_is_not_here(peers_run):
+    rows = {row.name: row for row in Report.from_json(peers_run[1]).runtimes}
+    assert rows["wants-another"].reason == "there is no machine of the other kind here"
+    if not detect_host().gpus:
+        said = {(rows[name].status, rows[name].reason) for name in GPU_RUNTIMES}
+        assert said == {("not applicable", "there is no NVIDIA GPU here")}
+
+
+def test_what_runs_on_a_gpu_is_timed_with_transfers_and_without(peers_run):
+    rows = {row.name: row for row in Report.from_json(peers_run[1]).runtimes}
+    row = rows["pytorch-on-this-cpu"]
+    assert row.status == "ok", (row.reason, row.detail)
+    assert 0 < row.settings["without_transfers_ms"] < 1000
+
+
+def test_cores_that_were_busy_are_counted(torch_run, workplace):
+    report = Report.from_json((workplace / "report.json").read_text())
+    for row in report.runtimes:
+        assert 0 < row.busy_cores < 1.2, row.name
+        assert row.instructions is None or row.instructions > 1e5
+
+
+def test_several_processes_at_once_are_counted_together(bench, workplace):
+    code, output, progress = bench(
+        *("onnx.yaml", "--runtimes", "onnxruntime", "--rounds", "1", "--threads", "2"),
+        *("--instances", "2", "-f", "json"),
+    )
+    assert code == 0, progress
+    assert "running 2 processes of onnxruntime at once" in progress
+    [row] = Report.from_json(output).runtimes
+    assert (row.at_once.instances, row.at_once.threads, row.at_once.shared) == (2, 1, False)
+    assert len(row.at_once.runs_per_s) == 3
+    assert len(row.at_once.median_ms) == 2
+    assert row.at_once.fps > 0
 
 
 def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(bench, workplace):
@@ -307,6 +391,8 @@ def test_every_report_is_in_the_catalogue_and_listed(bench, tuned_run, workplace
         (["-o", "nowhere/report.json"], "cannot write -o nowhere/report.json"),
         (["--rounds", "0"], "rounds"),
         (["--threads", "-1"], "threads"),
+        (["--instances", "0"], "instances"),
+        (["--shared"], "--shared is given without --instances"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_loaded(

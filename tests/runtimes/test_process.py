@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 import pytest
 
@@ -55,6 +56,16 @@ def test_a_killed_parent_takes_its_runners_along(
         assert child.ppid() == parent.pid
         os.kill(parent.pid, signal.SIGKILL)
     assert still_running([child]) == []
+
+
+def test_what_a_runner_started_ends_with_it(tmp_path: Path, still_running: StillRunning) -> None:
+    np.savez(tmp_path / "in.npz", np.ones(2))
+    log, given = tmp_path / "log", {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+    with RunnerProcess("toy_converters:StartsAProgram", threads=1, log=log) as runner:
+        reply = runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
+        program = psutil.Process(reply["settings"]["program"])
+        assert program.is_running()
+    assert still_running([program]) == []
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_runner(tmp_path: Path) -> None:

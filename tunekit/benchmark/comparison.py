@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.benchmark.results import (
     Accuracy,
+    AtOnce,
     Latency,
     Ratio,
     Round,
@@ -37,6 +38,7 @@ def row(
     reference: Sequence[Array],
     tolerance: float,
     compare: Callable[[Sequence[Array], Sequence[Array]], Comparison],
+    at_once: AtOnce | None = None,
 ) -> RuntimeResult:
     """The row of one outcome, without its ratio, which needs the others.
 
@@ -45,6 +47,7 @@ def row(
         reference: the model's own outputs.
         tolerance: the relative error to be allowed.
         compare: how far outputs are from the reference's.
+        at_once: what several of its processes did at once.
     """
     # The worst of the outputs before and after the rounds.
     compared = [compare(reference, outputs) for outputs in outcome.outputs]
@@ -80,7 +83,10 @@ def row(
         load_s=outcome.load_s,
         first_run_s=outcome.first_run_s,
         cpu_ms=_cpu_ms(outcome),
+        busy_cores=_busy_cores(outcome),
+        instructions=_instructions(outcome),
         idle_cpu_s=outcome.idle_cpu_s,
+        at_once=at_once,
         settings=outcome.settings,
         rounds=[Round(**vars(turn)) for turn in outcome.turns],
     )
@@ -90,6 +96,16 @@ def _cpu_ms(outcome: Outcome) -> float | None:
     """CPU milliseconds of a run, the median over the turns."""
     turns = [1e3 * turn.cpu_s / len(turn.seconds) for turn in outcome.turns]
     return median(turns) if turns else None
+
+
+def _busy_cores(outcome: Outcome) -> float | None:
+    wall_s = sum(turn.wall_s for turn in outcome.turns)
+    return sum(turn.cpu_s for turn in outcome.turns) / wall_s if wall_s else None
+
+
+def _instructions(outcome: Outcome) -> float | None:
+    known = [turn.instructions for turn in outcome.turns if turn.instructions is not None]
+    return median(known) if known else None
 
 
 def _fault(worst: Comparison | None, tolerance: float) -> str:
@@ -233,6 +249,14 @@ def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
             f"records cover {coverage:.0%} of {result.name}'s estimated latency; the rest has no "
             "schedule: tune it longer"
         )
+    if left := result.settings.get("undelegated"):
+        names = ", ".join(f"{count} x {name}" for name, count in left.items())
+        yield (
+            f"{counted(sum(left.values()), 'operator')} of {result.name} run in portable kernels, "
+            f"which are slow: {names}"
+        )
+    if result.at_once is not None and result.at_once.reason:
+        yield f"several processes of {result.name} at once failed: {result.at_once.reason}"
     if any(not turn.at_rest for turn in result.rounds):
         yield f"{result.name} kept its threads spinning after its turn"
     taken = sum(turn.waiting_cpu_s for turn in result.rounds)

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 
 from tunekit.errors import UsageError
+from tunekit.recipe import GPU_RUNTIMES, PEER_RUNTIMES
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
 from tunekit.wording import did_you_mean
 
@@ -28,6 +29,8 @@ RUNTIMES: dict[str, str] = {
     "torchscript": "tunekit.runtimes.torchscript:TorchScript",
     "onnxruntime": "tunekit.runtimes.onnxruntime:OnnxRuntime",
     "openvino": "tunekit.runtimes.openvino:OpenVINO",
+    **PEER_RUNTIMES,
+    **GPU_RUNTIMES,
 }
 
 
@@ -62,6 +65,13 @@ def find_runtime(name: str) -> type[Runtime]:
 def missing_package(runtime: type[Runtime]) -> str | None:
     """What pip would have to install before this runtime can run, or None. Imports nothing."""
     for module, requirement in runtime.needs.items():
-        if importlib.util.find_spec(module) is None:
+        if not _is_installed(module):
             return requirement
     return None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False

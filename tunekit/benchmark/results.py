@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tunekit.accuracy import MatchedDetections
 from tunekit.errors import UsageError
 from tunekit.timing.host_load import Noise
+from tunekit.timing.statistics import median
 
 SCHEMA: Literal["tunekit.bench/1"] = "tunekit.bench/1"
 
@@ -94,7 +95,8 @@ class Round(_Frozen):
 
     `cpu_s` / `wall_s` is how many cores the runtime kept busy; `waiting_cpu_s` is what the
     runtimes whose turn it was not used; `at_rest` is whether its threads stopped spinning before
-    the next turn.
+    the next turn; `instructions` are those of one run outside of the kernel, where the CPU counts
+    them.
     """
 
     round: int
@@ -104,6 +106,28 @@ class Round(_Frozen):
     cpu_s: float
     waiting_cpu_s: float
     at_rest: bool
+    instructions: float | None = None
+
+
+class AtOnce(_Frozen):
+    """Several processes of one runtime at once, one runtime after the other.
+
+    `threads` are of each process; they share all cores, or have a part of them each. `runs_per_s`
+    is of all processes together, in each round; `median_ms` of each process. `reason` says why
+    there is nothing.
+    """
+
+    instances: int
+    shared: bool
+    threads: int
+    runs_per_s: list[float]
+    median_ms: list[float]
+    reason: str | None = None
+
+    @property
+    def fps(self) -> float | None:
+        """Runs a second of all together, the median of the rounds; None where there are none."""
+        return median(self.runs_per_s) if self.runs_per_s else None
 
 
 class RuntimeResult(_Frozen):
@@ -111,8 +135,9 @@ class RuntimeResult(_Frozen):
 
     "wrong" ran to its end with outputs beyond the tolerance. "failed" keeps the rounds it had.
     `import_s` is from the start of the runtime's process until its packages were imported, `load_s`
-    from then until it was ready to run. `cpu_ms` is the CPU time of all threads for a run, and
-    `idle_cpu_s` what they used in the idle second after the last one.
+    from then until it was ready to run. `cpu_ms` is the CPU time of all threads for a run,
+    `busy_cores` how many of them worked at a time, and `idle_cpu_s` what they used in the idle
+    second after the last run.
     """
 
     name: str
@@ -129,7 +154,10 @@ class RuntimeResult(_Frozen):
     load_s: float | None = None
     first_run_s: float | None = None
     cpu_ms: float | None = None
+    busy_cores: float | None = None
+    instructions: float | None = None
     idle_cpu_s: float | None = None
+    at_once: AtOnce | None = None
     settings: dict[str, Any] = {}
     rounds: list[Round] = []
 

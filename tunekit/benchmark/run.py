@@ -17,16 +17,19 @@ from tunekit.benchmark.registry import (
     find_runtime,
     missing_package,
 )
-from tunekit.benchmark.results import Model, Protocol, Report, RuntimeResult, Tensor
+from tunekit.benchmark.results import AtOnce, Model, Protocol, Report, RuntimeResult, Tensor
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
 from tunekit.runtimes.worker import whole_text
 from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
+from tunekit.timing.statistics import median
+from tunekit.timing.together import Instances, run_together
 from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
     from tunekit.models.spec import TensorSpec
+    from tunekit.runtimes.runner import Array
 
 
 def bench_recipe(
@@ -34,6 +37,7 @@ def bench_recipe(
     *,
     runtimes: Sequence[str] | None = None,
     settings: RoundSettings,
+    instances: Instances | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
@@ -45,6 +49,7 @@ def bench_recipe(
         recipe: the recipe.
         runtimes: names as `find_runtime` knows them; by default tunekit's own and the recipe's.
         settings: how runtimes take turns.
+        instances: how many processes of each runtime are run at once besides.
         say: told what is done, a line at a time.
 
     Raises:
@@ -54,7 +59,7 @@ def bench_recipe(
     """
     classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
     try:
-        report = _bench(recipe, classes, settings, say)
+        report = _bench(recipe, classes, settings, instances, say)
     except KeyboardInterrupt:
         raise Interrupted(
             "benchmark interrupted; no report was written",
@@ -73,6 +78,7 @@ def _bench(
     recipe: Recipe,
     classes: Mapping[str, type[Runtime]],
     settings: RoundSettings,
+    instances: Instances | None,
     say: Callable[[str], None],
 ) -> Report:
     from tunekit.cache import ContentCache
@@ -85,14 +91,23 @@ def _bench(
     inputs = source.sample_inputs(recipe.model.seed)
     say("computing the reference outputs")
     reference = source.reference(inputs)
-    preparation = Preparation(recipe, source, inputs, cache, settings.threads, say)
+    tolerance = max(recipe.reference.relative_error, source.rounding_step(reference))
+    preparation = Preparation(
+        recipe, source, inputs, cache, settings.threads, say, reference, tolerance
+    )
     prepared = [_prepare(name, runtime, preparation) for name, runtime in classes.items()]
     entries = [runner for runner in prepared if isinstance(runner, Entry)]
     with tempfile.TemporaryDirectory(prefix="tunekit-bench-") as folder:
         measured = run_rounds(entries, inputs, settings, folder=Path(folder), say=say)
-    tolerance = max(recipe.reference.relative_error, source.rounding_step(reference))
+        at_once = {
+            entry.name: _at_once(entry, inputs, settings, instances, Path(folder), say)
+            for entry, outcome in zip(entries, measured.outcomes, strict=True)
+            if instances is not None and outcome.reason is None and not entry.few_samples
+        }
     by_name = {
-        outcome.name: comparison.row(outcome, reference, tolerance, source.compare)
+        outcome.name: comparison.row(
+            outcome, reference, tolerance, source.compare, at_once.get(outcome.name)
+        )
         for outcome in measured.outcomes
     }
     rows = comparison.with_ratios(
@@ -112,6 +127,25 @@ def _bench(
         warnings=comparison.warnings(
             rows, measured.noise, threads=settings.threads, cores=detect_host().cores
         ),
+    )
+
+
+def _at_once(
+    entry: Entry,
+    inputs: Mapping[str, Array],
+    settings: RoundSettings,
+    instances: Instances,
+    folder: Path,
+    say: Callable[[str], None],
+) -> AtOnce:
+    together = run_together(entry, inputs, settings, instances, folder=folder, say=say)
+    return AtOnce(
+        instances=instances.count,
+        shared=instances.shared,
+        threads=together.threads,
+        runs_per_s=together.runs_per_s,
+        median_ms=[1e3 * median(seconds) for seconds in together.seconds],
+        reason=together.reason,
     )
 
 
@@ -141,10 +175,13 @@ def _classes(names: Sequence[str]) -> dict[str, type[Runtime]]:
 
 def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Entry | RuntimeResult:
     """The runtime ready to start, or the row that says why it does not."""
-    if package := missing_package(runtime):
+    if missing := runtime.lacks():
         return RuntimeResult(
-            name=name, status="not installed", reason=f"not installed: pip install {package}"
+            name=name, status="not applicable", reason=f"there is no {missing} here"
         )
+    if package := missing_package(runtime):
+        command = f"pip install {runtime.install or package}"
+        return RuntimeResult(name=name, status="not installed", reason=f"not installed: {command}")
     preparation.say(f"preparing {name}")
     try:
         plan = runtime.prepare(preparation)

@@ -28,8 +28,9 @@ def bench(
         str | None,
         typer.Option(
             help="Comma-separated: tuned, default, unscheduled, tuned-vm, tuned-c, tuned-ctypes, "
-            "pytorch, torchscript, onnxruntime, openvino. Default: the first three and the "
-            "recipe's.",
+            "pytorch, torchscript, onnxruntime, openvino; torchscript-traced, inductor, opencv, "
+            "mnn, ncnn, executorch, iree, litert, zentorch; 'peers' for all of others, 'gpu' for "
+            "those on a GPU. Default: the first three and the recipe's.",
             autocompletion=complete_runtimes,
         ),
     ] = None,
@@ -42,6 +43,16 @@ def bench(
             min=1, max=1024, help="Threads of each runtime. Default: the recipe's, or all cores."
         ),
     ] = None,
+    instances: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Also run so many processes of each runtime at once: FPS in all."
+        ),
+    ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option("--shared", help="With --instances: all on all cores, not a part for each."),
+    ] = False,
     history: Annotated[
         bool, typer.Option("--history", help="List the recipe's earlier benchmarks instead.")
     ] = False,
@@ -117,6 +128,8 @@ def bench(
         min_coverage=min_coverage,
         faster_than=parse_runtimes(faster_than) if faster_than else (),
     )
+    if shared and instances is None:
+        raise UsageError("--shared is given without --instances", hint="add --instances 2")
     names = parse_runtimes(runtimes) if runtimes is not None else None
     if check_noise:
         names = (SUBJECT, AGAIN)
@@ -126,7 +139,15 @@ def bench(
     if history:
         _write_history(recipe, limit, format_, output)
         return
-    report = api.bench(recipe, runtimes=names, rounds=rounds, threads=threads, reporter=reporter)
+    report = api.bench(
+        recipe,
+        runtimes=names,
+        rounds=rounds,
+        threads=threads,
+        instances=instances,
+        shared=shared,
+        reporter=reporter,
+    )
     result = with_page(bench_result(report, details=verbose), benchmarks=[report])
     write(result, format_, file=output)
     if output is not None:

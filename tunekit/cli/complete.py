@@ -38,9 +38,17 @@ def complete_ready(incomplete: str) -> list[str]:
 
 def complete_runtimes(incomplete: str) -> list[str]:
     """Runtimes for a comma-separated list."""
-    from tunekit.recipe.values import OWN_RUNTIMES, REFERENCE_RUNTIMES, TUNED_FORMS
+    from tunekit.recipe.values import (
+        GPU_RUNTIMES,
+        OWN_RUNTIMES,
+        PEER_RUNTIMES,
+        REFERENCE_RUNTIMES,
+        RUNTIME_GROUPS,
+        TUNED_FORMS,
+    )
 
-    return list(_next_in_list(incomplete, (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)))
+    others = (*REFERENCE_RUNTIMES, *RUNTIME_GROUPS, *PEER_RUNTIMES, *GPU_RUNTIMES)
+    return list(_next_in_list(incomplete, (*OWN_RUNTIMES, *TUNED_FORMS, *others)))
 
 
 def complete_profiled(incomplete: str) -> list[str]:

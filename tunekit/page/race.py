@@ -19,7 +19,7 @@ from tunekit.page.parts import (
     table_of,
 )
 from tunekit.report import numbers
-from tunekit.report.benchmark import COSTS, columns, footnote
+from tunekit.report.benchmark import columns, costs, footnote
 from tunekit.report.table import Column
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
 def race_section(report: Report, title: str = "Race") -> Section:
     """A benchmark: its verdict, every runtime's row, samples and intervals."""
     measured = [row for row in report.runtimes if row.latency is not None]
+    loaded = [row for row in report.runtimes if row.load_s is not None]
     order = [
         row.name
         for row in sorted(measured, key=lambda row: row.latency.median_ms if row.latency else 0.0)
@@ -43,7 +44,7 @@ def race_section(report: Report, title: str = "Race") -> Section:
         *(Prose(warning, "warning") for warning in report.warnings),
         table_of([*columns(report), _REMARK], report.runtimes, strong),
         Prose(footnote(report), "note"),
-        table_of(COSTS, [row for row in report.runtimes if row.load_s is not None]),
+        table_of(costs(loaded), loaded),
     ]
     if measured:
         parts.append(_samples(measured, order))

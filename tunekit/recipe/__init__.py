@@ -17,14 +17,18 @@ from tunekit.recipe.schema import (
     json_schema,
 )
 from tunekit.recipe.values import (
+    GPU_RUNTIMES,
     OWN_RUNTIMES,
+    PEER_RUNTIMES,
     REFERENCE_RUNTIMES,
     TUNED_FORMS,
     parse_runtimes,
 )
 
 __all__ = [
+    "GPU_RUNTIMES",
     "OWN_RUNTIMES",
+    "PEER_RUNTIMES",
     "REFERENCE_RUNTIMES",
     "TUNED_FORMS",
     "InputSpec",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,37 @@ from tunekit.wording import did_you_mean, one_of, shown
 
 REFERENCE_RUNTIMES: tuple[str, ...] = ("pytorch", "torchscript", "onnxruntime", "openvino")
 """The runtimes a library is compared with, in the order they are shown."""
+
+PEER_RUNTIMES: Mapping[str, str] = {
+    "torchscript-traced": "tunekit.runtimes.torchscript:TorchScriptTraced",
+    "inductor": "tunekit.runtimes.inductor:Inductor",
+    "opencv": "tunekit.runtimes.opencv:OpenCV",
+    "mnn": "tunekit.runtimes.mnn:MNN",
+    "ncnn": "tunekit.runtimes.ncnn:NCNN",
+    "executorch": "tunekit.runtimes.executorch:ExecuTorch",
+    "iree": "tunekit.runtimes.iree:IREE",
+    "litert": "tunekit.runtimes.litert:LiteRT",
+    "zentorch": "tunekit.runtimes.zentorch:ZenTorch",
+}
+"""Runtimes of others that take part where they are named, each with its class."""
+
+GPU_RUNTIMES: Mapping[str, str] = {
+    "pytorch-cuda": "tunekit.runtimes.torch_cuda:PyTorchCuda",
+    "torchscript-cuda": "tunekit.runtimes.torch_cuda:TorchScriptCuda",
+    "inductor-cuda": "tunekit.runtimes.torch_cuda:InductorCuda",
+    "torch-tensorrt": "tunekit.runtimes.torch_cuda:TorchTensorRT",
+    "onnxruntime-cuda": "tunekit.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
+    "onnxruntime-tensorrt": "tunekit.runtimes.onnxruntime_cuda:OnnxRuntimeTensorRT",
+    "tensorrt": "tunekit.runtimes.tensorrt:TensorRT",
+    "tensorrt-fp16": "tunekit.runtimes.tensorrt:TensorRTHalf",
+}
+"""The same on NVIDIA GPUs."""
+
+RUNTIME_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "peers": (*REFERENCE_RUNTIMES, *PEER_RUNTIMES),
+    "gpu": tuple(GPU_RUNTIMES),
+}
+"""What stands for several runtimes in a list."""
 
 OWN_RUNTIMES: tuple[str, ...] = ("tuned", "default", "unscheduled")
 """What tunekit itself brings to a comparison: the library, and the same without schedules."""
@@ -159,8 +192,11 @@ def known_source(source: str, info: ValidationInfo) -> str:
     return source
 
 
+_OTHERS = (*REFERENCE_RUNTIMES, *PEER_RUNTIMES, *GPU_RUNTIMES)
+
+
 def _reference_runtime(name: str) -> str:
-    return _runtime(name, REFERENCE_RUNTIMES)
+    return _runtime(name, _OTHERS)
 
 
 def _runtime(name: str, known: tuple[str, ...]) -> str:
@@ -177,7 +213,12 @@ ReferenceRuntime = Annotated[
     str,
     AfterValidator(_reference_runtime),
     WithJsonSchema(
-        {"anyOf": [{"enum": list(REFERENCE_RUNTIMES)}, {"type": "string", "pattern": ":"}]}
+        {
+            "anyOf": [
+                {"enum": list(_OTHERS)},
+                {"type": "string", "pattern": ":"},
+            ]
+        }
     ),
 ]
 
@@ -185,11 +226,13 @@ ReferenceRuntime = Annotated[
 def parse_runtimes(text: str) -> tuple[str, ...]:
     """The runtimes in a comma-separated list such as `tuned,onnxruntime`.
 
-    Any of OWN_RUNTIMES, TUNED_FORMS and REFERENCE_RUNTIMES, or the `package.module:Class` of
-    another, each once, in the given order. Raises UsageError that names the unknown one.
+    Any that tunekit has, a name in RUNTIME_GROUPS, or the `package.module:Class` of another, each
+    once, in the given order. Raises UsageError that names the unknown one.
     """
-    known = (*OWN_RUNTIMES, *TUNED_FORMS, *REFERENCE_RUNTIMES)
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    known = (*OWN_RUNTIMES, *TUNED_FORMS, *_OTHERS)
+    parts = (part.strip() for part in text.split(",") if part.strip())
+    groups = (RUNTIME_GROUPS.get(part, (part,)) for part in parts)
+    names = tuple(dict.fromkeys(chain.from_iterable(groups)))
     if not names:
         raise UsageError("--runtimes: none given", hint=f"choose from {', '.join(known)}")
     try:

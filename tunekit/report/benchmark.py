@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.benchmark.results import Report, RuntimeResult
@@ -67,6 +67,27 @@ COSTS: tuple[Column[RuntimeResult], ...] = (
     number("first run", lambda row: _in_ms(row.first_run_s)),
     number("CPU ms a run", lambda row: row.cpu_ms and numbers.milliseconds(row.cpu_ms)),
     number("CPU ms idle", lambda row: _in_ms(row.idle_cpu_s)),
+    number("busy cores", lambda row: row.busy_cores and f"{row.busy_cores:.2f}"),
+)
+
+
+def _without_transfers(row: RuntimeResult) -> str | None:
+    """Of a model on a GPU: milliseconds with inputs and outputs left there."""
+    known = row.settings.get("without_transfers_ms")
+    return None if known is None else numbers.milliseconds(known)
+
+
+def _at_once(row: RuntimeResult) -> float | None:
+    return row.at_once.fps if row.at_once else None
+
+
+# Shown where any row has it.
+_SELDOM_KNOWN: tuple[Column[RuntimeResult], ...] = (
+    number("M instr. a run", lambda row: row.instructions and f"{row.instructions / 1e6:,.1f}"),
+    number("without transfers", _without_transfers),
+    number("GPU MiB", lambda row: (used := row.settings.get("gpu_mib")) and f"{used:,.0f}"),
+    number("GPU %", lambda row: row.settings.get("gpu_percent")),
+    number("FPS at once", lambda row: (fps := _at_once(row)) and numbers.significant(fps)),
 )
 _MATCHED: Column[RuntimeResult] = number("matched", _matched)
 _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
@@ -77,6 +98,11 @@ def columns(report: Report) -> list[Column[RuntimeResult]]:
     if any(row.accuracy and row.accuracy.detections for row in report.runtimes):
         return [*COLUMNS, _MATCHED]
     return list(COLUMNS)
+
+
+def costs(rows: Sequence[RuntimeResult]) -> list[Column[RuntimeResult]]:
+    """The columns beside the latency that are known of any of these rows."""
+    return [*COSTS, *(column for column in _SELDOM_KNOWN if any(map(column.text, rows)))]
 
 
 def bench_result(report: Report, *, details: bool = False) -> Result:
@@ -118,7 +144,7 @@ def bench_text(report: Report, width: int, *, details: bool = False) -> Text:
 def _costs(report: Report, width: int) -> list[Text | str]:
     """What stands beside the latency, as a second table; nothing of old reports, which lack it."""
     known = [row for row in report.runtimes if row.import_s is not None]
-    return ["\n\n", terminal(COSTS, known, width, style=_style)] if known else []
+    return ["\n\n", terminal(costs(known), known, width, style=_style)] if known else []
 
 
 def bench_markdown(report: Report) -> str:
@@ -128,7 +154,9 @@ def bench_markdown(report: Report) -> str:
     host = ", ".join(f"{name} {version}" for name, version in versions)
     lines = [
         f"### {escaped(_heading(report))}\n",
-        markdown([*columns(report), *COSTS[1:], *remarks], report.runtimes, _style),
+        markdown(
+            [*columns(report), *costs(report.runtimes)[1:], *remarks], report.runtimes, _style
+        ),
         f"**{escaped(report.verdict)}**\n",
         escaped(footnote(report)),
         *(f"- {escaped(warning)}" for warning in report.warnings),
@@ -158,7 +186,10 @@ def _csv(report: Report) -> str:
         Column("load_s", lambda row: row.load_s),
         Column("first_run_s", lambda row: row.first_run_s),
         Column("cpu_ms", lambda row: row.cpu_ms),
+        Column("busy_cores", lambda row: row.busy_cores),
+        Column("instructions", lambda row: row.instructions),
         Column("idle_cpu_s", lambda row: row.idle_cpu_s),
+        Column("fps_at_once", _at_once),
         Column("reason", lambda row: row.reason),
     ]
     return as_csv(columns, report.runtimes)
@@ -190,6 +221,12 @@ def footnote(report: Report) -> str:
         memory += (
             " To first: from the start of the process to the first result. CPU: of all threads; "
             "idle: in the second after the last run."
+        )
+    if jobs := next((row.at_once for row in report.runtimes if row.at_once), None):
+        memory += (
+            f" FPS at once: of {counted(jobs.instances, 'process', 'processes')} together, with "
+            f"{counted(jobs.threads, 'thread')} each, on "
+            f"{'the same cores' if jobs.shared else 'cores of their own'}."
         )
     if not named:
         return memory

@@ -24,8 +24,7 @@ SOURCE = Path(__file__).with_name("timed_program.c")
 class CProgram(Runner):
     """Asks the program of timed_program.c, which is told a turn's length and answers in JSON.
 
-    Its plan: `program`, `input_names`, `outputs` (shape and dtype of each), and in `shown` what
-    belongs to its settings.
+    Its plan: `program`, `input_names` and `outputs` (shape and dtype of each).
     """
 
     def load(
@@ -48,7 +47,7 @@ class CProgram(Runner):
         )
         ready = self._answer()
         self.elsewhere = OtherProcess(self._program.pid, ready["began_s"] - start, ready["load_s"])
-        return {"threads": ready["threads"], **plan.get("shown", {})}
+        return {"threads": ready["threads"]}
 
     def command(self, plan: Mapping[str, Any], files: Sequence[Path], threads: int) -> list[str]:
         """The program with its arguments; `files` hold the inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -142,8 +143,7 @@ class RunnerProcess:
         self._open = False
         os.close(self._commands)
         os.close(self._replies)
-        self._process.kill()
-        self._process.wait()
+        self._end()
 
     def __enter__(self) -> RunnerProcess:
         return self
@@ -177,25 +177,28 @@ class RunnerProcess:
     def _hung(self, timeout_s: float) -> RunnerFailed:
         # SIGABRT makes the child's fault handler write where it hangs before it ends.
         self._process.send_signal(signal.SIGABRT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end()
         return RunnerFailed(f"timeout: no answer within {timeout_s:g} s", self.log_tail())
 
     def _died(self) -> RunnerFailed:
         try:
             code = self._process.wait(timeout=_CLOSE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._end()
             return RunnerFailed("closed its pipe without answering", self.log_tail())
         reason = Exit.of_code(code).explained
         # Of the whole log: the fault handler's stack may be longer than the tail.
         if last := _last_words(self._printed()):
             reason += f', after printing "{last}"'
         return RunnerFailed(reason, self.log_tail())
+
+    def _end(self) -> None:
+        """Kills the child, and what it started: a compiler would go on for minutes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # it leads a group of its own
+        self._process.wait()
 
     def log_tail(self) -> str:
         """The last lines that the child printed, with the fault handler's if it left any."""

@@ -20,14 +20,7 @@ class PyTorch(Runtime):
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
-        from tunekit.models.export import torch_state
-
-        if preparation.source.framework != "pytorch":
-            raise NotApplicable("the model is an ONNX file, which PyTorch does not run")
-        return {
-            "model": preparation.recipe.model.model_dump(mode="json"),
-            "state": str(torch_state(preparation.source, preparation.cache)),
-        }
+        return module_plan(preparation, "PyTorch")
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
@@ -35,22 +28,10 @@ class PyTorch(Runtime):
         import torch
 
         settings = use_threads(threads)
-        self._module = self._build(plan, inputs)
+        self._module = built_module(plan)
         self._inputs = [torch.from_numpy(array) for array in inputs.values()]
         self._inference_mode = torch.inference_mode
         return settings
-
-    def _build(self, plan: Mapping[str, Any], inputs: Mapping[str, Array]) -> Any:
-        from pathlib import Path
-
-        from tunekit.models import load_source
-        from tunekit.recipe import ModelSpec
-
-        spec = ModelSpec.model_validate(plan["model"])
-        module = load_source(spec, state=Path(plan["state"])).torch_module()
-        if module is None:
-            raise NotApplicable("the model has no PyTorch module")
-        return module
 
     def infer(self) -> object:
         with self._inference_mode():
@@ -58,6 +39,36 @@ class PyTorch(Runtime):
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return [tensor.numpy() for tensor in flat_tensors(result)]
+
+
+def module_plan(preparation: Preparation, who: str) -> dict[str, Any]:
+    """What `built_module` makes the module from in another process.
+
+    Raises:
+        NotApplicable: there is no module; `who` cannot run the model.
+    """
+    from tunekit.models.export import torch_state
+
+    if preparation.source.framework != "pytorch":
+        raise NotApplicable(f"the model is an ONNX file, which {who} does not run")
+    return {
+        "model": preparation.recipe.model.model_dump(mode="json"),
+        "state": str(torch_state(preparation.source, preparation.cache)),
+    }
+
+
+def built_module(plan: Mapping[str, Any]) -> Any:
+    """The module of a `module_plan`, in evaluation mode; it takes the inputs by position."""
+    from pathlib import Path
+
+    from tunekit.models import load_source
+    from tunekit.recipe import ModelSpec
+
+    spec = ModelSpec.model_validate(plan["model"])
+    module = load_source(spec, state=Path(plan["state"])).torch_module()
+    if module is None:
+        raise NotApplicable("the model has no PyTorch module")
+    return module
 
 
 def flat_tensors(result: Any) -> list[Any]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class RelaxLibrary(Runner):
     """A `.so` with a Relax executable, run by TVM's virtual machine on the device it is for.
 
-    With TVM's runtime alone, as a deployed library has it. Its plan: `file`, `device`,
-    `input_names`, and in `shown` what belongs to its settings.
+    With TVM's runtime alone, as a deployed library has it. Its plan: `file`, `device` and
+    `input_names`.
     """
 
     def imports(self, plan: Mapping[str, Any]) -> None:
@@ -39,7 +39,7 @@ class RelaxLibrary(Runner):
             tvm.runtime.tensor(inputs[name], device=device) for name in plan["input_names"]
         ]
         threads = int(tvm.get_global_func("runtime.NumThreads")())
-        return {"threads": threads, "device": plan["device"], **plan.get("shown", {})}
+        return {"threads": threads, "device": plan["device"]}
 
     def infer(self) -> object:
         result = self._main(*self._inputs)

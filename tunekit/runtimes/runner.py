@@ -65,7 +65,8 @@ class Runner(ABC):
         """Gets ready to run on these inputs, which are converted here, once, untimed.
 
         Args:
-            plan: what JSON can carry: paths as text, names, options.
+            plan: what JSON can carry: paths as text, names, options; what it has under `shown`
+                is added to the settings.
             inputs: one array per input name.
             threads: threads that it may use.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,8 @@ class Preparation:
         cache: files made once are found again here by content.
         threads: threads each runner may use.
         say: shows one line of progress.
+        reference: the right outputs; empty where nobody asks whether a form is right.
+        tolerance: how far a right output may be from them, as part of the largest number.
     """
 
     recipe: Recipe
@@ -37,6 +39,8 @@ class Preparation:
     cache: ContentCache
     threads: int
     say: Callable[[str], None]
+    reference: Sequence[Array] = ()
+    tolerance: float = 0.0
 
 
 class Runtime(Runner):
@@ -53,12 +57,21 @@ class Runtime(Runner):
     needs: ClassVar[Mapping[str, str]] = {}
     """Import name -> what pip installs, for each package without which `load` cannot work."""
 
+    install: ClassVar[str] = ""
+    """What `pip install` is given for it, where the missing package alone would not do."""
+
     few_samples: ClassVar[bool] = False
     """So slow that it takes part in a few rounds only, with as little warming up as possible."""
 
     yardstick: ClassVar[bool] = True
     """Whether others are compared with it; not what only shows how far tuning came, nor the tuned
     library itself in another form."""
+
+    @classmethod
+    def lacks(cls) -> str | None:
+        """What this machine would have to have for it, as "AMD CPU"; None where nothing is missing.
+        Imports nothing."""
+        return None
 
     @classmethod
     @abstractmethod

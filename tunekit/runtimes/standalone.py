@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 class StandaloneLibrary(Runner):
     """Inputs and outputs bound once, as a program in C would; a run is one call.
 
-    Its plan: `file`, `standalone` (the name with which its functions begin), `input_names`, and in
-    `shown` what belongs to its settings.
+    Its plan: `file`, `standalone` (the name with which its functions begin) and `input_names`.
     """
 
     def load(
@@ -25,7 +24,7 @@ class StandaloneLibrary(Runner):
     ) -> dict[str, Any]:
         self._model = LoadedModel(Path(plan["file"]), plan["standalone"], threads=threads)
         self._bind([inputs[name] for name in plan["input_names"]])
-        return {"threads": self._model.threads, **plan.get("shown", {})}
+        return {"threads": self._model.threads}
 
     def _bind(self, inputs: Sequence[Array]) -> None:
         self._run, self._outputs = self._model.bound(inputs)

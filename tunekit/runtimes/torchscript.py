@@ -24,6 +24,7 @@ class TorchScript(Runtime):
     name = "torchscript"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     packages = ("torch",)
+    frozen: ClassVar[bool] = True
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
@@ -58,12 +59,12 @@ class TorchScript(Runtime):
         module = jit.load(plan["file"], map_location="cpu").eval()
         # optimize_for_inference moves weights into oneDNN's layouts, which no file can carry:
         # that is why it is done here and not in `prepare`.
-        self._module = jit.optimize_for_inference(jit.freeze(module))
+        self._module = jit.optimize_for_inference(jit.freeze(module)) if self.frozen else module
         self._inputs = [torch.from_numpy(array) for array in inputs.values()]
         self._inference_mode = torch.inference_mode
         for _ in range(_PROFILING_RUNS):
             self.infer()
-        return {**settings, "frozen": True, "optimize_for_inference": True}
+        return {**settings, "frozen": self.frozen, "optimize_for_inference": self.frozen}
 
     def infer(self) -> object:
         with self._inference_mode():
@@ -71,6 +72,13 @@ class TorchScript(Runtime):
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return [tensor.numpy() for tensor in flat_tensors(result)]
+
+
+class TorchScriptTraced(TorchScript):
+    """`torch.jit.trace` alone: the live graph, whose weights may still change."""
+
+    name = "torchscript-traced"
+    frozen = False
 
 
 def _flat(module: torch.nn.Module) -> torch.nn.Module:

@@ -8,6 +8,7 @@ taken for an answer: standard output and standard error are the parent's log fil
 parent is gone ends itself, even in the middle of a run.
 
     {"do": "load", "plan": {...}, "inputs": FILE, "names": [...], "threads": N}
+    {"do": "convert", "given": {...}, "inputs": FILE, "names": [...], "threads": N, "folder": DIR}
     {"do": "run", "seconds": S, "least": N, "most": N, "untimed": N}
     {"do": "idle", "seconds": S}
     {"do": "outputs", "to": FILE}
@@ -30,9 +31,11 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tunekit.processes.child import die_with_parent
+from tunekit.runtimes.events import INSTRUCTIONS, EventCounter
 from tunekit.runtimes.usage import come_to_rest, cpu_s, memory
 from tunekit.wording import error_line
 
@@ -63,6 +66,7 @@ def main(arguments: list[str]) -> None:
 
 def _answer(class_path: str, commands: IO[str], replies: IO[str], started_s: float) -> None:
     runner: Runner | None = None
+    counter = EventCounter(INSTRUCTIONS)  # before any library starts a thread
     for line in commands:
         command = json.loads(line)
         do = command.pop("do")
@@ -70,10 +74,12 @@ def _answer(class_path: str, commands: IO[str], replies: IO[str], started_s: flo
         try:
             if do == "load":
                 runner, reply = _load(class_path, started_s, **command)
+            elif do == "convert":
+                reply = _convert(class_path, **command)
             elif runner is None:
                 raise RuntimeError(f"'{do}' before 'load'")
             elif do == "run":
-                reply = _run(runner, **command)
+                reply = _run(runner, counter, **command)
             elif do == "idle":
                 reply = _idle(runner, **command)
             elif do == "outputs":
@@ -111,24 +117,52 @@ def _load(
     names: list[str],
     threads: int,
 ) -> tuple[Runner, dict[str, Any]]:
-    module_name, _, class_name = class_path.partition(":")
-    runner: Runner = getattr(importlib.import_module(module_name), class_name)()
+    runner: Runner = _named(class_path)()
     runner.imports(plan)
-    import numpy as np
-
+    importlib.import_module("numpy")  # every runner is given its arrays
     import_s = time.monotonic() - started_s
-    with np.load(inputs) as archive:
-        arrays = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
+    arrays = _arrays(inputs, names)
     start = time.perf_counter()
-    settings = runner.load(plan, arrays, threads)
+    settings = {**runner.load(plan, arrays, threads), **plan.get("shown", {})}
     load_s = time.perf_counter() - start
     if runner.elsewhere is not None:
         import_s, load_s = runner.elsewhere.import_s, runner.elsewhere.load_s
     return runner, {"settings": settings, "import_s": import_s, "load_s": load_s}
 
 
-def _run(runner: Runner, **arguments: Any) -> dict[str, Any]:
-    return {**runner.turn(**arguments), "at_rest": come_to_rest(_process_of(runner))}
+def _convert(
+    class_path: str,
+    *,
+    given: dict[str, Any],
+    inputs: str,
+    names: list[str],
+    threads: int,
+    folder: str,
+) -> dict[str, Any]:
+    arrays = _arrays(inputs, names)
+    return {"forms": _named(class_path).convert(given, arrays, threads, Path(folder))}
+
+
+def _named(class_path: str) -> Any:
+    module_name, _, class_name = class_path.partition(":")
+    return getattr(importlib.import_module(module_name), class_name)
+
+
+def _arrays(file: str, names: list[str]) -> dict[str, Any]:
+    import numpy as np
+
+    with np.load(file) as archive:
+        return {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
+
+
+def _run(runner: Runner, counter: EventCounter, **arguments: Any) -> dict[str, Any]:
+    before = counter.read()
+    done = runner.turn(**arguments)
+    after = counter.read()
+    runs = len(done["seconds"]) + arguments["untimed"]
+    instructions = None if before is None or after is None else (after - before) / runs
+    at_rest = come_to_rest(_process_of(runner))
+    return {**done, "instructions": instructions, "at_rest": at_rest}
 
 
 def _idle(runner: Runner, *, seconds: float) -> dict[str, Any]:

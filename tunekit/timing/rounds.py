@@ -77,7 +77,8 @@ class Turn:
     """One turn: in which round, at which position in it, and every run's seconds.
 
     `wall_s` and `cpu_s` are of the timed runs together, so cpu_s / wall_s is the number of busy
-    cores; `waiting_cpu_s` is what the other runners used meanwhile.
+    cores; `waiting_cpu_s` is what the other runners used meanwhile; `instructions` are those of one
+    run, where the CPU counts them.
     """
 
     round: int
@@ -87,6 +88,7 @@ class Turn:
     cpu_s: float
     waiting_cpu_s: float
     at_rest: bool
+    instructions: float | None = None
 
 
 @dataclass
@@ -327,5 +329,6 @@ def _turn(
                 cpu_s=reply["cpu_s"],
                 waiting_cpu_s=sum(other.cpu_s() for other in waiting) - waiting_before,
                 at_rest=reply["at_rest"],
+                instructions=reply["instructions"],
             )
         )

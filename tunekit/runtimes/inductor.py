@@ -1,0 +1,134 @@
+"""TorchInductor: the model compiled ahead of time into a package."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunekit.runtimes.conversion import Converted
+from tunekit.runtimes.pytorch import built_module, flat_tensors, use_threads
+from tunekit.wording import error_line
+
+if TYPE_CHECKING:
+    from tunekit.runtimes.runner import Array
+
+_WARM_UP_RUNS = 3
+
+
+class Inductor(Converted):
+    """AOTInductor's package with frozen weights; `torch.compile` where none can be made.
+
+    Forms: the memory format as the model has it or channels last, and with `max_autotune`. Loading
+    a package checks its compiler, which takes seconds.
+    """
+
+    name = "inductor"
+    needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    packages = ("torch",)
+    reads = "torch"
+
+    @classmethod
+    def convert(
+        cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
+    ) -> dict[str, dict[str, Any]]:
+        use_threads(threads)  # kernels are compiled for a number of threads
+        module = built_module(given)
+        has_images = any(parameter.dim() == 4 for parameter in module.parameters())
+        formats = (False, True) if has_images else (False,)
+        forms: dict[str, dict[str, Any]] = {}
+        refused: dict[str, str] = {}
+        for channels_last in formats:
+            for autotuned in (False, True) if channels_last == has_images else (False,):
+                name = "channels last" if channels_last else "as it is"
+                name += ", max-autotune" if autotuned else ""
+                file = f"{len(forms) + len(refused)}.pt2"
+                try:
+                    _package(module, inputs, channels_last, autotuned, folder / file)
+                except Exception as error:  # noqa: BLE001 - a compiler may raise anything
+                    refused[name] = error_line(error)
+                    (folder / file).unlink(missing_ok=True)
+                else:
+                    forms[name] = {"package": file, "channels_last": channels_last}
+        if not forms:
+            forms = {
+                f"torch.compile, {'channels last' if channels_last else 'as it is'}": {
+                    "channels_last": channels_last
+                }
+                for channels_last in formats
+            }
+        for form in forms.values():
+            form["shown"] = {"refused": refused} if refused else {}
+        return forms
+
+    def load(
+        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
+    ) -> dict[str, Any]:
+        import torch
+
+        settings = use_threads(threads)
+        self._inputs = tensors(inputs, channels_last=plan["channels_last"])
+        self._no_grad = torch.no_grad
+        if "package" in plan:
+            inductor: Any = importlib.import_module("torch._inductor")
+            self._run = inductor.aoti_load_package(str(Path(plan["folder"]) / plan["package"]))
+        else:
+            module = in_format(built_module(plan), channels_last=plan["channels_last"])
+            self._run = compiled_at_once(module, self._inputs, "inductor")
+        return {**settings, "freezing": True}
+
+    def infer(self) -> object:
+        with self._no_grad():
+            return self._run(*self._inputs)
+
+    def arrays(self, result: Any) -> Sequence[Array]:
+        return [tensor.contiguous().numpy() for tensor in flat_tensors(result)]
+
+
+def _package(
+    module: Any, inputs: Mapping[str, Array], channels_last: bool, autotuned: bool, file: Path
+) -> None:
+    import torch
+
+    inductor: Any = importlib.import_module("torch._inductor")
+    with torch.no_grad():
+        arguments = tuple(tensors(inputs, channels_last=channels_last))
+        module = in_format(module, channels_last=channels_last)
+        inductor.aoti_compile_and_package(
+            torch.export.export(module, arguments, strict=False),
+            package_path=str(file),
+            inductor_configs={"freezing": True, "max_autotune": autotuned},
+        )
+
+
+def in_format(module: Any, *, channels_last: bool) -> Any:
+    """The module with its weights in this memory format."""
+    import torch
+
+    return module.to(memory_format=torch.channels_last) if channels_last else module
+
+
+def tensors(inputs: Mapping[str, Array], *, channels_last: bool) -> list[Any]:
+    """The inputs as tensors in this memory format."""
+    import torch
+
+    made = [torch.from_numpy(array) for array in inputs.values()]
+    if not channels_last:
+        return made
+    return [
+        tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+        for tensor in made
+    ]
+
+
+def compiled_at_once(module: Any, inputs: Sequence[Any], backend: str) -> Callable[..., Any]:
+    """The module by `torch.compile` with frozen weights, compiled before this returns."""
+    import torch
+
+    config: Any = importlib.import_module("torch._inductor.config")
+    compiled: Callable[..., Any] = torch.compile(module, backend=backend)
+    with torch.no_grad(), config.patch(freezing=True):
+        for _ in range(_WARM_UP_RUNS):
+            compiled(*inputs)
+    return compiled
