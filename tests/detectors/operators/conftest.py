@@ -15,5 +15,5 @@ _NATIVE = ("-mavx2",) if platform.machine() == "x86_64" else ()
 def in_c(tmp_path_factory: pytest.TempPathFactory) -> OperatorsInC:
     folder = tmp_path_factory.mktemp("operators")
     return OperatorsInC(
-        USES, folder, "cc", "-O2", "-fno-math-errno", "-fno-trapping-math", *_NATIVE
+        USES, folder, "cc", "-O1", "-fno-math-errno", "-fno-trapping-math", *_NATIVE
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from operator_uses import KEYPOINTS, LIMIT, MASKS, PASTE, some_boxes
 from operators_in_c import OperatorsInC, Use
 
-often = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+often = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 seeds = st.integers(0, 2**32 - 1)
 counts = st.integers(0, LIMIT)
 
