@@ -77,6 +77,13 @@ def test_calls_of_one_kernel_are_summed(operators):
     assert (half.trials, half.space) == (7, "generic")
 
 
+def test_kernels_that_a_run_skips_are_no_calls_and_the_others_are_their_tasks():
+    calls = [call("half_switched", 2.0, 1), {**call("half_switched", 0.1, 1), "skipped": True}]
+    library = Profiled("tuned", "ok", [10.0], [profile(*calls)])
+    [half] = break_down(library, [], [task("half", 100.0)], {}, "gain").operators
+    assert (half.name, half.calls, half.seconds, half.flops) == ("half", 1, 2.0, 100.0)
+
+
 def test_what_would_gain_most_comes_first(operators):
     assert [one.name for one in operators] == ["half", "unknown", "full", "cached"]
     assert [one.gain_s for one in operators] == [pytest.approx(2.0), pytest.approx(0.5), 0.0, 0.0]

@@ -21,6 +21,7 @@ from tunekit.extern_kernels.glue import source_of
 from tunekit.extern_kernels.kernel import ExternKernel
 from tunekit.extern_kernels.objects import compile_kernels
 from tunekit.graph.switches import find_switches
+from tunekit.ir.relax import bindings_of, operator_name
 from tunekit.machine.target import ResolvedTarget
 from tunekit.processes.sandbox import run_library
 from tunekit.standalone.build import Toolchain, build
@@ -95,6 +96,20 @@ def test_kernels_of_chunks_are_one_and_look_at_their_flag(made: Made) -> None:
     guarded = [name for name in names if name.endswith("_switched")]
     assert len(guarded) == len({name for name in guarded if "convolution" in name}) + 1
     assert all("switch" in str(made.exported.lowered[name]) for name in guarded)
+
+
+def test_weights_of_a_head_are_there_once(made: Made) -> None:
+    from tvm.ir import GenericConst
+
+    weights = [
+        argument.value
+        for _, call in bindings_of(made.graph.module["main"]) or ()
+        if operator_name(call) == "call_tir"
+        for argument in call.args[1].fields
+        if isinstance(argument, GenericConst) and tuple(argument.value.shape)[-2:] == (8, 8)
+    ]
+    assert len(weights) == ROWS // CHUNK
+    assert all(weight.same_as(weights[0]) for weight in weights)
 
 
 def _switches(module: torch.nn.Module) -> int:

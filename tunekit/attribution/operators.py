@@ -20,6 +20,7 @@ from tunekit.attribution.results import (
     Sort,
     Unmatched,
 )
+from tunekit.graph.lowering.guards import SWITCHED
 from tunekit.library.manifest import TaskEntry
 
 
@@ -151,8 +152,11 @@ def _timed_kernels(library: Profiled, tasks: Sequence[TaskEntry]) -> list[_Timed
     positions: dict[str, list[int]] = defaultdict(list)
     calls = library.profiles[0]["calls"]
     for position, call in enumerate(calls):
+        if call.get("skipped"):
+            continue
         # TVM renames what computes with weights that were packed when compiling.
-        positions[str(call["function"]).removesuffix("_prepacked")].append(position)
+        name = str(call["function"]).removesuffix(SWITCHED).removesuffix("_prepacked")
+        positions[name].append(position)
 
     def measured(position: int, key: str) -> list[float]:
         return [profile["calls"][position][key] for profile in library.profiles]

@@ -43,7 +43,7 @@ class TaskEntry(_Frozen):
     Attributes:
         name: TVM's name of its function.
         structural_hash: of its workload.
-        weight: its calls in one run of the model.
+        weight: its calls expected in one run of the model.
         flops: floating-point operations of one call.
         latency_s: measured mean of one call, None where no record was applied.
         trial_id: of the applied record in the catalogue, None where there is none.

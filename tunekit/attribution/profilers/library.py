@@ -7,10 +7,11 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution.roofline import Peaks, Roofline
+from tunekit.graph.lowering.guards import SWITCHED
 from tunekit.library.huge_page_pass import ADVISE
 from tunekit.runtimes.relax_vm import RelaxLibrary
 
@@ -93,8 +94,9 @@ class ProfiledLibrary(RelaxLibrary):
         }
 
     def _describe(self) -> list[dict[str, Any]]:
-        """Each call of a run: the function, what its tensors weigh, and its output's shape."""
-        order: list[tuple[str, list[Any]]] = []
+        """Each call of a run: the function, what its tensors weigh, its output's shape, and whether
+        it had nothing to do."""
+        order: list[tuple[str, list[Any], bool]] = []
         open_calls: list[tuple[str, list[Any], int]] = []
 
         def instrument(_function: Any, symbol: str, before: bool, _result: Any, *args: Any) -> int:
@@ -108,7 +110,7 @@ class ProfiledLibrary(RelaxLibrary):
             else:
                 name, tensors, inner = open_calls.pop()
                 if len(order) == inner:  # it called nothing that counts by itself
-                    order.append((name, tensors))
+                    order.append((name, tensors, _is_skipped(name, args)))
             return 0
 
         self._instrumented(instrument)
@@ -119,8 +121,9 @@ class ProfiledLibrary(RelaxLibrary):
                 "shape": list(tensors[-1][0]) if tensors else [],
                 "elements": math.prod(tensors[-1][0]) if tensors else 0,
                 "bytes": sum(_bytes(*tensor) for tensor in tensors),
+                "skipped": skipped,
             }
-            for name, tensors in order
+            for name, tensors, skipped in order
         ]
 
     def _instrumented(self, instrument: Any) -> None:
@@ -130,6 +133,14 @@ class ProfiledLibrary(RelaxLibrary):
 
     def _peaks(self) -> Peaks | None:
         return self._roofline.measure() if self._roofline is not None else None
+
+
+def _is_skipped(name: str, arguments: Sequence[Any]) -> bool:
+    """Whether a kernel did nothing: its switch, behind its inputs, is zero."""
+    if not name.endswith(SWITCHED):
+        return False
+    *_, switch, _ = arguments
+    return str(switch.dtype) == "int32" and not switch.numpy().any()
 
 
 def _is_builtin(call: Mapping[str, Any]) -> bool:

@@ -227,9 +227,7 @@ def _packed(
     values: LayoutValues, kernel: BlockedKernel, gate: Value | None, inputs: Blocks
 ) -> Expr:
     """A kernel's weights as it reads them, scaled by the gate if there is one."""
-    from tvm import relax
-
-    packed: Expr = relax.const(kernel.weights, str(kernel.weights.dtype))
+    packed = values.constant(kernel.weights)
     if gate is None:
         return packed
     scales = values.operand(gate, inputs)

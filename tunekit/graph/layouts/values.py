@@ -7,6 +7,7 @@ block (see `blocks`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class LayoutValues:
         self._lanes = vector_lanes
         self._multiply = multiply
         self._values: dict[Any, Value] = {}
+        self._constants: dict[bytes, Expr] = {}
 
     def __getitem__(self, var: Var) -> Value:
         return self._values[var]
@@ -144,6 +146,17 @@ class LayoutValues:
         from tvm import relax
 
         return self.builder.emit(relax.op.reshape(expr, relax.ShapeExpr(list(shape))))
+
+    def constant(self, array: np.ndarray) -> Expr:
+        """A constant, the same for equal arrays: a head may be called on piece after piece."""
+        from tvm import relax
+
+        digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+        key = digest.digest()
+        if key not in self._constants:
+            self._constants[key] = relax.const(array, str(array.dtype))
+        return self._constants[key]
 
     def operand(self, operand: Value, blocks: Blocks) -> Expr | None:
         """An operand of an elementwise operator, in the form that broadcasts with blocks; None

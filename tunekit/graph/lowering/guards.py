@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
 
+SWITCHED = "_switched"
+"""How the names of such kernels end."""
+
+
 def guard(module: IRModule) -> IRModule:
     """The module, its kernels that need a switch skipped without it."""
     switches = find_switches(module)
@@ -48,7 +52,7 @@ def _guarded_call(builder: BlockBuilder, module: IRModule, call: Any, switch: Ex
 
     variable, arguments, *_ = call.args
     function = _guarded(module[variable], len(arguments.fields))
-    added = builder.add_func(function, f"{variable.name_hint}_switched")
+    added = builder.add_func(function, f"{variable.name_hint}{SWITCHED}")
     [type_] = call.ty_args
     types = list(type_.fields) if isinstance(type_, relax.TupleType) else [type_]
     return relax.call_tir(added, relax.Tuple([*arguments.fields, switch]), types)
