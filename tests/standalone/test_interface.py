@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from tunekit.machine import cpu_features
-from tunekit.standalone import loaded
+from tunekit.standalone import abi, loaded
 from tunekit.standalone.build import SOURCES, Toolchain
 from tunekit.standalone.interface import c_text, header
 
 _STRUCTURES = {
-    "tunekit_options": loaded._Options,
-    "tunekit_tensor": loaded._Tensor,
-    "tunekit_api": loaded._Api,
+    "tunekit_options": abi.COptions,
+    "tunekit_tensor": abi.CTensor,
+    "tunekit_axis": abi.CAxis,
+    "tunekit_api": abi.CApi,
 }
 
 
@@ -43,13 +44,13 @@ def test_structures_are_laid_out_as_in_c(name: str, tmp_path: Path) -> None:
 
 def test_the_table_has_the_functions_of_the_header_in_order() -> None:
     declared = re.findall(r"\bnet_(\w+)\(", header("net"))
-    members = [name for name, *_ in loaded._Api._fields_]
+    members = [name for name, *_ in abi.CApi._fields_]
     assert declared == [*members[3:], "api"]
 
 
 def test_the_constants_are_those_of_the_header() -> None:
     text = (SOURCES / "tunekit.h").read_text()
-    assert f"#define TUNEKIT_ABI_VERSION {loaded.ABI_VERSION}" in text
+    assert f"#define TUNEKIT_ABI_VERSION {abi.ABI_VERSION}" in text
     assert f"TUNEKIT_WRONG_CPU = {loaded._WRONG_CPU}," in text
 
 

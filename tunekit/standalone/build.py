@@ -13,6 +13,7 @@ from pathlib import Path
 from tunekit.cache import ContentCache, content_key, file_digest
 from tunekit.errors import CompileError
 from tunekit.machine.target import architecture_of
+from tunekit.standalone.axes import SizedAxis
 from tunekit.standalone.emit import (
     Program,
     WeightOffsets,
@@ -22,7 +23,10 @@ from tunekit.standalone.emit import (
 from tunekit.standalone.interface import c_text, library_source
 
 SOURCES = Path(__file__).parent / "c"
-RUNTIME = ("open", "errors", "tensors", "run", "self_test", "pool", "memory", "numbers", "cpu")
+RUNTIME = (
+    *("open", "errors", "tensors", "sizes", "run", "self_test"),
+    *("pool", "memory", "numbers", "cpu"),
+)
 _CACHED = "standalone-runtime"
 _FLAGS = ("-std=c99", "-D_GNU_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 
@@ -116,16 +120,19 @@ def build(
     *,
     manifest: str = "{}",
     static: bool = False,
+    axes: Sequence[SizedAxis] = (),
 ) -> Linked:
     """Builds libNAME.so, and libNAME.a if wanted, in `folder`.
 
     Args:
         name: a C identifier, which begins the names of all that the library offers.
-        parts: the model's programs, the best first.
+        parts: the model's programs, the best first; with `axes` each at every size, the sizes of
+            the last axis going up fastest.
         folder: gets the libraries.
         toolchain: compiles and links.
         manifest: what the library tells of itself.
         static: also make an archive.
+        axes: of which the inputs have several sizes.
 
     Raises:
         CompileError: the compiler or linker fails.
@@ -136,7 +143,7 @@ def build(
             [array for part in parts for array in part.program.plan.weights], work / "weights.bin"
         )
         objects = [_weights_object(name, weights.size, work, toolchain)]
-        code = _code(name, parts, weights, work, toolchain, manifest)
+        code = _code(name, parts, weights, work, toolchain, manifest, axes)
         shared = folder / f"lib{name}.so"
         toolchain.call(
             "-shared",
@@ -172,6 +179,7 @@ def _code(
     work: Path,
     toolchain: Toolchain,
     manifest: str,
+    axes: Sequence[SizedAxis],
 ) -> Path:
     """One object of everything but the weights, in which only the library's own names are seen."""
     include = ("-I", str(SOURCES))
@@ -189,7 +197,7 @@ def _code(
         # Kernels of several programs have the same names.
         _join([tables, part.kernels], objects[-1], symbols[-1], toolchain)
     source = work / "library.c"
-    source.write_text(library_source(name, manifest, weights.size, symbols), "utf-8")
+    source.write_text(library_source(name, manifest, weights.size, symbols, axes), "utf-8")
     objects.append(work / "library.o")
     toolchain.compile(source, objects[-1], *_FLAGS, "-fvisibility=default", *include)
     path = work / f"{name}.o"

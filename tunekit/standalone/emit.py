@@ -36,7 +36,7 @@ class ExpectedValue:
 
 @dataclass(frozen=True)
 class Program:
-    """A model for one kind of CPU.
+    """A model for one kind of CPU, at one size.
 
     Attributes:
         plan: what it does.
@@ -48,6 +48,10 @@ class Program:
         checks: what the self test expects.
         huge_pages: whether weights and activations are to be in huge pages.
         workspace: what kernels take while they run.
+        size: of each of the library's axes.
+        input_axes: for each input and each of its dimensions the number of the library's axis that
+            it is, or -1; none where the library has no axes.
+        output_axes: the same of the outputs.
     """
 
     plan: Plan
@@ -59,6 +63,9 @@ class Program:
     checks: Sequence[ExpectedValue]
     huge_pages: bool
     workspace: Workspace
+    size: Sequence[int] = ()
+    input_axes: Sequence[Sequence[int]] = ()
+    output_axes: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ def program_source(program: Program, symbol: str, weight_offsets: Sequence[int])
             ),
             *_CONNECT,
             _table("const char *const", "features", [*map(c_text, program.features), "NULL"]),
+            _table("int64_t", "size", program.size),
             _table("int64_t", "shapes", shapes),
             _table("uint32_t", "arguments", arguments),
             _table("tk_tensor", "tensors", tensors),
@@ -135,6 +143,7 @@ def program_source(program: Program, symbol: str, weight_offsets: Sequence[int])
                 f"const tk_program {symbol}",
                 {
                     "features": "features",
+                    "size": "size",
                     "tensors": "tensors",
                     "steps": "steps",
                     "arguments": "arguments",
@@ -186,12 +195,17 @@ def _inputs(program: Program) -> list[str]:
             f"{planned.copy}u",
             _real(low),
             _real(high),
+            f"input_axes_{index}" if program.input_axes else "NULL",
         )
         for index, (name, planned, (low, high)) in enumerate(
             zip(program.input_names, program.plan.inputs, program.input_ranges, strict=True)
         )
     ]
-    return [*_shapes("input", program.plan.inputs), _table("tk_input", "inputs", entries)]
+    return [
+        *_shapes("input", program.plan.inputs),
+        *_axes("input", program.input_axes),
+        _table("tk_input", "inputs", entries),
+    ]
 
 
 def _outputs(program: Program) -> list[str]:
@@ -201,18 +215,29 @@ def _outputs(program: Program) -> list[str]:
             f"{planned.own}u",
             planned.tensor,
             int(planned.direct),
+            f"output_axes_{index}" if program.output_axes else "NULL",
         )
         for index, (name, planned) in enumerate(
             zip(program.output_names, program.plan.outputs, strict=True)
         )
     ]
-    return [*_shapes("output", program.plan.outputs), _table("tk_output", "outputs", entries)]
+    return [
+        *_shapes("output", program.plan.outputs),
+        *_axes("output", program.output_axes),
+        _table("tk_output", "outputs", entries),
+    ]
 
 
 def _shapes(kind: str, plans: Sequence[InputPlan | OutputPlan]) -> list[str]:
     return [
         _table("int64_t", f"{kind}_shape_{index}", planned.shape)
         for index, planned in enumerate(plans)
+    ]
+
+
+def _axes(kind: str, axes: Sequence[Sequence[int]]) -> list[str]:
+    return [
+        _table("int8_t", f"{kind}_axes_{index}", of_tensor) for index, of_tensor in enumerate(axes)
     ]
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunekit.standalone.axes import SizedAxis
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ _FUNCTIONS = (
         "Where run reads an input from; `bytes` has to be the tensor's. The data stays the "
         "caller's, and has to live as long as it is bound. Aligned to 64 bytes it is read where it "
         "is; else, and where an output is written over it, each run copies it first. It cannot lie "
-        "in an output that stays with the library.",
+        "in an output that stays with the library. With one axis of several sizes, the bytes of "
+        "another size set that, as set_sizes does.",
     ),
     _Function(
         "int",
@@ -134,6 +140,43 @@ _FUNCTIONS = (
         "return manifest;",
         "What the library was made from, as JSON.",
     ),
+    _Function(
+        "int32_t",
+        "axes",
+        _MODEL,
+        "return tk_axes(model);",
+        "How many axes of the inputs have several sizes.",
+    ),
+    _Function(
+        "const tunekit_axis *",
+        "describe_axis",
+        f"{_MODEL}, int32_t index",
+        "return tk_describe_axis(model, index);",
+        "Name and sizes of an axis; NULL where there is none of that number.",
+    ),
+    _Function(
+        "int32_t",
+        "input_axis",
+        f"{_MODEL}, int32_t index, int32_t dimension",
+        "return tk_input_axis(model, index, dimension);",
+        "The axis that a dimension of an input is, or -1.",
+    ),
+    _Function(
+        "int",
+        "set_sizes",
+        "tunekit_model *model, const int64_t *sizes, int32_t count",
+        "return tk_set_sizes(model, sizes, count);",
+        "Sets a size for each axis; at first the smallest are. TUNEKIT_NO_SIZE where the library "
+        "has none that fits. What describe_input and describe_output gave shows the new size, and "
+        "what was bound at another size has to be bound again: run gives TUNEKIT_NOT_BOUND.",
+    ),
+    _Function(
+        "int64_t",
+        "size",
+        f"{_MODEL}, int32_t axis",
+        "return tk_size(model, axis);",
+        "The size of an axis that is set; 0 where there is no such axis.",
+    ),
 )
 
 
@@ -165,15 +208,31 @@ const tunekit_api *{name}_api(void);
 """
 
 
-def library_source(name: str, manifest: str, weights_size: int, programs: Sequence[str]) -> str:
+def library_source(
+    name: str,
+    manifest: str,
+    weights_size: int,
+    programs: Sequence[str],
+    axes: Sequence[SizedAxis] = (),
+) -> str:
     """The C source of what a library offers: its functions, over programs of these symbols.
 
     Args:
         name: of the library, a C identifier.
         manifest: the text that it can tell of itself.
         weights_size: bytes of its weights.
-        programs: symbols of its programs, the best first.
+        programs: symbols of its programs, the best first, each at every size.
+        axes: of which the inputs have several sizes.
     """
+    sizes = math.prod(len(axis.sizes) for axis in axes)
+    size_tables = "".join(
+        f"static const int64_t sizes_{number}[] = {{{', '.join(map(str, axis.sizes))}}};\n"
+        for number, axis in enumerate(axes)
+    )
+    axis_table = ", ".join(
+        f"{{{c_text(axis.name)}, sizes_{number}, {len(axis.sizes)}, {int(axis.is_padded)}}}"
+        for number, axis in enumerate(axes)
+    )
     externs = "\n".join(f"extern const tk_program {symbol};" for symbol in programs)
     table = ", ".join(f"&{symbol}" for symbol in programs)
     functions = "\n".join(
@@ -188,8 +247,10 @@ extern const unsigned char {name}_weights[] __attribute__((visibility("hidden"))
 {externs}
 static const tk_program *const programs[] = {{{table}}};
 static const char manifest[] = {_bytes(manifest)};
+{size_tables}static const tunekit_axis axes[] = {{{axis_table or "{0}"}}};
 static const tk_library library = {{
-    {c_text(name)}, manifest, {name}_weights, {weights_size}u, programs, {len(programs)}}};
+    {c_text(name)}, manifest, {name}_weights, {weights_size}u, programs, {len(programs)},
+    {sizes}, {len(axes)}, axes}};
 
 {functions}
 const tunekit_api *{name}_api(void) {{

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import SandboxError, TargetError, UsageError
+from tunekit.standalone.abi import ABI_VERSION, CApi, COptions
 from tunekit.standalone.arguments import by_name, in_order
 
 if TYPE_CHECKING:
@@ -21,81 +22,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.generic]
 
-ABI_VERSION = 1
 _OK, _WRONG_CPU = 0, 2
 _ALIGNMENT = 64
-
-
-class _Options(ctypes.Structure):
-    """C's tunekit_options."""
-
-    _fields_ = [
-        ("struct_bytes", ctypes.c_uint32),
-        ("threads", ctypes.c_int32),
-        ("spin_us", ctypes.c_int32),
-        ("pin", ctypes.c_int32),
-        ("weights", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-        ("callbacks", ctypes.c_void_p * 5),
-    ]
-
-
-class _Tensor(ctypes.Structure):
-    """C's tunekit_tensor."""
-
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("dtype", ctypes.c_char_p),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint16),
-        ("bytes", ctypes.c_size_t),
-    ]
-
-
-_MODEL, _INT, _TEXT = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
-
-
-class _Api(ctypes.Structure):
-    """C's tunekit_api."""
-
-    _fields_ = [
-        ("abi_version", ctypes.c_uint32),
-        ("struct_bytes", ctypes.c_uint32),
-        ("name", _TEXT),
-        (
-            "open",
-            ctypes.CFUNCTYPE(_INT, ctypes.POINTER(_MODEL), ctypes.POINTER(_Options)),
-        ),
-        ("close", ctypes.CFUNCTYPE(None, _MODEL)),
-        ("inputs", ctypes.CFUNCTYPE(ctypes.c_int32, _MODEL)),
-        ("outputs", ctypes.CFUNCTYPE(ctypes.c_int32, _MODEL)),
-        (
-            "describe_input",
-            ctypes.CFUNCTYPE(ctypes.POINTER(_Tensor), _MODEL, ctypes.c_int32),
-        ),
-        (
-            "describe_output",
-            ctypes.CFUNCTYPE(ctypes.POINTER(_Tensor), _MODEL, ctypes.c_int32),
-        ),
-        (
-            "bind_input",
-            ctypes.CFUNCTYPE(_INT, _MODEL, ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t),
-        ),
-        (
-            "bind_output",
-            ctypes.CFUNCTYPE(_INT, _MODEL, ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t),
-        ),
-        ("run", ctypes.CFUNCTYPE(_INT, _MODEL)),
-        ("output", ctypes.CFUNCTYPE(ctypes.c_void_p, _MODEL, ctypes.c_int32)),
-        ("threads", ctypes.CFUNCTYPE(ctypes.c_int32, _MODEL)),
-        ("error", ctypes.CFUNCTYPE(_TEXT, _MODEL)),
-        ("self_test", ctypes.CFUNCTYPE(_INT, _MODEL)),
-        ("cpu_ok", ctypes.CFUNCTYPE(_INT)),
-        ("manifest", ctypes.CFUNCTYPE(_TEXT)),
-    ]
 
 
 @dataclass(frozen=True)
@@ -111,6 +39,21 @@ class TensorInfo:
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+@dataclass(frozen=True)
+class AxisInfo:
+    """An axis of the inputs that has several sizes.
+
+    Attributes:
+        name: the recipe's.
+        sizes: that the library was compiled for, smallest first.
+        is_padded: whether those between them run too.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    is_padded: bool
 
 
 def load(folder: Path | str, *, threads: int | None = None) -> LoadedModel:
@@ -160,8 +103,9 @@ class LoadedModel:
             scores = model.run(image)
 
     Attributes:
-        inputs: of the model, in order.
-        outputs: of the model, in order.
+        axes: of the inputs, that have several sizes.
+        inputs: of the model, in order; with axes, at the smallest size.
+        outputs: of the model, in order; with axes, at the smallest size.
         threads: that run it, the caller's included.
     """
 
@@ -182,13 +126,15 @@ class LoadedModel:
         self._model = ctypes.c_void_p()
         # One thread at a time may run a model.
         self._lock = threading.Lock()
-        options = _Options(struct_bytes=ctypes.sizeof(_Options), threads=threads or 0)
+        options = COptions(struct_bytes=ctypes.sizeof(COptions), threads=threads or 0)
         code = self._api.open(ctypes.byref(self._model), ctypes.byref(options))
         if code != _OK:
             text = self._api.error(None).decode()
             raise TargetError(text) if code == _WRONG_CPU else UsageError(text)
         self.inputs = self._tensors(self._api.inputs, self._api.describe_input)
         self.outputs = self._tensors(self._api.outputs, self._api.describe_output)
+        self.axes = self._described_axes() if self._api.has_axes else ()
+        self._input_axes = [self._axes_of(number) for number in range(len(self.inputs))]
         self.threads = int(self._api.threads(self._model))
 
     def run(self, /, *arrays: Array, **named: Array) -> Array | dict[str, Array]:
@@ -205,14 +151,16 @@ class LoadedModel:
             The output where the model has one, else the outputs by name.
 
         Raises:
-            UsageError: inputs are missing, unknown, or of another shape or dtype.
+            UsageError: inputs are missing, unknown, or of another shape or dtype; or the library
+                has no size that fits, and which it has.
         """
-        return by_name(self.outputs, self.call(in_order(self.inputs, arrays, named)))
+        tensors = self._inputs_for(arrays, named) if self.axes else self.inputs
+        return by_name(self.outputs, self.call(in_order(tensors, arrays, named)))
 
     def call(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs in order, of contiguous inputs in order that fit."""
-        outputs = [_aligned_empty(info) for info in self.outputs]
         with self._lock:
+            outputs = [_aligned_empty(info) for info in self._outputs_for(inputs)]
             self._bind(inputs, outputs)
             self._must(self._api.run)
         return outputs
@@ -224,10 +172,13 @@ class LoadedModel:
         Args:
             inputs: contiguous arrays in order that fit. They are copied now.
         """
-        placed = [_aligned_empty(info) for info in self.inputs]
+        outputs = [_aligned_empty(info) for info in self._outputs_for(inputs)]
+        placed = [
+            _aligned_empty(TensorInfo(info.name, array.shape, info.dtype))
+            for info, array in zip(self.inputs, inputs, strict=True)
+        ]
         for place, array in zip(placed, inputs, strict=True):
             place[...] = array
-        outputs = [_aligned_empty(info) for info in self.outputs]
         self._bind(placed, outputs)
         self._kept = placed
 
@@ -271,6 +222,68 @@ class LoadedModel:
         if hasattr(self, "_model"):
             self.close()
 
+    def _described_axes(self) -> tuple[AxisInfo, ...]:
+        axes = [
+            self._api.describe_axis(self._model, number).contents
+            for number in range(self._api.axes(self._model))
+        ]
+        return tuple(
+            AxisInfo(axis.name.decode(), tuple(axis.sizes[: axis.count]), bool(axis.padded))
+            for axis in axes
+        )
+
+    def _axes_of(self, number: int) -> list[int]:
+        """The number of the axis that each dimension of an input is, -1 where it is none."""
+        dimensions = range(len(self.inputs[number].shape))
+        if not self.axes:
+            return [-1 for _ in dimensions]
+        return [self._api.input_axis(self._model, number, dimension) for dimension in dimensions]
+
+    def _sizes_in(self, inputs: Sequence[Array | None]) -> list[int]:
+        """The sizes that inputs in order have; the smallest where nobody can say."""
+        sizes = [axis.sizes[0] for axis in self.axes]
+        for array, axes in zip(reversed(inputs), reversed(self._input_axes), strict=False):
+            for axis, extent in zip(axes, array.shape if array is not None else (), strict=False):
+                if axis >= 0:
+                    sizes[axis] = extent
+        return sizes
+
+    def _inputs_for(
+        self, arrays: Sequence[Array], named: Mapping[str, Array]
+    ) -> tuple[TensorInfo, ...]:
+        """The inputs as they are at the size of what is given."""
+        import numpy as np
+
+        given: Sequence[Array | None] = arrays or [named.get(info.name) for info in self.inputs]
+        sizes = self._sizes_in([None if item is None else np.asarray(item) for item in given])
+        return tuple(
+            TensorInfo(
+                info.name,
+                tuple(
+                    extent if axis < 0 else sizes[axis]
+                    for axis, extent in zip(axes, info.shape, strict=True)
+                ),
+                info.dtype,
+            )
+            for info, axes in zip(self.inputs, self._input_axes, strict=True)
+        )
+
+    def _outputs_for(self, inputs: Sequence[Array]) -> tuple[TensorInfo, ...]:
+        """Sets the size of the inputs, and gives the outputs that come of it.
+
+        Raises:
+            UsageError: the library has none that fits.
+        """
+        if not self.axes:
+            return self.outputs
+        if not self._model:
+            raise UsageError("the model is closed")
+        sizes = self._sizes_in(inputs)
+        wanted = (ctypes.c_int64 * len(sizes))(*sizes)
+        if self._api.set_sizes(self._model, wanted, len(sizes)) != _OK:
+            raise UsageError(self._api.error(self._model).decode())
+        return self._tensors(self._api.outputs, self._api.describe_output)
+
     def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         for index, array in enumerate(inputs):
             self._must(self._api.bind_input, index, array.ctypes.data, array.nbytes)
@@ -295,7 +308,7 @@ class LoadedModel:
         )
 
 
-def _api_of(path: Path, name: str) -> _Api:
+def _api_of(path: Path, name: str) -> CApi:
     try:
         function = getattr(ctypes.CDLL(str(path.absolute())), f"{name}_api")
     except (OSError, AttributeError) as error:
@@ -303,8 +316,8 @@ def _api_of(path: Path, name: str) -> _Api:
             f"{path} cannot be loaded as the library {name}: {error}",
             hint="compile again: `tunekit compile RECIPE`",
         ) from error
-    function.restype = ctypes.POINTER(_Api)
-    api: _Api = function().contents
+    function.restype = ctypes.POINTER(CApi)
+    api: CApi = function().contents
     if api.abi_version != ABI_VERSION:
         raise UsageError(
             f"{path} is of ABI version {api.abi_version}, and this tunekit knows {ABI_VERSION}",

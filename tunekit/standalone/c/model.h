@@ -61,11 +61,13 @@ typedef struct {
 } tk_step;
 
 /* `copy` is where in the arena an input is copied to that kernels cannot read where it is. In the
- * self test its values are from low to high. */
+ * self test its values are from low to high. `axes` has for each dimension the library's axis that
+ * it is, or -1; NULL where the library has none. */
 typedef struct {
   tunekit_tensor tensor;
   uint64_t copy;
   double low, high;
+  const int8_t* axes;
 } tk_input;
 
 /* Where kernels write an output straight away (`direct`), that is its own place in the arena, at
@@ -75,6 +77,7 @@ typedef struct {
   uint64_t own;
   uint32_t from;
   uint8_t direct;
+  const int8_t* axes;
 } tk_output;
 
 /* A value of an output in the self test. */
@@ -84,9 +87,10 @@ typedef struct {
   double value, tolerance;
 } tk_check;
 
-/* One model for one kind of CPU. */
+/* One model for one kind of CPU, at one size. */
 typedef struct {
   const char* const* features; /* that the CPU must have; NULL ends them */
+  const int64_t* size;         /* of each of the library's axes */
   const tk_tensor* tensors;
   const tk_step* steps;
   const uint32_t* arguments;
@@ -110,8 +114,10 @@ typedef struct {
   const char* manifest;
   const unsigned char* weights;
   uint64_t weights_bytes;
-  const tk_program* const* programs; /* the best first */
+  const tk_program* const* programs; /* the best first, each at every size one after another */
   uint32_t program_count;
+  uint32_t size_count, axis_count;
+  const tunekit_axis* axes; /* the sizes of the last one go up fastest */
 } tk_library;
 
 int tk_open(const tk_library* library, tunekit_model** model, const tunekit_options* options);
@@ -128,5 +134,10 @@ int32_t tk_threads(const tunekit_model* model);
 const char* tk_error(const tunekit_model* model);
 int tk_self_test(tunekit_model* model);
 int tk_cpu_ok(const tk_library* library);
+int32_t tk_axes(const tunekit_model* model);
+const tunekit_axis* tk_describe_axis(const tunekit_model* model, int32_t index);
+int32_t tk_input_axis(const tunekit_model* model, int32_t index, int32_t dimension);
+int tk_set_sizes(tunekit_model* model, const int64_t* sizes, int32_t count);
+int64_t tk_size(const tunekit_model* model, int32_t axis);
 
 #endif

@@ -27,10 +27,11 @@ static void say(const tunekit_options* options, const char* format, ...) {
   options->log(line, options->context);
 }
 
-static const tk_program* fitting_program(const tk_library* library, const char** missing) {
-  for (uint32_t i = 0; i < library->program_count; i++) {
+/* The programs of this CPU, one for each size. */
+static const tk_program* const* fitting_programs(const tk_library* library, const char** missing) {
+  for (uint32_t i = 0; i < library->program_count; i += library->size_count) {
     *missing = tk_missing_feature(library->programs[i]->features);
-    if (!*missing) return library->programs[i];
+    if (!*missing) return library->programs + i;
   }
   return NULL;
 }
@@ -103,39 +104,41 @@ static void* part(unsigned char** next, size_t bytes) {
   return memory;
 }
 
-static void set_up_tensors(tunekit_model* model) {
-  const tk_program* program = model->program;
-  const unsigned char* weights =
-      model->copied_weights ? model->copied_weights : model->library->weights;
-  for (uint32_t i = 0; i < program->tensor_count; i++) {
-    const tk_tensor* from = &program->tensors[i];
-    tk_dltensor* tensor = &model->tensors[i];
-    tensor->device_type = TK_DEVICE_CPU;
-    tensor->ndim = from->ndim;
-    tensor->code = from->code;
-    tensor->bits = from->bits;
-    tensor->lanes = 1;
-    tensor->shape = program->shapes + from->shape;
-    if (from->place == TK_ARENA) tensor->data = model->arena + from->offset;
-    if (from->place == TK_WEIGHTS) tensor->data = (void*)(weights + from->offset);
-  }
-  for (uint32_t i = 0; i < program->argument_count; i++) {
-    model->arguments[i].type_index = TK_ANY_DLTENSOR;
-    model->arguments[i].value.pointer = &model->tensors[program->arguments[i]];
-  }
-  for (uint32_t i = 0; i < program->output_count; i++) {
-    model->outputs[i].data = model->arena + program->outputs[i].own;
-  }
-  model->rebound = 1;
-}
-
 /* Bytes of a model's arena, behind which lies its workspace. */
 static uint64_t arena_of(const tk_program* program, int32_t threads) {
   return tk_aligned(program->arena_bytes) + tk_aligned(program->kernel_workspace_bytes) +
          (uint64_t)threads * tk_aligned(program->task_workspace_bytes);
 }
 
-/* Takes all memory of a model; 0 where there is not enough. */
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* A program that needs as much of everything as any of these. */
+static tk_program most_of(const tk_program* const* programs, uint32_t count) {
+  tk_program most = *programs[0];
+  for (uint32_t i = 1; i < count; i++) {
+    const tk_program* one = programs[i];
+    most.tensor_count = (uint32_t)larger(most.tensor_count, one->tensor_count);
+    most.argument_count = (uint32_t)larger(most.argument_count, one->argument_count);
+    most.arena_bytes = larger(most.arena_bytes, one->arena_bytes);
+    most.kernel_workspace_bytes = larger(most.kernel_workspace_bytes, one->kernel_workspace_bytes);
+    most.task_workspace_bytes = larger(most.task_workspace_bytes, one->task_workspace_bytes);
+  }
+  return most;
+}
+
+/* Dimensions of all inputs and outputs; none where no size is to be set. */
+static size_t dimensions_of(const tk_library* library, const tk_program* program) {
+  size_t count = 0;
+  if (library->axis_count == 0) return 0;
+  for (uint32_t i = 0; i < program->input_count; i++)
+    count += (size_t)program->inputs[i].tensor.ndim;
+  for (uint32_t i = 0; i < program->output_count; i++)
+    count += (size_t)program->outputs[i].tensor.ndim;
+  return count;
+}
+
+/* Takes all memory of a model whose programs need at most what `program` does; 0 where there is not
+ * enough. */
 static int take_memory(tunekit_model** result, const tk_library* library, const tk_program* program,
                        const tunekit_options* options, int32_t threads) {
   size_t tensors = program->tensor_count * sizeof(tk_dltensor);
@@ -143,16 +146,19 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   size_t inputs = program->input_count * sizeof(tk_binding);
   size_t outputs = program->output_count * sizeof(tk_binding);
   size_t seats = (size_t)threads * sizeof(tk_seat);
+  size_t sizes = library->axis_count * sizeof(int64_t);
+  size_t shapes = dimensions_of(library, program) * sizeof(int64_t);
+  size_t described = (program->input_count + program->output_count) * sizeof(tunekit_tensor);
   size_t bytes = (size_t)(tk_aligned(sizeof(tunekit_model)) + tk_aligned(tensors) +
                           tk_aligned(arguments) + tk_aligned(inputs) + tk_aligned(outputs) +
-                          tk_aligned(inputs + outputs) + tk_aligned(seats));
+                          tk_aligned(inputs + outputs) + tk_aligned(seats) + 2 * tk_aligned(sizes) +
+                          tk_aligned(shapes) + tk_aligned(described));
   unsigned char* memory = tk_take(options, bytes, 0);
   if (!memory) return 0;
   unsigned char* next = memory;
   tunekit_model* model = part(&next, sizeof *model);
   *result = model;
   model->library = library;
-  model->program = program;
   model->options = *options;
   model->memory = memory;
   model->memory_bytes = bytes;
@@ -162,6 +168,10 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   model->outputs = part(&next, outputs);
   model->kept = part(&next, inputs + outputs);
   model->pool.seats = part(&next, seats);
+  model->sizes = part(&next, sizes);
+  model->kept_sizes = part(&next, sizes);
+  model->shapes = part(&next, shapes);
+  model->described = library->axis_count ? part(&next, described) : NULL;
   model->pool.threads = threads;
   uint64_t arena = arena_of(program, threads);
   if (arena > SIZE_MAX / 2) return 0;
@@ -203,19 +213,26 @@ int tk_open(const tk_library* library, tunekit_model** result, const tunekit_opt
   *result = NULL;
   if (wanted && read_options(&options, wanted) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
   if (check_options(&options) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
-  const tk_program* program = fitting_program(library, &missing);
-  if (!program) return wrong_cpu(library, missing);
+  const tk_program* const* programs = fitting_programs(library, &missing);
+  if (!programs) return wrong_cpu(library, missing);
   if (!tk_prepare_process(library)) {
     return tk_fail(tk_remark(NULL), TUNEKIT_NO_MEMORY, "this process has no thread keys left");
   }
-  int32_t threads = threads_for(program, &options);
-  if (!take_memory(&model, library, program, &options, threads)) {
+  tk_program most = most_of(programs, library->size_count);
+  int32_t threads = threads_for(&most, &options);
+  if (!take_memory(&model, library, &most, &options, threads)) {
     if (model) give_memory(model);
     return tk_fail(tk_remark(NULL), TUNEKIT_NO_MEMORY,
                    "no memory for %s: it needs %llu bytes besides its weights", library->name,
-                   (unsigned long long)arena_of(program, threads));
+                   (unsigned long long)arena_of(&most, threads));
   }
-  set_up_tensors(model);
+  model->programs = programs;
+  model->program = programs[0];
+  if (library->axis_count) {
+    tk_use_sizes(model, programs[0]->size);
+  } else {
+    tk_set_up_tensors(model);
+  }
   set_up_pool(&model->pool, &options);
   model->family = tk_family();
   if (tk_pool_start(&model->pool) != TUNEKIT_OK) {
@@ -242,7 +259,7 @@ void tk_close(tunekit_model* model) {
 
 int tk_cpu_ok(const tk_library* library) {
   const char* missing = NULL;
-  if (!fitting_program(library, &missing)) return wrong_cpu(library, missing);
+  if (!fitting_programs(library, &missing)) return wrong_cpu(library, missing);
   tk_forget_remark(NULL);
   return TUNEKIT_OK;
 }

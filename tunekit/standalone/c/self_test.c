@@ -41,17 +41,32 @@ static int check_outputs(tunekit_model* model) {
   return TUNEKIT_OK;
 }
 
-static int self_test(tunekit_model* model) {
-  const tk_program* program = model->program;
-  /* What is bound comes back afterwards. */
-  size_t inputs = program->input_count * sizeof(tk_binding);
-  size_t outputs = program->output_count * sizeof(tk_binding);
-  memcpy(model->kept, model->inputs, inputs);
-  memcpy(model->kept + program->input_count, model->outputs, outputs);
+/* Tests the size that is set. */
+static int test_size(tunekit_model* model) {
   make_inputs(model);
   model->rebound = 1;
   int code = tk_run_entered(model);
-  if (code == TUNEKIT_OK) code = check_outputs(model);
+  return code == TUNEKIT_OK ? check_outputs(model) : code;
+}
+
+static int self_test(tunekit_model* model) {
+  const tk_program* program = model->program;
+  const tk_library* library = model->library;
+  /* What is bound comes back afterwards, and the size. */
+  size_t inputs = program->input_count * sizeof(tk_binding);
+  size_t outputs = program->output_count * sizeof(tk_binding);
+  int code = TUNEKIT_OK;
+  memcpy(model->kept, model->inputs, inputs);
+  memcpy(model->kept + program->input_count, model->outputs, outputs);
+  memset(model->inputs, 0, inputs);
+  memset(model->outputs, 0, outputs);
+  if (library->axis_count == 0) code = test_size(model);
+  memcpy(model->kept_sizes, model->sizes, library->axis_count * sizeof(int64_t));
+  for (uint32_t i = 0; library->axis_count && i < library->size_count && code == TUNEKIT_OK; i++) {
+    tk_use_sizes(model, model->programs[i]->size);
+    code = test_size(model);
+  }
+  if (library->axis_count) tk_use_sizes(model, model->kept_sizes);
   memcpy(model->inputs, model->kept, inputs);
   memcpy(model->outputs, model->kept + program->input_count, outputs);
   model->rebound = 1;

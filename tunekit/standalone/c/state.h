@@ -11,16 +11,23 @@
 typedef struct {
   unsigned char* data;
   uint8_t copied; /* before the run, or after it: kernels cannot use it where it is */
+  uint8_t bound;  /* by the application, and not the library's own place */
+  uint8_t stale;  /* bound while another size was set */
 } tk_binding;
 
 struct tunekit_model {
   tk_pool pool;
   const tk_library* library;
-  const tk_program* program;
+  const tk_program* const* programs; /* that this CPU runs, one for each size */
+  const tk_program* program;         /* of the size that is set */
   tunekit_options options;
   tk_dltensor* tensors;
   tk_any* arguments;
   tk_binding *inputs, *outputs, *kept;
+  /* Of a library with axes: the sizes that are set, those that come back after a self test, and
+   * inputs and outputs as they are then, with their shapes. */
+  int64_t *sizes, *kept_sizes, *shapes;
+  tunekit_tensor* described;
   unsigned char *memory, *arena, *workspace, *copied_weights;
   size_t memory_bytes, arena_bytes;
   size_t task_workspace, kernel_workspace;
@@ -42,6 +49,20 @@ int tk_enter(tunekit_model* model);
 int tk_leave(tunekit_model* model, int code);
 /* Begins the end of a model, when nobody is in it any more. */
 void tk_enter_last(tunekit_model* model);
+/* Sets a size that the library has, or that is padded: 0 where there is none, and why. */
+int tk_use_sizes(tunekit_model* model, const int64_t* sizes);
+/* The sizes at which an input has so many bytes, if only they can be meant; else 0. */
+int tk_sizes_of_bytes(const tunekit_model* model, int32_t input, size_t bytes, int64_t* sizes);
+/* Points all tensors that are no inputs and outputs to where they are, and these to the model's own
+ * memory where nothing is bound. */
+void tk_set_up_tensors(tunekit_model* model);
+/* An input or output at the size that is set. */
+const tunekit_tensor* tk_input_now(const tunekit_model* model, uint32_t index);
+const tunekit_tensor* tk_output_now(const tunekit_model* model, uint32_t index);
+/* Copies what two tensors of so many dimensions have in common, rows to rows. They may be the same
+ * memory if `to` is the smaller one. */
+void tk_move_box(unsigned char* to, const int64_t* to_shape, const unsigned char* from,
+                 const int64_t* from_shape, int32_t ndim, size_t element);
 /* The tensors that are inputs or outputs, and what is bound. */
 int tk_apply_bindings(tunekit_model* model);
 void tk_copy_inputs(tunekit_model* model);

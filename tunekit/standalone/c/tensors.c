@@ -14,12 +14,12 @@ int32_t tk_outputs(const tunekit_model* model) {
 
 const tunekit_tensor* tk_describe_input(const tunekit_model* model, int32_t index) {
   if (index < 0 || index >= tk_inputs(model)) return NULL;
-  return &model->program->inputs[index].tensor;
+  return tk_input_now(model, (uint32_t)index);
 }
 
 const tunekit_tensor* tk_describe_output(const tunekit_model* model, int32_t index) {
   if (index < 0 || index >= tk_outputs(model)) return NULL;
-  return &model->program->outputs[index].tensor;
+  return tk_output_now(model, (uint32_t)index);
 }
 
 /* Makes a model the calling thread's, whose process is `family`; 0 where another thread has it. */
@@ -94,10 +94,17 @@ int tk_bind_input(tunekit_model* model, int32_t index, const void* data, size_t 
   if (!model) return TUNEKIT_BAD_ARGUMENT;
   int code = tk_enter(model);
   if (code != TUNEKIT_OK) return code;
-  code = check_binding(model, "input", tk_describe_input(model, index), index, tk_inputs(model),
-                       data, bytes, NULL);
+  const tunekit_tensor* tensor = tk_describe_input(model, index);
+  int64_t size;
+  if (tensor && data && bytes != tensor->bytes && tk_sizes_of_bytes(model, index, bytes, &size) &&
+      !tk_use_sizes(model, &size)) {
+    return tk_leave(model, TUNEKIT_NO_SIZE);
+  }
+  code = check_binding(model, "input", tensor, index, tk_inputs(model), data, bytes, NULL);
   if (code == TUNEKIT_OK) {
     model->inputs[index].data = (unsigned char*)(uintptr_t)data;
+    model->inputs[index].bound = 1;
+    model->inputs[index].stale = 0;
     model->rebound = 1;
   }
   return tk_leave(model, code);
@@ -112,6 +119,8 @@ int tk_bind_output(tunekit_model* model, int32_t index, void* data, size_t bytes
                        tensor ? model->arena + model->program->outputs[index].own : NULL);
   if (code == TUNEKIT_OK) {
     model->outputs[index].data = data;
+    model->outputs[index].bound = 1;
+    model->outputs[index].stale = 0;
     model->rebound = 1;
   }
   return tk_leave(model, code);
@@ -122,15 +131,15 @@ const void* tk_output_data(const tunekit_model* model, int32_t index) {
   return model->outputs[index].data;
 }
 
-/* Whether kernels cannot read an input where it is bound: it is not aligned as they expect, or an
- * output is to be written there. */
+/* Whether kernels cannot read an input where it is bound: it is not aligned as they expect, it is
+ * smaller than they expect, or an output is to be written there. */
 static int needs_copy(const tunekit_model* model, uint32_t index) {
   const tk_program* program = model->program;
   const unsigned char* data = model->inputs[index].data;
-  size_t bytes = program->inputs[index].tensor.bytes;
-  if ((uintptr_t)data % TK_ALIGNMENT) return 1;
+  size_t bytes = tk_input_now(model, index)->bytes;
+  if ((uintptr_t)data % TK_ALIGNMENT || bytes != program->inputs[index].tensor.bytes) return 1;
   for (uint32_t i = 0; i < program->output_count; i++) {
-    if (overlap(data, bytes, model->outputs[i].data, program->outputs[i].tensor.bytes)) return 1;
+    if (overlap(data, bytes, model->outputs[i].data, tk_output_now(model, i)->bytes)) return 1;
   }
   return 0;
 }
@@ -140,8 +149,8 @@ static int check_apart(tunekit_model* model) {
   const tk_program* program = model->program;
   for (uint32_t i = 0; i < program->output_count; i++) {
     for (uint32_t j = 0; j < i; j++) {
-      if (overlap(model->outputs[i].data, program->outputs[i].tensor.bytes, model->outputs[j].data,
-                  program->outputs[j].tensor.bytes)) {
+      if (overlap(model->outputs[i].data, tk_output_now(model, i)->bytes, model->outputs[j].data,
+                  tk_output_now(model, j)->bytes)) {
         return tk_fail(model->error, TUNEKIT_BAD_ARGUMENT,
                        "outputs %u and %u are bound to the same memory", (unsigned)j, (unsigned)i);
       }
@@ -150,22 +159,30 @@ static int check_apart(tunekit_model* model) {
   return TUNEKIT_OK;
 }
 
+static int not_bound(tunekit_model* model, const char* what, uint32_t index, const char* name,
+                     const tk_binding* binding) {
+  return tk_fail(model->error, TUNEKIT_NOT_BOUND, "%s %u (%s) is %s", what, (unsigned)index, name,
+                 binding->stale ? "bound at another size: bind it again" : "not bound");
+}
+
 /* Points the tensors that are inputs or outputs to what is bound. */
 int tk_apply_bindings(tunekit_model* model) {
   const tk_program* program = model->program;
   for (uint32_t i = 0; i < program->input_count; i++) {
     tk_binding* input = &model->inputs[i];
-    if (!input->data) {
-      return tk_fail(model->error, TUNEKIT_NOT_BOUND, "input %u (%s) is not bound", (unsigned)i,
-                     program->inputs[i].tensor.name);
-    }
+    if (!input->data || input->stale)
+      return not_bound(model, "input", i, program->inputs[i].tensor.name, input);
     input->copied = (uint8_t)needs_copy(model, i);
   }
-  if (check_apart(model) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
   for (uint32_t i = 0; i < program->output_count; i++) {
-    model->outputs[i].copied =
-        !program->outputs[i].direct || (uintptr_t)model->outputs[i].data % TK_ALIGNMENT != 0;
+    tk_binding* output = &model->outputs[i];
+    if (output->stale)
+      return not_bound(model, "output", i, program->outputs[i].tensor.name, output);
+    output->copied = !program->outputs[i].direct ||
+                     tk_output_now(model, i)->bytes != program->outputs[i].tensor.bytes ||
+                     (uintptr_t)output->data % TK_ALIGNMENT != 0;
   }
+  if (check_apart(model) != TUNEKIT_OK) return TUNEKIT_BAD_ARGUMENT;
   for (uint32_t i = 0; i < program->tensor_count; i++) {
     const tk_tensor* from = &program->tensors[i];
     if (from->place == TK_INPUT) {
@@ -185,18 +202,23 @@ int tk_apply_bindings(tunekit_model* model) {
 void tk_copy_inputs(tunekit_model* model) {
   const tk_program* program = model->program;
   for (uint32_t i = 0; i < program->input_count; i++) {
+    const tunekit_tensor *now = tk_input_now(model, i), *whole = &program->inputs[i].tensor;
     unsigned char* to = model->arena + program->inputs[i].copy;
     /* They are the same in the self test. */
     if (!model->inputs[i].copied || model->inputs[i].data == to) continue;
-    memcpy(to, model->inputs[i].data, program->inputs[i].tensor.bytes);
+    if (now->bytes != whole->bytes) memset(to, 0, whole->bytes);
+    tk_move_box(to, whole->shape, model->inputs[i].data, now->shape, whole->ndim, whole->bits / 8);
   }
 }
 
 void tk_copy_outputs(tunekit_model* model) {
   const tk_program* program = model->program;
   for (uint32_t i = 0; i < program->output_count; i++) {
+    const tunekit_tensor *now = tk_output_now(model, i), *whole = &program->outputs[i].tensor;
     const unsigned char* from = model->tensors[program->outputs[i].from].data;
-    if (!model->outputs[i].copied || from == model->outputs[i].data) continue;
-    memmove(model->outputs[i].data, from, program->outputs[i].tensor.bytes);
+    if (!model->outputs[i].copied) continue;
+    if (from == model->outputs[i].data && now->bytes == whole->bytes) continue;
+    tk_move_box(model->outputs[i].data, now->shape, from, whole->shape, whole->ndim,
+                whole->bits / 8);
   }
 }

@@ -37,7 +37,8 @@ enum {
   TUNEKIT_NOT_BOUND = 5,  /* run before every input was bound */
   TUNEKIT_BUSY = 6,       /* another thread is running this model */
   TUNEKIT_FAILED = 7,     /* a kernel gave up */
-  TUNEKIT_DAMAGED = 8     /* the self test got other values than where the library was made */
+  TUNEKIT_DAMAGED = 8,    /* the self test got other values than where the library was made */
+  TUNEKIT_NO_SIZE = 9     /* a library of several sizes has none that fits; the words list them */
 };
 
 /* Whom to keep on one core each. */
@@ -91,6 +92,14 @@ typedef struct {
   size_t bytes; /* of the whole tensor, compact, last axis fastest */
 } tunekit_tensor;
 
+/* An axis of the inputs of which a library has several sizes. */
+typedef struct {
+  const char* name;
+  const int64_t* sizes; /* smallest first */
+  int32_t count;        /* of them */
+  int32_t padded;       /* sizes between them run too: in the next larger one, with zeros behind */
+} tunekit_axis;
+
 /* The functions of a library; what each does is said in NAME.h. */
 typedef struct {
   uint32_t abi_version;  /* TUNEKIT_ABI_VERSION of the library */
@@ -111,6 +120,12 @@ typedef struct {
   int (*self_test)(tunekit_model* model);
   int (*cpu_ok)(void);
   const char* (*manifest)(void);
+  /* Where struct_bytes is at least sizeof(tunekit_api) of this header. */
+  int32_t (*axes)(const tunekit_model* model);
+  const tunekit_axis* (*describe_axis)(const tunekit_model* model, int32_t index);
+  int32_t (*input_axis)(const tunekit_model* model, int32_t index, int32_t dimension);
+  int (*set_sizes)(tunekit_model* model, const int64_t* sizes, int32_t count);
+  int64_t (*size)(const tunekit_model* model, int32_t axis);
 } tunekit_api;
 
 #ifdef __cplusplus
