@@ -115,18 +115,18 @@ def _keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
         else:
             if many or (not field.is_required() and field.default is None):
                 yield f"{above}{name}", field
-            yield from _keys(section, f"{above}{name}[]." if many else f"{above}{name}.")
+            yield from _keys(section, f"{above}{name}{many}.")
 
 
-def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The model of a nested section, and whether there is a list of them."""
+def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The model of a nested section, and what stands for one of several where there are."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
+        return annotation, ""
     for part in typing.get_args(annotation):
         section, _ = _section_of(part)
         if section is not None:
-            return section, typing.get_origin(annotation) is tuple
-    return None, False
+            return section, {tuple: "[]", dict: ".NAME"}.get(typing.get_origin(annotation), "")
+    return None, ""
 
 
 def _default(field: Any) -> str:

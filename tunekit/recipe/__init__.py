@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunekit.recipe.axes import AxisSpec, Size
 from tunekit.recipe.digest import recipe_digest, session_digest
 from tunekit.recipe.dump import dump_recipe
 from tunekit.recipe.inputs import InputSpec, Normalize
@@ -31,6 +32,7 @@ __all__ = [
     "PEER_RUNTIMES",
     "REFERENCE_RUNTIMES",
     "TUNED_FORMS",
+    "AxisSpec",
     "InputSpec",
     "Layout",
     "Measure",
@@ -38,6 +40,7 @@ __all__ = [
     "Normalize",
     "Recipe",
     "Reference",
+    "Size",
     "Tuning",
     "description",
     "dump_recipe",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunekit.recipe.dump import as_yaml
 from tunekit.recipe.override import description
-from tunekit.recipe.schema import DEFAULT_TRIALS, Recipe
+from tunekit.recipe.schema import DEFAULT_TRIALS, ModelSpec, Recipe
 
 _WIDTH = 88
 _OFFERED = ("target", "layout", "catalogue", "output")
@@ -42,7 +42,8 @@ def commented_recipe(
         ),
         as_yaml({"name": recipe.name}),
         "\n",
-        as_yaml({"model": {"source": source, "inputs": []}}).removesuffix(" []\n") + "\n",
+        as_yaml({"model": {"source": source, **_axes(spec), "inputs": []}}).removesuffix(" []\n")
+        + "\n",
         *(_input(item, remarks.get(item["name"])) for item in inputs),
     ]
     if not spec.is_file:
@@ -57,6 +58,11 @@ def commented_recipe(
         f"  trials: {DEFAULT_TRIALS if recipe.tuning.trials is None else recipe.tuning.trials}\n",
     ]
     return "".join(parts)
+
+
+def _axes(spec: ModelSpec) -> dict[str, Any]:
+    axes = {name: list(axis.sizes) for name, axis in spec.axes.items()}
+    return {"axes": axes} if axes else {}
 
 
 def _input(said: dict[str, Any], remark: str | None) -> str:

@@ -66,6 +66,9 @@ def _digest(work: dict[str, Any], recipe: Recipe) -> str:
         model.pop("detector", None)  # The same.
     elif recipe.model.detector is not None and recipe.model.detector.samples:
         model["detector"]["samples"] = [_content(file) for file in recipe.model.detector.samples]
+    for key in ("axes", "size"):
+        if not model.get(key):
+            model.pop(key, None)  # Older than these keys, too.
     if recipe.model.is_file:
         model["source"] = _content(Path(recipe.model.source))
     if recipe.model.weights is not None:

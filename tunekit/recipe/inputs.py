@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from tunekit.recipe.axes import Extent
 from tunekit.recipe.input_values import (
     VALUE_SCHEMA,
     bound_value,
@@ -29,7 +30,6 @@ from tunekit.recipe.values import bad
 
 DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
-_LARGEST_DIM = 2**31 - 1
 _IMAGE_AXES = 4
 _PIXELS = ("uint8", "float32", "float16")
 
@@ -65,7 +65,7 @@ class Normalize(RecipePart):
     """By default 1/255 for uint8 inputs, so that mean and std are those of pixels from 0 to 1, and
     1 for others."""
 
-    def require_channels(self, channels: int, shape: Sequence[int]) -> None:
+    def require_channels(self, channels: int | str, shape: Sequence[int | str]) -> None:
         """Refuses lists that are not as long as the input has channels."""
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) not in (1, channels):
@@ -83,12 +83,10 @@ class InputSpec(RecipePart):
     name: Annotated[str, Field(min_length=1)]
     """The input's name: the one that the library and its manifest use."""
 
-    shape: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=_LARGEST_DIM)], ...],
-        Field(strict=False),
-    ]
-    """Sizes in the model's own order, for example [1, 3, 224, 224]; [] is a single number. May be
-    left out where value is given."""
+    shape: Annotated[tuple[Extent, ...], Field(strict=False)]
+    """Sizes in the model's own order, for example [1, 3, 224, 224]; [] is a single number. In place
+    of a size the name of one of the model's axes, or a list of sizes. May be left out where value
+    is given."""
 
     dtype: DType = "float32"
     """Element type; where value is given without it, that of the value."""

@@ -21,7 +21,7 @@ from tunekit.wording import did_you_mean
 _BUDGETS = ("tuning.trials", "tuning.trials_per_task_factor")
 """One of the two says how much is searched; one that is given replaces the recipe's other."""
 
-_FREE = ("target", "model.arguments")
+_FREE = ("target", "model.arguments", "model.axes", "model.size")
 """Mappings in which any key may stand."""
 
 _PATHS = ("model.source", "model.folder", "model.weights", "model")
@@ -108,7 +108,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
         yield f"{prefix}{name}", field
         inner = model_in(field.annotation)
         # The elements of a list have keys of their own, but none that leads to them.
-        if inner is not None and not str(field.annotation).startswith("tuple"):
+        if inner is not None and not str(field.annotation).startswith(("tuple", "dict")):
             yield from _fields(inner, f"{prefix}{name}.")
 
 

@@ -43,14 +43,17 @@ def problems(error: ValidationError) -> Iterator[Problem]:
 def _fields_at(path: KeyPath) -> dict[str, str]:
     """Names and descriptions of what may stand where `path` leads to."""
     model: type[BaseModel] = Recipe
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if isinstance(part, int):
             continue
         field = model.model_fields.get(part)
         inner = None if field is None else model_in(field.annotation)
-        if inner is None:
+        if field is None or inner is None:
             return {}
         model = inner
+        if str(field.annotation).startswith("dict"):
+            next(parts, None)  # a name of the person's own
     return {name: field.description or "" for name, field in model.model_fields.items()}
 
 

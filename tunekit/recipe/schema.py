@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -18,6 +19,17 @@ from pydantic import (
 )
 
 from tunekit.environment import DEFAULT_CATALOGUE
+from tunekit.recipe.axes import (
+    AxisName,
+    AxisSpec,
+    Size,
+    as_suffix,
+    axes_may_be_lists,
+    each_size,
+    require_axes,
+    require_size,
+    with_named_axes,
+)
 from tunekit.recipe.detector import DetectorSpec
 from tunekit.recipe.inputs import InputSpec
 from tunekit.recipe.part import RecipePart
@@ -47,6 +59,8 @@ _TRACKER = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?$"  # host, host:por
 class ModelSpec(RecipePart):
     """The model: where it comes from and what goes into it."""
 
+    model_config = ConfigDict(json_schema_extra=axes_may_be_lists)
+
     source: Annotated[str, Field(min_length=1)]
     """torchvision:<model>, python:<package.module>:<callable>, or a .pt2 or .onnx file
     (relative to the recipe)."""
@@ -68,11 +82,24 @@ class ModelSpec(RecipePart):
     precision: Literal["model", "float32"] = "model"
     """What floats are computed in, inputs and outputs aside: as the model says, or float32."""
 
+    axes: dict[AxisName, AxisSpec] = Field(default_factory=dict)
+    """Axes of several sizes, by names that stand in the shapes of inputs: {batch: [1, 2, 4, 8]}.
+    The model is tuned for all of them in one session, and one library runs them all. Several axes
+    have each size of one with each of the others."""
+
+    size: dict[AxisName, int] = Field(default_factory=dict)
+    """Of each axis the one size that is meant, for example {batch: 4}; by default all are."""
+
     inputs: Annotated[tuple[InputSpec, ...], Field(strict=False)] = ()
     """The inputs in order; may be left out for .pt2 and .onnx files with fixed shapes."""
 
     detector: DetectorSpec | None = None
     """How a detector is compiled, if it is one and not all as by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_have_names(cls, data: Any) -> Any:
+        return with_named_axes(data)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,6 +145,32 @@ class ModelSpec(RecipePart):
                 "{name: input, shape: [1, 3, 224, 224]}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _known_axes(self) -> ModelSpec:
+        require_axes(self.axes, [item.shape for item in self.inputs])
+        require_size(self.axes, self.size)
+        return self
+
+    @property
+    def each_size(self) -> tuple[Size, ...]:
+        """The sizes that are meant, where there are several."""
+        return () if self.size else tuple(each_size(self.axes))
+
+    def at(self, size: Size) -> ModelSpec:
+        """The model of one size."""
+        return self.model_copy(update={"size": dict(size)})
+
+    @property
+    def smallest(self) -> ModelSpec:
+        """The model at its smallest size, which random weights are made at: all sizes have them."""
+        return self.at({name: axis.sizes[0] for name, axis in self.axes.items()})
+
+    def shape_of(self, item: InputSpec) -> tuple[int, ...]:
+        """The shape of an input at the model's one size."""
+        return tuple(
+            extent if isinstance(extent, int) else self.size[extent] for extent in item.shape
+        )
 
     @property
     def is_file(self) -> bool:
@@ -313,6 +366,21 @@ class Recipe(RecipePart):
     @classmethod
     def _keys_of_older_recipes(cls, data: Any) -> Any:
         return with_keys_of_today(data)
+
+    def at(self, size: Size) -> Recipe:
+        """The recipe of one size of its model's: its library has a folder within this one's."""
+        return self.model_copy(
+            update={
+                "name": f"{self.name}-{as_suffix(size)}",
+                "model": self.model.at(size),
+                "output": self.output / self.name,
+            }
+        )
+
+    @property
+    def at_each_size(self) -> tuple[Recipe, ...]:
+        """The recipes of its sizes; itself where its model has one."""
+        return tuple(map(self.at, self.model.each_size)) or (self,)
 
 
 def json_schema() -> dict[str, Any]:
