@@ -9,7 +9,8 @@ file. Beside it they take
 
 - `inputs`: the shape of each input by its name, `{"input": (1, 3, 224, 224)}`, or shape and dtype,
   `{"ids": ((1, 128), "int64")}`; of a model file only what is to differ from what it declares;
-- `dims`: sizes that a model file leaves open, by its own names for them, `{"batch": 1}`;
+- `dims`: sizes that a model file leaves open, by its own names for them, `{"batch": 1}` or, for
+  one library of several, `{"batch": (1, 2, 4)}`; of a recipe with such axes the one that is meant;
 - `trials`: the budget, candidates to measure in all;
 - `output`: the folder under which the library gets a folder of its own, named as the recipe;
 - `catalogue`: where measurements are kept, a SQLite file or any SQLAlchemy URL;
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from tunekit.bundle import Bundle
     from tunekit.library import Library, Manifest
     from tunekit.library.coverage import Knowledge
-    from tunekit.models.as_recipe import InputShapes
+    from tunekit.models.as_recipe import Dims, InputShapes
 
 __all__ = [
     "Bundle",
@@ -77,7 +78,7 @@ def load_recipe(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     trials: int | None = None,
     output: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
@@ -113,7 +114,7 @@ def tune(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     trials: int | None = None,
     output: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
@@ -237,7 +238,7 @@ def compile(  # noqa: A001 - the verb's name
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     output: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
@@ -280,7 +281,7 @@ def export(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     static: bool = False,
     vm: bool = False,
     folder: str | os.PathLike[str] | None = None,
@@ -353,7 +354,7 @@ def bench(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     runtimes: Sequence[str] | None = None,
     rounds: int = 10,
     threads: int | None = None,
@@ -417,7 +418,7 @@ def explain(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     runtimes: Sequence[str] = ("onnxruntime", "openvino"),
     sort: Literal["gain", "difference", "time"] = "gain",
     rounds: int = 5,
@@ -469,7 +470,7 @@ def lookup(
     recipe: RecipeLike,
     *,
     inputs: InputShapes | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Dims | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
@@ -494,9 +495,7 @@ def lookup(
     return look_up_recipe(resolved, (reporter or SilentReporter()).say)
 
 
-def _loaded(
-    recipe: RecipeLike, inputs: InputShapes | None, dims: Mapping[str, int] | None
-) -> Recipe:
+def _loaded(recipe: RecipeLike, inputs: InputShapes | None, dims: Dims | None) -> Recipe:
     if not isinstance(recipe, Recipe):
         from tunekit.models.as_recipe import is_model, recipe_of_model
 
@@ -504,10 +503,9 @@ def _loaded(
             return recipe_of_model(os.fspath(recipe), inputs=inputs, dims=dims)
         recipe = _read_recipe(os.fspath(recipe))
     if dims:
-        raise UsageError(
-            f"--dim: {recipe.name} is a recipe, which has no sizes with names",
-            hint="give another shape, like --input input=8x3x224x224",
-        )
+        from tunekit.models.as_recipe import at_dims
+
+        recipe = at_dims(recipe, dims)
     if not inputs:
         return recipe
     from tunekit.models.as_recipe import with_inputs

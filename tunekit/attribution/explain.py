@@ -72,8 +72,9 @@ def explain_recipe(
     """
     from tunekit.cache import ContentCache
     from tunekit.library import tuned_library
-    from tunekit.models import load_source
+    from tunekit.models import load_source, require_one_size
 
+    require_one_size(recipe.model)
     library = tuned_library(recipe, say=say)
     cache = ContentCache()
     source = load_source(recipe.model, cache=cache)

@@ -299,7 +299,8 @@ DIMS = Annotated[
     typer.Option(
         "--dim",
         metavar="NAME=SIZE",
-        help="A size that the model's file leaves open, like batch=1; several times.",
+        help="A size that the model's file leaves open, like batch=1, or several for one library, "
+        "batch=1,2,4; of a recipe's axis the size that is meant. Several times.",
         show_default=False,
     ),
 ]

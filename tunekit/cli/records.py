@@ -317,9 +317,9 @@ def _of_recipe(
     open_catalogue(location).close()  # is told before the model is imported
 
     from tunekit.cache import ContentCache
-    from tunekit.graph.pipeline import prepare_model
+    from tunekit.graph.sizes import prepare_sizes
 
-    prepared = prepare_model(recipe, ContentCache(), say)
+    prepared = prepare_sizes(recipe, ContentCache(), say)
     conditions = prepared.conditions
     return (
         replace(

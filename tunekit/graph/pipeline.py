@@ -123,6 +123,7 @@ def prepare_model(
     say: Callable[[str], None],
     *,
     target: ResolvedTarget | None = None,
+    source: SourceModel | None = None,
 ) -> PreparedModel:
     """Imports and prepares a recipe's model. What is refused is refused before time is spent.
 
@@ -131,6 +132,7 @@ def prepare_model(
         cache: of imported models.
         say: told what is done, a line at a time.
         target: the recipe's, where it is resolved already (`recipe_target`).
+        source: its model, where it is loaded already.
 
     Raises:
         TargetError: this host cannot run the target.
@@ -140,7 +142,7 @@ def prepare_model(
 
     target = target or recipe_target(recipe)
     more = more_targets(recipe, target)
-    source = load_source(recipe.model, cache)
+    source = source or load_source(recipe.model, cache)
     if source.finds_objects and target.kind != "llvm":
         raise TargetError(
             f"{source.name} is a detector, and its boxes are chosen by kernels for CPUs, not for "

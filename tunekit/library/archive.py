@@ -12,10 +12,12 @@ from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, Record
 from tunekit.errors import CatalogueError, CompileError
 from tunekit.graph.algorithms import choose
-from tunekit.graph.pipeline import prepare_model, recipe_target
+from tunekit.graph.pipeline import recipe_target
+from tunekit.graph.sizes import prepare_sizes
 from tunekit.library.built_variant import BuiltVariant, export_variant
+from tunekit.library.library import Library
 from tunekit.library.other_targets import OtherTarget, other_targets
-from tunekit.library.standalone import link_standalone
+from tunekit.library.standalone import Chosen, link_standalone, other_entries
 from tunekit.library.variants import Variant, assemble
 from tunekit.library.verify import reference_of, verify, why_not_verified
 from tunekit.recipe import Recipe
@@ -24,9 +26,8 @@ from tunekit.version import __version__
 if TYPE_CHECKING:
     from tunekit.graph.implementation import Algorithm
     from tunekit.graph.pipeline import PreparedModel
-    from tunekit.library import Library, Manifest
+    from tunekit.library import Manifest
     from tunekit.library.variants import Assembled
-    from tunekit.library.verify import ReferenceOutputs
 
 Say = Callable[[str], None]
 
@@ -51,24 +52,44 @@ def static_library(library: Library, recipe: Recipe, folder: Path, say: Say) -> 
     manifest, entry = library.manifest, library.manifest.standalone
     assert entry is not None
     target = recipe_target(recipe, only_compiled=True)
-    prepared = prepare_model(recipe, ContentCache(), say, target=target)
+    sizes = prepare_sizes(recipe, ContentCache(), say, target=target)
     say(f"compiling {manifest.name} again, for the static library")
+    with tempfile.TemporaryDirectory(prefix=".archive-", dir=folder) as workshop:
+        chosen = []
+        for number, prepared in enumerate(sizes.models):
+            own = Path(workshop) / f"size{number}"
+            own.mkdir()
+            of_size = library
+            if manifest.sizes:
+                of_size = Library.open(library.folder / manifest.sizes[number].folder)
+            chosen.append(_again(of_size, prepared, own, say))
+        if other_entries(chosen) != entry.other_targets:
+            raise CompileError(
+                f"{manifest.name} cannot be built again as it shipped: the catalogue has other "
+                "records for its further targets now",
+                hint="`tunekit compile RECIPE` compiles it anew",
+            )
+        linked = link_standalone(sizes, chosen, Path(workshop), Path(workshop), static=True)
+        assert linked.static is not None
+        return Path(shutil.move(linked.static, folder / linked.static.name))
+
+
+def _again(library: Library, prepared: PreparedModel, workshop: Path, say: Say) -> Chosen:
+    """What shipped of a model at one size, built again."""
+    manifest = library.manifest
     variant = _shipped(manifest, prepared)
     assembled = assemble(variant, prepared)
     _require_same_kernels(manifest, assembled)
     reference = reference_of(prepared)
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=folder) as workshop:
-        again = Path(workshop) / "model.so"
-        exported = export_variant(assembled, prepared, again)
-        runs_here = why_not_verified(prepared) is None and prepared.recipe.tuning.rpc is None
-        verified = verify(library.path, prepared, reference) if runs_here else None
-        built = BuiltVariant(variant, library.path, assembled, exported, verified)
-        others = _others(manifest, prepared, reference, Path(workshop), say)
-        linked = link_standalone(
-            prepared, built, others, reference, Path(workshop), Path(workshop), static=True
-        )
-        assert linked.static is not None
-        return Path(shutil.move(linked.static, folder / linked.static.name))
+    exported = export_variant(assembled, prepared, workshop / "model.so")
+    runs_here = why_not_verified(prepared) is None and prepared.recipe.tuning.rpc is None
+    verified = verify(library.path, prepared, reference) if runs_here else None
+    built = BuiltVariant(variant, library.path, assembled, exported, verified)
+    others: Sequence[OtherTarget] = []
+    if prepared.recipe.more_targets:
+        with Catalogue.open(prepared.recipe.catalogue, create=False) as catalogue:
+            others = other_targets(prepared, catalogue, reference, workshop, say)
+    return Chosen(prepared, built, reference, others)
 
 
 def _shipped(manifest: Manifest, prepared: PreparedModel) -> Variant:
@@ -136,28 +157,6 @@ def _require_same_kernels(manifest: Manifest, assembled: Assembled) -> None:
     }
     if now != {task.structural_hash: task.trial_id for task in manifest.tasks}:
         raise _prepared_otherwise(manifest)
-
-
-def _others(
-    manifest: Manifest,
-    prepared: PreparedModel,
-    reference: ReferenceOutputs,
-    workshop: Path,
-    say: Say,
-) -> Sequence[OtherTarget]:
-    """The model for its further targets, of the records that shipped."""
-    assert manifest.standalone is not None
-    if not manifest.standalone.other_targets:
-        return []
-    with Catalogue.open(prepared.recipe.catalogue, create=False) as catalogue:
-        others = other_targets(prepared, catalogue, reference, workshop, say)
-    if tuple(other.entry for other in others) != manifest.standalone.other_targets:
-        raise CompileError(
-            f"{manifest.name} cannot be built again as it shipped: the catalogue has other records "
-            "for its further targets now",
-            hint="`tunekit compile RECIPE` compiles it anew",
-        )
-    return others
 
 
 def _prepared_otherwise(manifest: Manifest) -> CompileError:

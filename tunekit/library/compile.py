@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunekit.cache import ContentCache, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
-from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
+from tunekit.graph.pipeline import PreparedModel, recipe_target
+from tunekit.graph.sizes import PreparedSizes, prepare_sizes
 from tunekit.library.build import work_digest
 from tunekit.library.built_variant import build_first, build_other
-from tunekit.library.describe import describe
+from tunekit.library.describe import describe, describe_sizes, seen_from_below
 from tunekit.library.library import Library
 from tunekit.library.manifest import (
     LIBRARY_FILE,
     MANIFEST_FILE,
     RECIPE_FILE,
     Manifest,
+    Selection,
     load_manifest,
 )
 from tunekit.library.other_targets import as_measured
 from tunekit.library.output import library_folder, replacing, require_writable
 from tunekit.library.selection import only, select
-from tunekit.library.standalone import write_standalone
+from tunekit.library.standalone import Chosen, write_standalone
 from tunekit.library.variants import Variant, variants_of
 from tunekit.library.verify import reference_of, why_not_verified
 from tunekit.machine.linker import require_linker
@@ -60,16 +63,17 @@ def compile_recipe(
     require_linker(recipe.cc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        prepared = prepare_model(recipe, cache, say, target=target)
-        if why_not_verified(prepared) is not None:
-            prepared = as_measured(prepared, catalogue)
+        prepared = prepare_sizes(recipe, cache, say, target=target)
+        if why_not_verified(prepared.smallest) is not None:
+            models = [as_measured(model, catalogue) for model in prepared.models]
+            prepared = replace(prepared, models=models)
         return compile_prepared(
             prepared, catalogue, folder=folder, say=say, cache=cache, selection=selection
         )
 
 
 def compile_prepared(
-    prepared: PreparedModel,
+    prepared: PreparedSizes,
     catalogue: Catalogue,
     *,
     folder: Path,
@@ -81,46 +85,50 @@ def compile_prepared(
     """Compiles, verifies and writes a prepared model's library into `folder`, all or nothing.
 
     What is written is the fastest of the variants that are right (see `variants_of`); with
-    `selection` False, or where they cannot be run here, it is the one with the best records.
+    `selection` False, or where they cannot be run here, it is the one with the best records. A
+    model of several sizes has a folder for each below that one, and one standalone library.
     """
-    records = catalogue.records.to_compile(
-        prepared.conditions, [task.structural_hash for task in prepared.tasks]
-    )
-    variants = variants_of(prepared, records)
-    skipped = _why_no_selection(prepared, variants, selection)
-    say(f"compiling {prepared.recipe.name} for {_target_name(prepared.target)}")
+    cache = cache or ContentCache()
     with replacing(folder) as temporary:
         workshop = temporary / "variants"
         workshop.mkdir()
-        first = build_first(variants[0], prepared, workshop, say, compared=skipped is None)
-        reference = reference_of(prepared)
-        if skipped is None:
-            others = [
-                build_other(variant, prepared, workshop, cache or ContentCache(), say)
-                for variant in variants[1:]
-            ]
-            built_variants = [first, *others]
-            shipped, made = select(built_variants, prepared, reference, folder=workshop, say=say)
-        else:
-            shipped, made = only(first, prepared, reference, skipped)
-        path = temporary / LIBRARY_FILE
-        shutil.copy(shipped.path, path)
+        ships, selections = [], []
+        for model in prepared.models:
+            own = workshop / model.recipe.name
+            own.mkdir()
+            one, made = _choose(model, catalogue, own, cache, say, selection=selection)
+            ships.append(one)
+            selections.append(made)
         standalone = write_standalone(
-            prepared, shipped, reference, temporary, workshop, say, catalogue=catalogue
+            prepared, ships, temporary, workshop, say, catalogue=catalogue
         )
+        manifests = []
+        for one, made in zip(ships, selections, strict=True):
+            place = temporary
+            if prepared.recipe.model.each_size:
+                place = temporary / one.prepared.recipe.name
+                place.mkdir()
+            path = place / LIBRARY_FILE
+            shutil.copy(one.built.path, path)
+            manifests.append(
+                describe(
+                    one.prepared,
+                    one.built,
+                    made,
+                    catalogue=catalogue.location,
+                    path=path,
+                    standalone=standalone if place == temporary else seen_from_below(standalone),
+                )
+            )
+            _write(manifests[-1], one.prepared.recipe, place)
         shutil.rmtree(workshop)
-        manifest = describe(
-            prepared,
-            shipped,
-            made,
-            catalogue=catalogue.location,
-            path=path,
-            standalone=standalone,
-        )
-        manifest.write(temporary)
-        (temporary / RECIPE_FILE).write_text(dump_recipe(prepared.recipe), "utf-8")
-    say(_verdict(manifest))
-    library = Library(folder / LIBRARY_FILE, manifest)
+        manifest = manifests[0]
+        if prepared.recipe.model.each_size:
+            manifest = describe_sizes(prepared, manifests, standalone)
+            _write(manifest, prepared.recipe, temporary)
+    for line in dict.fromkeys(_verdict(of_size, manifest) for of_size in manifests):
+        say(line)
+    library = Library(folder / manifest.library, manifest)
     catalogue.libraries.add(
         NewLibrary(
             name=manifest.name,
@@ -134,7 +142,38 @@ def compile_prepared(
     return library
 
 
-def _verdict(manifest: Manifest) -> str:
+def _choose(
+    prepared: PreparedModel,
+    catalogue: Catalogue,
+    workshop: Path,
+    cache: ContentCache,
+    say: Say,
+    *,
+    selection: bool,
+) -> tuple[Chosen, Selection]:
+    """What ships of a model at one size, built in `workshop`, and how it came to be the one."""
+    records = catalogue.records.to_compile(
+        prepared.conditions, [task.structural_hash for task in prepared.tasks]
+    )
+    variants = variants_of(prepared, records)
+    skipped = _why_no_selection(prepared, variants, selection)
+    say(f"compiling {prepared.recipe.name} for {_target_name(prepared.target)}")
+    first = build_first(variants[0], prepared, workshop, say, compared=skipped is None)
+    reference = reference_of(prepared)
+    if skipped is None:
+        others = [build_other(variant, prepared, workshop, cache, say) for variant in variants[1:]]
+        shipped, made = select([first, *others], prepared, reference, folder=workshop, say=say)
+    else:
+        shipped, made = only(first, prepared, reference, skipped)
+    return Chosen(prepared, shipped, reference), made
+
+
+def _write(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
+    manifest.write(folder)
+    (folder / RECIPE_FILE).write_text(dump_recipe(recipe), "utf-8")
+
+
+def _verdict(manifest: Manifest, whole: Manifest) -> str:
     if manifest.not_verified is not None:
         return (
             f"warning: not verified: {manifest.not_verified}; --rpc-tracker HOST:PORT and "
@@ -142,7 +181,8 @@ def _verdict(manifest: Manifest) -> str:
         )
     errors = manifest.relative_errors
     matched = "; ".join(map(str, manifest.detections))
-    return f"verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs" + (
+    name = "" if manifest is whole else f"{manifest.name} "
+    return f"{name}verified: relative error {max(errors):.1e} on {len(errors)} seeded inputs" + (
         f" ({matched})" if matched else ""
     )
 
@@ -151,7 +191,8 @@ def tuned_library(recipe: Recipe, *, say: Say = lambda _: None) -> Library:
     """The library that a recipe's artifacts folder holds, compiled if it has none that fits."""
     folder = library_folder(recipe)
     if (folder / MANIFEST_FILE).is_file():
-        library = Library(folder / LIBRARY_FILE, load_manifest(folder))
+        manifest = load_manifest(folder)
+        library = Library(folder / manifest.library, manifest)
         if _fits(library, recipe):
             return library
         say(f"{folder} holds another library; compiling")
@@ -165,6 +206,10 @@ def _fits(library: Library, recipe: Recipe) -> bool:
         recipe.layout in ("auto", manifest.layout)
         and manifest.work_digest == work_digest(recipe, recipe_target(recipe, only_compiled=True))
         and _is_whole(library.path, manifest.sha256)
+        and all(
+            _is_whole(library.folder / size.folder / LIBRARY_FILE, size.sha256)
+            for size in manifest.sizes
+        )
         and (
             manifest.standalone is None
             or _is_whole(library.folder / manifest.standalone.library, manifest.standalone.sha256)

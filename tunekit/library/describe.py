@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from tunekit.library.build import work_digest
 from tunekit.library.manifest import (
     Manifest,
     Selection,
+    SizeEntry,
     StandaloneEntry,
     TaskEntry,
     TensorEntry,
@@ -28,6 +30,7 @@ from tunekit.version import __version__
 
 if TYPE_CHECKING:
     from tunekit.graph.pipeline import PreparedModel
+    from tunekit.graph.sizes import PreparedSizes
     from tunekit.library.built_variant import BuiltVariant
     from tunekit.machine.target import ResolvedTarget
     from tunekit.models.spec import TensorSpec
@@ -85,6 +88,35 @@ def describe(
         standalone=None if isinstance(standalone, str) else standalone,
         not_standalone=standalone if isinstance(standalone, str) else None,
     )
+
+
+def describe_sizes(
+    sizes: PreparedSizes, manifests: Sequence[Manifest], standalone: StandaloneEntry | str
+) -> Manifest:
+    """The manifest above those of a model's sizes, which are in its folder."""
+    recipe, smallest = sizes.recipe, manifests[0]
+    return smallest.model_copy(
+        update={
+            "name": recipe.name,
+            "library": f"{smallest.name}/{smallest.library}",
+            "model_digest": sizes.digest,
+            "work_digest": work_digest(recipe, sizes.target),
+            "recipe_digest": recipe_digest(recipe),
+            "recipe": recipe.model_dump(mode="json"),
+            "standalone": None if isinstance(standalone, str) else standalone,
+            "sizes": tuple(
+                SizeEntry(size=dict(model.recipe.model.size), folder=one.name, sha256=one.sha256)
+                for model, one in zip(sizes.models, manifests, strict=True)
+            ),
+        }
+    )
+
+
+def seen_from_below(standalone: StandaloneEntry | str) -> StandaloneEntry | str:
+    """What the manifest of one size says of the library that all sizes share, above it."""
+    if isinstance(standalone, str):
+        return standalone
+    return standalone.model_copy(update={"library": f"../{standalone.library}"})
 
 
 def _algorithms(choice: Choice) -> dict[str, Any]:

@@ -51,13 +51,15 @@ class Library:
     @property
     def folder(self) -> Path:
         """The folder that holds the library, its manifest and its recipe."""
-        return self.path.parent
+        return self.path.parents[self.manifest.library.count("/")]
 
     def run(self, /, *arrays: Array, **named: Array) -> Array | dict[str, Array]:
         """Runs the model once, in this process; the first call loads the library.
 
             library.run(image)               # the inputs in the manifest's order
             library.run(ids=ids, mask=mask)  # or by their names
+
+        A library of several sizes runs the smallest that fits.
 
         Where there is a standalone library, it runs, and TVM is not loaded; else TVM's virtual
         machine does, on the device that the library is for, with as many threads as TVM chooses
@@ -76,6 +78,8 @@ class Library:
             UsageError: inputs are missing, unknown, or of another shape or dtype.
             TargetError: this machine cannot run the library's code.
         """
+        if self.manifest.sizes:
+            return self._at_a_size.run(*arrays, **named)
         inputs = in_order(self.manifest.inputs, arrays, named)
         return by_name(self.manifest.outputs, self.call(inputs))
 
@@ -94,8 +98,22 @@ class Library:
         assert self._loaded is not None
 
     @cached_property
+    def _at_a_size(self) -> LoadedModel:
+        standalone = self.manifest.standalone
+        if standalone is None:
+            raise UsageError(
+                f"{self.folder} has several sizes and no library of its own: "
+                f"{self.manifest.not_standalone}",
+                hint="open one of them: "
+                + ", ".join(str(self.folder / size.folder) for size in self.manifest.sizes),
+            )
+        return LoadedModel(self.folder / standalone.library, standalone.name)
+
+    @cached_property
     def _loaded(self) -> Any:
         standalone = self.manifest.standalone
+        if self.manifest.sizes:
+            return self._at_a_size.call
         if standalone is not None:
             return LoadedModel(self.folder / standalone.library, standalone.name).call
         return _virtual_machine(self.path, self.manifest)

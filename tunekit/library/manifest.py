@@ -133,6 +133,34 @@ class OtherTargetEntry(_Frozen):
     trial_ids: tuple[int, ...] = ()
 
 
+class AxisEntry(_Frozen):
+    """An axis of the inputs that a standalone library has several sizes of.
+
+    Attributes:
+        name: the recipe's.
+        sizes: that it was compiled for, smallest first.
+        is_padded: whether it runs those between them, too.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    is_padded: bool
+
+
+class SizeEntry(_Frozen):
+    """One size of a model that has several.
+
+    Attributes:
+        size: of each axis, by name.
+        folder: with its `model.so` and its manifest, beside this one.
+        sha256: of that `model.so`.
+    """
+
+    size: dict[str, int]
+    folder: str
+    sha256: str
+
+
 class StandaloneEntry(_Frozen):
     """The same model as a library that needs only the C library.
 
@@ -145,6 +173,7 @@ class StandaloneEntry(_Frozen):
         features: that its CPU must have, by LLVM's names: one that has not runs the kernels for
             other targets, where there are some that it can.
         other_targets: further ones that it has kernels for.
+        axes: those that it has several sizes of.
     """
 
     library: str
@@ -154,10 +183,14 @@ class StandaloneEntry(_Frozen):
     weights_bytes: int
     features: tuple[str, ...]
     other_targets: tuple[OtherTargetEntry, ...] = ()
+    axes: tuple[AxisEntry, ...] = ()
 
 
 class Manifest(_Frozen):
     """Everything that has to be known about a library besides its bytes.
+
+    Of a model that has several sizes each has a manifest of its own, in a folder of its own. The
+    one above these says of the smallest size what is of one size.
 
     Attributes:
         manifest_version: of this form; another one when a field changes its meaning.
@@ -197,6 +230,7 @@ class Manifest(_Frozen):
         standalone: the same model as a library that needs only the C library; None where there is
             none.
         not_standalone: why there is none.
+        sizes: of a model that has several: all of them, smallest first.
     """
 
     manifest_version: int = MANIFEST_VERSION
@@ -234,6 +268,7 @@ class Manifest(_Frozen):
     )
     standalone: StandaloneEntry | None = None
     not_standalone: str | None = None
+    sizes: tuple[SizeEntry, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""

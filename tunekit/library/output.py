@@ -40,13 +40,22 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files replace those in `folder` if the block ends well."""
+    """A temporary folder whose files, also those in folders, replace those in `folder` if the block
+    ends well."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         yield temporary
-        # The manifest last: whoever finds it finds the library it describes.
-        for file in sorted(temporary.iterdir(), key=lambda file: file.name == MANIFEST_FILE):
-            file.replace(folder / file.name)
+        _move(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(source: Path, folder: Path) -> None:
+    # The manifest last: whoever finds it finds the library it describes.
+    for file in sorted(source.iterdir(), key=lambda file: file.name == MANIFEST_FILE):
+        if file.is_dir():
+            (folder / file.name).mkdir(exist_ok=True)
+            _move(file, folder / file.name)
+        else:
+            file.replace(folder / file.name)

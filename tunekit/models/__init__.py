@@ -4,7 +4,12 @@ Importing this loads neither torch nor TVM.
 """
 
 from tunekit.models.importer import ImportedModel, import_model
-from tunekit.models.registry import load_file, load_source, source_digest
+from tunekit.models.registry import (
+    load_file,
+    load_source,
+    require_one_size,
+    source_digest,
+)
 from tunekit.models.spec import TensorSpec
 
 __all__ = [
@@ -13,5 +18,6 @@ __all__ = [
     "import_model",
     "load_file",
     "load_source",
+    "require_one_size",
     "source_digest",
 ]

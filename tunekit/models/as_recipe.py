@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from tunekit.errors import RecipeError, TunekitError, UsageError
 from tunekit.models.registry import file_kind
 from tunekit.models.spec import DeclaredInput
 from tunekit.recipe import InputSpec, Recipe
+from tunekit.recipe.axes import require_size
 from tunekit.recipe.problems import problems
 from tunekit.recipe.values import FOLDER, SOURCE_FORMS, SOURCE_PREFIXES, SOURCE_SUFFIXES
 from tunekit.wording import did_you_mean
@@ -20,6 +23,9 @@ from tunekit.wording import did_you_mean
 Shape = Sequence[int]
 InputShapes = Mapping[str, Shape | tuple[Shape, str]]
 """The shape of each input by its name, or shape and dtype: `{"ids": ((1, 128), "int64")}`."""
+
+Dims = Mapping[str, int | Sequence[int]]
+"""One size or several by the name of what has it: `{"batch": 1}`, `{"batch": (1, 2, 4)}`."""
 
 _LIKELY = {"batch": 1, "n": 1, "height": 224, "width": 224, "h": 224, "w": 224}
 """What a size of this name mostly is, for examples in messages."""
@@ -32,7 +38,7 @@ def is_model(text: str) -> bool:
 
 
 def recipe_of_model(
-    model: str, *, inputs: InputShapes | None = None, dims: Mapping[str, int] | None = None
+    model: str, *, inputs: InputShapes | None = None, dims: Dims | None = None
 ) -> Recipe:
     """A recipe for a model that has none: its name, its inputs, and defaults for the rest.
 
@@ -41,7 +47,8 @@ def recipe_of_model(
             file, found from the working directory.
         inputs: shapes, with a dtype where float32 or the file's own is not meant. What they leave
             out is what the file declares.
-        dims: sizes that the file leaves open, by the names it has for them.
+        dims: sizes that the file leaves open, by the names it has for them; several sizes of one
+            become an axis.
 
     Raises:
         UsageError: sizes are open or inputs unknown; the hint has the flags that say them.
@@ -49,6 +56,7 @@ def recipe_of_model(
         ModelFileError: the file cannot be read.
     """
     inputs, dims = inputs or {}, dims or {}
+    axes = {name: list(sizes) for name, sizes in dims.items() if not isinstance(sizes, int)}
     suffix = _suffix(model) if model.partition(":")[0] not in SOURCE_PREFIXES else None
     if suffix is None:
         if dims:
@@ -69,7 +77,11 @@ def recipe_of_model(
     return _validated(
         {
             "name": _recipe_name(name),
-            "model": {"source": model, "inputs": [spec.model_dump() for spec in specs]},
+            "model": {
+                "source": model,
+                "inputs": [spec.model_dump() for spec in specs],
+                **({"axes": axes} if axes else {}),
+            },
         },
         model,
     )
@@ -86,10 +98,33 @@ def remarks_on_inputs(recipe: Recipe) -> dict[str, str]:
     if all(item.dtype.startswith("float") for item in recipe.model.inputs):
         return {}
     try:
-        likely = load_source(recipe.model).likely_values
+        likely = load_source(recipe.model.smallest).likely_values
     except TunekitError:
         return {}  # Told where the recipe is used.
     return {name: remark(values) for name, values in likely.items()}
+
+
+def at_dims(recipe: Recipe, dims: Dims) -> Recipe:
+    """The recipe at one size of the several that it has.
+
+    Raises:
+        UsageError: it has no such axis or size.
+    """
+    axes = recipe.model.axes
+    if not axes:
+        raise UsageError(
+            f"--dim: {recipe.name} is a recipe, which has no sizes with names",
+            hint="give another shape, like --input input=8x3x224x224, or sizes in the recipe, like "
+            "model.axes: {batch: [1, 8]}",
+        )
+    size = {name: number for name, number in dims.items() if isinstance(number, int)}
+    if size != dims:
+        raise UsageError("--dim: of a recipe's sizes one of each axis is chosen")
+    try:
+        require_size(axes, size)
+    except PydanticCustomError as error:
+        raise UsageError(f"--dim: {error}") from None
+    return recipe.at({name: size[name] for name in axes})
 
 
 def with_inputs(recipe: Recipe, inputs: InputShapes) -> Recipe:
@@ -132,18 +167,21 @@ def parse_inputs(texts: Iterable[str]) -> dict[str, tuple[Shape, str] | Shape]:
     return inputs
 
 
-def parse_dims(texts: Iterable[str]) -> dict[str, int]:
-    """Sizes as typed: `batch=1` each.
+def parse_dims(texts: Iterable[str]) -> dict[str, int | Sequence[int]]:
+    """Sizes as typed: `batch=1` or `batch=1,2,4` each.
 
     Raises:
         UsageError: one is something else.
     """
-    dims: dict[str, int] = {}
+    dims: dict[str, int | Sequence[int]] = {}
     for text in texts:
-        match = re.fullmatch(r"(.+)=(\d+)", text)
-        if match is None or not int(match[2]):
-            raise UsageError(f"--dim {text}: must be name=size", hint="like --dim batch=1")
-        dims[match[1]] = int(match[2])
+        match = re.fullmatch(r"(.+)=(\d+(?:,\d+)*)", text)
+        sizes = [int(size) for size in match[2].split(",")] if match else []
+        if match is None or not all(sizes):
+            raise UsageError(
+                f"--dim {text}: must be name=size", hint="like --dim batch=1 or --dim batch=1,2,4"
+            )
+        dims[match[1]] = sizes if len(sizes) > 1 else sizes[0]
     return dims
 
 
@@ -163,7 +201,7 @@ def _resolved(
     model: str,
     declared: Sequence[DeclaredInput],
     inputs: InputShapes,
-    dims: Mapping[str, int],
+    dims: Dims,
 ) -> list[InputSpec]:
     """The inputs that a file declares, with what it leaves open filled in."""
     known = {item.name: item for item in declared}
@@ -180,13 +218,28 @@ def _resolved(
                 f"--dim {name}: {model} has no size of that name{did_you_mean(name, names)}",
                 hint=f"its inputs are {'; '.join(map(str, declared))}",
             )
-    left = [item for item in declared if item.name not in inputs and item.resolved(dims) is None]
+    shapes = {item.name: _shape(item, dims) for item in declared}
+    left = [item for item in declared if item.name not in inputs and shapes[item.name] is None]
     if left:
         raise _open_sizes(model, left)
     return [
-        _spec(item.name, inputs.get(item.name) or item.resolved(dims) or (), item.dtype)
+        _spec(item.name, inputs.get(item.name) or shapes[item.name] or (), item.dtype)
         for item in declared
     ]
+
+
+def _shape(item: DeclaredInput, dims: Dims) -> tuple[int | str, ...] | None:
+    """Its shape, with the names of those sizes of which several are given; None where some size is
+    left open."""
+    single = {name: size for name, size in dims.items() if isinstance(size, int)}
+    several = dims.keys() - single.keys()
+    fixed = replace(item, dims=tuple(1 if dim in several else dim for dim in item.dims))
+    shape = fixed.resolved(single)
+    if shape is None:
+        return None
+    return tuple(
+        str(dim) if dim in several else size for dim, size in zip(item.dims, shape, strict=True)
+    )
 
 
 def _open_sizes(model: str, declared: Sequence[DeclaredInput]) -> UsageError:
@@ -207,13 +260,19 @@ def _open_sizes(model: str, declared: Sequence[DeclaredInput]) -> UsageError:
     )
 
 
-def _spec(name: str, given: Shape | tuple[Shape, str], dtype: str) -> InputSpec:
+def _spec(
+    name: str, given: Shape | tuple[Shape, str] | tuple[int | str, ...], dtype: str
+) -> InputSpec:
     shape: Any = given
-    if len(given) == 2 and isinstance(given[1], str):
+    if len(given) == 2 and isinstance(given[1], str) and not isinstance(given[0], int | str):
         shape, dtype = given[0], given[1]
     try:
         return InputSpec.model_validate(
-            {"name": name, "shape": [int(size) for size in shape], "dtype": dtype}
+            {
+                "name": name,
+                "shape": [size if isinstance(size, str) else int(size) for size in shape],
+                "dtype": dtype,
+            }
         )
     except (TypeError, ValueError) as error:
         reason = str(error)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def given_inputs(spec: ModelSpec) -> list[TensorSpec]:
     """The recipe's inputs that the library has too: those that are not bound, in order."""
     return [
-        TensorSpec(item.name, item.shape, item.dtype, item.sample_values)
+        TensorSpec(item.name, spec.shape_of(item), item.dtype, item.sample_values)
         for item in spec.inputs
         if not item.is_bound
     ]
@@ -39,14 +39,16 @@ def bound_values(spec: ModelSpec) -> dict[str, BoundValue]:
     Raises:
         ModelFileError: a value does not have the shape that the recipe gives.
     """
-    return {item.name: _bound_value(item) for item in spec.inputs if item.is_bound}
+    return {
+        item.name: _bound_value(item, spec.shape_of(item)) for item in spec.inputs if item.is_bound
+    }
 
 
-def _bound_value(item: InputSpec) -> BoundValue:
+def _bound_value(item: InputSpec, shape: tuple[int, ...]) -> BoundValue:
     import numpy as np
 
     value: Any = item.value
-    if isinstance(value, bool | int | float) and not item.shape:
+    if isinstance(value, bool | int | float) and not shape:
         return value
     if isinstance(value, str):
         try:
@@ -55,11 +57,11 @@ def _bound_value(item: InputSpec) -> BoundValue:
             raise ModelFileError(f"the value of input {item.name!r}: {error}") from error
     array = np.asarray(value, item.dtype)
     if array.ndim == 0:
-        return np.full(item.shape, array)
-    if array.shape != item.shape:
+        return np.full(shape, array)
+    if array.shape != shape:
         raise ModelFileError(
             f"the value of input {item.name!r} has shape {list(array.shape)}, and the recipe gives "
-            f"{list(item.shape)}"
+            f"{list(shape)}"
         )
     return array
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tunekit.cache import ContentCache, KeyPart, content_key, file_digest
-from tunekit.errors import ModelFileError
+from tunekit.errors import ModelFileError, UsageError
 from tunekit.machine.toolchain import versions
 from tunekit.models.preprocessing import without_preprocessing
 
@@ -64,6 +64,7 @@ def load_source(
             again.
 
     Raises:
+        UsageError: it has several sizes, and none is chosen.
         ModelFileError: the model or its weights are missing, damaged or do not fit.
     """
     from tunekit.models.sources.preprocessed import preprocessed
@@ -75,7 +76,13 @@ def load_source(
 
 
 def source_digest(spec: ModelSpec) -> str:
-    """Identifies a spec's model without building it: spec, contents of files, versions."""
+    """Identifies a spec's model without building it: spec, contents of files, versions.
+
+    Raises:
+        UsageError: it has several sizes, and none is chosen.
+        ModelFileError: a file is missing.
+    """
+    require_one_size(spec)
     weights = None
     if spec.weights is not None:
         if not spec.weights.is_file():
@@ -93,16 +100,31 @@ def source_digest(spec: ModelSpec) -> str:
             "seed": spec.seed,
             **({"precision": spec.precision} if spec.precision != "model" else {}),
             **({"detector": _identity_of_detector(spec.detector)} if spec.detector else {}),
-            "inputs": [_identity(item) for item in spec.inputs],
+            "inputs": [_identity(item, spec) for item in spec.inputs],
+            **({"weights of": spec.smallest.size} if spec.size else {}),
             "versions": {name: installed.get(name) for name in _FRAMEWORKS},
             "content": _kind(spec).fingerprint(spec),
         }
     )
 
 
-def _identity(item: InputSpec) -> list[KeyPart]:
+def require_one_size(spec: ModelSpec) -> None:
+    """Refuses a model of several sizes where one is meant.
+
+    Raises:
+        UsageError: it has several, and none is chosen.
+    """
+    if spec.each_size:
+        raise UsageError(
+            f"{spec.source} has several sizes here, and this is done for one",
+            hint="choose one of each axis: "
+            + " ".join(f"--dim {name}={axis.sizes[0]}" for name, axis in spec.axes.items()),
+        )
+
+
+def _identity(item: InputSpec, spec: ModelSpec) -> list[KeyPart]:
     """What an input says: of its values only where the recipe does."""
-    said: list[KeyPart] = [item.name, list(item.shape), item.dtype]
+    said: list[KeyPart] = [item.name, list(spec.shape_of(item)), item.dtype]
     if item.values is not None:
         said.append({"min": item.values.min, "max": item.values.max})
     if item.has_preprocessing:

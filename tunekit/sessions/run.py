@@ -12,7 +12,8 @@ from typing import Literal
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, NewSession, SessionInfo
 from tunekit.errors import CatalogueError, Interrupted, UsageError
-from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
+from tunekit.graph.pipeline import recipe_target
+from tunekit.graph.sizes import PreparedSizes, prepare_sizes
 from tunekit.library import Library, compile_prepared, compile_recipe
 from tunekit.library.coverage import Knowledge, look_up
 from tunekit.library.output import library_folder, require_writable
@@ -61,7 +62,7 @@ def tune_recipe(
     Raises:
         Interrupted: by Ctrl-C; everything measured is in the catalogue.
         UsageError: another process runs the recipe's session.
-        TunekitError: see `prepare_model` and `compile_prepared`.
+        TunekitError: see `prepare_sizes` and `compile_prepared`.
     """
     folder = _writable(recipe, folder)
     if _is_cross(recipe):
@@ -121,7 +122,7 @@ def resume_recipe(
     Raises:
         Interrupted: by Ctrl-C; everything measured is in the catalogue.
         CatalogueError: there is no such session, or another process runs it.
-        TunekitError: see `prepare_model` and `compile_prepared`.
+        TunekitError: see `prepare_sizes` and `compile_prepared`.
     """
     with _opened(recipe, display, cache, folder=_writable(recipe, folder)) as run:
         session = run.catalogue.sessions.get(session_id)
@@ -136,14 +137,14 @@ def look_up_recipe(
 
     Raises:
         CatalogueError: there is no catalogue.
-        TunekitError: see `prepare_model`.
+        TunekitError: see `prepare_sizes`.
     """
     require_tvm()
     with Catalogue.open(recipe.catalogue, create=False) as catalogue:
-        return _known(prepare_model(recipe, cache or ContentCache(), say), catalogue)
+        return _known(prepare_sizes(recipe, cache or ContentCache(), say), catalogue)
 
 
-def _known(prepared: PreparedModel, catalogue: Catalogue) -> Knowledge:
+def _known(prepared: PreparedSizes, catalogue: Catalogue) -> Knowledge:
     return look_up(catalogue, prepared.tasks, prepared.conditions)
 
 
@@ -166,7 +167,7 @@ def _opened(
         require_linker(recipe.cc, target)
     with Catalogue.open(recipe.catalogue) as catalogue:
         cache = cache or ContentCache()
-        prepared = prepare_model(recipe, cache, display.say, target=target)
+        prepared = prepare_sizes(recipe, cache, display.say, target=target)
         display.say(_known(prepared, catalogue).line())
         yield _Run(prepared, catalogue, folder, display, cache, selection)
 
@@ -175,7 +176,7 @@ def _opened(
 class _Run:
     """A prepared recipe and its open catalogue: all that a session needs to begin or to go on."""
 
-    prepared: PreparedModel
+    prepared: PreparedSizes
     catalogue: Catalogue
     folder: Path
     display: Reporter
@@ -215,8 +216,8 @@ class _Run:
                 name=prepared.recipe.name,
                 recipe_yaml=self._recipe_yaml(),
                 recipe_digest=session_digest(prepared.recipe),
-                model_digest=prepared.source.digest,
-                model_name=prepared.source.name,
+                model_digest=prepared.digest,
+                model_name=prepared.smallest.source.name,
                 target_json=prepared.target.spec,
                 host=self.prepared.host.as_dict(),
                 host_fingerprint=self.prepared.host.fingerprint,
@@ -324,7 +325,7 @@ class _Session:
                     options,
                     run.catalogue,
                     self.info,
-                    preparation=prepared.graph.preparation,
+                    preparation=prepared.preparation,
                     reporter=run.display,
                     stop=stop,
                 )

@@ -73,7 +73,7 @@ def load(
             spec.seed,
             inputs,
             lambda: result,
-            Weights(spec.weights, state, cache=cache),
+            Weights(spec.weights, state, cache=cache, made_at=spec.smallest if spec.size else None),
             bound_values(spec),
             spec.detector,
         )

@@ -14,6 +14,7 @@ import torch
 
 from tunekit.cache import ContentCache, content_key
 from tunekit.errors import ImportFailed, ModelFileError
+from tunekit.models.binding import given_inputs
 from tunekit.models.samples import Use, draw
 from tunekit.models.source import SourceModel
 from tunekit.models.sources.torch_calls import Call, NamedCall, require_stateless
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tunekit.models.binding import BoundValue
     from tunekit.models.source import Array
+    from tunekit.recipe import ModelSpec
     from tunekit.recipe.detector import DetectorSpec
 
 STATE_KIND = "torch-state"
@@ -48,12 +50,14 @@ class Weights:
         random: whether those that it is built with are random, which are calibrated; None says
             that of a model whose batch normalizations have never seen a batch.
         cache: keeps calibrated weights.
+        made_at: the model at the size that random weights are made at, where it has several.
     """
 
     file: Path | None = None
     state: Path | None = None
     random: bool | None = None
     cache: ContentCache | None = None
+    made_at: ModelSpec | None = None
 
 
 class TorchModel(SourceModel):
@@ -273,7 +277,11 @@ class TorchModel(SourceModel):
     @property
     def state_key(self) -> str:
         """The cache's key of the weights."""
-        return content_key(STATE_KIND, self.digest, code_digest())
+        from tunekit.models.registry import source_digest
+
+        made_at = self._weights.made_at
+        digest = self.digest if made_at is None else source_digest(made_at)
+        return content_key(STATE_KIND, digest, code_digest())
 
     def arguments(self, inputs: Mapping[str, Array]) -> list[torch.Tensor]:
         """The arrays as tensors, in the order of `inputs`."""
@@ -298,13 +306,21 @@ class TorchModel(SourceModel):
 
     def _calibrate(self, module: torch.nn.Module) -> None:
         """Gives it random weights that do not hide errors."""
-        arguments = self.arguments(self.sample_inputs(self.seed))
-        calibrate(self._by_position(module), arguments, self.seed)
+        calibrate(self._by_position(module), self._examples(), self.seed)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights by name, as the module takes them."""
         state: dict[str, torch.Tensor] = self.module.model.state_dict()
         return state
+
+    def _examples(self) -> list[torch.Tensor]:
+        """Inputs that random weights are made with."""
+        made_at, likely = self._weights.made_at, self.likely_values
+        specs = self.inputs if made_at is None else given_inputs(made_at)
+        return [
+            torch.from_numpy(draw(spec, likely.get(spec.name), self.seed, index))
+            for index, spec in enumerate(specs)
+        ]
 
     def _by_position(self, module: torch.nn.Module) -> Call:
         """The module as one that takes the inputs by position, and no other."""

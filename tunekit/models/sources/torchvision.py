@@ -69,7 +69,13 @@ def load(
         spec.seed,
         given_inputs(spec),
         build,
-        Weights(spec.weights, state, random=arguments["weights"] is None, cache=cache),
+        Weights(
+            spec.weights,
+            state,
+            random=arguments["weights"] is None,
+            cache=cache,
+            made_at=spec.smallest if spec.size else None,
+        ),
         bound_values(spec),
         spec.detector,
     )
