@@ -92,6 +92,7 @@ def export_library(
         raise UsageError("--static and --vm: TVM's runtime is not linked statically")
     require_place(folder, force=force)
     manifest = library.manifest
+    _require_all_sizes(library, vm=vm)
     target = resolve_target(manifest.target, measured_elsewhere=True)
     path = _virtual_machine(library, target) if vm else _standalone(library)
     if static:
@@ -133,6 +134,21 @@ def export_library(
             )
         bundle = seal(bundle, temporary)
     return Bundle(folder, bundle)
+
+
+def _require_all_sizes(library: Library, *, vm: bool) -> None:
+    """Refuses one size of a library of several where all are meant, and the other way round."""
+    manifest = library.manifest
+    if vm and manifest.sizes:
+        raise UsageError(
+            f"{manifest.name} has several sizes, and TVM's virtual machine runs one of them",
+            hint=f"export one: {library.folder / manifest.sizes[0].folder}",
+        )
+    if not vm and not manifest.sizes and manifest.standalone and manifest.standalone.axes:
+        raise UsageError(
+            f"{library.folder} is one size of a library of several",
+            hint=f"export {library.folder.parent}, which has all of them",
+        )
 
 
 def _standalone(library: Library) -> Path:
@@ -181,9 +197,13 @@ def _recipe(manifest: Manifest, catalogue: str | None) -> Recipe:
 
 def _samples(recipe: Recipe, say: Say) -> tuple[list[Sample], str]:
     """Samples of the model, and the name of its framework."""
-    source = load_source(recipe.model, ContentCache())
-    say(f"asking {FRAMEWORKS[source.framework]} for the outputs of the samples")
-    return samples_of(source, recipe), source.framework
+    samples: list[Sample] = []
+    for one in recipe.at_each_size:
+        source = load_source(one.model, ContentCache())
+        if not samples:
+            say(f"asking {FRAMEWORKS[source.framework]} for the outputs of the samples")
+        samples += samples_of(source, one)
+    return samples, source.framework
 
 
 def _run(

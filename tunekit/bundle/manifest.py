@@ -40,11 +40,13 @@ class SampleEntry(_Frozen):
         inputs: a file for each input, in order: its elements, little-endian.
         outputs: a file for each output, in order.
         relative_error: max abs error / max abs reference that the library's outputs may have.
+        size: of each axis of which the library has several sizes.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     relative_error: float
+    size: tuple[int, ...] = ()
 
 
 class BundleManifest(_Frozen):
@@ -61,8 +63,8 @@ class BundleManifest(_Frozen):
         library_sha256: of the model.so that it was made from.
         standalone: what kind "standalone" has.
         static: the archive with the same, where it was wanted.
-        inputs: of the model, in order.
-        outputs: of the model, in order.
+        inputs: of the model, in order; of several sizes, at the smallest.
+        outputs: of the model, in order; of several sizes, at the smallest.
         target: TVM's target.
         threads: that its kernels were compiled for.
         glibc: the oldest version that it runs with; None where it needs another C library.

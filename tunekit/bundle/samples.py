@@ -29,13 +29,14 @@ FRAMEWORKS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime"}
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs by name, the framework's outputs in order, the relative error to be allowed, and how
-    outputs are compared."""
+    """Inputs by name, the framework's outputs in order, the relative error to be allowed, how
+    outputs are compared, and of a model of several sizes the size of each axis."""
 
     inputs: Mapping[str, Array]
     outputs: Sequence[Array]
     relative_error: float
     compare: Callable[[Sequence[Array], Sequence[Array]], Comparison] = compare
+    size: Sequence[int] = ()
 
 
 def samples_of(source: SourceModel, recipe: Recipe) -> list[Sample]:
@@ -46,7 +47,8 @@ def samples_of(source: SourceModel, recipe: Recipe) -> list[Sample]:
         inputs = source.sample_inputs(recipe.model.seed + seed)
         outputs = source.reference(inputs)
         allowed = max(limit, source.rounding_step(outputs))
-        samples.append(Sample(inputs, outputs, allowed, source.compare))
+        size = [recipe.model.size[name] for name in recipe.model.axes]
+        samples.append(Sample(inputs, outputs, allowed, source.compare, size))
     return samples
 
 
@@ -80,6 +82,7 @@ def write_samples(samples: Sequence[Sample], folder: Path) -> tuple[SampleEntry,
                 inputs=_write(folder, f"{place}/input", list(sample.inputs.values())),
                 outputs=_write(folder, f"{place}/output", sample.outputs),
                 relative_error=sample.relative_error,
+                size=tuple(sample.size),
             )
         )
     return tuple(entries)

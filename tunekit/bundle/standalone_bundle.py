@@ -53,6 +53,9 @@ def _values(
         "STATIC_LINE": _static_line(bundle, folder),
         "INPUT_BYTES": str(tensor_bytes(bundle.inputs[0])),
         "OUTPUT_BYTES": str(tensor_bytes(bundle.outputs[0])),
+        "AXES": str(len(entry.axes)),
+        "SAMPLE_SIZES": _sample_sizes(bundle),
+        "SIZES_SECTION": _sizes_section(bundle, entry),
         "WEIGHT_PAGES": _HUGE_PAGES if library.recipe["huge_pages"] else _SHARED,
     }
 
@@ -65,6 +68,46 @@ _SHARED = (
     "Weights stay in the file, one copy for all processes;\n"
     "`TUNEKIT_WEIGHTS_HUGE_PAGES` copies them once into pages of 2 MiB, which may be faster."
 )
+
+
+def _sample_sizes(bundle: BundleManifest) -> str:
+    """Of each sample, the size of each axis; C has no empty tables."""
+    return ", ".join(str(size) for sample in bundle.samples for size in sample.size) or "0"
+
+
+def _sizes_section(bundle: BundleManifest, entry: StandaloneEntry) -> str:
+    if not entry.axes:
+        return ""
+    rows = "\n".join(
+        f"| {number} | {axis.name} | {', '.join(map(str, axis.sizes))} "
+        f"| {'run in the next larger one' if axis.is_padded else 'are refused'} |"
+        for number, axis in enumerate(entry.axes)
+    )
+    smallest = "{" + ", ".join(str(axis.sizes[0]) for axis in entry.axes) + "}"
+    by_bytes = (
+        "\nTo bind an input of another size sets that size, too: its bytes say which it is.\n"
+        if len(entry.axes) == 1
+        else ""
+    )
+    return f"""
+## Sizes
+
+The model was compiled for several sizes of its inputs, which share the weights. The tensors above
+are those of the smallest.
+
+| axis | name | sizes | sizes between them |
+|---|---|---|---|
+{rows}
+
+```c
+const int64_t sizes[] = {smallest};
+{entry.name}_set_sizes(model, sizes, {len(entry.axes)});
+```
+{by_bytes}
+`{entry.name}_describe_input` and `_describe_output` show the tensors of the size that is set, and
+what was bound at another one has to be bound again. A size that the library does not have gives
+`TUNEKIT_NO_SIZE`, and `{entry.name}_error` lists those that it has.
+"""
 
 
 def _static_line(bundle: BundleManifest, folder: Path) -> str:

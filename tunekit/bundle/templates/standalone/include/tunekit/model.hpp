@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -92,6 +93,20 @@ class Model {
     return found(api_->describe_output(model_, index), "output", index);
   }
 
+  // The axes of the inputs that have several sizes, and the size of each that is set. To set others
+  // changes what the two above say, and what was bound at another size has to be bound again.
+  std::int32_t axes() const noexcept { return has_axes() ? api_->axes(model_) : 0; }
+  const tunekit_axis& describe_axis(std::int32_t index) const {
+    return found(has_axes() ? api_->describe_axis(model_, index) : nullptr, "axis", index);
+  }
+  std::int64_t size(std::int32_t axis) const noexcept {
+    return has_axes() ? api_->size(model_, axis) : 0;
+  }
+  void set_sizes(std::initializer_list<std::int64_t> sizes) {
+    if (!has_axes()) throw Error(TUNEKIT_BAD_ARGUMENT, "the library is from before there were axes");
+    must(api_->set_sizes(model_, sizes.begin(), static_cast<std::int32_t>(sizes.size())));
+  }
+
   // Where run reads an input from, or writes an output to. The memory stays the caller's. From an
   // address that is a multiple of 64 nothing is copied.
   template <class T>
@@ -131,6 +146,9 @@ class Model {
  private:
   void close() noexcept { api_->close(model_); }
 
+  // Tables of older libraries are shorter.
+  bool has_axes() const noexcept { return api_->struct_bytes >= sizeof(tunekit_api); }
+
   void must(int code) const {
     if (code != TUNEKIT_OK) throw Error(code, api_->error(model_));
   }
@@ -143,13 +161,13 @@ class Model {
     }
   }
 
-  static const tunekit_tensor& found(const tunekit_tensor* tensor, const char* kind,
-                                     std::int32_t index) {
-    if (tensor == nullptr) {
+  template <class T>
+  static const T& found(const T* described, const char* kind, std::int32_t index) {
+    if (described == nullptr) {
       throw Error(TUNEKIT_BAD_ARGUMENT,
                   "the model has no " + std::string(kind) + " " + std::to_string(index));
     }
-    return *tensor;
+    return *described;
   }
 
   const tunekit_api* api_;
