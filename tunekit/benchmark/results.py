@@ -137,7 +137,8 @@ class RuntimeResult(_Frozen):
     `import_s` is from the start of the runtime's process until its packages were imported, `load_s`
     from then until it was ready to run. `cpu_ms` is the CPU time of all threads for a run,
     `busy_cores` how many of them worked at a time, and `idle_cpu_s` what they used in the idle
-    second after the last run.
+    second after the last run. `fps` is how many a second: of a model of several sizes as many in
+    each run as the `size` of the row says, which its name has behind the runtime's.
     """
 
     name: str
@@ -159,7 +160,13 @@ class RuntimeResult(_Frozen):
     idle_cpu_s: float | None = None
     at_once: AtOnce | None = None
     settings: dict[str, Any] = {}
+    size: dict[str, int] = {}
     rounds: list[Round] = []
+
+    @property
+    def runtime(self) -> str:
+        """The runtime's name, without the size."""
+        return self.name.partition(" (")[0] if self.size else self.name
 
     @property
     def to_first_result_s(self) -> float | None:
@@ -208,8 +215,10 @@ class Report(_Frozen):
     @property
     def succeeded(self) -> bool:
         """Whether the tuned library ran and was right; of any runtime, where it took no part."""
-        tuned = [row for row in self.runtimes if row.name == "tuned"]
-        return any(row.status == "ok" for row in tuned or self.runtimes)
+        tuned = [row for row in self.runtimes if row.runtime == "tuned"]
+        if tuned:
+            return all(row.status == "ok" for row in tuned)
+        return any(row.status == "ok" for row in self.runtimes)
 
     def to_json(self) -> str:
         """The report as JSON text, raw samples on one line each turn."""

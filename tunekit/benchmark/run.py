@@ -18,6 +18,7 @@ from tunekit.benchmark.registry import (
     missing_package,
 )
 from tunekit.benchmark.results import AtOnce, Model, Protocol, Report, RuntimeResult, Tensor
+from tunekit.benchmark.sizes import bench_sizes
 from tunekit.errors import Interrupted, TunekitError, UsageError
 from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
 from tunekit.runtimes.worker import whole_text
@@ -42,7 +43,8 @@ def bench_recipe(
 ) -> Report:
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
 
-    A runtime that is missing or fails gets a row that says why. The report is kept in the recipe's
+    A runtime that is missing or fails gets a row that says why. A model of several sizes has a row
+    for each runtime and size. The report is kept in the recipe's
     catalogue; where that cannot be, a line says so.
 
     Args:
@@ -59,7 +61,16 @@ def bench_recipe(
     """
     classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
     try:
-        report = _bench(recipe, classes, settings, instances, say)
+        if recipe.model.each_size:
+            if any(name.startswith("tuned") for name in classes):
+                from tunekit.library import tuned_library
+
+                tuned_library(recipe, say=say)  # which the sizes are a part of
+            report = bench_sizes(
+                recipe, lambda one: _bench(one, classes, settings, instances, say)
+            )
+        else:
+            report = _bench(recipe, classes, settings, instances, say)
     except KeyboardInterrupt:
         raise Interrupted(
             "benchmark interrupted; no report was written",

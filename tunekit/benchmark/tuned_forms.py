@@ -48,7 +48,14 @@ class TunedC(CProgram, Runtime):
         library, plan = _standalone(preparation)
         program = _linked(library, plan, preparation.recipe, preparation.cache)
         outputs = [(tensor.shape, tensor.dtype) for tensor in library.manifest.outputs]
-        return {"program": str(program), "input_names": plan["input_names"], "outputs": outputs}
+        assert library.manifest.standalone is not None
+        size, axes = preparation.recipe.model.size, library.manifest.standalone.axes
+        return {
+            "program": str(program),
+            "input_names": plan["input_names"],
+            "outputs": outputs,
+            "sizes": [size[axis.name] for axis in axes],
+        }
 
 
 class TunedCtypes(PythonCall, Runtime):

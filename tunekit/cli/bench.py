@@ -115,6 +115,7 @@ def bench(
     from tunekit import api
     from tunekit.benchmark.gate import AGAIN, SUBJECT, Demands, judge, steadiness
     from tunekit.files import check_writable
+    from tunekit.models import require_one_size
     from tunekit.page.document import with_page
     from tunekit.recipe import parse_runtimes
     from tunekit.report.benchmark import bench_result
@@ -130,6 +131,9 @@ def bench(
     )
     if shared and instances is None:
         raise UsageError("--shared is given without --instances", hint="add --instances 2")
+    asked = (baseline, min_accuracy, min_coverage, faster_than)
+    if check_noise or any(one is not None for one in asked):
+        require_one_size(recipe.model)
     names = parse_runtimes(runtimes) if runtimes is not None else None
     if check_noise:
         names = (SUBJECT, AGAIN)

@@ -196,7 +196,7 @@ def _csv(report: Report) -> str:
 
 
 def _style(row: RuntimeResult) -> str:
-    return "bold" if row.name == "tuned" else ""
+    return "bold" if row.runtime == "tuned" else ""
 
 
 def _heading(report: Report) -> str:

@@ -24,7 +24,8 @@ SOURCE = Path(__file__).with_name("timed_program.c")
 class CProgram(Runner):
     """Asks the program of timed_program.c, which is told a turn's length and answers in JSON.
 
-    Its plan: `program`, `input_names` and `outputs` (shape and dtype of each).
+    Its plan: `program`, `input_names`, `outputs` (shape and dtype of each), and for a library of
+    several sizes the `sizes` of its axes.
     """
 
     def load(
@@ -51,7 +52,8 @@ class CProgram(Runner):
 
     def command(self, plan: Mapping[str, Any], files: Sequence[Path], threads: int) -> list[str]:
         """The program with its arguments; `files` hold the inputs."""
-        return [plan["program"], str(threads), *map(str, files)]
+        numbers = ",".join(map(str, [threads, *plan.get("sizes", ())]))
+        return [plan["program"], numbers, *map(str, files)]
 
     def turn(self, *, seconds: float, least: int, most: int, untimed: int) -> dict[str, Any]:
         return self._ask(f"run {seconds} {least} {most} {untimed}")

@@ -1,7 +1,8 @@
 /* A program of its own that runs a model and times itself, linked with one library (TIMED_API names
  * its table of functions).
  *
- *     timed_program THREADS INPUT...      a file of bytes for each input
+ *     timed_program THREADS[,SIZE]... INPUT...      the sizes of the library's axes, where it has
+ *                                                   some, and a file of bytes for each input
  *
  * It is asked on its standard input, a line each, and answers in JSON, a line each:
  *
@@ -47,6 +48,16 @@ static void* taken(size_t bytes) {
   return memory;
 }
 
+static void open_model(char* numbers) {
+  tunekit_options options = {0};
+  int64_t sizes[64];
+  int32_t count = 0;
+  options.threads = (int32_t)strtol(numbers, &numbers, 10);
+  must(api->open(&model, &options));
+  while (*numbers == ',' && count < 64) sizes[count++] = strtoll(numbers + 1, &numbers, 10);
+  if (count > 0) must(api->set_sizes(model, sizes, count));
+}
+
 static void read_input(int32_t index, const char* path) {
   size_t bytes = api->describe_input(model, index)->bytes;
   void* data = taken(bytes);
@@ -87,14 +98,13 @@ static void write_outputs(const char* path) {
 
 int main(int argc, char** argv) {
   double began = seconds_of(CLOCK_MONOTONIC);
-  tunekit_options options = {0};
   char line[4096], path[4096];
   double seconds;
   long least, most, untimed;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   api = TIMED_API();
-  options.threads = argc > 1 ? atoi(argv[1]) : 0;
-  must(api->open(&model, &options));
+  if (argc < 2) fail("the number of threads is needed");
+  open_model(argv[1]);
   if (argc != 2 + api->inputs(model)) fail("a file is needed for each input");
   for (int32_t i = 0; i < api->inputs(model); i++) read_input(i, argv[2 + i]);
   for (int32_t i = 0; i < api->outputs(model); i++) {
