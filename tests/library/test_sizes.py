@@ -49,6 +49,11 @@ class One(torch.nn.Module):
         return x.reshape(1, 12) * 2
 
 
+class Plain(torch.nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
 class Doubled(torch.nn.Module):
     def forward(self, x):
         return torch.cat([x, x])
@@ -273,6 +278,17 @@ def test_sizes_that_need_no_padding_may_depend_on_all_rows(folder: Path) -> None
     loaded = load_sizes(recipe, ContentCache())
     assert [source.outputs[0].shape for source in loaded.sources] == [(2, 12), (4, 12)]
     assert loaded.output_axes == [(0, -1)]
+
+
+def test_one_size_with_padding_runs_all_below(folder: Path) -> None:
+    file = folder / "plain.yaml"
+    file.write_text(
+        "name: plain\nmodel:\n  source: python:sized_model:Plain\n"
+        "  axes: {batch: {sizes: [3], padding: zeros}}\n"
+        "  inputs: [{name: x, shape: [batch, 12]}]\n"
+    )
+    loaded = load_sizes(load_recipe(file), ContentCache())
+    assert (len(loaded.sources), loaded.output_axes) == (1, [(0, -1)])
 
 
 def test_what_is_done_for_one_size_says_how_to_choose_it(sized: Sized) -> None:

@@ -19,6 +19,7 @@ from tunekit.models.as_recipe import (
     with_inputs,
 )
 from tunekit.recipe import InputSpec, Recipe, dump_recipe, load_recipe, parse_recipe
+from tunekit.recipe.commented import commented_recipe
 
 
 def _onnx(path: Path, *shapes: list[int | str | None], dtype: int = TensorProto.INT64) -> Path:
@@ -78,6 +79,15 @@ def test_sizes_without_names_are_asked_for_by_input(tmp_path: Path) -> None:
         recipe_of_model(str(file), dims={"batch": 2})
     assert caught.value.message == "net.onnx leaves sizes open: ids: [?, 4] int64"
     assert caught.value.hint == "say them, for example --input ids=128x4"
+
+
+def test_several_sizes_of_a_name_become_an_axis(tmp_path: Path) -> None:
+    file = _onnx(tmp_path / "net.onnx", ["batch", "sequence"], ["batch", 3])
+    recipe = recipe_of_model(str(file), dims=parse_dims(["batch=1,4", "sequence=8"]))
+    assert recipe.model.axes["batch"].sizes == (1, 4)
+    assert [item.shape for item in recipe.model.inputs] == [("batch", 8), ("batch", 3)]
+    (tmp_path / "net.yaml").write_text(commented_recipe(recipe, tmp_path, str(file)))
+    assert load_recipe(tmp_path / "net.yaml").model == recipe.model
 
 
 def test_dims_and_inputs_together_fill_in_what_is_open(tmp_path: Path) -> None:
