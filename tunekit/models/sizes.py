@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunekit.accuracy import compare
 from tunekit.errors import ModelError, TunekitError
 from tunekit.models.registry import load_source
 from tunekit.recipe.axes import in_words
@@ -178,7 +177,7 @@ def _require_equal_outputs(
         output[_box(array.shape)]
         for output, array in zip(large.reference(padded), expected, strict=True)
     ]
-    comparison = compare(expected, actual)
+    comparison = small.compare(expected, actual)
     limit = max(recipe.reference.relative_error, small.rounding_step(expected))
     if not comparison.within(limit):
         off = comparison.reason or f"relative error {comparison.relative_error:.1e}"
