@@ -66,9 +66,7 @@ def bench_recipe(
                 from tunekit.library import tuned_library
 
                 tuned_library(recipe, say=say)  # which the sizes are a part of
-            report = bench_sizes(
-                recipe, lambda one: _bench(one, classes, settings, instances, say)
-            )
+            report = bench_sizes(recipe, lambda one: _bench(one, classes, settings, instances, say))
         else:
             report = _bench(recipe, classes, settings, instances, say)
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def race_section(report: Report, title: str = "Race") -> Section:
         row.name
         for row in sorted(measured, key=lambda row: row.latency.median_ms if row.latency else 0.0)
     ]
-    strong = frozenset(index for index, row in enumerate(report.runtimes) if row.name == "tuned")
+    strong = frozenset(index for index, row in enumerate(report.runtimes) if row.runtime == "tuned")
     parts: list[Part] = [
         Prose(report.verdict, "verdict"),
         *(Prose(warning, "warning") for warning in report.warnings),
@@ -105,7 +105,7 @@ def _verdicts(reports: Sequence[Report]) -> list[Chart]:
         _interval(f"{report.model.name}, {report.environment.date[:10]}", row.ratio)
         for report in reports
         for row in report.runtimes
-        if row.name == "tuned" and row.ratio is not None
+        if row.runtime == "tuned" and row.ratio is not None
     ]
     if not rows:
         return []
