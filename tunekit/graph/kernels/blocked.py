@@ -30,13 +30,13 @@ class BlockedKernel:
     Attributes:
         name: of its function.
         compute: (data, weights) to the output, as tensor expressions.
-        weights: packed as `compute` wants them.
+        pack: gives the weights as `compute` wants them.
         attributes: of its function.
     """
 
     name: str
     compute: Callable[[te.Tensor, te.Tensor], te.Tensor]
-    weights: np.ndarray
+    pack: Callable[[], np.ndarray]
     attributes: dict[str, int] = field(default_factory=dict)
 
 
@@ -72,21 +72,24 @@ def blocked_kernel(
         return BlockedKernel(
             f"winograd{m}_conv2d_blocked",
             lambda data, kernel: winograd_convolution(data, kernel, shape, m, dtype, annotations),
-            transform_weights(weights, m, in_block, out_block),
+            lambda: transform_weights(weights, m, in_block, out_block),
             # TVM sees several reductions in a row and would fuse nothing with them.
             {"op_pattern": _OUTPUT_FUSABLE},
         )
-    packed = pack_weights(weights, in_block, out_block, depthwise=depthwise)
+
+    def pack() -> np.ndarray:
+        return pack_weights(weights, in_block, out_block, depthwise=depthwise)
+
     if depthwise:
         return BlockedKernel(
             blocked_depthwise_convolution.__name__,
             lambda data, kernel: blocked_depthwise_convolution(
                 data, kernel, shape, dtype, annotations
             ),
-            packed,
+            pack,
         )
     return BlockedKernel(
         blocked_convolution.__name__,
         lambda data, kernel: blocked_convolution(data, kernel, shape, dtype, annotations),
-        packed,
+        pack,
     )

@@ -63,7 +63,8 @@ class Convolutions:
             implementation=self._implementation(weights, shape, result.shape),
             channels=_channels(inputs, outputs),
         )
-        result.blocked = _emitted(values, kernel, data, gate, inputs)
+        packed = values.made_constant(weights, (kernel.name, inputs, outputs), kernel.pack)
+        result.blocked = _emitted(values, kernel, data, _scaled(values, packed, gate, inputs))
         return True
 
     def transposed_rule(self, values: LayoutValues, call: Call, result: Value) -> bool:
@@ -104,7 +105,8 @@ class Convolutions:
             depthwise=False,
             implementation=None,
         )
-        phased = _emitted(values, kernel, data, None, inputs)
+        how = (kernel.name, inputs, outputs, vertical, horizontal)
+        phased = _emitted(values, kernel, data, values.made_constant(weights, how, kernel.pack))
         result.blocked = values.builder.emit(
             values.builder.call_te(
                 shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
@@ -208,26 +210,21 @@ def _padded_transposed(weights: np.ndarray, outputs: Blocks, inputs: Blocks) -> 
     return padded_channels(weights, inputs.padded, outputs.padded)
 
 
-def _emitted(
-    values: LayoutValues, kernel: BlockedKernel, data: Expr, gate: Value | None, inputs: Blocks
-) -> Expr:
+def _emitted(values: LayoutValues, kernel: BlockedKernel, data: Expr, weights: Expr) -> Expr:
     """What a kernel computes of blocked data, with the attributes that tell what it is."""
     return values.builder.emit(
         values.builder.call_te(
             kernel.compute,
             data,
-            _packed(values, kernel, gate, inputs),
+            weights,
             primfunc_name_hint=kernel.name,
             primfunc_attrs=kernel.attributes,
         )
     )
 
 
-def _packed(
-    values: LayoutValues, kernel: BlockedKernel, gate: Value | None, inputs: Blocks
-) -> Expr:
-    """A kernel's weights as it reads them, scaled by the gate if there is one."""
-    packed = values.constant(kernel.weights)
+def _scaled(values: LayoutValues, packed: Expr, gate: Value | None, inputs: Blocks) -> Expr:
+    """A kernel's weights, scaled by the gate if there is one."""
     if gate is None:
         return packed
     scales = values.operand(gate, inputs)

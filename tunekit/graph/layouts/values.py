@@ -8,7 +8,7 @@ block (see `blocks`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.kernels.convolution import from_blocked, to_blocked
@@ -38,7 +38,7 @@ class LayoutValues:
         self._lanes = vector_lanes
         self._multiply = multiply
         self._values: dict[Any, Value] = {}
-        self._constants: dict[bytes, Expr] = {}
+        self._constants: dict[Hashable, Expr] = {}
 
     def __getitem__(self, var: Var) -> Value:
         return self._values[var]
@@ -147,14 +147,16 @@ class LayoutValues:
 
         return self.builder.emit(relax.op.reshape(expr, relax.ShapeExpr(list(shape))))
 
-    def constant(self, array: np.ndarray) -> Expr:
-        """A constant, the same for equal arrays: a head may be called on piece after piece."""
+    def made_constant(
+        self, source: np.ndarray, how: Hashable, make: Callable[[], np.ndarray]
+    ) -> Expr:
+        """A constant made of another one, the same for equal sources and ways to make it: a head
+        may be called on piece after piece."""
         from tvm import relax
 
-        digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-        key = digest.digest()
+        key = (hashlib.sha256(source.tobytes()).digest(), source.shape, how)
         if key not in self._constants:
+            array = make()
             self._constants[key] = relax.const(array, str(array.dtype))
         return self._constants[key]
 
