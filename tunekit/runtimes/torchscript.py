@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +32,7 @@ class TorchScript(Runtime):
         import torch
 
         from tunekit.cache import content_key
+        from tunekit.processes.quiet import quiet
 
         module = preparation.source.torch_module()
         if module is None:
@@ -41,13 +43,20 @@ class TorchScript(Runtime):
         entry = cache.get("torchscript", key)
         if entry is None:
             examples = tuple(torch.from_numpy(array) for array in preparation.inputs.values())
-            with torch.inference_mode():
+            with torch.inference_mode(), quiet():
                 traced = jit.trace(_flat(module), examples, strict=False, check_trace=False)
             with cache.put("torchscript", key) as folder:
                 jit.save(traced, str(folder / "traced.pt"))
             entry = cache.get("torchscript", key)
             assert entry is not None, "an entry just put is there"
-        return {"file": str(Path(entry) / "traced.pt")}
+        # A detector's trace calls operators that torchvision defines.
+        operators = ["torchvision"] if preparation.source.finds_objects else []
+        return {"file": str(Path(entry) / "traced.pt"), "operators": operators}
+
+    def imports(self, plan: Mapping[str, Any]) -> None:
+        super().imports(plan)
+        for name in plan["operators"]:
+            importlib.import_module(name)
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
