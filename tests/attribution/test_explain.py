@@ -6,12 +6,15 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tunekit.attribution import profilers
 from tunekit.attribution.explain import ExplainSettings, explain_recipe
+from tunekit.errors import UsageError
 from tunekit.report.explanation import explanation_markdown, explanation_text
+from tunekit.report.trace import trace_text
 
 CONVOLUTIONS = {
     "3x3 3 to 16, 32x32",
@@ -127,6 +130,28 @@ def test_markdown_has_a_row_for_each_operator(explanation):
     rows = [line for line in explanation_markdown(explanation).splitlines() if line[:1] == "|"]
     assert len(rows) == 2 + len(explanation.operators)
     assert len({row.count("|") - row.count("\\|") for row in rows}) == 1
+
+
+def test_the_trace_has_every_kernel_on_its_thread(explanation):
+    trace = json.loads(trace_text(explanation))["traceEvents"]
+    kernels = [event for event in trace if event["ph"] == "X" and "task" not in event["args"]]
+    tasks = [event for event in trace if event["ph"] == "X" and "task" in event["args"]]
+    calls = Counter(event["args"]["kernel"] for event in kernels)
+    assert calls == {one.name: one.calls for one in explanation.operators}
+    works = {one.name: one.work for one in explanation.operators}
+    assert all(event["name"] == works[event["args"]["kernel"]] for event in kernels)
+    assert {event["tid"] for event in kernels} == {0}
+    assert {event["args"]["task"] for event in tasks} == {0, 1}
+    names = {
+        event["tid"]: event["args"]["name"] for event in trace if event["name"] == "thread_name"
+    }
+    assert names[0] == "caller"
+    assert {event["tid"] for event in tasks} <= names.keys()
+
+
+def test_what_has_no_trace_says_why(explanation):
+    with pytest.raises(UsageError, match="there is no trace of small"):
+        trace_text(explanation.model_copy(update={"trace": ()}))
 
 
 def test_a_runtime_that_fails_is_a_remark(recipe, monkeypatch):

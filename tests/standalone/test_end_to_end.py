@@ -36,6 +36,24 @@ def test_any_number_of_threads_gives_the_virtual_machines_bits(
             assert [array.dtype for array in found] == [array.dtype for array in expected]
 
 
+def test_a_trace_says_what_each_thread_did(tiny: TinyLibrary) -> None:
+    image, ids = tiny_inputs()
+    with LoadedModel(tiny.own, "tiny", threads=2) as model:
+        events = model.trace(image, ids)
+    kernels = [event for event in events if event.task is None]
+    assert [event.kernel for event in kernels] == [
+        step.kernel for step in tiny.part.program.plan.steps
+    ]
+    assert events[0].begin_s == 0
+    assert len({event.thread for event in kernels}) == 1
+    for kernel in kernels:
+        tasks = [event for event in events if event.step == kernel.step and event is not kernel]
+        assert sorted(event.task for event in tasks) in ([], [0, 1])
+        for task in tasks:
+            assert kernel.begin_s <= task.begin_s <= task.end_s <= kernel.end_s
+    assert any(event.task == 1 for event in events)
+
+
 def test_four_threads_run_models_of_their_own(
     tiny: TinyLibrary, expected: list[np.ndarray]
 ) -> None:

@@ -18,6 +18,7 @@ _STRUCTURES = {
     "tunekit_options": abi.COptions,
     "tunekit_tensor": abi.CTensor,
     "tunekit_axis": abi.CAxis,
+    "tunekit_event": abi.CEvent,
     "tunekit_api": abi.CApi,
 }
 

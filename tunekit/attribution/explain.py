@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
-from tunekit.attribution.operators import Profiled, break_down
-from tunekit.attribution.profilers import LIBRARY, PROFILED
-from tunekit.attribution.results import Explanation, Sort
+from tunekit.attribution.operators import Profiled, break_down, operator_name
+from tunekit.attribution.profilers import LIBRARY, PROFILED, THREADS
+from tunekit.attribution.results import EventEntry, Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 1800.0
 _MOST_RUNS = 2000
+_INPUTS = "inputs.npz"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def explain_recipe(
     plans, missing = _prepared(runtimes, preparation)
     with tempfile.TemporaryDirectory(prefix="tunekit-explain-") as folder:
         measured = _measure({"tuned": own_plan, **plans}, inputs, settings, Path(folder), say)
+        trace = _traced(library, Path(folder), settings, say)
     own, *others = measured
     if not own.usable:
         raise SandboxError(
@@ -106,6 +108,7 @@ def explain_recipe(
         operators=parts.operators,
         unmatched=parts.unmatched,
         remarks=(*remarks, *_remarks(others, library)),
+        trace=trace,
     )
 
 
@@ -166,7 +169,7 @@ def _measure(
     """The turns of every runtime with a plan, in the order of the plans."""
     import numpy as np
 
-    file = folder / "inputs.npz"
+    file = folder / _INPUTS
     np.savez(file, *inputs.values())
     with ExitStack() as stack:
         runners = _Runners(settings, folder, stack)
@@ -179,6 +182,32 @@ def _measure(
             if "tuned" not in runners.running:
                 break
     return [runners.measured(name) for name in plans]
+
+
+def _traced(
+    library: Library, folder: Path, settings: ExplainSettings, say: Say
+) -> tuple[EventEntry, ...]:
+    """What the threads of the standalone library do; nothing where there is none."""
+    standalone = library.manifest.standalone
+    if standalone is None:
+        return ()
+    say("following the threads of the library")
+    names = [tensor.name for tensor in library.manifest.inputs]
+    plan = {
+        "file": str((library.folder / standalone.library).resolve()),
+        "standalone": standalone.name,
+        "input_names": names,
+    }
+    inputs, threads = str(folder / _INPUTS), settings.threads
+    with RunnerProcess(THREADS, threads=threads, log=folder / "trace.log") as process:
+        process.ask(
+            "load", timeout_s=_TIMEOUT_S, plan=plan, inputs=inputs, names=names, threads=threads
+        )
+        told = process.ask("profile", timeout_s=_TIMEOUT_S, seconds=settings.turn_s)
+    return tuple(
+        EventEntry.model_validate({**event, "kernel": operator_name(event["kernel"])})
+        for event in told["events"]
+    )
 
 
 class _Runners:

@@ -24,6 +24,15 @@ from tunekit.graph.lowering.guards import SWITCHED
 from tunekit.library.manifest import TaskEntry
 
 
+def operator_name(function: str) -> str:
+    """The name of the kernel that a function of a library is.
+
+    TVM renames what computes with weights that were packed when compiling, tunekit what may be
+    skipped.
+    """
+    return function.removesuffix(SWITCHED).removesuffix("_prepacked")
+
+
 @dataclass(frozen=True)
 class Profiled:
     """What one runtime's turns gave.
@@ -154,9 +163,7 @@ def _timed_kernels(library: Profiled, tasks: Sequence[TaskEntry]) -> list[_Timed
     for position, call in enumerate(calls):
         if call.get("skipped"):
             continue
-        # TVM renames what computes with weights that were packed when compiling.
-        name = str(call["function"]).removesuffix(SWITCHED).removesuffix("_prepacked")
-        positions[name].append(position)
+        positions[operator_name(str(call["function"]))].append(position)
 
     def measured(position: int, key: str) -> list[float]:
         return [profile["calls"][position][key] for profile in library.profiles]

@@ -119,6 +119,26 @@ class RuntimeEntry(_Frozen):
     runs: int = 0
 
 
+class EventEntry(_Frozen):
+    """What a thread did in the inference that is traced: a kernel, or a task of its parallel loop.
+
+    Attributes:
+        kernel: of an operator's name.
+        step: number of the kernel in the inference.
+        task: number of the task; None where it is the kernel as a whole.
+        thread: the system's number of the thread.
+        begin_s: after the inference began.
+        end_s: likewise.
+    """
+
+    kernel: str
+    step: int
+    task: int | None
+    thread: int
+    begin_s: float
+    end_s: float
+
+
 class PeaksEntry(_Frozen):
     """This machine's peaks, medians of what was measured around each turn of the library.
 
@@ -141,7 +161,8 @@ class PeaksEntry(_Frozen):
 class Explanation(_Frozen):
     """Where a library's time goes.
 
-    `operators` are sorted by what would gain most; `runtimes` has the library itself first.
+    `operators` are sorted by what would gain most; `runtimes` has the library itself first; `trace`
+    is the fastest of some inferences by the standalone library, empty where there is none.
     """
 
     schema_: Literal["tunekit.explain/1"] = SCHEMA
@@ -158,6 +179,7 @@ class Explanation(_Frozen):
     operators: tuple[Operator, ...]
     unmatched: tuple[Unmatched, ...]
     remarks: tuple[str, ...]
+    trace: tuple[EventEntry, ...] = ()
 
     def to_json(self) -> str:
         """The explanation as JSON text that ends with a newline."""

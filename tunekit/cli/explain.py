@@ -10,7 +10,7 @@ import typer
 
 from tunekit.cli.complete import complete_profiled
 from tunekit.cli.options import ARTIFACTS, BUILD, CATALOGUE, recipe_verb
-from tunekit.cli.style import Lines, Quiet, ReportForm, Verbose
+from tunekit.cli.style import ExplanationForm, Lines, Quiet, Verbose
 
 if TYPE_CHECKING:
     from tunekit.recipe import Recipe
@@ -50,7 +50,7 @@ def explain(
             min=1, max=1024, help="Threads of each runtime. Default: the recipe's, or all cores."
         ),
     ] = None,
-    format_: ReportForm = None,
+    format_: ExplanationForm = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +64,7 @@ def explain(
 
     Each kernel is timed in the library as it runs, and set against this machine's measured peaks
     and against the same work in other runtimes. A runtime that is missing or fails is a remark.
+    `-f trace` is an inference for ui.perfetto.dev: kernels on their threads.
     The library is compiled first if there is none that fits.
     """
     from tunekit import api

@@ -77,10 +77,16 @@ WholeForm = Annotated[Format, format_option(Format.table, Format.json)]
 SessionForm = Annotated[Format, format_option(Format.table, Format.json, Format.html)]
 """Of a session."""
 
+_OF_FILE = "How to write it; of FILE when -o is given."
+
 ReportForm = Annotated[
-    Format | None, format_option(*Format, help="How to write it; of FILE when -o is given.")
+    Format | None,
+    format_option(*(form for form in Format if form is not Format.trace), help=_OF_FILE),
 ]
 """Of reports, which a file's name decides otherwise."""
+
+ExplanationForm = Annotated[Format | None, format_option(*Format, help=_OF_FILE)]
+"""Of an explanation, likewise."""
 
 
 def new_typer(**settings: Any) -> typer.Typer:

@@ -19,6 +19,7 @@ from tunekit.report.table import (
     terminal,
     wrapped,
 )
+from tunekit.report.trace import trace_text
 from tunekit.wording import counted
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def explanation_result(explanation: Explanation) -> Result:
     return Result(
         table=lambda width: explanation_text(explanation, width),
         json=explanation.to_json,
+        trace=lambda: trace_text(explanation),
         csv=lambda: as_csv(fields(_KEYS), operators),
         md=lambda: explanation_markdown(explanation),
     )

@@ -24,13 +24,14 @@ _BY_SUFFIX = {".md": "md", ".txt": "table", ".csv": "csv", ".html": "html", ".ht
 
 class Format(StrEnum):
     """How a result is written: for people, for programs, for spreadsheets, for a README, for a
-    browser."""
+    browser, for what draws traces."""
 
     table = "table"
     json = "json"
     csv = "csv"
     md = "md"
     html = "html"
+    trace = "trace"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Result:
         csv: its rows.
         md: all of it in Markdown.
         html: all of it as a page.
+        trace: events along time, as Chrome and Perfetto read them.
     """
 
     table: Callable[[int], Text | str]
@@ -50,6 +52,7 @@ class Result:
     csv: Callable[[], str] | None = None
     md: Callable[[], str] | None = None
     html: Callable[[], str] | None = None
+    trace: Callable[[], str] | None = None
 
 
 def rows_result(
@@ -103,7 +106,13 @@ def in_format(result: Result, format: Format, width: int = _ENDLESS) -> str:  # 
     """The result as plain text that ends with a newline."""
     if format is Format.table:
         return f"{result.table(width)}\n"
-    forms = {"json": result.json, "csv": result.csv, "md": result.md, "html": result.html}
+    forms = {
+        "json": result.json,
+        "csv": result.csv,
+        "md": result.md,
+        "html": result.html,
+        "trace": result.trace,
+    }
     made = forms[format.value]
     if made is None:
         known = [name for name, form in forms.items() if form is not None]

@@ -47,6 +47,20 @@ class CAxis(ctypes.Structure):
     ]
 
 
+class CEvent(ctypes.Structure):
+    """C's tunekit_event."""
+
+    _fields_ = [
+        ("kernel", ctypes.c_char_p),
+        ("begin_ns", ctypes.c_int64),
+        ("end_ns", ctypes.c_int64),
+        ("step", ctypes.c_int32),
+        ("task", ctypes.c_int32),
+        ("thread", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    ]
+
+
 _MODEL, _INT, _TEXT = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
 
 
@@ -101,9 +115,21 @@ class CApi(ctypes.Structure):
             ctypes.CFUNCTYPE(_INT, _MODEL, ctypes.POINTER(ctypes.c_int64), ctypes.c_int32),
         ),
         ("size", ctypes.CFUNCTYPE(ctypes.c_int64, _MODEL, ctypes.c_int32)),
+        (
+            "trace",
+            ctypes.CFUNCTYPE(
+                *(_INT, _MODEL, ctypes.POINTER(CEvent)),
+                *(ctypes.c_int32, ctypes.POINTER(ctypes.c_int32)),
+            ),
+        ),
     ]
 
     @property
     def has_axes(self) -> bool:
         """Whether the functions for several sizes are there, which older libraries lack."""
+        return int(self.struct_bytes) >= CApi.trace.offset
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether it tells what threads do, which older libraries do not."""
         return int(self.struct_bytes) >= ctypes.sizeof(CApi)

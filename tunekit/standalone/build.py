@@ -24,7 +24,7 @@ from tunekit.standalone.interface import c_text, library_source
 
 SOURCES = Path(__file__).parent / "c"
 RUNTIME = (
-    *("open", "errors", "tensors", "sizes", "run", "self_test"),
+    *("open", "errors", "tensors", "sizes", "run", "trace", "self_test"),
     *("pool", "memory", "numbers", "cpu"),
 )
 _CACHED = "standalone-runtime"

@@ -177,6 +177,14 @@ _FUNCTIONS = (
         "return tk_size(model, axis);",
         "The size of an axis that is set; 0 where there is no such axis.",
     ),
+    _Function(
+        "int",
+        "trace",
+        "tunekit_model *model, tunekit_event *events, int32_t room, int32_t *count",
+        "return tk_trace(model, events, room, count);",
+        "One inference as run has it, of which what each thread did is written down: the first "
+        "`room` of `*count` events, each when it ends.",
+    ),
 )
 
 

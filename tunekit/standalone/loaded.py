@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import SandboxError, TargetError, UsageError
-from tunekit.standalone.abi import ABI_VERSION, CApi, COptions
+from tunekit.standalone.abi import ABI_VERSION, CApi, CEvent, COptions
 from tunekit.standalone.arguments import by_name, in_order
+from tunekit.standalone.events import TraceEvent, in_their_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _OK, _WRONG_CPU = 0, 2
 _ALIGNMENT = 64
+# Room for a trace at first.
+_EVENTS = 1024
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,35 @@ class LoadedModel:
             self._must(self._api.run)
 
         return again, outputs
+
+    def trace(self, /, *arrays: Array, **named: Array) -> list[TraceEvent]:
+        """Runs the model once, as `run` does.
+
+        Returns:
+            What each thread did, in order.
+
+        Raises:
+            UsageError: as for `run`, or the library is from before there were traces.
+        """
+        if not self._api.has_trace:
+            raise UsageError(
+                "this library does not tell what its threads do",
+                hint="compile again: `tunekit compile RECIPE`",
+            )
+        tensors = self._inputs_for(arrays, named) if self.axes else self.inputs
+        inputs = in_order(tensors, arrays, named)
+        with self._lock:
+            # They live until the inference has ended.
+            outputs = [_aligned_empty(info) for info in self._outputs_for(inputs)]
+            self._bind(inputs, outputs)
+            room, count = _EVENTS, ctypes.c_int32()
+            while True:
+                events = (CEvent * room)()
+                self._must(self._api.trace, events, room, ctypes.byref(count))
+                if count.value <= room:
+                    break
+                room = count.value
+        return in_their_order(events[: count.value])
 
     def self_test(self) -> None:
         """Runs the model on inputs of its own.

@@ -147,12 +147,52 @@ static void the_child_of_a_fork_in_a_run_has_the_model_to_itself(void) {
   toy_close(shared);
 }
 
+static void a_trace_says_what_each_thread_did(void) {
+  enum { ROOM = 64, THREADS = 3 };
+  static arrays a;
+  tunekit_event events[ROOM];
+  int32_t count = 0, again = 0, kernels = 0, tasks = 0;
+  tunekit_options options = {.threads = THREADS};
+  tunekit_model* model = opened(&options);
+  CHECK(toy_trace(model, events, ROOM, &count) == TUNEKIT_NOT_BOUND);
+  bind(model, &a);
+  fill(&a, 2);
+  CHECK(toy_trace(model, events, ROOM, &count) == TUNEKIT_OK && count <= ROOM);
+  check_outputs(model, 2);
+  for (int32_t i = 0; i < count; i++) {
+    CHECK(events[i].begin_ns <= events[i].end_ns && events[i].thread > 0);
+    if (events[i].task >= 0) {
+      CHECK(events[i].task < THREADS && events[i].step == kernels);
+      tasks++;
+      continue;
+    }
+    /* Events come when they end: the tasks of a kernel before the kernel itself. */
+    CHECK(events[i].step == kernels++ && strlen(events[i].kernel) > 0);
+    for (int32_t j = 0; j < i; j++) {
+      if (events[j].step != events[i].step) continue;
+      CHECK(events[i].begin_ns <= events[j].begin_ns && events[j].end_ns <= events[i].end_ns);
+    }
+  }
+  CHECK(kernels > 1 && tasks > 0 && tasks % THREADS == 0);
+  /* What does not fit is counted. */
+  CHECK(toy_trace(model, events, 1, &again) == TUNEKIT_OK && again == count);
+  CHECK(toy_trace(model, NULL, 0, &again) == TUNEKIT_OK && again == count);
+  CHECK(toy_trace(NULL, events, ROOM, &again) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(toy_trace(model, NULL, 1, &again) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(toy_trace(model, events, -1, &again) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(toy_trace(model, events, ROOM, NULL) == TUNEKIT_BAD_ARGUMENT);
+  CHECK(mentions(toy_error(model), "room for events"));
+  CHECK(toy_run(model) == TUNEKIT_OK);
+  toy_close(model);
+}
+
 /* An argument says that the program is emulated. */
 int main(int argc, char** argv) {
   (void)argv;
   threads_have_models_of_their_own();
   why_open_failed_is_told_to_the_thread_that_tried();
   a_second_thread_is_told_that_the_model_is_busy();
+  a_trace_says_what_each_thread_did();
   close_waits_for_a_run();
   if (argc == 1) the_child_of_a_fork_in_a_run_has_the_model_to_itself();
   puts("all is well");

@@ -139,5 +139,6 @@ const tunekit_axis* tk_describe_axis(const tunekit_model* model, int32_t index);
 int32_t tk_input_axis(const tunekit_model* model, int32_t index, int32_t dimension);
 int tk_set_sizes(tunekit_model* model, const int64_t* sizes, int32_t count);
 int64_t tk_size(const tunekit_model* model, int32_t axis);
+int tk_trace(tunekit_model* model, tunekit_event* events, int32_t room, int32_t* count);
 
 #endif

@@ -58,7 +58,7 @@ enum { FUTEX_WAIT_PRIVATE_ = 128, FUTEX_WAKE_PRIVATE_ = 129 };
 #define SYS_futex SYS_futex_time64
 #endif
 
-static int64_t now_ns(void) {
+int64_t tk_now_ns(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
@@ -108,13 +108,13 @@ static void do_task(tk_pool* pool, int number) {
 
 /* The number of a job that is newer than `last`. */
 static uint32_t next_job(tk_pool* pool, uint32_t last) {
-  int64_t asleep_after = (int64_t)pool->spin_us * 1000, since = now_ns();
+  int64_t asleep_after = (int64_t)pool->spin_us * 1000, since = tk_now_ns();
   for (uint32_t round = 1;; round++) {
     uint32_t job = __atomic_load_n(&pool->job, __ATOMIC_ACQUIRE);
     if (job != last) return job;
     RELAX();
     if (round % LOOKS) continue;
-    int64_t now = now_ns();
+    int64_t now = tk_now_ns();
     int running = (int)__atomic_load_n(&pool->running, __ATOMIC_RELAXED);
     if (!running && now - since >= asleep_after) {
       /* Either the caller sees the sleeper and wakes it, or this sees the caller's new job: both
@@ -122,7 +122,7 @@ static uint32_t next_job(tk_pool* pool, uint32_t last) {
       __atomic_fetch_add(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
       if (__atomic_load_n(&pool->job, __ATOMIC_SEQ_CST) == last) sleep_while(&pool->job, last);
       __atomic_fetch_sub(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
-      since = now_ns();
+      since = tk_now_ns();
       continue;
     }
     if (now - since < PAUSE_NS) continue;
@@ -232,7 +232,7 @@ static void await_tasks(tk_pool* pool) {
     if (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->threads) return;
     RELAX();
     if (round % LOOKS) continue;
-    int64_t now = now_ns();
+    int64_t now = tk_now_ns();
     if (since == 0) since = now;
     if (now - since > NAP_AFTER_NS) {
       nanosleep(&NAP, NULL);

@@ -49,6 +49,8 @@ void tk_pool_begin(tk_pool* pool);
 void tk_pool_end(tk_pool* pool);
 /* Runs tasks 0 .. threads-1, and comes back when all are done: 0, or what one that failed gave. */
 int tk_pool_run(tk_pool* pool, tunekit_task task, void* data);
+/* The monotonic clock. */
+int64_t tk_now_ns(void);
 /* CPUs that the calling thread may use. */
 int tk_usable_cpus(void);
 

@@ -79,7 +79,9 @@ static int run_task(int index, int count, void* data) {
   task.workspace_end = task.workspace + model->task_workspace;
   task.in_task = 1;
   pthread_setspecific(current, &task);
+  int64_t begin_ns = model->events ? tk_now_ns() : 0;
   int code = loop->lambda(index, &group, loop->closure);
+  if (model->events) tk_note(model, index, begin_ns);
   pthread_setspecific(current, before);
   return code;
 }
@@ -125,12 +127,15 @@ static int run_kernels(tunekit_model* model) {
   tk_pool_begin(&model->pool);
   for (uint32_t i = 0; i < program->step_count && code == TUNEKIT_OK; i++) {
     const tk_step* step = &program->steps[i];
+    int64_t begin_ns = model->events ? tk_now_ns() : 0;
+    model->step = i;
     if (step->kernel(NULL, model->arguments + step->first, (int32_t)step->count, &result) != 0) {
       char reason[TK_ERROR_BYTES / 2];
       snprintf(reason, sizeof reason, "%.200s", model->error);
       code = tk_fail(model->error, TUNEKIT_FAILED, "kernel %s failed%s%s", step->name,
                      reason[0] ? ": " : ", and does not say why", reason);
     }
+    if (model->events) tk_note(model, -1, begin_ns);
   }
   tk_pool_end(&model->pool);
   pthread_setspecific(current, before);

@@ -35,6 +35,10 @@ struct tunekit_model {
   uint32_t family;    /* the process that has the pool's threads */
   uint32_t explained; /* a kernel has said why this run fails */
   uint8_t rebound;    /* since the tensors were pointed to what is bound */
+  /* What is written down of a run that is traced: `events` is NULL in others. */
+  tunekit_event* events;
+  int32_t event_room, event_count;
+  uint32_t step; /* the kernel that runs */
   char error[TK_ERROR_BYTES];
 };
 
@@ -67,6 +71,9 @@ void tk_move_box(unsigned char* to, const int64_t* to_shape, const unsigned char
 int tk_apply_bindings(tunekit_model* model);
 void tk_copy_inputs(tunekit_model* model);
 void tk_copy_outputs(tunekit_model* model);
+/* Writes down what the calling thread did since `begin_ns`: a task of the kernel that runs, or all
+ * of it (-1). */
+void tk_note(tunekit_model* model, int32_t task, int64_t begin_ns);
 /* One inference, by whoever has entered. */
 int tk_run_entered(tunekit_model* model);
 /* Connects a library's kernels with this runtime, once in a process; 0 where that cannot be. */

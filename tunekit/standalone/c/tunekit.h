@@ -100,6 +100,16 @@ typedef struct {
   int32_t padded;       /* sizes between them run too: in the next larger one, with zeros behind */
 } tunekit_axis;
 
+/* What a thread did in an inference that was traced: a kernel, or a task of its parallel loop. */
+typedef struct {
+  const char* kernel;       /* its name, which the library has */
+  int64_t begin_ns, end_ns; /* of the monotonic clock */
+  int32_t step;             /* number of the kernel in the inference */
+  int32_t task;             /* number of the task; -1 where it is the kernel as a whole */
+  int32_t thread;           /* the system's number of the thread that did it */
+  int32_t reserved;
+} tunekit_event;
+
 /* The functions of a library; what each does is said in NAME.h. */
 typedef struct {
   uint32_t abi_version;  /* TUNEKIT_ABI_VERSION of the library */
@@ -120,12 +130,13 @@ typedef struct {
   int (*self_test)(tunekit_model* model);
   int (*cpu_ok)(void);
   const char* (*manifest)(void);
-  /* Where struct_bytes is at least sizeof(tunekit_api) of this header. */
+  /* Of later versions than the first: struct_bytes says how far a library's table goes. */
   int32_t (*axes)(const tunekit_model* model);
   const tunekit_axis* (*describe_axis)(const tunekit_model* model, int32_t index);
   int32_t (*input_axis)(const tunekit_model* model, int32_t index, int32_t dimension);
   int (*set_sizes)(tunekit_model* model, const int64_t* sizes, int32_t count);
   int64_t (*size)(const tunekit_model* model, int32_t axis);
+  int (*trace)(tunekit_model* model, tunekit_event* events, int32_t room, int32_t* count);
 } tunekit_api;
 
 #ifdef __cplusplus

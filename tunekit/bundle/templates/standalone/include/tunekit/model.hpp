@@ -15,6 +15,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "../tunekit.h"
 
@@ -137,6 +138,21 @@ class Model {
   }
   const void* output(std::int32_t index) const noexcept { return api_->output(model_, index); }
 
+  // One inference, and what each thread did in it.
+  std::vector<tunekit_event> trace() {
+    if (!has(offsetof(tunekit_api, trace))) {
+      throw Error(TUNEKIT_BAD_ARGUMENT, "the library is from before inferences could be traced");
+    }
+    std::vector<tunekit_event> events(kEvents);
+    for (;;) {
+      std::int32_t count = 0;
+      must(api_->trace(model_, events.data(), static_cast<std::int32_t>(events.size()), &count));
+      const bool all = static_cast<std::size_t>(count) <= events.size();
+      events.resize(static_cast<std::size_t>(count));
+      if (all) return events;
+    }
+  }
+
   // Throws unless the model computes what it computed where it was made.
   void self_test() { must(api_->self_test(model_)); }
 
@@ -147,7 +163,8 @@ class Model {
   void close() noexcept { api_->close(model_); }
 
   // Tables of older libraries are shorter.
-  bool has_axes() const noexcept { return api_->struct_bytes >= sizeof(tunekit_api); }
+  bool has(std::size_t member) const noexcept { return api_->struct_bytes > member; }
+  bool has_axes() const noexcept { return has(offsetof(tunekit_api, size)); }
 
   void must(int code) const {
     if (code != TUNEKIT_OK) throw Error(code, api_->error(model_));
@@ -169,6 +186,9 @@ class Model {
     }
     return *described;
   }
+
+  // Of a trace at first; there are more where kernels have many tasks.
+  static constexpr std::size_t kEvents = 1024;
 
   const tunekit_api* api_;
   tunekit_model* model_ = nullptr;
