@@ -11,6 +11,7 @@ from toy_library import build_program
 from toy_sizes import BATCH, ROWS, WIDTH, build_sized
 
 from tunekit.errors import UsageError
+from tunekit.processes.sandbox import run_library
 from tunekit.standalone.loaded import LoadedModel
 
 _SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -74,6 +75,13 @@ def test_python_lists_the_sizes_there_are(two_axes: Path) -> None:
         again, outputs = model.bound(_inputs(2, 7))
         again()
         np.testing.assert_array_equal(outputs[0], 3 * _inputs(2, 7)[0])
+
+
+def test_another_process_runs_arrays_whose_columns_lie_together(two_axes: Path) -> None:
+    x, n = _inputs(2, 8)
+    inputs = {"x": np.asfortranarray(x), "n": n}
+    [outputs] = run_library(two_axes, [inputs], input_names=["x", "n"], standalone="toy")
+    np.testing.assert_array_equal(outputs[0], 3 * x)
 
 
 def test_the_bytes_of_an_input_say_its_size_where_one_axis_has_several(

@@ -90,7 +90,8 @@ def draw(spec: TensorSpec, values: Values | None, seed: int, index: int) -> Arra
     random = np.random.default_rng([seed, index])
     dtype = np.dtype(spec.dtype)
     if isinstance(values, Mask):
-        return np.broadcast_to(_mask_row(spec.shape), spec.shape).astype(dtype)
+        # Without an order, rows that repeat would become columns.
+        return np.broadcast_to(_mask_row(spec.shape), spec.shape).astype(dtype, order="C")
     if np.issubdtype(dtype, np.floating):
         if values is None:
             return random.standard_normal(spec.shape).astype(dtype)

@@ -195,7 +195,11 @@ def _serve(folder: Path) -> None:
     run = _standalone(request) if request["standalone"] else _virtual_machine(request, folder)
     for index in range(request["input_sets"]):
         with np.load(folder / f"inputs-{index}.npz", allow_pickle=False) as archive:
-            arrays = [archive[str(position)] for position in range(len(archive.files))]
+            # A file keeps the order of an array whose columns lie together.
+            arrays = [
+                np.asarray(archive[str(position)], order="C")
+                for position in range(len(archive.files))
+            ]
         flat = {str(position): array for position, array in enumerate(run(arrays))}
         np.savez(folder / f"outputs-{index}.npz", allow_pickle=False, **flat)
     (folder / _DONE).touch()
