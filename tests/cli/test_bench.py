@@ -240,6 +240,22 @@ def test_cores_that_were_busy_are_counted(torch_run, workplace):
         assert row.instructions is None or row.instructions > 1e5
 
 
+@pytest.mark.slow
+def test_inductors_package_is_made_in_several_forms_and_right(bench, workplace):
+    code, output, progress = bench(
+        *("torch.yaml", "--runtimes", "inductor", "--rounds", "1", "-f", "json")
+    )
+    assert code == 0, progress
+    [row] = Report.from_json(output).runtimes
+    assert row.status == "ok", (row.reason, row.detail)
+    assert row.accuracy.relative_error < 1e-4
+    assert set(row.settings["forms"]) == {
+        "as it is",
+        "channels last",
+        "channels last, max-autotune",
+    }
+
+
 def test_several_processes_at_once_are_counted_together(bench, workplace):
     code, output, progress = bench(
         *("onnx.yaml", "--runtimes", "onnxruntime", "--rounds", "1", "--threads", "2"),

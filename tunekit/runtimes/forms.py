@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
@@ -27,7 +26,8 @@ class Choice:
 
     Attributes:
         name: the form.
-        said: of each form its milliseconds, or why it has none.
+        said: of each form the milliseconds of its quickest run, or why it has none. What else a
+            machine does makes runs slower and none quicker, and few have to do here.
     """
 
     name: str | None
@@ -96,7 +96,7 @@ def fastest_form(
                     form.seconds += reply["seconds"]
     ran = [form for form in forms if form.seconds and not form.failed]
     right = [form for form in ran if form.fault is None]
-    best = min(right or ran, key=lambda form: median(form.seconds), default=None)
+    best = min(right or ran, key=lambda form: min(form.seconds), default=None)
     return Choice(best.name if best else None, {form.name: _said(form) for form in forms})
 
 
@@ -119,5 +119,5 @@ def _check(form: _Form, preparation: Preparation, file: Path) -> None:
 def _said(form: _Form) -> str:
     if form.failed or not form.seconds:
         return str(form.fault)
-    took = f"{1e3 * median(form.seconds):.3g} ms"
+    took = f"{1e3 * min(form.seconds):.3g} ms"
     return took if form.fault is None else f"{took}, {form.fault}"
