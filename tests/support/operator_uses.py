@@ -47,6 +47,8 @@ def _rpn(
 
 
 RPN = _rpn([(6, 8), (3, 4), (1, 1)], [8, 1, 16])
+# All that is looked at is kept, unless it overlaps.
+RPN_LOOSE = _rpn([(6, 8), (3, 4)], [1, 1], post_nms_top_n=50, nms_threshold=0.9)
 RPN_STRICT = _rpn(
     [(6, 8), (3, 4)],
     [1, 8],
@@ -220,20 +222,40 @@ YOLO = (
     _yolo(3, 5),
 )
 USES = (
-    *(RPN, RPN_STRICT, RPN_LARGE, *ALIGNS, *CHUNKS, BOX_HEAD, BOX_HEAD_LARGE, *MASKS, PASTE),
+    *(
+        RPN,
+        RPN_LOOSE,
+        RPN_STRICT,
+        RPN_LARGE,
+        *ALIGNS,
+        *CHUNKS,
+        BOX_HEAD,
+        BOX_HEAD_LARGE,
+        *MASKS,
+        PASTE,
+    ),
     *(*KEYPOINTS, *DENSE, *YOLO),
 )
 
 
-def some_boxes(random: np.random.Generator, count: int, wild: bool = True) -> Array:
-    """Boxes in and around the canvas, many of them on others; wild ones are no boxes at all."""
+def some_boxes(
+    random: np.random.Generator, count: int, wild: bool = True, *, even: bool = False
+) -> Array:
+    """Boxes in and around the canvas, many of them on others; wild ones are no boxes at all.
+    Overlaps of even ones are often the thresholds themselves."""
     height, width = CANVAS
     corners = random.uniform(-0.2, 1.1, (count, 2)) * (width, height)
     sizes = np.exp(random.uniform(0, 4, (count, 2)))
+    if even:
+        corners = random.choice([0.0, 4.0, 8.0], (count, 2))
+        sizes = np.full((count, 2), 20) * random.choice([0.3, 0.45, 0.5, 0.7, 1], (count, 1)) ** [
+            0,
+            1,
+        ]
     boxes = np.concatenate([corners, corners + sizes], 1).astype("float32")
     again = random.random(count) < 0.4
     boxes[again] = boxes[random.integers(0, count, again.sum())]
-    moved = random.random(count) < 0.2
+    moved = random.random(count) < (0 if even else 0.2)
     boxes[moved] += random.integers(-2, 3, (moved.sum(), 4)).astype("float32")
     if wild:
         kinds = random.integers(0, 30, count)

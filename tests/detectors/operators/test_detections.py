@@ -17,6 +17,7 @@ from operator_uses import (
     DENSE,
     RPN,
     RPN_LARGE,
+    RPN_LOOSE,
     RPN_STRICT,
     YOLO,
     some_boxes,
@@ -45,14 +46,14 @@ def agree(use: Use, values: Values, in_c: OperatorsInC, threads: int = 1) -> lis
 def level_values(use: Use, seed: int, wild: bool) -> dict[str, list[Array]]:
     """Heads' outputs for all tensors that a detector of levels has."""
     random = np.random.default_rng(seed)
-    spread = random.choice([0.5, 3.0, 30.0])
+    spread, even = random.choice([0.5, 3.0, 30.0]), bool(random.random() < 0.4)
     values: dict[str, list[Array]] = {}
     for name, tensors in use.tensors.items():
         assert isinstance(tensors, Sequence)
         if name == "anchors":
-            values[name] = [some_boxes(random, one.shape[0], wild) for one in tensors]
+            values[name] = [some_boxes(random, one.shape[0], wild, even=even) for one in tensors]
         elif name in ("deltas", "distances"):
-            values[name] = [some_offsets(random, one.shape, wild) for one in tensors]
+            values[name] = [some_offsets(random, one.shape, wild, even) for one in tensors]
         else:
             values[name] = [
                 some_scores(random, *one.shape, spread=spread, wild=wild) for one in tensors
@@ -60,15 +61,19 @@ def level_values(use: Use, seed: int, wild: bool) -> dict[str, list[Array]]:
     return values
 
 
-def some_offsets(random: np.random.Generator, shape: Sequence[int], wild: bool) -> Array:
-    offsets = random.normal(0, 0.3, shape).astype("float32")
+def some_offsets(
+    random: np.random.Generator, shape: Sequence[int], wild: bool, even: bool
+) -> Array:
+    offsets = random.normal(0, 0 if even else 0.3, shape).astype("float32")
     if wild and random.random() < 0.5:
         for special in (np.nan, np.inf, -np.inf, 1e30):
             offsets[random.random(shape) < 0.002] = special
     return offsets
 
 
-@pytest.mark.parametrize("use", [RPN, RPN_STRICT, RPN_LARGE], ids=["small", "strict", "large"])
+@pytest.mark.parametrize(
+    "use", [RPN, RPN_LOOSE, RPN_STRICT, RPN_LARGE], ids=["small", "loose", "strict", "large"]
+)
 @often
 @given(seed=seeds, wild=st.booleans())
 def test_proposals(use: Use, in_c: OperatorsInC, seed: int, wild: bool) -> None:
@@ -108,10 +113,12 @@ def head_values(use: Use, seed: int, wild: bool, count: int | None = None) -> di
     if wild:
         for special in (np.nan, np.inf, -np.inf):
             logits[random.random(logits.shape) < 0.005] = special
+    even = bool(random.random() < 0.4)
+    regression = random.normal(0, 1, tensors["box_regression"].shape).astype("float32")
     values = {
         "class_logits": logits,
-        "box_regression": random.normal(0, 1, tensors["box_regression"].shape).astype("float32"),
-        "proposals": some_boxes(random, rows, wild),
+        "box_regression": regression * (not even),
+        "proposals": some_boxes(random, rows, wild, even=even),
         "proposal_count": np.array([random.integers(rows + 1)], "int32"),
     }
     # Scores that are equal are so by every way to add a row up: of equal rows, and of one row.
@@ -134,7 +141,7 @@ def test_box_head(use: Use, in_c: OperatorsInC, seed: int, wild: bool) -> None:
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_box_head_of_few_and_of_all_proposals(in_c: OperatorsInC, count: int) -> None:
     found = agree(BOX_HEAD, head_values(BOX_HEAD, 3, False, count), in_c)
-    assert (found[-1][0] > 0) == (count > 0)
+    assert found[-1][0] > 0 if count == 40 else found[-1][0] <= 5 * count
 
 
 def test_box_heads_detections_are_those_of_torchvision() -> None:
@@ -175,7 +182,7 @@ def test_dense_heads(use: Use, in_c: OperatorsInC, seed: int, wild: bool) -> Non
 def test_yolo(use: Use, in_c: OperatorsInC, seed: int, wild: bool) -> None:
     random = np.random.default_rng(seed)
     _, channels, count = use.tensors["predictions"].shape
-    boxes = some_boxes(random, count, wild)
+    boxes = some_boxes(random, count, wild, even=bool(random.random() < 0.4))
     scores = some_scores(random, channels - 4, count, spread=1, wild=wild)
     sizes = boxes[:, 2:] - boxes[:, :2]
     predictions = np.concatenate([(boxes[:, :2] + sizes / 2).T, sizes.T, scores])[None]

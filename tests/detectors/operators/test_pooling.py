@@ -18,6 +18,11 @@ def pooling_values(use: Use, seed: int, count: int | None = None) -> dict[str, o
     random = np.random.default_rng(seed)
     rows = use.tensors["boxes"].shape[0]
     boxes = some_boxes(random, rows)
+    # Squares of the sizes at which levels end, and hardly smaller ones.
+    sizes = random.choice([14, 28, 56], rows) * random.choice([1, 1 - 2e-7], rows)
+    square = random.random(rows) < 0.4
+    boxes[square, :2] = 0
+    boxes[square, 2:] = sizes[square, None]
     if len(use.tensors["maps"]) > 1:
         # torchvision finds no level for it.
         boxes[random.integers(rows), 1] = np.nan
