@@ -207,7 +207,7 @@ def _code(
 
 def _runtime(toolchain: Toolchain) -> list[Path]:
     """The objects of the runtime: the same in every library, and compiled once by a compiler."""
-    key = content_key(sources_digest(), toolchain.compiler, toolchain.version(), _FLAGS)
+    key = content_key(sources_digest(), RUNTIME, toolchain.compiler, toolchain.version(), _FLAGS)
 
     def make(folder: Path) -> None:
         for name in RUNTIME:
