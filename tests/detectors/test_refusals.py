@@ -134,3 +134,9 @@ def test_a_detector_that_finds_nothing_in_its_scenes_is_refused(spec: Any) -> No
         source.require_telling([nothing])
     assert "model.detector.samples" in str(error.value.hint)
     assert not source.compare(nothing, nothing).within(1.0)
+
+
+def test_a_detector_of_torchvision_is_refused_before_it_gets_weights(spec: Any) -> None:
+    model = spec("torchvision:ssdlite320_mobilenet_v3_large", shape=(2, 3, 320, 320))
+    with pytest.raises(ModelFileError, match="one picture at a time, and the recipe gives 2"):
+        _ = load_source(model).outputs
