@@ -255,7 +255,7 @@ def test_a_budget_by_flag_replaces_the_other_kind_of_budget(recipe: Recipe) -> N
             {"tuning.measure.timeout_s": float("nan")},
             "tuning.measure.timeout_s: must be a finite number, not nan",
         ),
-        ({"reference.runtimes": ["tensorrt"]}, "reference.runtimes[0]: unknown runtime 'tensorrt'"),
+        ({"reference.runtimes": ["caffe2"]}, "reference.runtimes[0]: unknown runtime 'caffe2'"),
         ({"tuning.max_seconds": 0}, "tuning.max_seconds: must be more than 0.0, not 0"),
         (
             {"tuning.min_trials_per_task": 9, "tuning.trials_per_task": 8},
