@@ -14,6 +14,7 @@ from tunekit.timing.statistics import PairedRatio, median, paired_ratio
 
 if TYPE_CHECKING:
     from tunekit.benchmark.results import Report, RuntimeResult
+    from tunekit.recipe import Recipe
 
 SUBJECT = "tuned"
 """The runtime that is judged."""
@@ -54,6 +55,17 @@ class Finding:
 
     answer: Answer
     text: str
+
+
+def require_one_race(recipe: Recipe) -> None:
+    """Refuses a recipe of which each size has a race of its own, before anything is measured.
+
+    Raises:
+        UsageError: it has several sizes; says how to choose one.
+    """
+    from tunekit.models import require_one_size
+
+    require_one_size(recipe.model)
 
 
 def judge(report: Report, demands: Demands) -> list[Finding]:

@@ -113,9 +113,15 @@ def bench(
     where it is not so: for speed, where the whole interval is beyond the limit.
     """
     from tunekit import api
-    from tunekit.benchmark.gate import AGAIN, SUBJECT, Demands, judge, steadiness
+    from tunekit.benchmark.gate import (
+        AGAIN,
+        SUBJECT,
+        Demands,
+        judge,
+        require_one_race,
+        steadiness,
+    )
     from tunekit.files import check_writable
-    from tunekit.models import require_one_size
     from tunekit.page.document import with_page
     from tunekit.recipe import parse_runtimes
     from tunekit.report.benchmark import bench_result
@@ -133,7 +139,7 @@ def bench(
         raise UsageError("--shared is given without --instances", hint="add --instances 2")
     asked = (baseline, min_accuracy, min_coverage, faster_than)
     if check_noise or any(one is not None for one in asked):
-        require_one_size(recipe.model)
+        require_one_race(recipe)
     names = parse_runtimes(runtimes) if runtimes is not None else None
     if check_noise:
         names = (SUBJECT, AGAIN)
