@@ -85,7 +85,11 @@ def explain_recipe(
     plans, missing = _prepared(runtimes, preparation)
     with tempfile.TemporaryDirectory(prefix="tunekit-explain-") as folder:
         measured = _measure({"tuned": own_plan, **plans}, inputs, settings, Path(folder), say)
-        trace = _traced(library, Path(folder), settings, say)
+        try:
+            trace = _traced(library, Path(folder), settings, say)
+        except RunnerFailed as error:
+            trace = ()
+            remarks.append(f"no trace: {error.reason}")
     own, *others = measured
     if not own.usable:
         raise SandboxError(
@@ -187,7 +191,11 @@ def _measure(
 def _traced(
     library: Library, folder: Path, settings: ExplainSettings, say: Say
 ) -> tuple[EventEntry, ...]:
-    """What the threads of the standalone library do; nothing where there is none."""
+    """What the threads of the standalone library do; nothing where there is none.
+
+    Raises:
+        RunnerFailed: it cannot say, such as one from an older tunekit.
+    """
     standalone = library.manifest.standalone
     if standalone is None:
         return ()

@@ -51,6 +51,11 @@ def kernel_of(function: Any) -> ExternKernel | None:
     return None if text is None else ExternKernel.from_json(str(text))
 
 
+def is_extern(function: Any) -> bool:
+    """Whether a function calls a kernel in C."""
+    return bool(function.attrs) and _KERNEL in function.attrs
+
+
 def kernels_of(module: IRModule) -> list[ExternKernel]:
     """The kernels that the functions of a module call, each once, by name."""
     found = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.extern_kernels.function import is_extern
 from tunekit.graph.lowering.guards import guard
 from tunekit.graph.lowering.narrow_indices import narrow_indices
 from tunekit.graph.lowering.work_stealing import steal_work
@@ -37,7 +38,9 @@ def lower_model(module: IRModule, target: Target, passes: Any = None) -> IRModul
 def build_kernels(lowered: IRModule, target: Target, folder: Path) -> BuiltKernels:
     """The kernels that a lowered model calls, as code; `folder` gets object files."""
     pipeline = pipeline_ending_in("tunekit_model", _of_a_model)
-    return build_in_parallel(called_kernels(lowered), target, pipeline=pipeline, folder=folder)
+    return build_in_parallel(
+        called_kernels(lowered), target, pipeline=pipeline, folder=folder, apart=is_extern
+    )
 
 
 def compile_model(module: IRModule, target: Target) -> Any:
