@@ -96,14 +96,20 @@ def build_toy(folder: Path, compiler: str, *features: Sequence[str]) -> Linked:
             out.
     """
     toolchain = Toolchain(f"{compiler} {STRICT}")
+    kernels = headers_and_kernels("toy_kernels.c", folder, toolchain)
+    parts = [Part(toy_program(needed), kernels) for needed in features or [()]]
+    return build("toy", parts, folder / "lib", toolchain, manifest='{"name": "toy"}', static=True)
+
+
+def headers_and_kernels(source: str, folder: Path, toolchain: Toolchain) -> Path:
+    """Writes the headers of the library toy, compiles its kernels, and gives their object."""
     for name in ("lib", "include"):
         (folder / name).mkdir(parents=True)
     kernels = folder / "kernels.o"
-    toolchain.compile(C_TESTS / "toy_kernels.c", kernels, "-fPIC", f"-I{SOURCES}")
+    toolchain.compile(C_TESTS / source, kernels, "-fPIC", f"-I{SOURCES}")
     (folder / "include" / "tunekit.h").write_text((SOURCES / "tunekit.h").read_text())
     (folder / "include" / "toy.h").write_text(header("toy"))
-    parts = [Part(toy_program(needed), kernels) for needed in features or [()]]
-    return build("toy", parts, folder / "lib", toolchain, manifest='{"name": "toy"}', static=True)
+    return kernels
 
 
 def build_program(name: str, folder: Path, compiler: str, *options: str) -> Path:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from toy_library import C_TESTS, STRICT
+from toy_library import STRICT, headers_and_kernels
 
 from tunekit.standalone.axes import SizedAxis
-from tunekit.standalone.build import SOURCES, Linked, Part, Toolchain, build
+from tunekit.standalone.build import Linked, Part, Toolchain, build
 from tunekit.standalone.elements import element_of
 from tunekit.standalone.emit import Program
-from tunekit.standalone.interface import header
 from tunekit.standalone.memory import aligned
 from tunekit.standalone.plan import (
     Arena,
@@ -104,12 +103,7 @@ def build_sized(
             out.
     """
     toolchain = Toolchain(f"{compiler} {STRICT}")
-    for name in ("lib", "include"):
-        (folder / name).mkdir(parents=True)
-    kernels = folder / "kernels.o"
-    toolchain.compile(C_TESTS / "sized_kernels.c", kernels, "-fPIC", f"-I{SOURCES}")
-    (folder / "include" / "tunekit.h").write_text((SOURCES / "tunekit.h").read_text())
-    (folder / "include" / "toy.h").write_text(header("toy"))
+    kernels = headers_and_kernels("sized_kernels.c", folder, toolchain)
     parts = [
         Part(_program(axes, size, needed), kernels)
         for needed in features or [()]

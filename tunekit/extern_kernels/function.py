@@ -47,8 +47,7 @@ def emit_kernel(
 
 def kernel_of(function: Any) -> ExternKernel | None:
     """The kernel that a function of a module calls, None of any other function."""
-    text = function.attrs.get(_KERNEL) if function.attrs else None
-    return None if text is None else ExternKernel.from_json(str(text))
+    return ExternKernel.from_json(str(function.attrs[_KERNEL])) if is_extern(function) else None
 
 
 def is_extern(function: Any) -> bool:

@@ -15,6 +15,7 @@ from tvm import relax
 from tvm.tirx import PrimFunc
 
 from tunekit.errors import CompileError, ImportFailed
+from tunekit.extern_kernels.function import is_extern
 from tunekit.extern_kernels.objects import compile_kernels
 from tunekit.ir.compilation import called_kernels, link_executable, lower
 from tunekit.ir.not_numbers import keep_nan
@@ -84,7 +85,7 @@ def _compiled(kernels: tvm.IRModule, target: ResolvedTarget, folder: Path) -> tu
     lowered = lower(keep_nan(_scheduled(kernels)), target.tvm)
     called = called_kernels(lowered)
     pipeline = pipeline_ending_in("tunekit_import", without_checks)
-    built = build_in_parallel(called, target.tvm, pipeline=pipeline, folder=folder)
+    built = build_in_parallel(called, target.tvm, pipeline=pipeline, folder=folder, apart=is_extern)
     in_c = compile_kernels(called, target, None, folder)
     executable = link_executable(lowered, built.root, target.tvm)
     return executable, [str(file) for file in (*built.objects, *in_c)]
