@@ -236,3 +236,12 @@ def test_what_would_change_a_compiled_library_is_refused(own: Library) -> None:
     with pytest.raises(UsageError, match=r"--set, --target: .* is compiled already") as caught:
         command.main(arguments, standalone_mode=False)
     assert "its recipe in place of the folder" in (caught.value.hint or "")
+
+
+def test_a_folder_is_exported_where_a_compiler_is_set_for_all_recipes(
+    own: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEKIT_CC", "clang")
+    command = load_verb("export", VERBS["export"])
+    command.main([str(own.folder), "-o", str(tmp_path / "there")], standalone_mode=False)
+    assert (tmp_path / "there" / "manifest.json").is_file()

@@ -15,7 +15,7 @@ from tiny_standalone import TinyLibrary, run_tiny, tiny_inputs
 
 from tunekit.errors import SandboxError, UsageError
 from tunekit.standalone.emit import write_weights
-from tunekit.standalone.loaded import LoadedModel, load
+from tunekit.standalone.loaded import LoadedModel, Weights, load
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,20 @@ def test_any_number_of_threads_gives_the_virtual_machines_bits(
             found = model.call(tiny_inputs())
             assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
             assert [array.dtype for array in found] == [array.dtype for array in expected]
+
+
+@pytest.mark.parametrize("weights", ["shared", "huge_pages"])
+def test_weights_in_either_place_give_the_same(
+    tiny: TinyLibrary, expected: list[np.ndarray], weights: Weights
+) -> None:
+    with LoadedModel(tiny.own, "tiny", weights=weights) as model:
+        found = model.call(tiny_inputs())
+    assert [array.tobytes() for array in found] == [array.tobytes() for array in expected]
+
+
+def test_another_place_for_weights_is_refused(tiny: TinyLibrary) -> None:
+    with pytest.raises(UsageError, match="'huge' is no place for weights: shared or huge_pages"):
+        LoadedModel(tiny.own, "tiny", weights="huge")  # type: ignore[arg-type]
 
 
 def test_a_trace_says_what_each_thread_did(tiny: TinyLibrary) -> None:

@@ -201,7 +201,16 @@ class RecipeVerb:
         """Refuses options for a library that is compiled already."""
         flags = {"input_": "--input", "dim": "--dim", "set_": "--set"}
         flags |= {option.parameter: option.flag for option in self.options}
-        given = [flags[name] for name in flags if values[name] and flags[name] not in _OF_FOLDERS]
+        set_for_all = {
+            option.parameter
+            for option in self.options
+            if option.envvar and os.environ.get(option.envvar) == values[option.parameter]
+        }
+        given = [
+            flags[name]
+            for name in flags
+            if values[name] and name not in set_for_all and flags[name] not in _OF_FOLDERS
+        ]
         if given:
             raise UsageError(
                 f"{', '.join(given)}: {folder} is compiled already, and nothing of it changes",

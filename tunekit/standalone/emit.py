@@ -46,7 +46,7 @@ class Program:
         output_names: of the model.
         input_ranges: the smallest and largest value of each input in the self test.
         checks: what the self test expects.
-        huge_pages: whether weights and activations are to be in huge pages.
+        huge_pages: whether activations are to be in huge pages.
         workspace: what kernels take while they run.
         size: of each of the library's axes.
         input_axes: for each input and each of its dimensions the number of the library's axis that
@@ -161,6 +161,7 @@ def program_source(program: Program, symbol: str, weight_offsets: Sequence[int])
                     "weights": "TUNEKIT_WEIGHTS_HUGE_PAGES"
                     if program.huge_pages
                     else "TUNEKIT_WEIGHTS_SHARED",
+                    "huge_pages": int(program.huge_pages),
                     "arena_bytes": plan.arena,
                     "kernel_workspace_bytes": program.workspace.kernel,
                     "task_workspace_bytes": program.workspace.task,

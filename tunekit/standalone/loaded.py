@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunekit.errors import SandboxError, TargetError, UsageError
 from tunekit.standalone.abi import ABI_VERSION, CApi, CEvent, COptions
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.generic]
 
 _OK, _WRONG_CPU = 0, 2
+Weights = Literal["shared", "huge_pages"]
+# C's numbers of them; 0 leaves the choice to the library.
+_WEIGHTS: dict[Weights, int] = {"shared": 1, "huge_pages": 2}
 _ALIGNMENT = 64
 # Room for a trace at first.
 _EVENTS = 1024
@@ -59,7 +62,9 @@ class AxisInfo:
     is_padded: bool
 
 
-def load(folder: Path | str, *, threads: int | None = None) -> LoadedModel:
+def load(
+    folder: Path | str, *, threads: int | None = None, weights: Weights | None = None
+) -> LoadedModel:
     """Opens the model in a folder that `tune`, `compile` or `export` wrote, to run it here.
 
     Neither TVM nor a framework is loaded.
@@ -68,6 +73,8 @@ def load(folder: Path | str, *, threads: int | None = None) -> LoadedModel:
         folder: holds the library and its manifest.
         threads: that run the model; as many as it was compiled for, and this process may use, if
             left out.
+        weights: where they are while the model is open: "shared", in the file, one copy for all
+            processes, or "huge_pages", copied once; the library's choice if left out.
 
     Raises:
         UsageError: there is no library of its own in the folder.
@@ -96,7 +103,7 @@ def load(folder: Path | str, *, threads: int | None = None) -> LoadedModel:
             "was made",
             hint="copy it again, or compile again: `tunekit compile RECIPE`",
         )
-    return LoadedModel(library, entry["name"], threads=threads)
+    return LoadedModel(library, entry["name"], threads=threads, weights=weights)
 
 
 class LoadedModel:
@@ -112,7 +119,14 @@ class LoadedModel:
         threads: that run it, the caller's included.
     """
 
-    def __init__(self, path: Path, name: str, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        threads: int | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         """Loads a library and opens its model.
 
         Args:
@@ -120,16 +134,24 @@ class LoadedModel:
             name: with which the names of its functions begin.
             threads: that run the model; as many as it was compiled for, and this process may use,
                 if left out.
+            weights: where they are; the library's choice if left out.
 
         Raises:
             UsageError: it is no such library.
             TargetError: this CPU lacks instructions that it uses.
         """
+        if weights is not None and weights not in _WEIGHTS:
+            places = " or ".join(_WEIGHTS)
+            raise UsageError(f"{weights!r} is no place for weights: {places}")
         self._api = _api_of(path, name)
         self._model = ctypes.c_void_p()
         # One thread at a time may run a model.
         self._lock = threading.Lock()
-        options = COptions(struct_bytes=ctypes.sizeof(COptions), threads=threads or 0)
+        options = COptions(
+            struct_bytes=ctypes.sizeof(COptions),
+            threads=threads or 0,
+            weights=_WEIGHTS[weights] if weights else 0,
+        )
         code = self._api.open(ctypes.byref(self._model), ctypes.byref(options))
         if code != _OK:
             text = self._api.error(None).decode()

@@ -175,14 +175,14 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   model->pool.threads = threads;
   uint64_t arena = arena_of(program, threads);
   if (arena > SIZE_MAX / 2) return 0;
-  int huge = weights_for(program, options) == TUNEKIT_WEIGHTS_HUGE_PAGES;
   model->arena_bytes = (size_t)arena;
-  model->arena = tk_take(options, model->arena_bytes, huge);
+  model->arena = tk_take(options, model->arena_bytes, program->huge_pages);
   if (!model->arena) return 0;
   model->workspace = model->arena + tk_aligned(program->arena_bytes);
   model->kernel_workspace = (size_t)tk_aligned(program->kernel_workspace_bytes);
   model->task_workspace = (size_t)tk_aligned(program->task_workspace_bytes);
-  if (!huge || library->weights_bytes == 0) return 1;
+  if (weights_for(program, options) != TUNEKIT_WEIGHTS_HUGE_PAGES || library->weights_bytes == 0)
+    return 1;
   if (library->weights_bytes > SIZE_MAX / 2) return 0;
   model->copied_weights = tk_take(options, (size_t)library->weights_bytes, 1);
   if (!model->copied_weights) return 0;
