@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tunekit.attribution import roofline
 from tunekit.attribution.operators import Profiled, break_down, operator_name
 from tunekit.attribution.profilers import LIBRARY, PROFILED, THREADS
-from tunekit.attribution.results import EventEntry, Explanation, Sort
+from tunekit.attribution.results import Explanation, Sort
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
+from tunekit.standalone.events import TraceEvent
 from tunekit.wording import error_line
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _measure(
 
 def _traced(
     library: Library, folder: Path, settings: ExplainSettings, say: Say
-) -> tuple[EventEntry, ...]:
+) -> tuple[TraceEvent, ...]:
     """What the threads of the standalone library do; nothing where there is none.
 
     Raises:
@@ -213,7 +214,7 @@ def _traced(
         )
         told = process.ask("profile", timeout_s=_TIMEOUT_S, seconds=settings.turn_s)
     return tuple(
-        EventEntry.model_validate({**event, "kernel": operator_name(event["kernel"])})
+        TraceEvent(**{**event, "kernel": operator_name(event["kernel"])})
         for event in told["events"]
     )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from tunekit.attribution.matching import By
 from tunekit.attribution.nodes import Kind
 from tunekit.benchmark.results import read_document
+from tunekit.standalone.events import TraceEvent
 
 SCHEMA: Literal["tunekit.explain/1"] = "tunekit.explain/1"
 
@@ -119,26 +120,6 @@ class RuntimeEntry(_Frozen):
     runs: int = 0
 
 
-class EventEntry(_Frozen):
-    """What a thread did in the inference that is traced: a kernel, or a task of its parallel loop.
-
-    Attributes:
-        kernel: of an operator's name.
-        step: number of the kernel in the inference.
-        task: number of the task; None where it is the kernel as a whole.
-        thread: the system's number of the thread.
-        begin_s: after the inference began.
-        end_s: likewise.
-    """
-
-    kernel: str
-    step: int
-    task: int | None
-    thread: int
-    begin_s: float
-    end_s: float
-
-
 class PeaksEntry(_Frozen):
     """This machine's peaks, medians of what was measured around each turn of the library.
 
@@ -179,7 +160,7 @@ class Explanation(_Frozen):
     operators: tuple[Operator, ...]
     unmatched: tuple[Unmatched, ...]
     remarks: tuple[str, ...]
-    trace: tuple[EventEntry, ...] = ()
+    trace: tuple[TraceEvent, ...] = ()
 
     def to_json(self) -> str:
         """The explanation as JSON text that ends with a newline."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunekit.attribution.results import EventEntry, Explanation, Operator
+    from tunekit.attribution.results import Explanation, Operator
+    from tunekit.standalone.events import TraceEvent
 
 _PROCESS = 1
 _US = 1e6
@@ -49,7 +50,7 @@ def _title(number: int) -> str:
     return f"worker {number}" if number else "caller"
 
 
-def _event(event: EventEntry, thread: int, operators: dict[str, Operator]) -> dict[str, Any]:
+def _event(event: TraceEvent, thread: int, operators: dict[str, Operator]) -> dict[str, Any]:
     operator = operators.get(event.kernel)
     name = event.kernel if operator is None else operator.work
     told: dict[str, Any] = {"kernel": event.kernel, "step": event.step}
