@@ -360,6 +360,7 @@ def bench(
     threads: int | None = None,
     instances: int | None = None,
     shared: bool = False,
+    timeout_s: float | None = None,
     output: str | os.PathLike[str] | None = None,
     catalogue: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -381,6 +382,8 @@ def bench(
         instances: processes of each runtime that are run at once besides, in which case rows have
             their frames per second together (`at_once`).
         shared: these processes share all cores; else each has its part of them.
+        timeout_s: that a runtime may take to convert the model, to load it, or for a turn, after
+            which it has failed; by default 900, and 300 for a turn.
         output: folder that holds the library's folder.
         catalogue: where measurements are kept.
         settings: values of any keys of the recipe, dotted.
@@ -408,7 +411,7 @@ def bench(
         # Not laid over the recipe: there, threads would also be those of the search.
         settings=RoundSettings(
             rounds=rounds, threads=_threads(resolved, threads), seed=resolved.model.seed
-        ),
+        ).limited(timeout_s),
         instances=None if instances is None else Instances(instances, shared=shared),
         say=(reporter or SilentReporter()).say,
     )

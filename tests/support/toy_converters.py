@@ -6,9 +6,11 @@ Imported by name in processes of their own, so this folder is on their path.
 from __future__ import annotations
 
 import ctypes
+import importlib.machinery
 import os
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 from toy_runtimes import Doubles
@@ -79,6 +81,54 @@ class Refuses(Doubling):
     @classmethod
     def convert(cls, given, inputs, threads, folder):
         raise RuntimeError("no layer for Mul")
+
+
+class HangsConverting(Doubling):
+    """Waits for an answer that never comes, and so does a program that it started."""
+
+    name = "hangs-converting"
+
+    @classmethod
+    def convert(cls, given, inputs, threads, folder):
+        print("asking for a licence", flush=True)
+        subprocess.run(["sleep", "1013"])
+
+
+class WantsANetwork(Doubling):
+    """Fetches what it needs from where nobody listens."""
+
+    name = "wants-a-network"
+
+    @classmethod
+    def convert(cls, given, inputs, threads, folder):
+        urllib.request.urlopen("http://127.0.0.1:9/operators")
+
+
+class ConvertsWrongly(Doubling):
+    """Its only form computes something else."""
+
+    name = "converts-wrongly"
+
+    @classmethod
+    def convert(cls, given, inputs, threads, folder):
+        forms = super().convert(given, inputs, threads, folder)
+        return {"the one": forms["quick and wrong"]}
+
+
+class OfAnotherPython(Doubling):
+    """Was compiled for a Python that is not this one."""
+
+    name = "of-another-python"
+
+    @classmethod
+    def convert(cls, given, inputs, threads, folder):
+        return {"the one": super().convert(given, inputs, threads, folder)["right"]}
+
+    def imports(self, plan):
+        code = Path(plan["folder"]) / "engine.pyc"
+        code.write_bytes(bytes(16))
+        loader = importlib.machinery.SourcelessFileLoader("engine", str(code))
+        loader.get_code("engine")
 
 
 class StartsAProgram(Doubling):

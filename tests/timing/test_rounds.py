@@ -119,6 +119,7 @@ def test_a_runtime_that_hangs_is_ended_and_the_others_finish(run_toys: RunToys) 
     # The limit holds for the others too, and a busy host may stop for a second or two.
     outcomes = run_toys("Hangs", "Doubles", rounds=2, run_timeout_s=6.0)
     assert outcomes["hangs"].reason == "timeout: no answer within 6 s (in its first run)"
+    assert outcomes["hangs"].hung
     assert "in infer" in outcomes["hangs"].detail
     assert len(outcomes["doubles"].turns) == 2
 

@@ -14,6 +14,7 @@ from tunekit.benchmark.results import (
     RuntimeResult,
     Status,
 )
+from tunekit.runtimes.process import LONGER
 from tunekit.timing.statistics import median, paired_ratio, quantile, relative_spread
 from tunekit.wording import counted
 
@@ -56,6 +57,7 @@ def row(
     reason = outcome.reason
     if reason is not None:
         status = "failed"
+        reason += f"; {LONGER}" if outcome.hung else ""
     elif worst is None or not worst.within(tolerance):
         status = "wrong"
         reason = f"wrong outputs: {_fault(worst, tolerance)}"

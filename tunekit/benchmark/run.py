@@ -102,7 +102,8 @@ def _bench(
     reference = source.reference(inputs)
     tolerance = max(recipe.reference.relative_error, source.rounding_step(reference))
     preparation = Preparation(
-        recipe, source, inputs, cache, settings.threads, say, reference, tolerance
+        *(recipe, source, inputs, cache, settings.threads, say, reference, tolerance),
+        limit_s=settings.load_timeout_s,
     )
     prepared = [_prepare(name, runtime, preparation) for name, runtime in classes.items()]
     entries = [runner for runner in prepared if isinstance(runner, Entry)]

@@ -53,6 +53,14 @@ def bench(
         bool,
         typer.Option("--shared", help="With --instances: all on all cores, not a part for each."),
     ] = False,
+    runtime_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="For which a runtime may convert, load, or have its turn. Default: 900, 900, 300.",
+        ),
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="List the recipe's earlier benchmarks instead.")
     ] = False,
@@ -156,6 +164,7 @@ def bench(
         threads=threads,
         instances=instances,
         shared=shared,
+        timeout_s=runtime_timeout,
         reporter=reporter,
     )
     result = with_page(bench_result(report, details=verbose), benchmarks=[report])

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunekit.cache import content_key, file_digest
 from tunekit.errors import TunekitError
+from tunekit.processes.slow_step import told_if_slow
 from tunekit.runtimes.forms import fastest_form
-from tunekit.runtimes.process import RunnerFailed, RunnerProcess
+from tunekit.runtimes.process import LONGER, RunnerFailed, RunnerHung, RunnerProcess
 from tunekit.runtimes.runtime import Preparation, Runtime
 from tunekit.wording import last_lines
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _KIND = "converted"
 _PLAN = "plan.json"
-# Compiling a large network may take so long, several forms of it longer.
-_LIMIT_S = 1800.0
 
 
 class ConversionFailed(TunekitError):  # noqa: N818 - reads as what happened
@@ -118,11 +117,16 @@ class Converted(Runtime):
         with tempfile.TemporaryDirectory(prefix="tunekit-convert-") as scratch:
             inputs, log = Path(scratch) / "inputs.npz", Path(scratch) / "convert.log"
             np.savez(inputs, *preparation.inputs.values())
+            limit_s = preparation.limit_s
+            slow = f"converting for {cls.name}, which may take {limit_s:g} s"
             try:
-                with RunnerProcess(class_path, threads=preparation.threads, log=log) as process:
+                with (
+                    told_if_slow(preparation.say, slow),
+                    RunnerProcess(class_path, threads=preparation.threads, log=log) as process,
+                ):
                     forms = process.ask(
                         "convert",
-                        timeout_s=_LIMIT_S,
+                        timeout_s=limit_s,
                         given=dict(given),
                         inputs=str(inputs),
                         names=list(preparation.inputs),
@@ -130,7 +134,10 @@ class Converted(Runtime):
                         folder=str(folder),
                     )["forms"]
             except RunnerFailed as failure:
-                error = ConversionFailed(f"{failure.reason} (while converting)")
+                error = ConversionFailed(
+                    f"{failure.reason} (while converting)",
+                    hint=LONGER if isinstance(failure, RunnerHung) else None,
+                )
                 error.add_note(failure.detail)
                 raise error from None
             if len(forms) == 1:

@@ -17,7 +17,6 @@ _ROUNDS = 5
 _TURN_S = 0.3
 _WARM_UP_S = 0.5
 _MOST_RUNS = 500
-_LIMIT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Choice:
 class _Form:
     name: str
     process: RunnerProcess
+    limit_s: float
     seconds: list[float] = field(default_factory=list)
     fault: str | None = None
     failed: bool = False
@@ -47,7 +47,7 @@ class _Form:
         if self.failed:
             return None
         try:
-            return self.process.ask(do, timeout_s=_LIMIT_S, **arguments)
+            return self.process.ask(do, timeout_s=self.limit_s, **arguments)
         except RunnerFailed as failure:
             self.fault, self.failed = failure.reason, True
             self.process.kill()
@@ -66,7 +66,8 @@ def fastest_form(
     Args:
         class_path: `package.module:Class` of the runner.
         plans: what it loads, by the name of the form.
-        preparation: with the threads, and with the right outputs where they are known.
+        preparation: with the threads, the limit of a step, and the right outputs where they are
+            known.
         inputs: file of the inputs.
         folder: takes logs and outputs.
     """
@@ -78,7 +79,7 @@ def fastest_form(
                     class_path, threads=preparation.threads, log=folder / f"form-{number}.log"
                 )
             )
-            form = _Form(name, process)
+            form = _Form(name, process, preparation.limit_s)
             forms.append(form)
             form.ask(
                 "load",

@@ -26,6 +26,9 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "TVM_NUM_THREADS",
 )
+LONGER = "--runtime-timeout SECONDS gives it longer"
+"""What a person can do for a runtime that took too long in a benchmark."""
+
 _LOG_TAIL_LINES = 20
 _READ_BYTES = 1 << 16
 _CLOSE_S = 5.0
@@ -38,6 +41,10 @@ class RunnerFailed(Exception):  # noqa: N818 - reads as what happened
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+
+
+class RunnerHung(RunnerFailed):
+    """It took longer than it may."""
 
 
 class RunnerProcess:
@@ -174,13 +181,14 @@ class RunnerProcess:
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _hung(self, timeout_s: float) -> RunnerFailed:
+    def _hung(self, timeout_s: float) -> RunnerHung:
         # SIGABRT makes the child's fault handler write where it hangs before it ends.
         self._process.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
         self._end()
-        return RunnerFailed(f"timeout: no answer within {timeout_s:g} s", self.log_tail())
+        reason = f"timeout: no answer within {timeout_s:g} s"
+        return RunnerHung(f"{reason}{self._printed_last()}", self.log_tail())
 
     def _died(self) -> RunnerFailed:
         try:
@@ -189,10 +197,12 @@ class RunnerProcess:
             self._end()
             return RunnerFailed("closed its pipe without answering", self.log_tail())
         reason = Exit.of_code(code).explained
+        return RunnerFailed(f"{reason}{self._printed_last()}", self.log_tail())
+
+    def _printed_last(self) -> str:
         # Of the whole log: the fault handler's stack may be longer than the tail.
-        if last := _last_words(self._printed()):
-            reason += f', after printing "{last}"'
-        return RunnerFailed(reason, self.log_tail())
+        last = _last_words(self._printed())
+        return f', after printing "{last}"' if last else ""
 
     def _end(self) -> None:
         """Kills the child, and what it started: a compiler would go on for minutes."""

@@ -31,6 +31,7 @@ class Preparation:
         say: shows one line of progress.
         reference: the right outputs; empty where nobody asks whether a form is right.
         tolerance: how far a right output may be from them, as part of the largest number.
+        limit_s: seconds after which a step of making its files has failed.
     """
 
     recipe: Recipe
@@ -41,6 +42,7 @@ class Preparation:
     say: Callable[[str], None]
     reference: Sequence[Array] = ()
     tolerance: float = 0.0
+    limit_s: float = 900.0
 
 
 class Runtime(Runner):

@@ -13,11 +13,11 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.runtimes.process import RunnerFailed, RunnerProcess
+from tunekit.runtimes.process import RunnerFailed, RunnerHung, RunnerProcess
 from tunekit.timing.host_load import Noise, noise_between, now
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ class RoundSettings:
     idle_s: float = 1.0
     load_timeout_s: float = 900.0
     run_timeout_s: float = 300.0
+
+    def limited(self, timeout_s: float | None) -> RoundSettings:
+        """The same with this limit for loading and for a turn; None leaves them as they are."""
+        if timeout_s is None:
+            return self
+        return replace(self, load_timeout_s=timeout_s, run_timeout_s=timeout_s)
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,9 @@ class Turn:
 class Outcome:
     """What became of one runner; `reason` is None as long as nothing went wrong.
 
-    `import_s` is from the start of its process until its packages were imported, `idle_cpu_s` the
-    CPU time of its process in the idle second after its last run.
+    `hung` is whether it took longer than it may, `import_s` from the start of its process until its
+    packages were imported, `idle_cpu_s` the CPU time of its process in the idle second after its
+    last run.
     """
 
     name: str
@@ -111,6 +118,7 @@ class Outcome:
     rss_bytes: int = 0
     reason: str | None = None
     detail: str = ""
+    hung: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,6 +206,7 @@ def _ask(running: _Running, what: str, do: str, timeout_s: float, **arguments: A
     except RunnerFailed as failure:
         running.outcome.reason = f"{failure.reason} ({what})"
         running.outcome.detail = failure.detail
+        running.outcome.hung = isinstance(failure, RunnerHung)
         running.process.kill()
         return None
     running.outcome.peak_rss_bytes = max(running.outcome.peak_rss_bytes, reply["peak_rss_bytes"])
