@@ -2,6 +2,7 @@
 
 - `registry` the runtimes that there are, by name
 - `own_libraries` those that tunekit compiles itself: tuned, default, unscheduled
+- `cuda_libraries` those that TVM makes for a GPU
 - `run` all of it, from a recipe to a report
 - `comparison` from the samples to rows: who is right, who is faster, whether to believe it
 - `environment` the machine, before and after

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tunekit.machine.toolchain import require_tvm
@@ -41,6 +42,8 @@ def runtime_only(device: str) -> Any:
     """
     require_tvm()
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+    if device == "cuda" and (home := cuda_home()) is not None:
+        os.environ["CUDA_PATH"] = str(home)
     with without_torch():
         import tvm
         from tvm import libinfo
@@ -50,6 +53,18 @@ def runtime_only(device: str) -> Any:
     for name in extras:
         load_lib_ctypes("tvm", name, "RTLD_LOCAL", extra_lib_paths=libinfo.package_lib_paths())
     return tvm
+
+
+def cuda_home() -> Path | None:
+    """The CUDA toolkit whose headers TVM needs, None where there is none.
+
+    A library holds its kernels for GPUs as CUDA, which NVRTC compiles when it is loaded. TVM looks
+    for the headers beside the `nvcc` of the PATH, which may be a script in another place.
+    """
+    named = os.environ.get("CUDA_PATH")
+    places = [Path(named)] if named else []
+    places += [Path("/usr/local/cuda"), *sorted(Path("/usr/local").glob("cuda-*"), reverse=True)]
+    return next((place for place in places if (place / "include/cuda_runtime.h").is_file()), None)
 
 
 def arrays_of(result: Any) -> list[Any]:

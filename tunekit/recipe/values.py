@@ -40,6 +40,8 @@ GPU_RUNTIMES: Mapping[str, str] = {
     "onnxruntime-tensorrt": "tunekit.runtimes.onnxruntime_cuda:OnnxRuntimeTensorRT",
     "tensorrt": "tunekit.runtimes.tensorrt:TensorRT",
     "tensorrt-fp16": "tunekit.runtimes.tensorrt:TensorRTHalf",
+    "tvm-cuda": "tunekit.benchmark.cuda_libraries:TvmCuda",
+    "tvm-cuda-tuned": "tunekit.benchmark.cuda_libraries:TvmCudaTuned",
 }
 """The same on NVIDIA GPUs."""
 
