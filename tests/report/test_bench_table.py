@@ -44,6 +44,20 @@ def test_start_and_cpu_have_a_table_of_their_own(width):
     assert not any(line.startswith("torchscript") for line in lines[top:])
 
 
+@pytest.mark.parametrize(("width", "shown"), [(80, False), (200, True)])
+def test_what_is_seldom_known_makes_no_line_too_wide_and_no_name_unreadable(width, shown):
+    used = {"without_transfers_ms": 12.2, "gpu_mib": 803.0, "gpu_percent": 93}
+    others = {"busy_cores": 1.93, "instructions": 2.3e9, "settings": used}
+    rows = [timed(name, [10.0] * 6) for name in ("tuned", "onnxruntime-tensorrt")]
+    report = report_of(*(row.model_copy(update=others) for row in rows))
+    lines = bench_text(report, width=width).plain.splitlines()
+    assert max(map(len, lines)) <= width
+    [top] = [line for line in lines if "to first ms" in line]
+    assert "without transfers" in top
+    assert ("M instr. a run" in top) == shown
+    assert sum(line.startswith("onnxruntime-tensorrt ") for line in lines) == 2
+
+
 def test_a_report_from_before_these_were_measured_has_no_such_table():
     old = timed("tuned", [10.0] * 6).model_copy(
         update={"import_s": None, "cpu_ms": None, "idle_cpu_s": None}

@@ -58,16 +58,17 @@ COLUMNS: tuple[Column[RuntimeResult], ...] = (
     number("mse", _error("mse"), priority=4),
     number("samples", lambda row: row.latency and row.latency.samples, priority=2),
 )
-# From nothing to the first result, and what is used besides the latency.
+# From nothing to the first result, and what is used besides the latency. The parts of the former
+# are left out first.
 COSTS: tuple[Column[RuntimeResult], ...] = (
     Column("runtime", lambda row: row.name, elide=True),
     number("to first ms", lambda row: _in_ms(row.to_first_result_s)),
-    number("import", lambda row: _in_ms(row.import_s)),
-    number("load", lambda row: _in_ms(row.load_s)),
-    number("first run", lambda row: _in_ms(row.first_run_s)),
+    number("import", lambda row: _in_ms(row.import_s), priority=3),
+    number("load", lambda row: _in_ms(row.load_s), priority=2),
+    number("first run", lambda row: _in_ms(row.first_run_s), priority=4),
     number("CPU ms a run", lambda row: row.cpu_ms and numbers.milliseconds(row.cpu_ms)),
     number("CPU ms idle", lambda row: _in_ms(row.idle_cpu_s)),
-    number("busy cores", lambda row: row.busy_cores and f"{row.busy_cores:.2f}"),
+    number("busy cores", lambda row: row.busy_cores and f"{row.busy_cores:.2f}", priority=1),
 )
 
 
@@ -77,16 +78,25 @@ def _without_transfers(row: RuntimeResult) -> str | None:
     return None if known is None else numbers.milliseconds(known)
 
 
+def _gpu_memory(row: RuntimeResult) -> str | None:
+    known = row.settings.get("gpu_mib")
+    return None if known is None else f"{known:,.0f}"
+
+
+def _million_instructions(row: RuntimeResult) -> str | None:
+    return None if row.instructions is None else f"{row.instructions / 1e6:,.1f}"
+
+
 def _at_once(row: RuntimeResult) -> float | None:
     return row.at_once.fps if row.at_once else None
 
 
-# Shown where any row has it.
+# Of some machines, or where it was asked for.
 _SELDOM_KNOWN: tuple[Column[RuntimeResult], ...] = (
-    number("M instr. a run", lambda row: row.instructions and f"{row.instructions / 1e6:,.1f}"),
+    number("M instr. a run", _million_instructions, priority=5),
     number("without transfers", _without_transfers),
-    number("GPU MiB", lambda row: (used := row.settings.get("gpu_mib")) and f"{used:,.0f}"),
-    number("GPU %", lambda row: row.settings.get("gpu_percent")),
+    number("GPU MiB", _gpu_memory, priority=1),
+    number("GPU %", lambda row: row.settings.get("gpu_percent"), priority=2),
     number("FPS at once", lambda row: (fps := _at_once(row)) and numbers.significant(fps)),
 )
 _MATCHED: Column[RuntimeResult] = number("matched", _matched)
@@ -102,7 +112,8 @@ def columns(report: Report) -> list[Column[RuntimeResult]]:
 
 def costs(rows: Sequence[RuntimeResult]) -> list[Column[RuntimeResult]]:
     """The columns beside the latency that are known of any of these rows."""
-    return [*COSTS, *(column for column in _SELDOM_KNOWN if any(map(column.text, rows)))]
+    runtime, *others = (*COSTS, *_SELDOM_KNOWN)
+    return [runtime, *(column for column in others if any(map(column.text, rows)))]
 
 
 def bench_result(report: Report, *, details: bool = False) -> Result:
