@@ -17,11 +17,19 @@ from bench_reports import full_report
 
 from tunekit.attribution.results import Explanation, Operator, PeaksEntry, RuntimeEntry
 from tunekit.benchmark.results import Report
-from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload
+from tunekit.catalogue import (
+    Catalogue,
+    NewBenchRun,
+    NewLibrary,
+    NewSession,
+    NewTask,
+    NewTrial,
+    NewWorkload,
+)
 from tunekit.catalogue.entries import Failure, FailureKind
 from tunekit.errors import UsageError
 from tunekit.page.document import with_page
-from tunekit.report.benchmark import COLUMNS, bench_result
+from tunekit.report.benchmark import COLUMNS, bench_result, costs
 from tunekit.report.output import Format, in_format, write
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -156,6 +164,9 @@ def test_a_benchmark_is_shown_as_its_file_has_it(
     for row in report.runtimes:
         for column in COLUMNS:
             assert column.text(row) in shown
+    for row in (row for row in report.runtimes if row.load_s is not None):
+        for column in costs(report.runtimes):
+            assert column.text(row) in shown
     assert html.escape(report.verdict) in page
     match = re.search(r'id="benchmarks">(.*?)</script>', page, re.DOTALL)
     assert match is not None
@@ -201,12 +212,54 @@ def test_benchmarks_of_several_files_stand_beside_each_other(
 ) -> None:
     other = json.loads(bench_file.read_text("utf-8"))
     other["environment"]["versions"]["torch"] = "2.13.0"
+    other["recipe"] += "layout: NCHW\n"
+    for name in ("best_ms", "median_ms", "p10_ms", "p90_ms"):
+        other["runtimes"][0]["latency"][name] /= 2
     (tmp_path / "later.json").write_text(json.dumps(other), "utf-8")
     assert make("bench.json", "later.json", "-o", "page.html").returncode == 0
     page = (tmp_path / "page.html").read_text("utf-8")
     matrix = page[page.index("<h2>Benchmarks") : page.index("<h2>Race")]
-    assert matrix.count("<tr>") == 3
     assert "2.12.1, 2.13.0" in matrix
+    assert "<dt>recipe: layout</dt><dd>none, NCHW</dd>" in matrix
+    # A column for each, and how many times as fast the last is as the first.
+    [tuned, *others] = [
+        cells(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", matrix, re.DOTALL)[1:]
+    ]
+    assert tuned == ["tuned", "50.2", "25.1", "2.00x"]
+    assert ["openvino", "35.2 (wrong)", "35.2 (wrong)", "1.00x"] in others
+    assert others[-1][0] == "tuned against the best other"
+    assert others[-1][1] == "1.12x onnxruntime (1.12 to 1.12x)"
+
+
+def test_benchmarks_of_several_models_have_a_row_each(
+    make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    other = json.loads(bench_file.read_text("utf-8"))
+    other["model"] |= {"name": "another", "digest": "2" * 64}
+    other["recipe"] = "name: another\n"
+    (tmp_path / "another.json").write_text(json.dumps(other), "utf-8")
+    assert make("bench.json", "another.json", "-o", "page.html").returncode == 0
+    page = (tmp_path / "page.html").read_text("utf-8")
+    matrix = page[page.index("<h2>Benchmarks") : page.index("<h2>Race")]
+    rows = [cells(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", matrix, re.DOTALL)[1:]]
+    assert [row[0] for row in rows] == ["resnet50_x86", "another"]
+    assert "1.12x onnxruntime (1.12 to 1.12x)" in rows[0]
+    assert "recipe" not in matrix
+
+
+def test_what_a_later_tunekit_wrote_besides_is_passed_over(
+    make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    later = json.loads(bench_file.read_text("utf-8"))
+    later["energy"] = {"joules": 3.0}
+    for row in later["runtimes"]:
+        row["energy_j"] = 0.1
+    (tmp_path / "later.json").write_text(json.dumps(later), "utf-8")
+    done = make("later.json", "-o", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert Report.from_json(bench_file.read_text("utf-8")).verdict in html.unescape(
+        (tmp_path / "page.html").read_text("utf-8")
+    )
 
 
 def test_a_session_is_shown_with_its_curves_failures_and_recipe(make: Make, tmp_path: Path) -> None:
@@ -225,6 +278,28 @@ def test_a_session_is_shown_with_its_curves_failures_and_recipe(make: Make, tmp_
     assert "SIGILL (illegal instruction)" in page
     # What a recipe holds is text, whatever it looks like.
     assert "model: &lt;script&gt;" in page
+
+
+def test_a_session_of_another_tunekit_is_shown_as_far_as_this_one_reads_it(
+    make: Make, tmp_path: Path
+) -> None:
+    session = session_in(tmp_path / "catalogue.db")
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"manifest": "of the future"}')
+    with Catalogue.open(str(tmp_path / "catalogue.db")) as catalogue:
+        library = NewLibrary("small", str(folder / "model.so"), "00", "recipe", {}, session)
+        catalogue.libraries.add(library)
+        document = {"schema": "tunekit.bench/9"}
+        catalogue.benchmarks.add(NewBenchRun("small", "recipe", {}, "host", {}, {}, document))
+    done = make(session, "--catalogue", "catalogue.db")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "the session&#39;s library is not shown" in page
+    assert "is not a manifest that this tunekit reads" in page
+    assert "is not shown: not a benchmark report: schema is" in page
+    assert f"{session}: small, finished" in page
+    assert "Estimated latency against trials" in page
 
 
 def test_an_explanation_is_shown_with_its_roofline(make: Make, tmp_path: Path) -> None:

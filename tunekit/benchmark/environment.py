@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from tunekit.benchmark.results import Environment
 from tunekit.timing.host_load import Noise
+from tunekit.version import __version__
 
 
 def describe(noise: Noise, extra_packages: Sequence[str] = ()) -> Environment:
@@ -15,7 +16,7 @@ def describe(noise: Noise, extra_packages: Sequence[str] = ()) -> Environment:
     from tunekit.machine.host import detect_host
     from tunekit.machine.toolchain import installed_version, versions
 
-    installed = versions()
+    installed = {"tunekit": __version__, **versions()}
     for package in extra_packages:
         if package not in installed and (version := installed_version(package)) is not None:
             installed[package] = version

@@ -248,7 +248,8 @@ def read_document(
         found = content.pop("schema", None) if isinstance(content, dict) else None
         if found != schema:
             raise UsageError(f"{where}not {what}: schema is {found!r}, not {schema}")
-        return kind.model_validate({"schema_": found, **content})
+        # A later tunekit may know more of a row, which is no reason to refuse what both know.
+        return kind.model_validate({"schema_": found, **content}, extra="ignore")
     except json.JSONDecodeError as error:
         raise UsageError(f"{where}line {error.lineno}: not JSON: {error.msg}") from error
     except ValidationError as error:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from tunekit.cache import ContentCache, content_key
 from tunekit.page.library import library_section
 from tunekit.page.material import Material
+from tunekit.page.matrix import matrix_section
 from tunekit.page.operators import operators_section
 from tunekit.page.parts import Prose, Section
-from tunekit.page.race import matrix_section, measured_again, race_section
+from tunekit.page.race import measured_again, race_section
 from tunekit.page.tuning import tuned_again, tuning_section
 from tunekit.version import __version__
 
@@ -53,9 +54,7 @@ def _sections(material: Material) -> list[Section]:
         )
     if len(benchmarks) > 1:
         sections.append(matrix_section(benchmarks))
-    for report in benchmarks:
-        title = "Race" if len(benchmarks) == 1 else f"Race: {report.model.name}"
-        sections.append(race_section(report, title))
+    sections += [race_section(report, of=len(benchmarks)) for report in benchmarks]
     sections += [library_section(manifest) for manifest in material.libraries]
     sections += [tuning_section(report) for report in material.sessions]
     sections += [operators_section(explanation) for explanation in material.explanations]

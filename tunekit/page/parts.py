@@ -22,9 +22,10 @@ class Prose:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they are, one below the other."""
+    """Names and what they are, one below the other; with a title they are folded below it."""
 
     items: Sequence[tuple[str, str]]
+    title: str = ""
     kind: Literal["facts"] = "facts"
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks on a page: one, or several beside each other."""
+"""A benchmark on a page."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from tunekit.page.parts import (
     Chart,
     Code,
     Facts,
-    HtmlTable,
     Part,
     Prose,
     Section,
-    TableCell,
     table_of,
 )
-from tunekit.report import numbers
 from tunekit.report.benchmark import columns, costs, footnote
 from tunekit.report.table import Column
 
 if TYPE_CHECKING:
     from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 
-# Of each runtime; more would make the page large and its strips no clearer.
+# Of each runtime; more would make a page large and its strips no clearer.
 _SAMPLES = 400
+_LEAST_SAMPLES = 50
 _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
 
 
-def race_section(report: Report, title: str = "Race") -> Section:
-    """A benchmark: its verdict, every runtime's row, samples and intervals."""
+def race_section(report: Report, *, of: int = 1) -> Section:
+    """A benchmark: its verdict, every runtime's row, samples and intervals.
+
+    Args:
+        report: the benchmark.
+        of: how many are on the page; each of many has less room.
+    """
+    samples = max(_LEAST_SAMPLES, _SAMPLES // of)
     measured = [row for row in report.runtimes if row.latency is not None]
     loaded = [row for row in report.runtimes if row.load_s is not None]
     order = [
@@ -47,12 +51,12 @@ def race_section(report: Report, title: str = "Race") -> Section:
         table_of(costs(loaded), loaded),
     ]
     if measured:
-        parts.append(_samples(measured, order))
+        parts.append(_samples(measured, order, samples))
     ratios = [row for row in measured if row.ratio is not None and row.ratio.rounds > 1]
     if ratios:
         parts.append(_ratios(ratios))
-    parts.append(Facts(_conditions(report)))
-    return Section(title, parts)
+    parts.append(Facts(_conditions(report), "Conditions and versions" if of > 1 else ""))
+    return Section("Race" if of == 1 else f"Race: {report.model.name}", parts)
 
 
 def measured_again(report: Report) -> Section:
@@ -65,67 +69,12 @@ def measured_again(report: Report) -> Section:
     return Section("How to do it again", [Code(command), Code(report.recipe)])
 
 
-def matrix_section(reports: Sequence[Report]) -> Section:
-    """Several benchmarks beside each other: ratios of the tuned library, and what changed."""
-    names = list(dict.fromkeys(row.name for report in reports for row in report.runtimes))
-    titles = [
-        TableCell("model"),
-        TableCell("measured"),
-        TableCell("CPU"),
-        TableCell("threads", "right"),
-    ]
-    titles += [TableCell(f"{name} ms", "right") for name in names]
-    titles += [TableCell("tuned against the best", "right"), TableCell("interval", "right")]
-    rows = []
-    for report in reports:
-        by_name = {row.name: row for row in report.runtimes}
-        tuned = by_name.get("tuned")
-        ratio = tuned.ratio if tuned else None
-        rows.append(
-            [
-                TableCell(report.model.name),
-                TableCell(report.environment.date),
-                TableCell(str(report.environment.host.get("cpu_name", "unknown"))),
-                TableCell(str(report.protocol.threads), "right"),
-                *(TableCell(_median(by_name.get(name)), "right") for name in names),
-                TableCell(numbers.ratio(ratio.value) if ratio else "", "right"),
-                TableCell(numbers.interval(ratio.low, ratio.high) if ratio else "", "right"),
-            ]
-        )
-    parts: list[Part] = [HtmlTable(titles, rows), *_verdicts(reports)]
-    differences = _differences(reports)
-    if differences:
-        parts += [Prose("What differs between them:"), Facts(differences)]
-    return Section("Benchmarks", parts)
-
-
-def _verdicts(reports: Sequence[Report]) -> list[Chart]:
-    """How the tuned library compares in each benchmark."""
-    rows = [
-        _interval(f"{report.model.name}, {report.environment.date[:10]}", row.ratio)
-        for report in reports
-        for row in report.runtimes
-        if row.runtime == "tuned" and row.ratio is not None
-    ]
-    if not rows:
-        return []
-    order = [str(row["name"]) for row in rows]
-    note = "Against the best other runtime of the same benchmark; the line is: as fast as that."
-    return [Chart("The tuned library", note, charts.intervals(rows, order, "times as fast", 1.0))]
-
-
-def _median(row: RuntimeResult | None) -> str:
-    if row is None:
-        return ""
-    return numbers.milliseconds(row.latency.median_ms) if row.latency else row.status
-
-
-def _samples(rows: Sequence[RuntimeResult], order: Sequence[str]) -> Chart:
+def _samples(rows: Sequence[RuntimeResult], order: Sequence[str], most: int) -> Chart:
     samples = [
         {"name": row.name, "value": round(1e3 * seconds, 6)}
         for row in rows
         for seconds in _thinned(
-            list(itertools.chain.from_iterable(turn.seconds for turn in row.rounds))
+            list(itertools.chain.from_iterable(turn.seconds for turn in row.rounds)), most
         )
     ]
     summary = [
@@ -140,21 +89,21 @@ def _samples(rows: Sequence[RuntimeResult], order: Sequence[str]) -> Chart:
     ]
     return Chart(
         "Milliseconds of a run",
-        f"Each thin line is a run (of each runtime {_SAMPLES} at most, evenly from all); the point "
+        f"Each thin line is a run (of each runtime {most} at most, evenly from all); the point "
         "is the median, the bar reaches from the 10th to the 90th percentile.",
         charts.strips(samples, summary, order, "ms"),
     )
 
 
-def _thinned(values: Sequence[float]) -> Sequence[float]:
-    if len(values) <= _SAMPLES:
+def _thinned(values: Sequence[float], most: int) -> Sequence[float]:
+    if len(values) <= most:
         return values
-    return [values[index * len(values) // _SAMPLES] for index in range(_SAMPLES)]
+    return [values[index * len(values) // most] for index in range(most)]
 
 
 def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
     data = [
-        _interval(f"{row.name} against {row.ratio.against}", row.ratio) for row in rows if row.ratio
+        interval(f"{row.name} against {row.ratio.against}", row.ratio) for row in rows if row.ratio
     ]
     return Chart(
         "Times as fast",
@@ -164,7 +113,8 @@ def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
     )
 
 
-def _interval(name: str, ratio: Ratio) -> dict[str, object]:
+def interval(name: str, ratio: Ratio) -> dict[str, object]:
+    """A ratio with its interval, as a chart has it."""
     return {"name": name, "value": ratio.value, "low": ratio.low, "high": ratio.high}
 
 
@@ -184,22 +134,4 @@ def _conditions(report: Report) -> list[tuple[str, str]]:
         ("system", environment.system),
         ("measured", environment.date),
         *sorted(environment.versions.items()),
-    ]
-
-
-def _differences(reports: Sequence[Report]) -> list[tuple[str, str]]:
-    """What is not the same in all benchmarks: machines and versions."""
-    seen: dict[str, list[str]] = {}
-    for report in reports:
-        facts = {
-            "CPU": str(report.environment.host.get("cpu_name", "unknown")),
-            "system": report.environment.system,
-            **report.environment.versions,
-        }
-        for name, value in facts.items():
-            seen.setdefault(name, []).append(value)
-    return [
-        (name, ", ".join(dict.fromkeys(values)))
-        for name, values in sorted(seen.items())
-        if len(set(values)) > 1
     ]

@@ -1,0 +1,162 @@
+"""Several benchmarks on a page, beside each other: of one model, or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunekit.page import charts
+from tunekit.page.parts import Chart, Facts, HtmlTable, Part, Prose, Section, TableCell
+from tunekit.page.race import interval
+from tunekit.report import numbers
+
+if TYPE_CHECKING:
+    from tunekit.benchmark.results import Report, RuntimeResult
+
+_TUNED = "tuned"
+
+
+def matrix_section(reports: Sequence[Report]) -> Section:
+    """Benchmarks beside each other: milliseconds, ratios of the tuned library, what changed."""
+    one_model = len({report.model.digest for report in reports}) == 1
+    parts: list[Part] = []
+    if one_model:
+        parts += [_of_one_model(reports), Prose(_UNPAIRED, "note")]
+    else:
+        parts.append(_of_many_models(reports))
+    parts += _verdicts(reports)
+    differences = _differences(reports, recipes=one_model)
+    if differences:
+        parts += [Prose("What differs between them:"), Facts(differences)]
+    return Section("Benchmarks", parts)
+
+
+_UNPAIRED = (
+    "Milliseconds, and in the last column how many times as fast the last one is as the first. The "
+    "machine may have been slower in one of them: compare ratios to another runtime, which had its "
+    "turns in the same minutes."
+)
+
+
+def _of_one_model(reports: Sequence[Report]) -> HtmlTable:
+    """A row for each runtime, a column for each benchmark."""
+    by_name = [{row.name: row for row in report.runtimes} for report in reports]
+    titles = [
+        TableCell("runtime"),
+        *(TableCell(_when(report), "right") for report in reports),
+        TableCell("last against first", "right"),
+    ]
+    rows = []
+    for name in _names(reports):
+        first, last = by_name[0].get(name), by_name[-1].get(name)
+        change = ""
+        if first and last and first.latency and last.latency:
+            change = numbers.ratio(first.latency.median_ms / last.latency.median_ms)
+        medians = [TableCell(_median(rows_of.get(name)), "right") for rows_of in by_name]
+        rows.append([TableCell(name), *medians, TableCell(change, "right")])
+    against = [TableCell(_against(rows_of.get(_TUNED)), "right") for rows_of in by_name]
+    rows.append([TableCell("tuned against the best other"), *against, TableCell("")])
+    return HtmlTable(titles, rows, frozenset({len(rows) - 1}))
+
+
+def _of_many_models(reports: Sequence[Report]) -> HtmlTable:
+    """A row for each benchmark, a column for each runtime."""
+    names = _names(reports)
+    titles = [TableCell("model"), TableCell("tuned against the best other", "right")]
+    titles += [TableCell(f"{name} ms", "right") for name in names]
+    titles += [TableCell("threads", "right"), TableCell("CPU"), TableCell("measured")]
+    rows = []
+    for report in reports:
+        by_name = {row.name: row for row in report.runtimes}
+        rows.append(
+            [
+                TableCell(report.model.name),
+                TableCell(_against(by_name.get(_TUNED)), "right"),
+                *(TableCell(_median(by_name.get(name)), "right") for name in names),
+                TableCell(str(report.protocol.threads), "right"),
+                TableCell(_cpu(report)),
+                TableCell(report.environment.date[:10]),
+            ]
+        )
+    return HtmlTable(titles, rows)
+
+
+def _names(reports: Sequence[Report]) -> list[str]:
+    return list(dict.fromkeys(row.name for report in reports for row in report.runtimes))
+
+
+def _when(report: Report) -> str:
+    return report.environment.date[:16].replace("T", " ")
+
+
+def _cpu(report: Report) -> str:
+    return str(report.environment.host.get("cpu_name", "unknown"))
+
+
+def _median(row: RuntimeResult | None) -> str:
+    if row is None:
+        return ""
+    if row.latency is None:
+        return row.status
+    median = numbers.milliseconds(row.latency.median_ms)
+    return median if row.status == "ok" else f"{median} ({row.status})"
+
+
+def _against(row: RuntimeResult | None) -> str:
+    if row is None or row.ratio is None:
+        return "" if row is None or row.status == "ok" else row.status
+    ratio = row.ratio
+    spread = "" if ratio.rounds < 2 else f" ({numbers.interval(ratio.low, ratio.high)})"
+    return f"{numbers.ratio(ratio.value)} {ratio.against}{spread}"
+
+
+def _verdicts(reports: Sequence[Report]) -> list[Chart]:
+    """How the tuned library compares in each benchmark."""
+    rows = [
+        interval(f"{report.model.name}, {_when(report)}", row.ratio)
+        for report in reports
+        for row in report.runtimes
+        if row.runtime == _TUNED and row.ratio is not None
+    ]
+    if not rows:
+        return []
+    order = [str(row["name"]) for row in rows]
+    note = "Against the best other runtime of the same benchmark; the line is: as fast as that."
+    return [Chart("The tuned library", note, charts.intervals(rows, order, "times as fast", 1.0))]
+
+
+def _differences(reports: Sequence[Report], *, recipes: bool) -> list[tuple[str, str]]:
+    """What is not the same in all benchmarks: machines, versions, and of one model the recipe."""
+    seen: dict[str, list[str]] = {}
+    each = [_facts(report, recipes=recipes) for report in reports]
+    for name in dict.fromkeys(name for facts in each for name in facts):
+        seen[name] = [facts.get(name, "none") for facts in each]
+    return [
+        (name, ", ".join(dict.fromkeys(values)))
+        for name, values in sorted(seen.items())
+        if len(set(values)) > 1
+    ]
+
+
+def _facts(report: Report, *, recipes: bool) -> dict[str, str]:
+    facts = {
+        "CPU": _cpu(report),
+        "system": report.environment.system,
+        "threads": str(report.protocol.threads),
+        "rounds": str(report.protocol.rounds),
+        **report.environment.versions,
+    }
+    if recipes:
+        from ruamel.yaml import YAML
+
+        facts |= dict(_flat(YAML(typ="safe", pure=True).load(report.recipe)))
+    return facts
+
+
+def _flat(value: Any, above: str = "recipe") -> Iterator[tuple[str, str]]:
+    """Dotted keys and their values."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{above}: {key}" if above == "recipe" else f"{above}.{key}")
+    else:
+        yield above, "none" if value is None else str(value)
