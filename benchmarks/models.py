@@ -1,62 +1,189 @@
-"""Tunes recipes and races the libraries against the reference runtimes.
+"""Tunes the shipped recipes and races their libraries against everybody else on this CPU.
 
-    python benchmarks/models.py resnet50_x86 [--trials 800] [--rounds 20] [--runtimes tuned,...]
-    python benchmarks/models.py --table
+    make peers && .venv/bin/python benchmarks/models.py
+    python benchmarks/models.py RECIPE ... [--minutes 30] [--rounds 20] [--trials N | --bench-only]
 
-For each recipe: `tunekit tune` in a process of its own, timed; then `tunekit bench` with all
-runtimes, or some (a large model takes minutes for a run without any schedule). Written to
-benchmarks/results/: RECIPE.json, the benchmark with every raw sample and the machine it was taken
-on, and RECIPE.tuning.json, what the search spent and reached, task by task. `--table` prints what
-the files hold as the Markdown table in docs/results/index.md, and draws models.svg.
+Needs a quiet machine. For each recipe (all but the quickstart, if none is named):
+
+1. `tunekit tune`, unless artifacts/RECIPE holds a library with records: RECIPE.tuning.json
+2. each contestant by itself in turns with the library, a few rounds, within its share of the
+   minutes that a recipe has: contestants/RECIPE.json, a row for each
+3. the library, the same without records and the fastest contestants in turns together: RECIPE.json,
+   with every raw sample and the machine
+
+All of it is in benchmarks/results/. What is there is not done again: call it again after an
+interruption. A contestant that did not get its turn for want of time has it then; one that failed,
+hung or was wrong has its row with the reason, and `--again NAME` tries it once more. In the end
+docs/models_page.py draws the picture and the sample pages, and docs/generate.py writes the tables.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import math
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunekit.benchmark.results import Ratio, Report, RuntimeResult
+from tunekit.benchmark.results import Report, RuntimeResult
+from tunekit.errors import TunekitError
+from tunekit.files import write_atomically
 from tunekit.library import load_manifest
-from tunekit.recipe import OWN_RUNTIMES, PEER_RUNTIMES, REFERENCE_RUNTIMES
-from tunekit.report.numbers import significant
+from tunekit.recipe import PEER_RUNTIMES, REFERENCE_RUNTIMES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-RUNTIMES = (*OWN_RUNTIMES, *REFERENCE_RUNTIMES, *PEER_RUNTIMES)
 TUNEKIT = [sys.executable, "-m", "tunekit"]
+CONTESTANTS = (*REFERENCE_RUNTIMES, *PEER_RUNTIMES)
+NOT_RACED = ("quickstart",)
+EXPLAINED = ("resnet50_x86",)
+# By itself with the library.
+ROUNDS_ALONE = 6
+# Of its recipe's minutes, that one contestant may take.
+SHARE = 1 / 3
+LEAST_S = 60.0
+ENDING_S = 30.0
+# Who is that much slower than the fastest cannot be the best, and costs minutes and memory.
+WITHIN = 2.0
+MOST_FINALISTS = 6
+
+Rows = dict[str, dict[str, Any]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", help="names in recipes/, without .yaml")
+    parser.add_argument("recipes", nargs="*", help="names in recipes/, without .yaml; all if none")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for a recipe's contestants")
+    parser.add_argument("--rounds", type=int, default=20, help="of the race in the end")
     parser.add_argument("--trials", type=int, help="budget of each; the recipe's if left out")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of the benchmark")
-    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="to race, with commas")
-    parser.add_argument("--bench-only", action="store_true", help="do not tune again")
-    parser.add_argument("--table", action="store_true", help="print the results as Markdown")
+    parser.add_argument("--bench-only", action="store_true", help="do not tune")
+    parser.add_argument("--again", action="append", default=[], metavar="NAME", help="a contestant")
     arguments = parser.parse_args()
-    if not arguments.recipes and not arguments.table:
-        parser.error("name recipes, or give --table")
-    RESULTS.mkdir(exist_ok=True)
-    for name in arguments.recipes:
-        recipe = str(ROOT / "recipes" / f"{name}.yaml")
-        if not arguments.bench_only:
-            tune(name, recipe, arguments.trials)
-        report = RESULTS / f"{name}.json"
-        command = [*TUNEKIT, "bench", recipe, "--rounds", str(arguments.rounds), "-o", str(report)]
-        subprocess.run([*command, "--runtimes", arguments.runtimes], check=True, cwd=ROOT)
-    if arguments.table:
-        rows = results()
-        print(table(rows))
-        (RESULTS / "models.svg").write_text(plot(rows), "utf-8")
+    names = arguments.recipes or sorted(file.stem for file in (ROOT / "recipes").glob("*.yaml"))
+    for name in names:
+        if name in NOT_RACED and not arguments.recipes:
+            continue
+        print(f"== {name}", flush=True)
+        try:
+            one(name, arguments)
+        except subprocess.CalledProcessError as error:
+            print(f"{name}: {' '.join(error.cmd[2:5])} ended with {error.returncode}", flush=True)
+    for script in ("models_page.py", "generate.py"):
+        subprocess.run([sys.executable, str(ROOT / "docs" / script)], check=True, cwd=ROOT)
+
+
+def one(name: str, arguments: argparse.Namespace) -> None:
+    """A recipe, as far as it has not come before."""
+    recipe = str(ROOT / "recipes" / f"{name}.yaml")
+    if not arguments.bench_only and not is_tuned(name):
+        tune(name, recipe, arguments.trials)
+    file = RESULTS / "contestants" / f"{name}.json"
+    rows: Rows = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    met = meet(recipe, rows, file, minutes=arguments.minutes, again=arguments.again)
+    race = RESULTS / f"{name}.json"
+    known = Report.from_json(race.read_text("utf-8"), file=race) if race.is_file() else None
+    best = finalists(rows)
+    if not met and known is not None and {*best} <= {row.name for row in known.runtimes}:
+        print(f"{race.name} has all of them", flush=True)
+    else:
+        runtimes = ",".join(["tuned", "default", *best])
+        words = ["bench", recipe, "--rounds", str(arguments.rounds), "-o", str(race)]
+        subprocess.run([*TUNEKIT, *words, "--runtimes", runtimes], check=True, cwd=ROOT)
+    if name in EXPLAINED:
+        explained = str(RESULTS / f"{name}.explain.json")
+        subprocess.run([*TUNEKIT, "explain", recipe, "-o", explained], check=True, cwd=ROOT)
+
+
+def is_tuned(name: str) -> bool:
+    """Whether there is a library of the recipe with records."""
+    with contextlib.suppress(TunekitError):
+        return load_manifest(ROOT / "artifacts" / name).applied > 0
+    return False
+
+
+def meet(recipe: str, rows: Rows, file: Path, *, minutes: float, again: Sequence[str]) -> list[str]:
+    """Has every contestant without a row race the library; rows are written as they come.
+
+    Returns those that have one now and had none before.
+    """
+    met = []
+    end = time.monotonic() + 60 * minutes
+    for name in CONTESTANTS:
+        if name in rows and name not in again:
+            continue
+        left_s = min(end - time.monotonic(), 60 * minutes * SHARE)
+        if left_s < LEAST_S:
+            print(f"no time for {name}: call this again", flush=True)
+            continue
+        row = alone(recipe, name, left_s)
+        if row["status"] == "not installed":
+            print(f"{name}: {row['reason']}", flush=True)
+            continue
+        rows[name] = row
+        met.append(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        ordered = {name: rows[name] for name in CONTESTANTS if name in rows}
+        write_atomically(file, json.dumps(ordered, indent=1) + "\n")
+        median = row["latency"] and f"{row['latency']['median_ms']:.4g} ms"
+        print(f"{name}: {row['status']} {row['reason'] or median}", flush=True)
+    return met
+
+
+def alone(recipe: str, name: str, limit_s: float) -> dict[str, Any]:
+    """The row of a contestant that takes turns with the library, without its samples."""
+    with tempfile.TemporaryDirectory(prefix="tunekit-models-") as folder:
+        file = Path(folder) / "bench.json"
+        words = ["bench", recipe, "--runtimes", f"tuned,{name}", "-o", str(file), "--quiet"]
+        # A step that hangs leaves the others of its form their time.
+        words += ["--rounds", str(ROUNDS_ALONE), "--runtime-timeout", f"{0.75 * limit_s:.0f}"]
+        reason = _run([*TUNEKIT, *words], limit_s)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        if not file.is_file():
+            return _kept(RuntimeResult(name=name, status="failed", reason=reason), date, {})
+        report = Report.from_json(file.read_text("utf-8"), file=file)
+        [row] = [row for row in report.runtimes if row.name == name]
+        return _kept(row, report.environment.date, report.environment.versions)
+
+
+def _run(command: Sequence[str], limit_s: float) -> str:
+    """Runs a benchmark, and says why there is no report where there is none."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        try:
+            return f"tunekit bench ended with {process.wait(limit_s)}"
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # which ends what it has started, too
+            try:
+                process.wait(ENDING_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    return f"not done within {limit_s / 60:.0f} minutes"
+
+
+def _kept(row: RuntimeResult, date: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        **row.model_dump(mode="json", exclude={"rounds", "name", "detail"}),
+        "date": date,
+        "versions": dict(versions),
+    }
+
+
+def finalists(rows: Rows) -> list[str]:
+    """The contestants that can be the best, fastest first."""
+    medians = {
+        name: row["latency"]["median_ms"]
+        for name, row in rows.items()
+        if row["status"] == "ok" and row["latency"]
+    }
+    ranked = sorted(medians, key=lambda name: medians[name])
+    close = [name for name in ranked if medians[name] <= WITHIN * medians[ranked[0]]]
+    return close[:MOST_FINALISTS]
 
 
 def tune(name: str, recipe: str, trials: int | None) -> None:
@@ -101,105 +228,8 @@ def tune(name: str, recipe: str, trials: int | None) -> None:
     (RESULTS / f"{name}.tuning.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is known of one recipe."""
-
-    name: str
-    tuning: dict[str, Any]
-    report: Report
-
-    @property
-    def ratio(self) -> Ratio | None:
-        """How many times faster than the best other runtime the tuned library is."""
-        return {row.name: row for row in self.report.runtimes}["tuned"].ratio
-
-
-def results() -> list[Row]:
-    """All recipes of which there are both files."""
-    rows = []
-    for file in sorted(RESULTS.glob("*.tuning.json")):
-        name = file.name.removesuffix(".tuning.json")
-        bench = RESULTS / f"{name}.json"
-        if bench.is_file():
-            report = Report.from_json(bench.read_text("utf-8"), file=bench)
-            rows.append(Row(name, json.loads(file.read_text("utf-8")), report))
-    return rows
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A Markdown table: median milliseconds of each runtime, and what tuning made of it."""
-    raced = {runtime.name for row in rows for runtime in row.report.runtimes}
-    shown = [name for name in RUNTIMES if name in raced]
-    lines = [
-        "| recipe | CPU | date | trials | minutes | "
-        + " | ".join(shown)
-        + " | tuned vs best other |",
-        "|---|---|---|---|---|" + "---|" * (len(shown) + 1),
-    ]
-    for row in rows:
-        runtimes = {runtime.name: runtime for runtime in row.report.runtimes}
-        cells = [_median(runtimes.get(name)) for name in shown]
-        ratio = row.ratio
-        against = "-" if ratio is None else f"{ratio.value:.2f}x {ratio.against}"
-        if ratio is not None:
-            against += f" ({ratio.low:.2f} to {ratio.high:.2f})"
-        tuning = row.tuning
-        lines.append(
-            f"| `{row.name}` | {tuning['target']['mcpu']} | {tuning['date'][:10]} "
-            f"| {tuning['trials']} | {tuning['tune_command_s'] / 60:.1f} | "
-            + " | ".join(cells)
-            + f" | {against} |"
-        )
-    ratios = [row.ratio.value for row in rows if row.ratio is not None]
-    if ratios:
-        mean = math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))
-        lines.append(f"\nGeometric mean of the last column: {mean:.2f}x.")
-    return "\n".join(lines)
-
-
-def plot(rows: Sequence[Row]) -> str:
-    """How many times faster than the best other runtime, with intervals, as SVG text."""
-    rows = [row for row in rows if row.ratio is not None]
-    left, width, line = 190, 640, 26
-    height = line * len(rows) + 48
-    intervals = [row.ratio for row in rows if row.ratio is not None]
-    low = min([0.9, *(ratio.low for ratio in intervals)])
-    high = max([1.3, *(ratio.high for ratio in intervals)])
-
-    def x(value: float) -> float:
-        return left + (width - left - 20) * math.log(value / low) / math.log(high / low)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        '<text x="8" y="16">times as fast as the best other runtime, interval of the median</text>',
-    ]
-    for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0):
-        if low <= tick <= high:
-            colour = "#555" if tick == 1 else "#ddd"
-            parts.append(
-                f'<path d="M{x(tick):.1f} 26V{height - 20}" stroke="{colour}"/>'
-                f'<text x="{x(tick):.1f}" y="{height - 6}" text-anchor="middle">{tick:g}</text>'
-            )
-    for at, (row, ratio) in enumerate(zip(rows, intervals, strict=True)):
-        y = 42 + line * at
-        colour = "#0a7d4b" if ratio.low > 1 else "#b3541e" if ratio.high < 1 else "#777"
-        parts.append(
-            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{row.name}</text>'
-            f'<path d="M{x(ratio.low):.1f} {y}H{x(ratio.high):.1f}" stroke="{colour}" '
-            'stroke-width="2"/>'
-            f'<circle cx="{x(ratio.value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
-        )
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _median(row: RuntimeResult | None) -> str:
-    if row is None or row.latency is None:
-        return "-"
-    return significant(row.latency.median_ms) if row.status == "ok" else f"({row.status})"
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: call it again to go on")

@@ -1,4 +1,4 @@
-"""Writes the parts of docs/ that the code itself says.
+"""Writes the parts of docs/ and of the README that the code and the results themselves say.
 
     python docs/generate.py
 
@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import deployment_page
+import gate_page
 import imports_page
+import models_page
 import threads_page
 import zoo_page
 from pydantic import BaseModel
@@ -48,7 +50,8 @@ def main() -> None:
 
 def pages() -> list[Path]:
     """The pages with something generated in them."""
-    return [page for page in sorted(DOCS.rglob("*.md")) if _PLACE.search(page.read_text())]
+    papers = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [page for page in papers if _PLACE.search(page.read_text("utf-8"))]
 
 
 def current(page: Path) -> str:
@@ -411,7 +414,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "catalogue": catalogue,
     "floors": floors,
     "deployment": lambda: deployment_page.page(_table),
+    "gate": gate_page.page,
+    "headline": lambda: models_page.headline(_table),
     "imports": lambda: imports_page.page(_table),
+    "models": lambda: models_page.page(_table),
     "threads": lambda: threads_page.page(_table),
     "zoo": lambda: zoo_page.page(_table),
 }

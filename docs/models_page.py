@@ -1,0 +1,256 @@
+"""What docs/results/models.md and the README say of benchmarks/results/RECIPE.json and
+benchmarks/results/contestants/, and the picture and sample pages of the same.
+
+    python docs/models_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekit.benchmark.results import Ratio, Report
+from tunekit.page.document import page as html_page
+from tunekit.page.material import gather
+from tunekit.recipe import OWN_RUNTIMES, PEER_RUNTIMES, REFERENCE_RUNTIMES
+from tunekit.report.numbers import significant
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+SAMPLES = ROOT / "docs" / "results" / "samples"
+CONTESTANTS = (*REFERENCE_RUNTIMES, *PEER_RUNTIMES)
+ON_THE_README = (
+    *("resnet50_x86", "mobilenet_v2_x86", "efficientnet_b4_x86"),
+    *("maskrcnn_backbone_x86", "vit_b_16_x86"),
+)
+ONE_MODEL = "resnet50_x86"
+
+Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one recipe.
+
+    Attributes:
+        name: the recipe.
+        report: the race in the end.
+        alone: rows of contestants that took turns with the library alone.
+        tuning: what the search spent and reached; empty where that is not known.
+    """
+
+    name: str
+    report: Report
+    alone: dict[str, dict[str, Any]]
+    tuning: dict[str, Any]
+
+    @property
+    def ratio(self) -> Ratio | None:
+        """How many times as fast as the best other runtime the tuned library is."""
+        return next((row.ratio for row in self.report.runtimes if row.name == "tuned"), None)
+
+
+def main() -> None:
+    """Draws the picture, and writes the sample pages."""
+    known = rows()
+    (RESULTS / "models.svg").write_text(picture(known), "utf-8")
+    for name, content in samples(known).items():
+        SAMPLES.mkdir(exist_ok=True)
+        (SAMPLES / name).write_text(content, "utf-8")
+
+
+def rows() -> list[Row]:
+    """All recipes that were raced."""
+    known = []
+    for recipe in sorted((ROOT / "recipes").glob("*.yaml")):
+        race = RESULTS / f"{recipe.stem}.json"
+        if race.is_file():
+            report = Report.from_json(race.read_text("utf-8"), file=race)
+            alone = _json(RESULTS / "contestants" / race.name)
+            tuning = _json(RESULTS / f"{recipe.stem}.tuning.json")
+            known.append(Row(recipe.stem, report, alone, tuning))
+    return known
+
+
+def page(table: Table) -> str:
+    """A row a recipe, with every contestant that any of them met, and what the rows say together;
+    `table` makes lines of titles and rows."""
+    known = rows()
+    met = {
+        name for row in known for name in (*row.alone, *(one.name for one in row.report.runtimes))
+    }
+    shown = [name for name in (*OWN_RUNTIMES, *CONTESTANTS) if name in met]
+    titles = ("recipe", "CPU", "date", "trials", "minutes", *shown, "tuned vs best other")
+    lines = table(titles, [_cells(row, shown) for row in known])
+    return "\n".join([*lines, "", together(known), *_reasons(known, table)])
+
+
+def headline(table: Table) -> str:
+    """Some of the rows, and how many are won and lost."""
+    known = rows()
+    chosen = [row for row in known if row.name in ON_THE_README]
+    titles = ("recipe", "trials", "minutes", "tuned", "best other", "tuned vs best other")
+    lines = table(titles, [_short(row) for row in chosen])
+    return "\n".join([*lines, "", together(known)])
+
+
+def together(known: Sequence[Row]) -> str:
+    """Wins, losses and what cannot be told apart, and the mean."""
+    ratios = {row.name: row.ratio for row in known if row.ratio is not None}
+    if not ratios:
+        return "Nothing was raced yet."
+    mean = math.exp(math.fsum(math.log(one.value) for one in ratios.values()) / len(ratios))
+    won = sum(one.low > 1.0 for one in ratios.values())
+    lost = [
+        f"`{name}` ({one.value:.2f}x {one.against})" for name, one in ratios.items() if one.high < 1
+    ]
+    others = {name for row in known for name in _raced(row)}
+    text = (
+        f"Against the best of {len(others)} runtimes, on {len(ratios)} recipes: faster on "
+        f"{won}, slower on {len(lost)}, not told apart on {len(ratios) - won - len(lost)}; "
+        f"geometric mean {mean:.2f}x (measured {_dates(known)})."
+    )
+    return f"{text} Slower: {', '.join(lost)}." if lost else text
+
+
+def picture(known: Sequence[Row]) -> str:
+    """How many times as fast as the best other runtime, with intervals, as SVG text."""
+    drawn = [(row.name, row.ratio) for row in known if row.ratio is not None]
+    left, width, line = 230, 680, 26
+    height = line * len(drawn) + 48
+    low = min([0.9, *(ratio.low for _, ratio in drawn)])
+    high = max([1.3, *(ratio.high for _, ratio in drawn)])
+
+    def x(value: float) -> float:
+        return left + (width - left - 110) * math.log(value / low) / math.log(high / low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        '<text x="8" y="16">times as fast as the best other runtime, interval of the median</text>',
+    ]
+    for tick in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0):
+        if low <= tick <= high:
+            colour = "#555" if tick == 1 else "#ddd"
+            parts.append(
+                f'<path d="M{x(tick):.1f} 26V{height - 20}" stroke="{colour}"/>'
+                f'<text x="{x(tick):.1f}" y="{height - 6}" text-anchor="middle">{tick:g}</text>'
+            )
+    for at, (name, ratio) in enumerate(drawn):
+        y = 42 + line * at
+        colour = "#0a7d4b" if ratio.low > 1 else "#b3541e" if ratio.high < 1 else "#777"
+        parts.append(
+            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{name}</text>'
+            f'<path d="M{x(ratio.low):.1f} {y}H{x(ratio.high):.1f}" stroke="{colour}" '
+            'stroke-width="2"/>'
+            f'<circle cx="{x(ratio.value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+            f'<text x="{width - 100}" y="{y + 4}" fill="#555">{ratio.against}</text>'
+        )
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def samples(known: Sequence[Row]) -> dict[str, str]:
+    """What `tunekit report` makes of one model's race and explanation, and of all races."""
+    names = [row.name for row in known]
+    pages = {}
+    if names:
+        pages["models.html"] = _html([RESULTS / f"{name}.json" for name in names])
+    if ONE_MODEL in names:
+        files = [RESULTS / f"{ONE_MODEL}{end}" for end in (".json", ".explain.json")]
+        pages["resnet50.html"] = _html([file for file in files if file.is_file()])
+    return pages
+
+
+def _html(files: Sequence[Path]) -> str:
+    return html_page(gather([str(file) for file in files], None))
+
+
+def _raced(row: Row) -> set[str]:
+    """The contestants that ran a recipe and were right."""
+    met = {name for name, one in row.alone.items() if one["status"] == "ok"}
+    met |= {one.name for one in row.report.runtimes if one.status == "ok"}
+    return met & set(CONTESTANTS)
+
+
+def _cells(row: Row, shown: Sequence[str]) -> tuple[str, ...]:
+    host = row.report.environment.host
+    cpu = row.tuning.get("target", {}).get("mcpu") or host.get("cpu_name", "unknown")
+    medians = [_median(row, name) for name in shown]
+    return (
+        *(f"`{row.name}`", str(cpu), row.report.environment.date[:10], *_spent(row)),
+        *(*medians, _ratio(row)),
+    )
+
+
+def _short(row: Row) -> tuple[str, ...]:
+    best = "-" if row.ratio is None else _median(row, row.ratio.against)
+    return (f"`{row.name}`", *_spent(row), _median(row, "tuned"), best, _ratio(row))
+
+
+def _spent(row: Row) -> tuple[str, str]:
+    """Trials and minutes of the tuning."""
+    if not row.tuning:
+        return "-", "-"
+    return str(row.tuning["trials"]), f"{row.tuning['tune_command_s'] / 60:.1f}"
+
+
+def _median(row: Row, name: str) -> str:
+    """Milliseconds in the race; in parentheses with why not where it was alone with the library."""
+    for one in row.report.runtimes:
+        if one.name == name:
+            median = "-" if one.latency is None else significant(one.latency.median_ms)
+            return median if one.status == "ok" else _why_not(one.status)
+    alone = row.alone.get(name)
+    if alone is None:
+        return "-"
+    if alone["status"] != "ok":
+        return _why_not(alone["status"])
+    return f"({significant(alone['latency']['median_ms'])})"
+
+
+def _why_not(status: str) -> str:
+    return "-" if status == "not applicable" else f"({status})"
+
+
+def _dates(known: Sequence[Row]) -> str:
+    dates = sorted(row.report.environment.date[:10] for row in known)
+    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+
+
+def _ratio(row: Row) -> str:
+    ratio = row.ratio
+    if ratio is None:
+        return "-"
+    return f"{ratio.value:.2f}x {ratio.against} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _reasons(known: Sequence[Row], table: Table) -> list[str]:
+    """Why contestants have no milliseconds, those of one reason together."""
+    why: dict[tuple[str, str], list[str]] = {}
+    for row in known:
+        for name, one in row.alone.items():
+            if one["status"] != "ok":
+                reason = " ".join(str(one["reason"]).split()).replace("|", "\\|")
+                why.setdefault((name, f"{one['status']}: {reason}"), []).append(f"`{row.name}`")
+    if not why:
+        return []
+    lines = [(name, reason, ", ".join(names)) for (name, reason), names in sorted(why.items())]
+    return [
+        "",
+        "What did not run, or not rightly:",
+        "",
+        *table(("runtime", "why", "recipes"), lines),
+    ]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+
+if __name__ == "__main__":
+    main()
