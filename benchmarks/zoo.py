@@ -19,7 +19,8 @@ A stage ends in one of these states:
     slow     not done within the limit
 
 Rows are written to benchmarks/results/zoo.json as they come, and networks whose row has the stage
-are left out: what was interrupted is called again. The race needs a quiet machine.
+are left out: what was interrupted is called again. The race needs a quiet machine; where another
+program runs, --no-seconds keeps those of imports and compilations out of the rows.
 docs/results/zoo.md is made from the file by docs/generate.py.
 """
 
@@ -64,7 +65,10 @@ def main() -> None:
         warm()
     for network in waiting:
         begun = time.monotonic()
-        row = {"family": network.family, "source": network.source, **attempt(network, options)}
+        stages = attempt(network, options)
+        if options.no_seconds:
+            stages = {stage: without_seconds(result) for stage, result in stages.items()}
+        row = {"family": network.family, "source": network.source, **stages}
         kept = {} if options.again else rows.get(network.name, {})
         rows[network.name] = merged(kept, row)
         print(f"{network.name}: {summary(row)} ({time.monotonic() - begun:.0f} s)", flush=True)
@@ -98,6 +102,11 @@ def merged(before: Row, after: Row) -> Row:
         if key not in STAGES or STAGES.index(key) <= last
     }
     return {**kept, **after}
+
+
+def without_seconds(result: Row) -> Row:
+    """What a stage gave, but for how long it took."""
+    return {key: value for key, value in result.items() if not key.endswith("_s")}
 
 
 def summary(row: Row) -> str:
@@ -288,6 +297,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="networks whose name matches")
     parser.add_argument("--again", action="store_true", help="those that have the stage too")
     parser.add_argument("--failed", action="store_true", help="those that failed too")
+    parser.add_argument(
+        "--no-seconds", action="store_true", help="keep none of imports and compilations"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="rounds of the race")
     parser.add_argument("--limit", type=float, default=1200, help="seconds for a network")
     parser.add_argument("--logs", type=Path, help="a folder for what each process says")

@@ -102,6 +102,33 @@ def test_recurrent_layers_give_what_onnx_runtime_gives(layers: list[Node]) -> No
     assert differences(layers, opset=17) == []
 
 
+def test_a_dynamically_quantized_lstm_rounds_its_inputs_and_states_as_onnx_runtime_does() -> None:
+    random = np.random.default_rng(3)
+    nodes = []
+    for batch, hidden, directions in ((1, 20, 2), (2, 12, 1)):
+        rows = 4 * hidden
+        by_direction, by_column = (directions,), (directions, rows)
+        inputs: list[Any] = [random.standard_normal((5, batch, 7)).astype("float32")]
+        inputs += [
+            random.integers(0, 255, (directions, size, rows)).astype("uint8")
+            for size in (7, hidden)
+        ]
+        inputs += [random.standard_normal((directions, 2 * rows)).astype("float32") / 4]
+        inputs += [None, *(random.standard_normal((2, directions, batch, hidden)) / 3), None]
+        for shape in (by_direction, by_column):
+            inputs += [random.uniform(0.002, 0.006, shape).astype("float32")]
+            inputs += [np.full(shape, 117 + len(shape), "uint8")]
+        values = [
+            None if value is None else value if value.dtype == "uint8" else value.astype("float32")
+            for value in inputs
+        ]
+        attributes = {"hidden_size": hidden} | (
+            {"direction": "bidirectional"} if directions == 2 else {"clip": 0.8}
+        )
+        nodes.append(Node("com.microsoft.DynamicQuantizeLSTM", values, None, 3, attributes))
+    assert differences(nodes, opset=17, tolerance=1e-4) == []
+
+
 def test_a_long_layer_is_one_kernel_and_one_product() -> None:
     from tests.support.onnx_nodes import model_of
     from tunekit.ir.relax import bindings_of, operator_name

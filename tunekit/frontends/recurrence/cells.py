@@ -27,6 +27,8 @@ class Cell:
             reset gate is applied to it (torch's way, ONNX's `linear_before_reset`).
         coupled: of an LSTM, whether its forget gate is one minus the input gate.
         clip: bound of what goes into an activation.
+        rounds_state: whether the state of each sequence is rounded to 8 bits, in the range that it
+            has in a step (nought included), before its products.
     """
 
     kind: Kind
@@ -35,6 +37,7 @@ class Cell:
     reset_after: bool = False
     coupled: bool = False
     clip: float | None = None
+    rounds_state: bool = False
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -139,6 +139,7 @@ class _Loop:
             self.memory = self._buffer() if self.cell.kind == "LSTM" else None
             self.reset = self._buffer() if len(self.cell.phases) > 1 else None
             self.update = self._buffer() if len(self.cell.phases) > 1 else None
+            self.rounded = self._buffer() if self.cell.rounds_state else None
             self._begin(self.state, "hidden")
             if self.memory is not None:
                 self._begin(self.memory, "cell")
@@ -174,6 +175,9 @@ class _Loop:
             T.buffer_store(out, value, [self.direction, self.first_row + row, unit])
 
     def _step(self, time: Any) -> None:
+        if self.rounded is not None:
+            with T.serial(0, self.block.task_rows) as row:
+                self._round(self.rounded, row * self.block.padded)
         for phase, gates in enumerate(self.cell.phases):
             with T.grid(self.block.blocks, self.block.groups) as (block, group):
                 first = group * self.block.rows
@@ -186,11 +190,31 @@ class _Loop:
         with T.serial(0, self.block.task_rows) as row:
             self._store(time, row)
 
+    def _round(self, rounded: Any, first: Any) -> None:
+        """A row of the state in 8 bits: in steps of a 255th of its range."""
+        low, high, step = (
+            T.alloc_buffer((1,), self.dtype, scope="local") for _ in ("low", "high", "step")
+        )
+        zero, one, levels = (tirx.const(number, self.dtype) for number in (0, 1, 255))
+        T.buffer_store(low, zero, [0])
+        T.buffer_store(high, zero, [0])
+        with T.serial(0, self.sizes.hidden) as unit:
+            T.buffer_store(low, tirx.min(low[0], self.state[first + unit]), [0])
+            T.buffer_store(high, tirx.max(high[0], self.state[first + unit]), [0])
+        span = high[0] - low[0]
+        T.buffer_store(step, tirx.Select(span == zero, one, span / levels), [0])
+        T.buffer_store(low, tirx.nearbyint(low[0] / step[0]), [0])
+        with T.serial(0, self.sizes.hidden) as unit:
+            level = tirx.nearbyint(self.state[first + unit] / step[0])
+            inside = tirx.max(tirx.min(level, low[0] + levels), low[0])
+            T.buffer_store(rounded, inside * step[0], [first + unit])
+
     def _products(self, phase: int, gates: str, block: Any, first: Any) -> Any:
         """The products of a block's gates with the state, of each row of a group, `[row, gate,
         unit]`."""
         units, rows, weights = self.block.units, self.block.rows, self.ins[f"weights{phase}"]
-        state: Any = self.reset if phase else self.state
+        present = self.state if self.rounded is None else self.rounded
+        state: Any = self.reset if phase else present
         sums = T.alloc_buffer((rows, len(gates), units), self.dtype, scope="local")
         places = [(row, gate) for gate in range(len(gates)) for row in range(rows)]
         for place in places:

@@ -13,16 +13,18 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-# Operators with a matrix of weights that may be int8, and where it and its zero point stand.
+# Operators with matrices of weights that may be int8, and where each and its zero point stand.
 _WEIGHTS = {
-    "DynamicQuantizeMatMul": (1, 3),
-    "MatMulInteger": (1, 3),
-    "MatMulIntegerToFloat": (1, 5),
-    "QGemm": (3, 5),
-    "QLinearMatMul": (3, 5),
+    "DynamicQuantizeLSTM": ((1, 9), (2, 11)),
+    "DynamicQuantizeMatMul": ((1, 3),),
+    "MatMulInteger": ((1, 3),),
+    "MatMulIntegerToFloat": ((1, 5),),
+    "QGemm": ((3, 5),),
+    "QLinearMatMul": ((3, 5),),
 }
 _QUANTIZED = (
-    "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QuantizeLinear",
+    "DequantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
+    "QuantizeLinear",
 )  # fmt: skip
 _MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -42,22 +44,20 @@ def without_saturation(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
     shifted: dict[str, str] = {}
     for node in result.graph.node:
-        places = _WEIGHTS.get(node.op_type)
-        if places is None:
-            continue
-        weights, zero = places
-        given = [node.input[place] if place < len(node.input) else "" for place in places]
-        known = [constants.get(name) for name in given if name]
-        if any(item is None or item.data_type != onnx.TensorProto.INT8 for item in known):
-            continue
-        node.input.extend([""] * (zero + 1 - len(node.input)))
-        for place, name in zip((weights, zero), given, strict=True):
-            if name not in shifted:
-                old = numpy_helper.to_array(constants[name]) if name else np.zeros((), "int8")
-                new = (old.astype(np.int16) + 128).astype("uint8")
-                shifted[name] = f"{name or 'no zero point'}, unsigned"
-                result.graph.initializer.append(numpy_helper.from_array(new, shifted[name]))
-            node.input[place] = shifted[name]
+        for places in _WEIGHTS.get(node.op_type, ()):
+            weights, zero = places
+            given = [node.input[place] if place < len(node.input) else "" for place in places]
+            known = [constants.get(name) for name in given if name]
+            if any(item is None or item.data_type != onnx.TensorProto.INT8 for item in known):
+                continue
+            node.input.extend([""] * (zero + 1 - len(node.input)))
+            for place, name in zip((weights, zero), given, strict=True):
+                if name not in shifted:
+                    old = numpy_helper.to_array(constants[name]) if name else np.zeros((), "int8")
+                    new = (old.astype(np.int16) + 128).astype("uint8")
+                    shifted[name] = f"{name or 'no zero point'}, unsigned"
+                    result.graph.initializer.append(numpy_helper.from_array(new, shifted[name]))
+                node.input[place] = shifted[name]
     return result
 
 

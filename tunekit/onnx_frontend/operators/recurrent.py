@@ -11,8 +11,9 @@ from tunekit.frontends.problems import Unsupported
 from tunekit.frontends.recurrence import ACTIVATIONS, Activation, Cell, Layer, emit_layer
 from tunekit.frontends.recurrence.cells import Kind
 from tunekit.onnx_frontend.node import OnnxNode
+from tunekit.onnx_frontend.operators.quantization import centred, dynamically_quantized
 from tunekit.onnx_frontend.operators.shapes import reshaped, sliced
-from tunekit.onnx_frontend.registry import converts
+from tunekit.onnx_frontend.registry import MICROSOFT, converts
 from tunekit.onnx_frontend.values import Value, dtype_of, shape_of
 
 _GATES: dict[str, tuple[Kind, str, tuple[str, ...]]] = {
@@ -35,18 +36,7 @@ def _recurrent(node: OnnxNode) -> Value:
     dtype = node.dtype()
     batch_first = bool(node.attribute("layout", 0))
     inputs = _swapped(node, node.value(0)) if batch_first else node.value(0)
-    cells, layer = _cells(node), _layer(node, batch_first)
-    if len(set(cells)) == 1:
-        results = _emitted(node, cells[0], layer, inputs)
-    else:
-        parts = [
-            _emitted(node, cell, _direction(node, layer, index), inputs)
-            for index, cell in enumerate(cells)
-        ]
-        results = [
-            node.call("Concat", *values, axis=1 if index == 0 else 0)
-            for index, values in enumerate(zip(*parts, strict=True))
-        ]
+    results = _directions(node, _cells(node), _layer(node, batch_first), inputs)
     if dtype == "float16":
         results = [node.call("Cast", value, to=_FLOAT16) for value in results]
     if batch_first:
@@ -59,6 +49,43 @@ def _recurrent(node: OnnxNode) -> Value:
 _FLOAT16 = 10
 
 
+@converts("DynamicQuantizeLSTM", domain=MICROSOFT)
+def _dynamic_quantize_lstm(node: OnnxNode) -> Value:
+    """An LSTM whose inputs, and whose state in each step, are rounded to 8 bits in their range."""
+    layer = replace(
+        _layer(node, batch_first=False),
+        weights=_dequantized(node, 1, 8),
+        recurrent=_dequantized(node, 2, 10),
+    )
+    data, scale, zero = dynamically_quantized(node, node.value(0))
+    inputs = node.call("Mul", centred(node, data, zero), scale)
+    cells = [replace(cell, rounds_state=True) for cell in _cells(node)]
+    return tuple(_directions(node, cells, layer, inputs))
+
+
+def _dequantized(node: OnnxNode, index: int, scale: int) -> Value:
+    """Weights `[D, N, G * H]` as `[D, G * H, N]`; the scale, of each direction or also of each
+    column, and the zero point are among the inputs."""
+    directions = node.shape(index)[0]
+    aligned = [reshaped(node, node.value(at), [directions, 1, -1]) for at in (scale, scale + 1)]
+    real = node.call("Mul", centred(node, node.value(index), aligned[1]), aligned[0])
+    return node.call("Transpose", real, perm=[0, 2, 1])
+
+
+def _directions(node: OnnxNode, cells: list[Cell], layer: Layer, inputs: Value) -> list[Any]:
+    """The results of a layer whose directions have these cells."""
+    if len(set(cells)) == 1:
+        return _emitted(node, cells[0], layer, inputs)
+    parts = [
+        _emitted(node, cell, _direction(node, layer, index), inputs)
+        for index, cell in enumerate(cells)
+    ]
+    return [
+        node.call("Concat", *values, axis=1 if index == 0 else 0)
+        for index, values in enumerate(zip(*parts, strict=True))
+    ]
+
+
 def _emitted(node: OnnxNode, cell: Cell, layer: Layer, inputs: Value) -> list[Any]:
     exprs = {
         name: value if name == "backward" or value is None else node.expr(value)
@@ -69,7 +96,7 @@ def _emitted(node: OnnxNode, cell: Cell, layer: Layer, inputs: Value) -> list[An
 
 def _cells(node: OnnxNode) -> list[Cell]:
     """The cell of each direction."""
-    kind, gates, defaults = _GATES[node.operator]
+    kind, gates, defaults = _GATES[node.operator.removeprefix("DynamicQuantize")]
     directions = len(_BACKWARD[node.attribute("direction", "forward")])
     names = [
         item.decode() if isinstance(item, bytes) else item
