@@ -6,6 +6,7 @@ everything brings that down many times. Nothing is measured here.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def build_baseline(
         ImportFailed: TVM cannot make kernels of the module, or not compile one; names it.
         CompileError: the library cannot be linked or written.
     """
-    resolved = target or resolve_target("native")
+    resolved = target or _quickly_compiled_for()
     compiled_for = resolved.tvm
     with (
         quiet(),
@@ -78,6 +79,12 @@ def build_baseline(
                 f"the imported model's library cannot be linked: {first_line(error)}",
                 hint="`tunekit doctor` checks the compiler",
             ) from error
+
+
+def _quickly_compiled_for() -> ResolvedTarget:
+    """This machine's CPU with few of LLVM's optimizations, which take most of an import's time and
+    gain nothing in a library that runs a few times."""
+    return resolve_target({**json.loads(resolve_target("native").spec), "opt-level": 1})
 
 
 def _compiled(kernels: tvm.IRModule, target: ResolvedTarget, folder: Path) -> tuple[Any, list[str]]:
