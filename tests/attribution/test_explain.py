@@ -186,8 +186,8 @@ def test_the_command_writes_and_shows_it(run_warm, recipe_file, explanation, tmp
     assert (tmp_path / "e.md").read_text().startswith("### small")
 
 
-def test_a_runtime_that_cannot_say_is_refused_at_once(run_tunekit, recipe_file):
-    done = run_tunekit("explain", recipe_file, "--runtimes", "openvine")
+def test_a_runtime_that_cannot_say_is_refused_at_once(run_warm, recipe_file):
+    done = run_warm("explain", recipe_file, "--runtimes", "openvine")
     assert done.returncode == 2
     assert "did you mean 'openvino'?" in done.stderr
 

@@ -30,30 +30,29 @@ def test_help_lists_every_verb(run_tunekit) -> None:
         assert f"\n  {verb} " in done.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], *([verb, "--help"] for verb in VERBS), ["recipe", "check", "small.yaml"]],
-    ids=" ".join,
-)
-def test_help_and_checking_a_recipe_load_no_framework(
-    arguments: list[str], recipe_file: Path
-) -> None:
+def test_help_and_checking_a_recipe_load_no_framework(recipe_file: Path) -> None:
+    commands = [["--help"], *([verb, "--help"] for verb in VERBS)]
+    commands.append(["recipe", "check", "small.yaml"])
     code = (
         "import sys\n"
         "from tunekit.cli.app import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as done:\n"
-        f"    print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)), done.code)\n"
+        f"for arguments in {commands!r}:\n"
+        "    sys.argv[1:] = arguments\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as done:\n"
+        f"        loaded = sorted(set({HEAVY!r}) & set(sys.modules))\n"
+        "        print('loaded by', *arguments, loaded, done.code)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code],
         cwd=recipe_file.parent,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "loaded [] 0"
+    loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded by")]
+    assert loaded == [f"loaded by {' '.join(command)} [] 0" for command in commands]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +70,9 @@ def test_help_and_checking_a_recipe_load_no_framework(
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2_and_says_nothing_on_standard_output(
-    run_tunekit, arguments: list[str]
+    run_warm, arguments: list[str]
 ) -> None:
-    done = run_tunekit(*arguments)
+    done = run_warm(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "error: " in done.stderr.lower()
@@ -95,33 +94,31 @@ def test_what_works_on_a_model_calls_what_python_is_offered(verb: str) -> None:
     assert "tunekit" in imported
 
 
-def test_a_misspelt_verb_is_answered_with_the_near_one(run_tunekit) -> None:
-    assert "did you mean 'recipe'?" in run_tunekit("recip").stderr
+def test_a_misspelt_verb_is_answered_with_the_near_one(run_warm) -> None:
+    assert "did you mean 'recipe'?" in run_warm("recip").stderr
 
 
-def test_right_recipes_are_listed_and_end_with_0(run_tunekit, recipe_file: Path) -> None:
-    done = run_tunekit("recipe", "check", "small.yaml", recipe_file)
+def test_right_recipes_are_listed_and_end_with_0(run_warm, recipe_file: Path) -> None:
+    done = run_warm("recipe", "check", "small.yaml", recipe_file)
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "small.yaml: ok (small: torchvision:resnet18)"
-    assert run_tunekit("recipe", "check", "--quiet", "small.yaml").stdout == ""
+    assert run_warm("recipe", "check", "--quiet", "small.yaml").stdout == ""
 
 
 def test_a_bad_recipe_ends_with_2_and_one_message_without_a_traceback(
-    run_tunekit, recipe_file: Path
+    run_warm, recipe_file: Path
 ) -> None:
     recipe_file.write_text(recipe_file.read_text().replace("trials", "trails"))
-    done = run_tunekit("recipe", "check", "small.yaml")
+    done = run_warm("recipe", "check", "small.yaml")
     assert done.returncode == 2
     assert done.stderr == (
         "error: small.yaml:8: tuning.trails: unknown key; did you mean 'trials'?\n"
     )
 
 
-def test_all_bad_recipes_are_told_and_good_ones_still_listed(
-    run_tunekit, recipe_file: Path
-) -> None:
+def test_all_bad_recipes_are_told_and_good_ones_still_listed(run_warm, recipe_file: Path) -> None:
     recipe_file.with_name("empty.yaml").touch()
-    done = run_tunekit("recipe", "check", "empty.yaml", "small.yaml", "gone.yaml")
+    done = run_warm("recipe", "check", "empty.yaml", "small.yaml", "gone.yaml")
     assert done.returncode == 2
     assert "small.yaml: ok" in done.stdout
     assert "2 of 3 recipes cannot be used" in done.stderr
@@ -129,8 +126,8 @@ def test_all_bad_recipes_are_told_and_good_ones_still_listed(
     assert "gone.yaml: no such file" in done.stderr
 
 
-def test_the_schema_is_json_on_standard_output(run_tunekit) -> None:
-    done = run_tunekit("recipe", "schema")
+def test_the_schema_is_json_on_standard_output(run_warm) -> None:
+    done = run_warm("recipe", "schema")
     assert json.loads(done.stdout)["title"] == "Recipe"
 
 
@@ -184,8 +181,8 @@ def test_ctrl_c_ends_with_130_and_a_word(tmp_path: Path) -> None:
     assert (doctor.returncode, errors) == (130, "error: interrupted\n")
 
 
-def test_verbose_adds_the_traceback_of_an_error(run_tunekit) -> None:
-    done = run_tunekit("recipe", "check", "--verbose", "gone.yaml")
+def test_verbose_adds_the_traceback_of_an_error(run_warm) -> None:
+    done = run_warm("recipe", "check", "--verbose", "gone.yaml")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("error: gone.yaml: no such file\n")

@@ -51,8 +51,8 @@ def test_a_file_in_a_folder_is_offered_with_the_folder(
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help_fits_eighty_columns_and_cuts_nothing_off(run_tunekit, verb: str) -> None:
-    help_text = run_tunekit(*verb.split(), "--help", env={"COLUMNS": "80"}).stdout
+def test_help_fits_eighty_columns_and_cuts_nothing_off(run_warm, verb: str) -> None:
+    help_text = run_warm(*verb.split(), "--help", env={"COLUMNS": "80"}).stdout
     assert max(map(len, help_text.splitlines())) <= 80
     assert "..." not in help_text.replace("[ARGS]...", "").replace("]...", "").replace("}...", "")
 

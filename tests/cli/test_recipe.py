@@ -26,11 +26,9 @@ def model(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_new_recipe_is_explained_and_can_be_used(
-    run_tunekit, model: Path, tmp_path: Path
-) -> None:
+def test_a_new_recipe_is_explained_and_can_be_used(run_warm, model: Path, tmp_path: Path) -> None:
     dims = ("--dim", "batch=1", "--dim", "sequence=128")
-    done = run_tunekit("recipe", "new", "models/net.onnx", *dims)
+    done = run_warm("recipe", "new", "models/net.onnx", *dims)
     assert (done.returncode, done.stdout, done.stderr) == (0, "net.yaml\n", "")
     text = (tmp_path / "net.yaml").read_text()
     assert "source: models/net.onnx\n" in text
@@ -41,19 +39,19 @@ def test_a_new_recipe_is_explained_and_can_be_used(
     assert recipe.model.source == str(model)
     assert (recipe.model.inputs[0].shape, recipe.model.inputs[0].dtype) == ((1, 128), "int64")
     assert recipe.tuning.budget(10) == 512
-    again = run_tunekit("recipe", "new", "models/net.onnx", *dims)
+    again = run_warm("recipe", "new", "models/net.onnx", *dims)
     assert again.returncode == 2
     assert again.stderr == (
         "error: net.yaml is there already\n  hint: another with -o, or --force\n"
     )
-    assert run_tunekit("recipe", "new", "models/net.onnx", *dims, "--force").returncode == 0
-    elsewhere = run_tunekit("recipe", "new", "models/net.onnx", *dims, "-o", "models/r.yaml")
+    assert run_warm("recipe", "new", "models/net.onnx", *dims, "--force").returncode == 0
+    elsewhere = run_warm("recipe", "new", "models/net.onnx", *dims, "-o", "models/r.yaml")
     assert elsewhere.stdout == "models/r.yaml\n"
     assert load_recipe(tmp_path / "models" / "r.yaml").model == recipe.model
 
 
-def test_a_new_recipe_for_a_model_of_code(run_tunekit, tmp_path: Path) -> None:
-    done = run_tunekit(
+def test_a_new_recipe_for_a_model_of_code(run_warm, tmp_path: Path) -> None:
+    done = run_warm(
         *("recipe", "new", "torchvision:resnet18", "--input", "input=1x3x32x32", "-o", "-")
     )
     assert done.returncode == 0
@@ -62,9 +60,9 @@ def test_a_new_recipe_for_a_model_of_code(run_tunekit, tmp_path: Path) -> None:
 
 
 def test_open_sizes_are_asked_for_before_anything_is_done(
-    run_tunekit, model: Path, tmp_path: Path
+    run_warm, model: Path, tmp_path: Path
 ) -> None:
-    done = run_tunekit("tune", "models/net.onnx")
+    done = run_warm("tune", "models/net.onnx")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: net.onnx leaves sizes open: ids: [batch, sequence] int64\n"
@@ -73,8 +71,8 @@ def test_open_sizes_are_asked_for_before_anything_is_done(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["models"]
 
 
-def test_a_model_where_only_recipes_are_read_is_told_what_to_do(run_tunekit, model: Path) -> None:
-    done = run_tunekit("recipe", "check", "models/net.onnx")
+def test_a_model_where_only_recipes_are_read_is_told_what_to_do(run_warm, model: Path) -> None:
+    done = run_warm("recipe", "check", "models/net.onnx")
     assert done.returncode == 2
     assert done.stderr == (
         "error: models/net.onnx: is a model, not a recipe\n"
@@ -82,18 +80,18 @@ def test_a_model_where_only_recipes_are_read_is_told_what_to_do(run_tunekit, mod
     )
 
 
-def test_ready_recipes_are_listed_and_copied(run_tunekit, tmp_path: Path) -> None:
-    listed = run_tunekit("recipe", "list")
+def test_ready_recipes_are_listed_and_copied(run_warm, tmp_path: Path) -> None:
+    listed = run_warm("recipe", "list")
     assert listed.returncode == 0
     assert re.search(r"^resnet50_x86 +ResNet-50 for one picture", listed.stdout, re.MULTILINE)
-    done = run_tunekit("recipe", "copy", "resnet50_x86")
+    done = run_warm("recipe", "copy", "resnet50_x86")
     assert (done.returncode, done.stdout) == (0, "resnet50_x86.yaml\n")
     assert load_recipe(tmp_path / "resnet50_x86.yaml").name == "resnet50_x86"
-    assert "did you mean 'resnet50_x86'" in run_tunekit("recipe", "copy", "resnet50_x68").stderr
+    assert "did you mean 'resnet50_x86'" in run_warm("recipe", "copy", "resnet50_x68").stderr
 
 
-def test_all_keys_are_listed_with_what_they_mean(run_tunekit) -> None:
-    lines = run_tunekit("recipe", "keys").stdout.splitlines()
+def test_all_keys_are_listed_with_what_they_mean(run_warm) -> None:
+    lines = run_warm("recipe", "keys").stdout.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == list(recipe_fields())
 
 
@@ -113,8 +111,8 @@ def test_all_keys_are_listed_with_what_they_mean(run_tunekit) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_laid_over_a_recipe_is_refused_by_what_was_typed(
-    run_tunekit, recipe_file: Path, arguments: list[str], words: str
+    run_warm, recipe_file: Path, arguments: list[str], words: str
 ) -> None:
-    done = run_tunekit("tune", recipe_file, *arguments)
+    done = run_warm("tune", recipe_file, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr

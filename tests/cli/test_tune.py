@@ -33,29 +33,29 @@ def _refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_flags_that_make_no_sense(run_tunekit, recipe_file: Path, flags, text: str) -> None:
-    _refused(run_tunekit("tune", recipe_file, *flags), text)
+def test_flags_that_make_no_sense(run_warm, recipe_file: Path, flags, text: str) -> None:
+    _refused(run_warm("tune", recipe_file, *flags), text)
 
 
-def test_a_recipe_that_is_not_there(run_tunekit, recipe_file: Path) -> None:
-    _refused(run_tunekit("tune", "smal.yaml"), "smal.yaml: no such file", "small.yaml")
+def test_a_recipe_that_is_not_there(run_warm, recipe_file: Path) -> None:
+    _refused(run_warm("tune", "smal.yaml"), "smal.yaml: no such file", "small.yaml")
 
 
-def test_a_model_file_that_is_not_there(run_tunekit, recipe_file: Path) -> None:
+def test_a_model_file_that_is_not_there(run_warm, recipe_file: Path) -> None:
     text = recipe_file.read_text().replace("torchvision:resnet18", "missing.onnx")
     recipe_file.write_text(text)
-    _refused(run_tunekit("tune", recipe_file), "small.yaml:3: model.source: ", "missing.onnx")
+    _refused(run_warm("tune", recipe_file), "small.yaml:3: model.source: ", "missing.onnx")
 
 
 @pytest.mark.parametrize("flags", [("--artifacts", "taken"), ("-o", "taken/small")])
 @pytest.mark.parametrize("verb", ["tune", "compile"])
 def test_an_output_folder_that_is_a_file(
-    run_tunekit, recipe_file: Path, verb: str, flags: tuple[str, str]
+    run_warm, recipe_file: Path, verb: str, flags: tuple[str, str]
 ) -> None:
     (recipe_file.parent / "taken").write_text("mine")
     before = sorted(recipe_file.parent.rglob("*"))
     _refused(
-        run_tunekit(verb, recipe_file, *flags),
+        run_warm(verb, recipe_file, *flags),
         "error: cannot write to the output folder taken/small: ",
         "  hint: choose another with --artifacts",
     )

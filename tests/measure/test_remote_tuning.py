@@ -8,12 +8,12 @@ import os
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killable import WarmStarter
 from rpc_farm import PATIENCE_S, Machines, kill, until
 
 from tunekit.catalogue import Catalogue
@@ -57,39 +57,30 @@ tuning:
 
 
 def test_a_model_is_tuned_on_two_devices_of_which_one_dies_in_the_middle(
-    machines: Machines, tmp_path: Path
+    machines: Machines, starter: WarmStarter, tmp_path: Path
 ) -> None:
     key, servers = machines.servers(2)
     (tmp_path / "tiny_model.py").write_text(_MODEL)
     (tmp_path / "tiny.yaml").write_text(_RECIPE)
     catalogue = tmp_path / "catalogue.db"
-    with (
-        (tmp_path / "errors").open("w") as errors,
-        subprocess.Popen(
-            [
-                *(sys.executable, "-c", "from tunekit.cli.app import main; main()"),
-                *("tune", "tiny.yaml", "--rpc-tracker", str(machines.address), "--rpc-key", key),
-            ],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        ) as tuner,
-    ):
-        try:
-            until(
-                lambda: _devices_of_trials(catalogue) or tuner.poll() is not None,
-                "the first trial is in the catalogue",
-                _TUNING_PATIENCE_S,
-            )
-            first, *_ = _devices_of_trials(catalogue) or [None]
-            assert first in servers, (tmp_path / "errors").read_text()
-            kill(servers[first])
-            tuner.wait(timeout=_TUNING_PATIENCE_S)
-        finally:
-            tuner.kill()
-    said = (tmp_path / "errors").read_text()
-    assert tuner.returncode == 0, said
+    tuner = starter.start(
+        *(tmp_path, tmp_path / "output", tmp_path / "errors"),
+        ["tune", "tiny.yaml", "--rpc-tracker", str(machines.address), "--rpc-key", key],
+    )
+    try:
+        until(
+            lambda: _devices_of_trials(catalogue) or "error" in tuner.errors,
+            "the first trial is in the catalogue",
+            _TUNING_PATIENCE_S,
+        )
+        first, *_ = _devices_of_trials(catalogue) or [None]
+        assert first in servers, tuner.errors
+        kill(servers[first])
+        code = tuner.wait()
+    finally:
+        tuner.kill()
+    said = tuner.errors
+    assert code == 0, said
     assert f"measuring on devices of key {key} at {machines.address}: " in said
     assert f"{os.uname().machine}-" in said
     used = _devices_of_trials(catalogue)
@@ -162,14 +153,14 @@ def _devices_of_trials(catalogue: Path) -> list[str]:
     ids=["flags", "key by flag", "environment"],
 )
 def test_where_to_measure_comes_from_flags_and_environment(
-    run_tunekit: Run, recipe_file: Path, flags: list[str], environment: dict[str, str]
+    run_warm: Run, recipe_file: Path, flags: list[str], environment: dict[str, str]
 ) -> None:
     # With nobody at the address, the error names it: each way leads there.
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = str(nobody.getsockname()[1])
         tracker = f"127.0.0.1:{port}"
-        done = run_tunekit(
+        done = run_warm(
             "tune",
             recipe_file,
             *(flag.format(tracker=tracker) for flag in flags),
@@ -180,23 +171,23 @@ def test_where_to_measure_comes_from_flags_and_environment(
 
 
 def test_a_tracker_without_a_key_and_a_key_without_a_tracker(
-    run_tunekit: Run, recipe_file: Path
+    run_warm: Run, recipe_file: Path
 ) -> None:
-    done = run_tunekit("tune", recipe_file, "--rpc-tracker", "127.0.0.1")
+    done = run_warm("tune", recipe_file, "--rpc-tracker", "127.0.0.1")
     assert done.returncode == 2
     assert "but no kind of device" in done.stderr
     assert "--rpc-key or TVM_TRACKER_KEY" in done.stderr
-    done = run_tunekit("tune", recipe_file, "--rpc-key", "rasp4")
+    done = run_warm("tune", recipe_file, "--rpc-key", "rasp4")
     assert done.returncode == 2
     assert "no RPC tracker is named" in done.stderr
     assert "--rpc-tracker host:port" in done.stderr
 
 
 def test_a_library_for_another_architecture_needs_a_compiler_that_links_for_it(
-    machines: Machines, run_tunekit: Run, recipe_file: Path
+    machines: Machines, run_warm: Run, recipe_file: Path
 ) -> None:
     other = "x86_64" if os.uname().machine == "aarch64" else "aarch64"
-    done = run_tunekit(
+    done = run_warm(
         *("tune", recipe_file, "--rpc-tracker", str(machines.address), "--rpc-key", "board"),
         *("--target", f"llvm -mtriple={other}-linux-gnu -num-cores=4"),
     )

@@ -7,9 +7,9 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,18 +37,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        code = "from tunekit.cli.app import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, "report", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+def make(run_warm: Make) -> Make:
+    return partial(run_warm, "report")
 
 
 @pytest.fixture
@@ -185,16 +175,10 @@ def test_every_report_can_be_a_page_by_its_format_or_its_file_name(tmp_path: Pat
         in_format(bench_result(report), Format.html)
 
 
-def test_a_session_is_shown_as_a_page_on_standard_output(tmp_path: Path) -> None:
+def test_a_session_is_shown_as_a_page_on_standard_output(run_warm: Make, tmp_path: Path) -> None:
     session = session_in(tmp_path / "catalogue.db")
-    code = "from tunekit.cli.app import main; main()"
-    shown = subprocess.run(
-        [sys.executable, "-c", code, "show", session, "-f", "html", "--catalogue", "catalogue.db"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    shown = run_warm("show", session, "-f", "html", "--catalogue", "catalogue.db")
+    assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("<!doctype html>")
     assert f"{session}: small, finished" in shown.stdout
 

@@ -39,15 +39,15 @@ def test_what_is_no_address_of_a_tracker(text: str) -> None:
         parse_tracker(text)
 
 
-def test_devices_lists_what_the_tracker_has(machines: Machines, run_tunekit: Run) -> None:
+def test_devices_lists_what_the_tracker_has(machines: Machines, run_warm: Run) -> None:
     key, servers = machines.servers(2)
     names = ", ".join(sorted(servers, key=lambda name: int(name.rpartition(":")[2])))
-    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", key)
+    done = run_warm("devices", "--rpc-tracker", str(machines.address), "--rpc-key", key)
     assert (done.returncode, done.stderr) == (0, "")
     heading, row = done.stdout.splitlines()
     assert heading.split() == ["key", "devices", "free", "waiting", "addresses"]
     assert row.split(maxsplit=4) == [key, "2", "2", "0", names]
-    done = run_tunekit(
+    done = run_warm(
         "devices",
         *("-f", "json"),
         env={"TVM_TRACKER_HOST": "127.0.0.1", "TVM_TRACKER_PORT": str(machines.address.port)},
@@ -58,29 +58,27 @@ def test_devices_lists_what_the_tracker_has(machines: Machines, run_tunekit: Run
     assert found == {"key": key, "devices": names.split(", "), "free": 2, "pending": 0}
 
 
-def test_devices_of_a_key_that_there_are_none_of(machines: Machines, run_tunekit: Run) -> None:
+def test_devices_of_a_key_that_there_are_none_of(machines: Machines, run_warm: Run) -> None:
     key, _ = machines.servers(1)
-    done = run_tunekit("devices", "--rpc-tracker", str(machines.address), "--rpc-key", "rasp4")
+    done = run_warm("devices", "--rpc-tracker", str(machines.address), "--rpc-key", "rasp4")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: the tracker at {machines.address} has no device of key 'rasp4'" in done.stderr
     assert key in done.stderr
     assert "  hint: on the device, run: python -m tunekit.rpc.device_server" in done.stderr
 
 
-def test_devices_without_a_tracker(run_tunekit: Run) -> None:
+def test_devices_without_a_tracker(run_warm: Run) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        done = run_tunekit("devices", "--rpc-tracker", address)
+        done = run_warm("devices", "--rpc-tracker", address)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: no RPC tracker answers at {address}: " in done.stderr
     assert "  hint: start one with: python -m tvm.exec.rpc_tracker" in done.stderr
 
 
-def test_devices_asked_of_something_that_is_no_tracker(
-    machines: Machines, run_tunekit: Run
-) -> None:
+def test_devices_asked_of_something_that_is_no_tracker(machines: Machines, run_warm: Run) -> None:
     _, (server, *_) = machines.servers(1)
-    done = run_tunekit("devices", "--rpc-tracker", server)
+    done = run_warm("devices", "--rpc-tracker", server)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"what answers at {server} does not behave like an RPC tracker" in done.stderr

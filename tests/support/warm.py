@@ -9,7 +9,9 @@ that a fresh interpreter would have become. Everything else is the product's: TV
 candidates, signals, files.
 
 Without a terminal the command reports its progress every few seconds; here it says each change, so
-that a test knows where it is.
+that a test knows where it is. And where it takes seconds of samples so that their interval is
+narrow, fractions of one do here: in the turns of a benchmark, and of the libraries of which the
+fastest ships.
 
 Reads one JSON object a line, {"argv", "cwd", "stdout", "stderr", "env"}; answers
 {"pid", "server"}, and {"pid", "status"} when one of the two has ended. Ends with its input.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -30,6 +33,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,8 @@ _PR_SET_PDEATHSIG = 1
 
 def _import_everything() -> None:
     import torch
-    import torch.export
+    import torch._dynamo
+    import torch.export._trace
     import torch.fx.experimental.optimization
     import tvm
     import tvm.relax
@@ -48,16 +53,30 @@ def _import_everything() -> None:
     import tvm.s_tir.transform
     import xgboost
 
+    import tunekit.library.selection
     import tunekit.measure.local.server
     import tunekit.models.sources.torch_model
     import tunekit.report.tuning
     import tunekit.sessions.run
+    import tunekit.timing.rounds
+    import tunekit.timing.together
+    import tunekit.torch_frontend
+    from tunekit import api
     from tunekit.cli.app import VERBS
 
     for place in VERBS.values():
         importlib.import_module(place.partition(":")[0])
     assert tunekit.report.tuning._LINE_INTERVAL_S > 0
     tunekit.report.tuning._LINE_INTERVAL_S = 0.0
+    assert tunekit.library.selection._ROUNDS > 12
+    tunekit.library.selection._ROUNDS = 12
+    tunekit.timing.rounds.RoundSettings = partial(  # type: ignore[misc, assignment]
+        tunekit.timing.rounds.RoundSettings, turn_s=0.1, warm_up_s=0.1, idle_s=0.2
+    )
+    tunekit.timing.together.Instances = partial(  # type: ignore[misc, assignment]
+        tunekit.timing.together.Instances, turn_s=0.3
+    )
+    assert api
     assert torch
     assert tvm
     assert xgboost
@@ -169,6 +188,9 @@ def _fork(body: Callable[[], None], *inherited: socket.socket) -> int:
 
 def main() -> None:
     _import_everything()
+    # Whoever looks for garbage among all this writes to each object, and pays with a copy of it.
+    gc.collect()
+    gc.freeze()
     print(json.dumps({"ready": True}), flush=True)
     running: dict[int, int] = {}  # pidfd -> pid
     buffer = b""
