@@ -70,7 +70,7 @@ measured = st.lists(seconds, min_size=1, max_size=9).map(tuple)
 
 class TestTrials:
     @settings(
-        max_examples=60,
+        max_examples=25,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
@@ -857,7 +857,7 @@ class TestSoundness:
     def test_processes_that_write_at_once_lose_nothing(
         self, catalogue: Catalogue, url: str
     ) -> None:
-        commands = [[sys.executable, str(WRITER), url, f"recipe{n}", "60", "5"] for n in range(3)]
+        commands = [[sys.executable, str(WRITER), url, f"recipe{n}", "25", "5"] for n in range(3)]
         processes = [
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for command in commands
@@ -867,7 +867,7 @@ class TestSoundness:
         assert [process.returncode for process in processes] == [0, 0, 0], outputs
         acknowledged = {int(word) for out, _ in outputs for word in out.split() if word.isdigit()}
         stored = list(catalogue.trials.read())
-        assert len(stored) == 3 * 60 * 5
+        assert len(stored) == 3 * 25 * 5
         assert acknowledged >= {trial.trial_id for trial in stored}
         assert len({trial.candidate_digest for trial in stored}) == len(stored)
         assert {session.state for session in catalogue.sessions.list()} == {"finished"}

@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tunekit.catalogue import Catalogue
 
 WRITER = Path(__file__).parents[1] / "support" / "writer.py"
@@ -25,11 +27,14 @@ def acknowledged_ids(output: str) -> set[int]:
     return {int(word) for line in complete if line.startswith("ack") for word in line.split()[1:]}
 
 
-def test_a_writer_killed_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_writer_killed_at_any_moment_loses_nothing_that_was_acknowledged(
+    tmp_path: Path, kills: int
+) -> None:
     path = tmp_path / "catalogue.db"
     generator = random.Random(0)
     acknowledged: set[int] = set()
-    for kill in range(10):
+    for kill in range(kills):
         with subprocess.Popen(
             command(path, f"recipe{kill}", 1_000_000), stdout=subprocess.PIPE, text=True
         ) as process:

@@ -12,7 +12,7 @@ from tunekit.catalogue import Catalogue
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_the_trials_says_how_to_go_on_and_leaves_nothing_running(
     place: Place, times: int
 ) -> None:

@@ -13,17 +13,19 @@ from killable import Command, Place, still_running
 from tunekit.catalogue import Catalogue
 
 _BUDGET = 24
-_SPENDING = "trials.* searching"
+_MEASURING = "trials.* measuring"
 _COMPILING = "coverage:"
 # What the command has said last when it is killed, and how many lines more; "" is its first moment.
 _MOMENTS: list[tuple[str, int]] = [
     *[("", 0)] * 2,
     ("layout", 0),
     *[("tasks, ", 0)] * 2,
-    *[(_SPENDING, 0)] * 3,
-    *[("trials.* measuring", more) for more in (0, 0, 1, 2, 3, 5)],
+    *[("trials.* searching", 0)] * 3,
+    *[(_MEASURING, more) for more in (0, 0, 1, 2, 3, 5)],
 ]
 _LAST_MOMENTS: list[tuple[str, int]] = [("deciding", 0), ("deciding", 1), *[(_COMPILING, 0)] * 4]
+_FOUR: list[tuple[str, int]] = [("layout", 0), (_MEASURING, 0), (_MEASURING, 2), (_COMPILING, 0)]
+_TWENTY = random.Random(7).sample(_MOMENTS, len(_MOMENTS)) + _LAST_MOMENTS
 
 
 def _meet(command: Command, pattern: str, more: int, delay_s: float) -> None:
@@ -43,11 +45,16 @@ def _meet(command: Command, pattern: str, more: int, delay_s: float) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_twenty_kills_lose_nothing_and_pay_for_nothing_twice(place: Place) -> None:
+@pytest.mark.parametrize(
+    "moments",
+    [pytest.param(_FOUR, id="four"), pytest.param(_TWENTY, id="twenty", marks=pytest.mark.slow)],
+)
+def test_kills_at_any_moment_lose_nothing_and_pay_for_nothing_twice(
+    place: Place, moments: list[tuple[str, int]]
+) -> None:
     recipe = place.recipe("tortured", _BUDGET)
     luck = random.Random(7)
-    luck.shuffle(_MOMENTS)
-    for pattern, more in _MOMENTS + _LAST_MOMENTS:
+    for pattern, more in moments:
         command = place.start("tune", recipe)
         _meet(command, pattern, more, luck.uniform(0, 0.4))
         family = command.family()

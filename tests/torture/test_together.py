@@ -13,7 +13,7 @@ from tunekit.catalogue import Catalogue
 
 @pytest.mark.timeout(900)
 def test_two_recipes_tuned_at_once_on_one_catalogue_lose_no_trial(place: Place) -> None:
-    budgets = {"first": (12, "two"), "second": (10, "one")}
+    budgets = {"first": (6, "two"), "second": (5, "one")}
     commands = [
         place.start("tune", place.recipe(name, trials, model), "--no-contest")
         for name, (trials, model) in budgets.items()
