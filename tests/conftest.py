@@ -34,23 +34,45 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
 
+# What takes longest, the longest first: files, and folders whose tests share what is made once.
+_TOGETHER = ("library", "interchange", "bundle")
 _MINUTES = (
-    *("cli/test_bench.py", "sessions/test_run.py", "measure/test_remote.py"),
+    *("cli/test_bench.py", "library", "sessions/test_run.py", "attribution/test_explain.py"),
+    *("interchange", "measure/test_remote.py", "measure/test_remote_tuning.py", "bundle"),
+    *("search/test_tuner.py", "catalogue/test_contract.py", "search/test_chaos.py"),
     *("torture/test_kill_and_resume.py", "torture/test_together.py", "torture/test_ctrl_c.py"),
-    *("measure/test_remote_tuning.py", "search/test_tuner.py", "attribution/test_explain.py"),
-    *("onnx_frontend/test_attention.py", "onnx_frontend/test_node_tests.py", "test_api.py"),
-    *("models/test_torch_operators.py", "models/test_onnx_fuzz.py", "graph/test_layout.py"),
-    *("cli/test_sessions.py", "cli/test_doctor.py", "models/test_sources.py", "test_examples.py"),
-    *("interchange/test_importing.py", "catalogue/test_contract.py", "graph/test_winograd.py"),
+    *("onnx_frontend/test_node_tests.py", "onnx_frontend/test_attention.py", "test_api.py"),
+    *("models/test_onnx_twins.py", "graph/test_layout.py", "graph/test_any_kernel.py"),
+    *("torch_backend/test_torch_compile.py", "timing/test_rounds.py", "measure/test_local.py"),
+    *("models/test_torch_operators.py", "models/test_onnx_fuzz.py", "cli/test_doctor.py"),
+    *("torch_frontend/test_recurrent.py", "torture/test_disk_full.py", "test_examples.py"),
+    *("detectors/test_families.py", "models/test_sources.py", "graph/test_winograd.py"),
 )
 
 
+def _shared(file: Path) -> str:
+    """The file below `tests`, or the folder whose tests stay in one process with it."""
+    below = file.relative_to(Path(__file__).parent)
+    return below.parts[0] if below.parts[0] in _TOGETHER else below.as_posix()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest begin first: where processes share the tests by file, one that
-    gets such a file last would leave the others idle."""
-    folder = Path(__file__).parent
-    ranks = {folder / name: rank for rank, name in enumerate(_MINUTES)}
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+    """What takes longest begins first: where processes share the tests, one that gets such a file
+    last would leave the others idle."""
+    ranks = {name: rank for rank, name in enumerate(_MINUTES)}
+    items.sort(key=lambda item: ranks.get(_shared(item.path), len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist loadfile` says, but for the folders whose tests share something."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _shared(config.rootpath / nodeid.partition("::")[0])
+
+    return Together(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
