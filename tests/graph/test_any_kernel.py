@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tvm
 from any_kernels import AnyKernel, any_kernels, numbers
+from targets import unoptimized
 from tvm import relax, te, topi
 
 from tunekit.errors import ModelError
@@ -19,10 +20,9 @@ from tunekit.graph.prepare import prepare
 from tunekit.graph.tasks import extract_tasks
 from tunekit.ir.tir import Kernel
 from tunekit.library.apply import apply_records
-from tunekit.machine.target import resolve_target
 from tunekit.spaces.registry import FAMILIES, find_family, fit
 
-NATIVE = resolve_target("native")
+TARGET = unoptimized()
 Array = np.ndarray[Any, Any]
 Emit = Callable[..., Any]
 
@@ -59,9 +59,9 @@ def _flat(result: Any) -> list[Array]:
 
 def compiled_by_default(module: Any, layout: Any = "auto") -> Any:
     """By the way of a library without records."""
-    graph = prepare(module, NATIVE, layout)
-    applied = apply_records(graph, extract_tasks(graph, NATIVE), [], NATIVE)
-    return compile_model(applied.module, NATIVE.tvm)
+    graph = prepare(module, TARGET, layout)
+    applied = apply_records(graph, extract_tasks(graph, TARGET), [], TARGET)
+    return compile_model(applied.module, TARGET.tvm)
 
 
 def assert_same(expected: Array, actual: Array, name: str) -> None:
@@ -86,7 +86,7 @@ def test_no_kernel_makes_a_family_or_a_description_fail() -> None:
         operation_of(module)
         if Kernel.of(module).regular:
             for family in FAMILIES:
-                fit(family, module, NATIVE)
+                fit(family, module, TARGET)
 
 
 def test_every_kernel_computes_with_its_default_schedule_what_it_does_without() -> None:
@@ -107,7 +107,7 @@ def test_every_kernel_computes_with_its_default_schedule_what_it_does_without() 
         return relax.Tuple(results)
 
     module = model(emit, *inputs)
-    expected = run(tvm.compile(module, target=NATIVE.tvm), inputs)
+    expected = run(tvm.compile(module, target=TARGET.tvm), inputs)
     actual = run(compiled_by_default(module), inputs)
     for name, one, other in zip(names, expected, actual, strict=True):
         # TVM's own loops leave a sum of nothing as the memory was.
@@ -138,7 +138,7 @@ def test_kernels_that_came_beside_main_stay_between_convolutions(layout: str) ->
         return relax.Tuple([builder.emit(relax.op.add(convolved(half), rest)), x, clipped, clipped])
 
     module = model(emit, image)
-    expected = run(tvm.compile(module, target=NATIVE.tvm), [image])
+    expected = run(tvm.compile(module, target=TARGET.tvm), [image])
     actual = run(compiled_by_default(module, layout), [image])
     for number, (one, other) in enumerate(zip(expected, actual, strict=True)):
         assert_same(one, other, str(number))
@@ -188,9 +188,9 @@ def test_a_product_keeps_its_space_with_an_activation_that_is_a_polynomial(activ
         total = builder.emit(relax.op.add(relax.op.matmul(x, weights), bias))
         return builder.emit(getattr(relax.op.nn, activation)(total))
 
-    graph = prepare(model(emit, numbers(8, 16)), NATIVE, "auto")
-    [task] = extract_tasks(graph, NATIVE)
+    graph = prepare(model(emit, numbers(8, 16)), TARGET, "auto")
+    [task] = extract_tasks(graph, TARGET)
     assert activation in task.name
-    found = find_family(task.module, NATIVE)
+    found = find_family(task.module, TARGET)
     assert found is not None
     assert found[0] == "matrix product"

@@ -137,7 +137,7 @@ def test_a_default_schedule_computes_the_same_and_is_the_same_each_time(kind: st
     assert first is not None
     assert second is not None
     assert first.mod.script() == second.mod.script()
-    actual = run(first.mod, arguments)
+    actual = run(first.mod, arguments, NATIVE)
     assert np.abs(actual - expected).max() < 1e-4 * np.abs(expected).max()
     # Lanes and threads, not the loops that it began with.
     assert "T.vectorized" in first.mod.script()

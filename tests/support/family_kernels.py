@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fused_convolutions import ELSEWHERE, NATIVE, Array, compiled, random_arguments
+from fused_convolutions import ELSEWHERE, NATIVE, RUN, Array, compiled, random_arguments
 
 from tunekit.machine.target import ResolvedTarget
 from tunekit.spaces.registry import find_family
@@ -46,7 +46,7 @@ def run_unpacked(module: Any, arguments: list[Array]) -> Array:
     import tvm
 
     tensors = [tvm.runtime.tensor(array) for array in arguments]
-    tvm.tirx.build(module, NATIVE.tvm)["main"](*tensors)
+    tvm.tirx.build(module, RUN.tvm)["main"](*tensors)
     result: Array = tensors[-1].numpy()
     return result
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from targets import unoptimized
 
 from tunekit.machine.target import ResolvedTarget, resolve_target
 
 Array = npt.NDArray[Any]
 
 NATIVE = resolve_target("native")
+# What is run for its numbers is compiled in a fifth of the time so.
+RUN = unoptimized()
 ELSEWHERE = {
     name: resolve_target(spec, measured_elsewhere=True)
     for name, spec in {
@@ -125,10 +128,12 @@ def random_arguments(module: Any) -> list[Array]:
     ]
 
 
-def run(module: Any, arguments: list[Array]) -> Array:
+def run(module: Any, arguments: list[Array], target: ResolvedTarget = RUN) -> Array:
     import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
+    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
     tensors = [tvm.runtime.tensor(array) for array in arguments]
-    compiled(module, NATIVE)["main"](*tensors)
+    tvm.tirx.build(module, target.tvm)["main"](*tensors)
     result: Array = tensors[-1].numpy()
     return result
