@@ -102,6 +102,57 @@ def test_onnx_integers_stay_within_the_tables_that_they_index(tmp_path: Path) ->
     source.reference(values)
 
 
+def test_onnx_integers_that_count_along_an_axis_stay_within_it(tmp_path: Path) -> None:
+    node = helper.make_node
+    counts = {
+        "times": [3],
+        "lengths": [3],
+        "pixels": [40, 2],
+        "rows": [40, 1],
+        "pictures": [40],
+        "free": [40],
+    }
+    source = onnx_source(
+        tmp_path / "counts.onnx",
+        [
+            node("GRU", ["states", "w", "r", "", "times"], ["", "a"], hidden_size=2),
+            node("ReverseSequence", ["states", "lengths"], ["b"]),
+            node("GatherND", ["image", "pixels"], ["c"]),
+            node("GatherND", ["image", "rows"], ["d"]),
+            node("RoiAlign", ["photos", "boxes", "pictures"], ["e"], sampling_ratio=1),
+            *(node("ReduceSum", [name], [f"{name}s"], keepdims=0) for name in "abcde"),
+            node("Sum", ["as", "bs", "cs", "ds", "es"], ["y"]),
+        ],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.INT32 if name == "times" else TensorProto.INT64, shape
+            )
+            for name, shape in counts.items()
+        ],
+        [
+            *(table("states", 4, 3, 5), table("w", 1, 6, 5), table("r", 1, 6, 2)),
+            *(table("image", 6, 4, 5), table("photos", 2, 1, 8, 8), table("boxes", 40, 4)),
+        ],
+    )
+    values = source.sample_inputs(0)
+    largest = {name: int(array.max()) for name, array in values.items()}
+    assert max(largest.pop("times"), largest.pop("lengths")) <= 4
+    assert largest == {"pixels": 3, "rows": 5, "pictures": 1, "free": 7}
+    source.reference(values)
+
+
+def test_integers_at_which_a_torch_model_writes_stay_within_what_it_writes_to() -> None:
+    shapes = {"columns": (40,), "rows": (40, 3), "values": (2, 40)}
+    inputs = tuple(
+        InputSpec(name=name, shape=shape, dtype="float32" if name == "values" else "int64")
+        for name, shape in shapes.items()
+    )
+    source = load_source(ModelSpec(source="python:torch_models:WritesAt", inputs=inputs))
+    values = source.sample_inputs(0)
+    assert (values["columns"].max(), values["rows"].max()) == (4, 1)
+    source.reference(values)
+
+
 @pytest.mark.parametrize("low", [0.0, -1.0])
 def test_what_a_logarithm_is_taken_of_is_positive(tmp_path: Path, low: float) -> None:
     source = onnx_source(

@@ -150,5 +150,18 @@ def test_the_fused_operators_of_onnx_runtime_give_what_it_gives() -> None:
         microsoft("Inverse", some(2, 3, 3)),
         microsoft("Trilu", some(4, 5), upper=0),
         microsoft("ExpandDims", some(4, 5), np.array(1, "int32")),
+        microsoft("FusedMatMul", some(5, 2, 6), some(2, 3, 6), transBatchA=1, transB=1),
+        microsoft("FusedMatMul", some(2, 6, 5), some(6, 2, 3), transA=1, transBatchB=1),
+        microsoft("GatherND", some(2, 3, 4), np.array([[0, 1], [1, 2]], "int32")),
+        microsoft("GridSample", some(1, 2, 5, 6), some(1, 3, 4, 2), align_corners=1),
+        microsoft("Pad", some(3, 4), np.array([[1, 0, 0, 2]]), np.array(1.5, "float32")),
+        microsoft("CDist", some(4, 6), some(5, 6), metric="euclidean"),
+        microsoft("CDist", some(4, 6), some(5, 6)),
+        microsoft(
+            "NhwcMaxPool",
+            ids.reshape(1, 2, 5, 1).astype("uint8"),
+            kernel_shape=[2, 2],
+            pads=[1] * 4,
+        ),
     ]
     assert differences(nodes, opset=21) == []

@@ -26,7 +26,7 @@ HANDED_ON = {"QLinearConv", "ConvInteger"}
 FOLDED = {"Constant", "MelWeightMatrix", "Optional"}
 # Their converters refuse the operator itself, whatever its attributes say.
 REFUSED = {
-    *("Bernoulli", "ImageDecoder", "Multinomial", "NonMaxSuppression", "TfIdfVectorizer"),
+    *("Bernoulli", "ImageDecoder", "Multinomial", "NonMaxSuppression"),
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
 }
 # A float8 that is no constant is refused; constants are converted by ONNX Runtime.

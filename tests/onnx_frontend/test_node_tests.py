@@ -26,8 +26,6 @@ REFUSED = {
     "ImageDecoder",
     "Momentum",
     "NonMaxSuppression",
-    "TfIdfVectorizer",
-    "TreeEnsemble",
 }
 # Types that only store numbers.
 STORED = ("INT2", "INT4", "FLOAT4", "FLOAT8", "E8M0")

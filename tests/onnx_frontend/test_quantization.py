@@ -96,6 +96,24 @@ def test_operators_between_quantized_tensors_are_within_a_step_of_onnxruntime() 
     assert differences(nodes, 21, steps=1) == []
 
 
+def test_attention_with_quantized_projections_is_that_of_onnxruntime() -> None:
+    rows, weights = byte(2, 5, 16), signed(16, 48)
+    bias = RANDOM.standard_normal(48).astype("float32")
+    zeros = zero(120), zero(0, "int8")
+    inputs = [rows, weights, bias, scale(0.02), scale(0.01), None, *zeros]
+    past = RANDOM.standard_normal((2, 2, 4, 3, 4)).astype("float32")
+    nodes = [
+        Node("com.microsoft.QAttention", inputs, attributes={"num_heads": 4}),
+        Node(
+            "com.microsoft.QAttention",
+            [*inputs, past],
+            outputs=2,
+            attributes={"num_heads": 4, "unidirectional": 1},
+        ),
+    ]
+    assert differences(nodes, 21, tolerance=1e-4) == []
+
+
 def test_weights_of_few_bits_are_those_of_onnxruntime() -> None:
     rows, depth, block = 12, 70, 32
     blocks = 3

@@ -37,6 +37,8 @@ FORMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "nansum": lambda x: torch.nansum(x, 1),
     "any": lambda x: x.any(1),
     "all": lambda x: x.all(1),
+    "by_zero": lambda x: x / 0,
+    "by_negative_zero": lambda x: x / -0.0,
     # Of infinities alone.
     "amax": lambda x: x[2::2].amax(1),
     "amin": lambda x: x[2::2].amin(1),

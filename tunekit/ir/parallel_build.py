@@ -62,7 +62,7 @@ def build_in_parallel(
     alone = [item for item in functions if apart(item[1])]
     together = [item for item in functions if not apart(item[1])]
     is_one = cores == 1 and not (alone and together)
-    if target.kind.name != "llvm" or is_one or len(functions) == 1:
+    if target.kind.name != "llvm" or is_one or len(functions) <= 1:
         root = tvm.tirx.build(kernels, target=target, pipeline=pipeline)
         return BuiltKernels(root, [], [root])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tunekit.errors import ModelFileError
 from tunekit.models.spec import TensorSpec
@@ -172,6 +172,23 @@ def require_inputs(
         raise ModelFileError(
             f"{model} also needs input {describe(known[missing[0]])}; the recipe gives "
             f"{', '.join(spec.name for spec in given)}"
+        )
+
+
+def require_dtype(name: str, dtype: str) -> None:
+    """Refuses an input of an element type that libraries do not take.
+
+    Raises:
+        ModelFileError: it is text, complex, or a short float or integer.
+    """
+    from tunekit.recipe.inputs import DType
+
+    known = get_args(DType)
+    if dtype not in known:
+        raise ModelFileError(
+            f"input {name!r} is {'text' if dtype == 'object' else dtype}; libraries take "
+            f"{', '.join(known[:-1])} and {known[-1]}",
+            hint="let the model take one of these, and convert it inside",
         )
 
 

@@ -31,7 +31,7 @@ _DTYPES: dict[type, str] = {bool: "bool", int: "int64", float: "float32"}
 _FILE_DTYPES = frozenset(
     {
         *("float32", "float16", "float64"),
-        *("int64", "int32", "int16", "int8", "uint8", "bool"),
+        *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"),
     }
 )
 

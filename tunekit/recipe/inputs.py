@@ -28,7 +28,10 @@ from tunekit.recipe.input_values import (
 from tunekit.recipe.part import RecipePart
 from tunekit.recipe.values import bad
 
-DType = Literal["float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
+DType = Literal[
+    "float32", "float16", "float64", "int64", "int32", "int16", "int8",
+    "uint64", "uint32", "uint16", "uint8", "bool",
+]  # fmt: skip
 
 _IMAGE_AXES = 4
 _PIXELS = ("uint8", "float32", "float16")

@@ -17,6 +17,7 @@ from tunekit.frontends.batch_norm import fold_batch_norm
 from tunekit.frontends.problems import Unsupported
 from tunekit.processes.quiet import abandon, quiet
 from tunekit.torch_frontend import families
+from tunekit.torch_frontend.chosen import keep_chosen
 from tunekit.torch_frontend.complex_numbers import convert_complex, joined
 from tunekit.torch_frontend.converters.extern import know_extern_operators
 from tunekit.torch_frontend.decompose import decomposed
@@ -64,6 +65,7 @@ def program_to_relax(
                 if graph is None:
                     program = decomposed(program)
                     graph = program.graph
+                keep_chosen(graph)
         except Exception as error:
             raise ImportFailed(
                 f"{name}: the traced model cannot be decomposed: {first_line(error)}", hint=HINT

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from tunekit.cache import ContentCache, KeyPart, file_digest
 from tunekit.errors import ModelFileError
-from tunekit.models.binding import given_inputs, require_fixed, require_inputs
+from tunekit.models.binding import given_inputs, require_dtype, require_fixed, require_inputs
 from tunekit.models.sources.torch_calls import Call, TracedCall
 from tunekit.models.sources.torch_model import TorchModel, Weights
 from tunekit.models.spec import DeclaredInput, TensorSpec
@@ -132,5 +132,7 @@ def _declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:
         if not isinstance(value, torch.Tensor):
             raise ModelFileError(f"input {node.name!r} of the program is not a tensor")
         dims = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
-        declared.append(DeclaredInput(node.name, dims, str(value.dtype).removeprefix("torch.")))
+        dtype = str(value.dtype).removeprefix("torch.")
+        require_dtype(node.name, dtype)
+        declared.append(DeclaredInput(node.name, dims, dtype))
     return declared

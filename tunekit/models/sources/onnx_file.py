@@ -16,11 +16,13 @@ from tunekit.errors import ModelFileError
 from tunekit.models.binding import (
     bound_values,
     given_inputs,
+    require_dtype,
     require_fixed,
     require_inputs,
 )
 from tunekit.models.samples import Use
 from tunekit.models.source import SourceModel
+from tunekit.models.sources.onnx_reading import as_onnxruntime_reads, read_onnx, session_of
 from tunekit.models.sources.quantized_onnx import is_quantized, largest_step, without_saturation
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
@@ -37,11 +39,6 @@ _LARGEST_PROTOBUF_BYTES = 2**31 - 1
 _SHORT: dict[int, float] = {onnx.TensorProto.FLOAT16: 2.0**-10, onnx.TensorProto.BFLOAT16: 2.0**-7}
 _STEPS = 4
 """So many steps of its shorter floats may a model be off: each operator rounds its result."""
-_LARGEST_IR_VERSION = 13
-"""Of the format, that ONNX Runtime reads. The onnx package writes newer ones, which differ in types
-of tensors: a model without these is the same in both."""
-_SILENT = 4
-"""ONNX Runtime's logging severity that leaves only fatal errors."""
 
 
 def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
@@ -74,7 +71,7 @@ class OnnxModel(SourceModel):
     ) -> None:
         """`bound` are inputs of the file that become constants."""
         super().__init__(name, digest, seed)
-        model = _with_constants(model, bound or {}, name)
+        model = _with_constants(_with_ranks(model, inputs), bound or {}, name)
         declared = [item.spec() for item in _declared_inputs(model)]
         if not inputs:
             inputs = require_fixed(name, declared)
@@ -153,22 +150,14 @@ class OnnxModel(SourceModel):
     def _session(self) -> Any:
         import tempfile
 
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _SILENT
-        model = self.model
-        if is_quantized(model):
-            # As it is written: the integer kernels of the optimizations round otherwise.
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            model = without_saturation(model)
+        # As it is written: the integer kernels of the optimizations round otherwise.
+        as_written = is_quantized(self.model)
+        model = without_saturation(self.model) if as_written else self.model
         try:
             with quiet(), tempfile.TemporaryDirectory(prefix="tunekit-onnx-") as folder:
                 path = Path(folder) / "model.onnx"
                 write_onnx(model, path)
-                return onnxruntime.InferenceSession(
-                    str(path), options, providers=["CPUExecutionProvider"]
-                )
+                return session_of(str(path), as_written=as_written)
         except Exception as error:
             raise ModelFileError(
                 f"ONNX Runtime, which is the reference, cannot load {self.name}: "
@@ -180,33 +169,6 @@ def write_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Writes a model; one above 2 GB with its weights in a file beside it."""
     large = model.ByteSize() > _LARGEST_PROTOBUF_BYTES
     onnx.save(model, str(path), save_as_external_data=large)
-
-
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Reads and checks a model.
-
-    Raises:
-        ModelFileError: the file is missing, damaged or something else.
-    """
-    if not path.is_file():
-        raise ModelFileError(f"there is no model file {path}")
-    try:
-        with quiet():
-            model = onnx.load(str(path))
-    except Exception as error:
-        raise ModelFileError(
-            f"{path} cannot be read: damaged, or not an ONNX model: {first_line(error)}"
-        ) from error
-    try:
-        with quiet():
-            # By its path, because a model of more than 2 GB cannot be checked in memory.
-            onnx.checker.check_model(str(path))
-    except Exception as error:
-        raise ModelFileError(
-            f"{path} is not a valid ONNX model: {first_line(error)}",
-            hint="export it again, or see onnx.checker.check_model",
-        ) from error
-    return model
 
 
 def _files(path: Path) -> list[Path]:
@@ -245,14 +207,26 @@ def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
         if value.name in weights:
             continue
         tensor = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-            raise ModelFileError(f"input {value.name!r} is not a tensor of known rank")
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        if not value.type.HasField("tensor_type"):
+            raise ModelFileError(
+                f"input {value.name!r} is a sequence, a map or an optional value",
+                hint="give the model tensors of numbers as inputs",
+            )
+        if not tensor.HasField("shape"):
+            raise ModelFileError(
+                f"input {value.name!r} has no shape in the file",
+                hint=f"give the recipe model.inputs: [{{name: {value.name}, shape: [...]}}]",
+            )
+        try:
+            dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        except KeyError:
+            dtype = f"of the unknown type {tensor.elem_type}"
+        require_dtype(value.name, dtype)
         dims = tuple(
             dim.dim_value if dim.dim_value > 0 else dim.dim_param or None
             for dim in tensor.shape.dim
         )
-        declared.append(DeclaredInput(value.name, dims, str(dtype)))
+        declared.append(DeclaredInput(value.name, dims, dtype))
     return declared
 
 
@@ -305,12 +279,32 @@ def _with_branches_taken(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx_ir.to_proto(folded)
 
 
+def _with_ranks(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:
+    """The model; where inputs have no shape, a copy in which they have as many open sizes as the
+    recipe gives them."""
+    ranks = {spec.name: len(spec.shape) for spec in inputs}
+    bare = [
+        value.name
+        for value in model.graph.input
+        if value.name in ranks and not value.type.tensor_type.HasField("shape")
+    ]
+    if not bare:
+        return model
+    ranked = onnx.ModelProto()
+    ranked.CopyFrom(model)
+    for value in ranked.graph.input:
+        if value.name in bare:
+            shape = value.type.tensor_type.shape
+            shape.SetInParent()
+            for _ in range(ranks[value.name]):
+                shape.dim.add()
+    return ranked
+
+
 def _with_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> onnx.ModelProto:
     """A copy that ONNX Runtime reads, whose inputs have these shapes, with the shapes inside
     inferred from them."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    fixed.ir_version = min(fixed.ir_version, _LARGEST_IR_VERSION)
+    fixed = as_onnxruntime_reads(model)
     shapes = {spec.name: spec.shape for spec in inputs}
     was_open = False
     for value in fixed.graph.input:

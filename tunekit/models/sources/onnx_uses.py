@@ -38,6 +38,15 @@ _INDEXED = {
 _EMBEDDED = ((0, 2), (1, 4))
 """EmbedLayerNormalization's ids with their tables: words, segments."""
 
+_COUNTED = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (0, 4, 0, 1)),
+    "ReverseSequence": (0, 1, 0, 1),
+    "RoiAlign": (0, 2, 0, 0),
+    **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), (0, 1, 1, 0)),
+}
+"""Operators with a tensor, integers that count along an axis of it, the axis, and 1 where they may
+be its size."""
+
 
 def uses_of_inputs(model: onnx.ModelProto) -> dict[str, Use]:
     """How the graph uses each of its inputs; those of which nothing is known are left out."""
@@ -120,6 +129,20 @@ class _Graph:
                 shape = self._shape(node.input[table]) if table < len(node.input) else None
                 if shape:
                     yield node.input[ids], shape[0] or None
+        elif node.op_type in ("GatherND", "ScatterND"):
+            batch = attributes["batch_dims"].i if "batch_dims" in attributes else 0
+            shape, places = (self._shape(name) or () for name in node.input[:2])
+            sizes = shape[batch:][: places[-1]] if places else ()
+            yield node.input[1], min(sizes, default=0) or None
+        elif node.op_type in _COUNTED:
+            data, indices, axis, more = _COUNTED[node.op_type]
+            if node.op_type == "ReverseSequence" and "time_axis" in attributes:
+                axis = attributes["time_axis"].i
+            if "layout" in attributes:
+                axis = attributes["layout"].i
+            shape = self._shape(node.input[data]) or ()
+            if indices < len(node.input) and axis < len(shape) and shape[axis]:
+                yield node.input[indices], shape[axis] + more
 
     def _shape(self, name: str) -> tuple[int, ...] | None:
         if name in self._weights:

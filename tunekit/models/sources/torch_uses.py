@@ -30,16 +30,26 @@ _KEEPING_SIGN = frozenset(
 """Operators whose result is not negative where none of their inputs is."""
 _POSITIVE = frozenset({"log", "log2", "log10", "sqrt", "rsqrt"})
 _INDEXED: Mapping[str, Callable[[Sequence[Any]], tuple[Any, int]]] = {
-    "embedding": lambda args: (args[1], args[0].shape[0]),
-    "_embedding_bag": lambda args: (args[1], args[0].shape[0]),
-    "_embedding_bag_forward_only": lambda args: (args[1], args[0].shape[0]),
-    "index_select": lambda args: (args[2], args[0].shape[args[1]]),
-    "gather": lambda args: (args[2], args[0].shape[args[1]]),
-    "scatter": lambda args: (args[2], args[0].shape[args[1]]),
-    "scatter_": lambda args: (args[2], args[0].shape[args[1]]),
-    "scatter_add": lambda args: (args[2], args[0].shape[args[1]]),
+    **dict.fromkeys(
+        ("embedding", "_embedding_bag", "_embedding_bag_forward_only"),
+        lambda args: (args[1], args[0].shape[0]),
+    ),
+    **dict.fromkeys(
+        (
+            *("index_select", "index_add", "index_copy", "index_fill", "gather", "scatter"),
+            *("scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "index_add_"),
+        ),
+        lambda args: (args[2], args[0].shape[args[1]]),
+    ),
+    **dict.fromkeys(("take", "put"), lambda args: (args[1], args[0].numel())),
+    **dict.fromkeys(
+        ("nll_loss_forward", "nll_loss2d_forward"), lambda args: (args[1], args[0].shape[1])
+    ),
 }
 """Operators with their indices and the size of what those index, from the arguments."""
+
+_WITH_LISTS = ("index", "_unsafe_index", "index_put", "index_put_", "_unsafe_index_put")
+"""Operators with a list of indices, one for each axis."""
 
 
 def uses_of_arguments(
@@ -87,7 +97,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator = func.overloadpacket.__name__
         if operator in _INDEXED:
             self._note_table(*_INDEXED[operator](args))
-        elif operator == "index":
+        elif operator in _WITH_LISTS:
             for axis, indices in enumerate(args[1]):
                 if indices is not None and indices.dtype != torch.bool:
                     self._note_table(indices, args[0].shape[axis])

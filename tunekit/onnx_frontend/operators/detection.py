@@ -1,4 +1,4 @@
-"""What detectors and text models end in, with outputs whose size depends on values."""
+"""What detectors end in, with outputs whose size depends on values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,4 @@ def _non_max_suppression(node: OnnxNode) -> Value:
         "how many boxes it leaves depends on the values of its inputs",
         "export the model without it (ultralytics: nms=False), so that it returns all boxes and "
         "scores, and choose among them after the library has run",
-    )
-
-
-@converts("TfIdfVectorizer")
-def _tf_idf_vectorizer(node: OnnxNode) -> Value:
-    raise Unsupported(
-        "it counts the words of a text",
-        "count them before the model, and give the model the counts",
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tunekit.frontends.division import divided
 from tunekit.frontends.extremes import maximum, minimum
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
@@ -45,7 +46,7 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "BitwiseAnd": relax.op.bitwise_and,
     "BitwiseOr": relax.op.bitwise_or,
     "BitwiseXor": relax.op.bitwise_xor,
-    "Div": relax.op.divide,
+    "Div": divided,
     "Equal": relax.op.equal,
     "Greater": relax.op.greater,
     "GreaterOrEqual": relax.op.greater_equal,

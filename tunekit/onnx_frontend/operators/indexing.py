@@ -59,7 +59,10 @@ def _gather_elements(node: OnnxNode) -> Value:
 def _gather_nd(node: OnnxNode) -> Value:
     batch = int(node.attribute("batch_dims", 0))
     extents = node.shape()[batch : batch + node.shape(1)[-1]]
-    indices = from_the_start(node, node.value(1), np.array(extents))
+    given = node.value(1)
+    if dtype_of(given) != "int64":  # com.microsoft takes others too
+        given = node.call("Cast", given, to=7)
+    indices = from_the_start(node, given, np.array(extents))
     return relax.op.gather_nd(node.tensor(0), node.expr(indices), batch)
 
 

@@ -20,16 +20,20 @@ from tunekit.onnx_frontend.values import Value, dtype_of, shape_of
 
 @converts("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def _fused_matmul(node: OnnxNode) -> Value:
-    if node.attribute("transBatchA") or node.attribute("transBatchB"):
-        raise Unsupported("its transBatchA or transBatchB is set")
-    left, right = node.inputs
-    if node.attribute("transA"):
-        left = _transposed(node, left)
-    if node.attribute("transB"):
-        right = _transposed(node, right)
+    left, right = (
+        _operand(node, value, side) for side, value in zip("AB", node.inputs, strict=True)
+    )
     product = node.call("MatMul", left, right)
     alpha = float(node.attribute("alpha", 1.0))
     return product if alpha == 1 else node.call("Mul", product, np.array(alpha, node.dtype()))
+
+
+def _operand(node: OnnxNode, value: Value, side: str) -> Value:
+    """A side of a product: its first axis put behind the batch's, its last two exchanged."""
+    rank = len(shape_of(value))
+    if node.attribute(f"transBatch{side}") and rank > 2:
+        value = node.call("Transpose", value, perm=[*range(1, rank - 1), 0, rank - 1])
+    return _transposed(node, value) if node.attribute(f"trans{side}") else value
 
 
 def _transposed(node: OnnxNode, value: Value) -> Value:
@@ -241,6 +245,29 @@ def _cofactor(node: OnnxNode, row: int, column: int) -> Value:
 @converts("Trilu", domain=MICROSOFT)
 def _trilu(node: OnnxNode) -> Value:
     return node.call("Trilu", *node.inputs, upper=int(node.attribute("upper", 1)))
+
+
+@converts("GatherND", "GridSample", domain=MICROSOFT)
+def _as_the_standard(node: OnnxNode) -> Value:
+    return node.call(node.operator, *node.inputs, **node.attributes)
+
+
+@converts("Pad", domain=MICROSOFT)
+def _pad(node: OnnxNode) -> Value:
+    pads = node.known(1, "pads").reshape(-1)
+    return node.call("Pad", node.value(0), pads, *node.inputs[2:], **node.attributes)
+
+
+@converts("CDist", domain=MICROSOFT)
+def _cdist(node: OnnxNode) -> Value:
+    """Distances of each row of one matrix from each of another."""
+    rows = node.call("Unsqueeze", node.value(0), np.array([1]))
+    difference = node.call("Sub", rows, node.value(1))
+    metric = node.attribute("metric", "sqeuclidean")
+    operators = {"sqeuclidean": "ReduceSumSquare", "euclidean": "ReduceL2"}
+    if metric not in operators:
+        raise Unsupported(f"its metric is {metric!r}")
+    return node.call(operators[metric], difference, np.array([-1]), keepdims=0)
 
 
 @converts("ExpandDims", domain=MICROSOFT)

@@ -26,20 +26,37 @@ _HIDDEN = -10000.0
 @converts("Attention", domain=MICROSOFT)
 def _attention(node: OnnxNode) -> Value:
     """The projections of one input are one product."""
-    if node.attribute("do_rotary") or node.attribute("past_present_share_buffer"):
-        raise Unsupported("its do_rotary or past_present_share_buffer is set")
-    heads = int(node.attribute("num_heads"))
     projected = node.call("MatMul", node.value(0), node.value(1))
     if node.has(2):
         projected = node.call("Add", projected, node.value(2))
+    return _of_projections(node, projected, mask=3, past=4, bias=5)
+
+
+@converts("QAttention", domain=MICROSOFT)
+def _quantized_attention(node: OnnxNode) -> Value:
+    """With quantized projections."""
+    data, weight, bias, data_scale, weight_scale = node.inputs[:5]
+    zeros = node.value(6), node.value(7)
+    operands = data, weight, data_scale, weight_scale, *zeros, bias
+    projected = node.call(f"{MICROSOFT}.MatMulIntegerToFloat", *operands)
+    return _of_projections(node, projected, mask=5, past=8, bias=None)
+
+
+def _of_projections(
+    node: OnnxNode, projected: Value, *, mask: int, past: int, bias: int | None
+) -> Value:
+    """Attention of queries, keys and values side by side; the others are positions of inputs."""
+    if node.attribute("do_rotary") or node.attribute("past_present_share_buffer"):
+        raise Unsupported("its do_rotary or past_present_share_buffer is set")
+    heads = int(node.attribute("num_heads"))
     width = shape_of(projected)[-1]
     sizes = [int(size) for size in node.attribute("qkv_hidden_sizes") or [width // 3] * 3]
     query, key, value = (split_heads(node, part, heads) for part in _cut(node, projected, sizes))
-    past = 0
-    if node.has(4):
-        past = node.shape(4)[3]
+    before = 0
+    if node.has(past):
+        before = node.shape(past)[3]
         key, value = (
-            node.call("Concat", _part(node, node.value(4), index), new, axis=2)
+            node.call("Concat", _part(node, node.value(past), index), new, axis=2)
             for index, new in enumerate((key, value))
         )
     present: Value = None
@@ -47,9 +64,9 @@ def _attention(node: OnnxNode) -> Value:
         pair = [node.call("Unsqueeze", part, np.array([0])) for part in (key, value)]
         present = node.call("Concat", *pair, axis=0)
     queries, keys = shape_of(query)[2], shape_of(key)[2]
-    bias = added(node, _padding(node, 3, queries, keys), node.value(5))
-    output = _attended(node, query, key, value, bias, past)
-    return output, present
+    own = None if bias is None else node.value(bias)
+    filtered = added(node, _padding(node, mask, queries, keys), own)
+    return _attended(node, query, key, value, filtered, before), present
 
 
 @converts("MultiHeadAttention", domain=MICROSOFT)

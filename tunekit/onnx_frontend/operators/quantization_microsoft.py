@@ -159,6 +159,12 @@ def _qlinear_pool(node: OnnxNode) -> Value:
     return _requantized(node, result, 3, node.dtype(0))
 
 
+@converts("NhwcMaxPool", domain=MICROSOFT)
+def _nhwc_max_pool(node: OnnxNode) -> Value:
+    data = channels_first(node, node.value(0))
+    return channels_last(node, node.call("MaxPool", data, **node.attributes))
+
+
 @converts("QLinearConcat", domain=MICROSOFT)
 def _qlinear_concat(node: OnnxNode) -> Value:
     parts = [_real(node, index) for index in range(2, len(node.inputs), 3)]

@@ -8,6 +8,7 @@ from typing import Any
 from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from tvm.relax import op
 
+from tunekit.frontends.division import divided
 from tunekit.frontends.extremes import maximum, minimum
 from tunekit.torch_frontend.converters.elementwise import computed, is_float, with_dtype
 from tunekit.torch_frontend.graph import Graph
@@ -17,7 +18,7 @@ _FLOAT = PROMOTION.INT_TO_FLOAT
 
 
 def _divided(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
-    return op.divide(x, y)
+    return divided(x, y)
 
 
 def _floor_divided(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
