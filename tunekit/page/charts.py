@@ -65,7 +65,8 @@ def strips(samples: Rows, summary: Rows, order: Sequence[str], axis: str) -> dic
 
 
 def intervals(rows: Rows, order: Sequence[str], axis: str, at: float) -> dict[str, Any]:
-    """Values with intervals, and a line that is the question whether they cover it.
+    """Values with intervals, and a line that is the question whether they cover it: green above,
+    orange below.
 
     Args:
         rows: with `name`, `value`, `low` and `high`.
@@ -74,6 +75,13 @@ def intervals(rows: Rows, order: Sequence[str], axis: str, at: float) -> dict[st
         at: where the line stands.
     """
     scale = _scale([float(row["low"]) for row in rows] + [at])
+    colour = {
+        "condition": [
+            {"test": f"datum.low > {at}", "value": "#0a7d4b"},
+            {"test": f"datum.high < {at}", "value": "#c2561a"},
+        ],
+        "value": "#888",
+    }
     y = {"field": "name", "type": "nominal", "sort": list(order), "title": None}
     return _spec(
         len(order),
@@ -90,12 +98,13 @@ def intervals(rows: Rows, order: Sequence[str], axis: str, at: float) -> dict[st
                     "x": _quantity("low", axis, scale),
                     "x2": {"field": "high"},
                     "y": y,
+                    "color": colour,
                 },
             },
             {
                 "data": {"values": list(rows)},
-                "mark": {"type": "point", "filled": True, "size": 60},
-                "encoding": {"x": _quantity("value", axis, scale), "y": y},
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+                "encoding": {"x": _quantity("value", axis, scale), "y": y, "color": colour},
             },
         ],
     )

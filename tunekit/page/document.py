@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.cache import ContentCache, content_key
 from tunekit.page.library import library_section
 from tunekit.page.material import Material
-from tunekit.page.matrix import matrix_section
+from tunekit.page.matrix import labels, matrix_section
 from tunekit.page.operators import operators_section
 from tunekit.page.parts import Prose, Section
 from tunekit.page.race import measured_again, race_section
@@ -54,7 +54,11 @@ def _sections(material: Material) -> list[Section]:
         )
     if len(benchmarks) > 1:
         sections.append(matrix_section(benchmarks))
-    sections += [race_section(report, of=len(benchmarks)) for report in benchmarks]
+    names = labels(benchmarks) if len(benchmarks) > 1 else [""] * len(benchmarks)
+    sections += [
+        race_section(report, label=name, of=len(benchmarks))
+        for report, name in zip(benchmarks, names, strict=True)
+    ]
     sections += [library_section(manifest) for manifest in material.libraries]
     sections += [tuning_section(report) for report in material.sessions]
     sections += [operators_section(explanation) for explanation in material.explanations]

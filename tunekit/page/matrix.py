@@ -55,7 +55,7 @@ def _of_one_model(reports: Sequence[Report]) -> HtmlTable:
         medians = [TableCell(_median(rows_of.get(name)), "right") for rows_of in by_name]
         rows.append([TableCell(name), *medians, TableCell(change, "right")])
     against = [TableCell(_against(rows_of.get(_TUNED)), "right") for rows_of in by_name]
-    rows.append([TableCell("tuned against the best other"), *against, TableCell("")])
+    rows.append([TableCell("tuned against best"), *against, TableCell("")])
     return HtmlTable(titles, rows, frozenset({len(rows) - 1}))
 
 
@@ -85,6 +85,17 @@ def _names(reports: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys(row.name for report in reports for row in report.runtimes))
 
 
+def labels(reports: Sequence[Report]) -> list[str]:
+    """What tells several benchmarks apart: their models, their moments, or both."""
+    names = [report.model.name for report in reports]
+    if len(set(names)) == len(names):
+        return names
+    same = len(set(names)) == 1
+    return [
+        _when(report) if same else f"{report.model.name}, {_when(report)}" for report in reports
+    ]
+
+
 def _when(report: Report) -> str:
     return report.environment.date[:16].replace("T", " ")
 
@@ -97,7 +108,7 @@ def _median(row: RuntimeResult | None) -> str:
     if row is None:
         return ""
     if row.latency is None:
-        return row.status
+        return "-" if row.status == "not applicable" else row.status
     median = numbers.milliseconds(row.latency.median_ms)
     return median if row.status == "ok" else f"{median} ({row.status})"
 
@@ -113,8 +124,8 @@ def _against(row: RuntimeResult | None) -> str:
 def _verdicts(reports: Sequence[Report]) -> list[Chart]:
     """How the tuned library compares in each benchmark."""
     rows = [
-        interval(f"{report.model.name}, {_when(report)}", row.ratio)
-        for report in reports
+        interval(label, row.ratio)
+        for report, label in zip(reports, labels(reports), strict=True)
         for row in report.runtimes
         if row.runtime == _TUNED and row.ratio is not None
     ]

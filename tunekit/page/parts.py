@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -39,11 +39,13 @@ class TableCell:
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """Rows under titles; `strong` are the numbers of rows that stand out."""
+    """Rows under titles; `strong` are the numbers of rows that stand out, `remarks` what is wrong
+    with a row, by its number."""
 
     titles: Sequence[TableCell]
     rows: Sequence[Sequence[TableCell]]
     strong: frozenset[int] = frozenset()
+    remarks: Mapping[int, str] = field(default_factory=dict)
     kind: Literal["table"] = "table"
 
 
@@ -70,16 +72,18 @@ Part = Prose | Facts | HtmlTable | Chart | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under a heading."""
+    """A part of a page under a heading; `short` is the heading among many."""
 
     title: str
     parts: Sequence[Part] = field(default_factory=tuple)
+    short: str = ""
 
 
 def table_of(
     columns: Sequence[Column[_Row]],
     rows: Sequence[_Row],
     strong: frozenset[int] = frozenset(),
+    remark: Callable[[_Row], str | None] = lambda _: None,
 ) -> HtmlTable:
     """The table that terminals and Markdown have, without columns in which nothing is."""
     kept = [column for column in columns if any(column.text(row) for row in rows)]
@@ -87,4 +91,5 @@ def table_of(
         titles=[TableCell(column.title, column.align) for column in kept],
         rows=[[TableCell(column.text(row), column.align) for column in kept] for row in rows],
         strong=strong,
+        remarks={number: told for number, row in enumerate(rows) if (told := remark(row))},
     )

@@ -17,7 +17,6 @@ from tunekit.page.parts import (
     table_of,
 )
 from tunekit.report.benchmark import columns, costs, footnote
-from tunekit.report.table import Column
 
 if TYPE_CHECKING:
     from tunekit.benchmark.results import Ratio, Report, RuntimeResult
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
 # Of each runtime; more would make a page large and its strips no clearer.
 _SAMPLES = 400
 _LEAST_SAMPLES = 50
-_REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
 
 
-def race_section(report: Report, *, of: int = 1) -> Section:
+def race_section(report: Report, *, label: str = "", of: int = 1) -> Section:
     """A benchmark: its verdict, every runtime's row, samples and intervals.
 
     Args:
         report: the benchmark.
+        label: which of several it is.
         of: how many are on the page; each of many has less room.
     """
     samples = max(_LEAST_SAMPLES, _SAMPLES // of)
@@ -46,7 +45,7 @@ def race_section(report: Report, *, of: int = 1) -> Section:
     parts: list[Part] = [
         Prose(report.verdict, "verdict"),
         *(Prose(warning, "warning") for warning in report.warnings),
-        table_of([*columns(report), _REMARK], report.runtimes, strong),
+        table_of(columns(report), report.runtimes, strong, lambda row: row.reason),
         Prose(footnote(report), "note"),
         table_of(costs(loaded), loaded),
     ]
@@ -56,7 +55,7 @@ def race_section(report: Report, *, of: int = 1) -> Section:
     if ratios:
         parts.append(_ratios(ratios))
     parts.append(Facts(_conditions(report), "Conditions and versions" if of > 1 else ""))
-    return Section("Race" if of == 1 else f"Race: {report.model.name}", parts)
+    return Section(f"Race: {label}" if label else "Race", parts, short=label)
 
 
 def measured_again(report: Report) -> Section:

@@ -68,7 +68,7 @@ def _curves(report: SessionReport, curve: Sequence[tuple[int, float]]) -> list[P
     by_minutes = [
         {"x": (moment - report.session.created_at).total_seconds() / 60, "y": 1e3 * seconds}
         for trials, seconds in points
-        if 0 < trials <= len(moments) and (moment := moments[trials - 1]) is not None
+        if (moment := max(filter(None, moments[:trials]), default=None)) is not None
     ]
     if len(by_minutes) > 1:
         parts.append(
