@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from compiled_detectors import Compiled, recipe_of
 
+from tunekit.library import compile_recipe
 from tunekit.models import load_source
 from tunekit.models.sources.detector_model import DetectorModel
 from tunekit.recipe.detector import DetectorSpec
@@ -43,3 +45,14 @@ def detector() -> Callable[[str], DetectorModel]:
 @pytest.fixture(scope="session")
 def spec() -> Spec:
     return spec_of
+
+
+@pytest.fixture(scope="session", params=["ssd", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
+def compiled(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Compiled:
+    recipe = recipe_of(tmp_path_factory.mktemp("detector"), spec_of(request.param))
+    said: list[str] = []
+    library = compile_recipe(recipe, selection=False, say=said.append)
+    return Compiled(library, said, tiny(request.param), recipe)

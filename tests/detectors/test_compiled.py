@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from compiled_detectors import Compiled, recipe_of
 from targets import unoptimized
 
 from tunekit.errors import TargetError, VerificationFailed
 from tunekit.library import Library, compile_recipe
-from tunekit.models.sources.detector_model import DetectorModel
 from tunekit.processes.quiet import quiet
-from tunekit.recipe import Recipe, recipe_digest
-
-
-@dataclass
-class Compiled:
-    """A library, what was said of it, and the model that it was made from."""
-
-    library: Library
-    said: list[str]
-    source: DetectorModel
-    recipe: Recipe
-
-
-def recipe_of(folder: Path, model: Any, **more: Any) -> Recipe:
-    places = {"catalogue": str(folder / "catalogue.db"), "output": folder / "artifacts"}
-    return Recipe(name="tiny_mask", model=model, **{"target": unoptimized().spec, **places, **more})
+from tunekit.recipe import recipe_digest
 
 
 def run(library: Library, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = library.run(**inputs)
     assert isinstance(outputs, dict)
     return outputs
-
-
-@pytest.fixture(scope="module", params=["ssd", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
-def compiled(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    spec: Any,
-    detector: Any,
-) -> Compiled:
-    recipe = recipe_of(tmp_path_factory.mktemp("detector"), spec(request.param))
-    said: list[str] = []
-    library = compile_recipe(recipe, selection=False, say=said.append)
-    return Compiled(library, said, detector(request.param), recipe)
 
 
 def test_the_import_and_the_library_are_matched_with_the_module(compiled: Compiled) -> None:

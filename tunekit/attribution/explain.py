@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
 from tunekit.attribution.operators import Profiled, break_down, operator_name
-from tunekit.attribution.profilers import LIBRARY, PROFILED, THREADS
+from tunekit.attribution.profilers import LIBRARY, PROFILED, STAGES, THREADS
 from tunekit.attribution.results import Explanation, Sort
+from tunekit.attribution.stages import stage_entries
 from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
 from tunekit.errors import SandboxError, TunekitError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 1800.0
 _MOST_RUNS = 2000
 _INPUTS = "inputs.npz"
+_LIBRARY, _EAGER = "tuned", "pytorch"
+_RUNNERS = {**PROFILED, _LIBRARY: LIBRARY, _EAGER: STAGES}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def explain_recipe(
     Args:
         recipe: the recipe.
         runtimes: to compare with, of PROFILED; one that fails or is missing becomes a remark.
+            With any, the stages of a detector are compared with PyTorch's.
         settings: how it is measured.
         say: told what is done, a line at a time.
 
@@ -83,9 +87,10 @@ def explain_recipe(
     inputs = source.sample_inputs(settings.seed)
     preparation = Preparation(recipe, source, inputs, cache, settings.threads, say)
     own_plan, remarks = _own_plan(library, preparation)
-    plans, missing = _prepared(runtimes, preparation)
+    staged = bool(library.manifest.stages and runtimes)
+    plans, missing = _prepared([*runtimes, _EAGER] if staged else runtimes, preparation)
     with tempfile.TemporaryDirectory(prefix="tunekit-explain-") as folder:
-        measured = _measure({"tuned": own_plan, **plans}, inputs, settings, Path(folder), say)
+        measured = _measure({_LIBRARY: own_plan, **plans}, inputs, settings, Path(folder), say)
         try:
             trace = _traced(library, Path(folder), settings, say)
         except RunnerFailed as error:
@@ -98,7 +103,16 @@ def explain_recipe(
             hint="`tunekit bench` shows whether it runs at all",
         )
     others += missing
-    parts = break_down(own, others, library.manifest.tasks, _trials(recipe, library), settings.sort)
+    eager = next((other for other in others if other.name == _EAGER), None)
+    parts = break_down(
+        own,
+        [other for other in others if other is not eager],
+        library.manifest.tasks,
+        _trials(recipe, library),
+        settings.sort,
+    )
+    if source.finds_objects and not library.manifest.stages:
+        remarks.append("the library does not say what its stages are: `tunekit compile` again")
     return Explanation(
         name=recipe.name,
         source=recipe.model.source,
@@ -114,6 +128,7 @@ def explain_recipe(
         unmatched=parts.unmatched,
         remarks=(*remarks, *_remarks(others, library)),
         trace=trace,
+        stages=stage_entries(own, library.manifest.stages, eager),
     )
 
 
@@ -184,7 +199,7 @@ def _measure(
             say(f"round {turn + 1} of {settings.rounds}: {', '.join(runners.running)}")
             for name in list(runners.running):
                 runners.turn(name)
-            if "tuned" not in runners.running:
+            if _LIBRARY not in runners.running:
                 break
     return [runners.measured(name) for name in plans]
 
@@ -236,9 +251,7 @@ class _Runners:
     ) -> None:
         """Starts a runtime's process, which loads what its plan says."""
         threads = self._settings.threads
-        process = RunnerProcess(
-            PROFILED.get(name, LIBRARY), threads=threads, log=self._folder / f"{name}.log"
-        )
+        process = RunnerProcess(_RUNNERS[name], threads=threads, log=self._folder / f"{name}.log")
         self.running[name] = self._stack.enter_context(process)
         self._ask(name, "load", plan=plan, inputs=inputs, names=names, threads=threads)
 

@@ -120,6 +120,20 @@ class RuntimeEntry(_Frozen):
     runs: int = 0
 
 
+class StageEntry(_Frozen):
+    """A stage of a detector.
+
+    Attributes:
+        name: as in MMDetection's benchmarks, such as "backbone".
+        part_of: the stage that people count it in, None where it stands alone.
+        seconds: in one run, by runtime; those of all stages add up to the time from end to end.
+    """
+
+    name: str
+    part_of: str | None
+    seconds: dict[str, float]
+
+
 class PeaksEntry(_Frozen):
     """This machine's peaks, medians of what was measured around each turn of the library.
 
@@ -143,7 +157,8 @@ class Explanation(_Frozen):
     """Where a library's time goes.
 
     `operators` are sorted by what would gain most; `runtimes` has the library itself first; `trace`
-    is the fastest of some inferences by the standalone library, empty where there is none.
+    is the fastest of some inferences by the standalone library, empty where there is none; `stages`
+    is empty of what is no detector.
     """
 
     schema_: Literal["tunekit.explain/1"] = SCHEMA
@@ -161,6 +176,7 @@ class Explanation(_Frozen):
     unmatched: tuple[Unmatched, ...]
     remarks: tuple[str, ...]
     trace: tuple[TraceEvent, ...] = ()
+    stages: tuple[StageEntry, ...] = ()
 
     def to_json(self) -> str:
         """The explanation as JSON text that ends with a newline."""

@@ -16,7 +16,9 @@ from tunekit.bundle.manifest import BundleManifest, seal
 from tunekit.bundle.place import require_place, whole_folder
 from tunekit.bundle.samples import (
     FRAMEWORKS,
+    ITSELF,
     Sample,
+    as_given,
     require_right,
     samples_of,
     write_samples,
@@ -100,7 +102,10 @@ def export_library(
     recipe = _recipe(manifest, catalogue)
     samples, framework = _samples(recipe, say)
     if why_not_here(target) is None:
-        require_right(samples, _run(path, samples, manifest, target, vm=vm))
+        outputs = _run(path, samples, manifest, target, vm=vm)
+        require_right(samples, outputs)
+        if any(sample.matched for sample in samples):
+            samples, framework = as_given(samples, outputs), ITSELF
     with whole_folder(folder, force=force) as temporary:
         (temporary / _LIBRARIES).mkdir()
         place = f"{_LIBRARIES}/{path.name}"

@@ -34,7 +34,7 @@ class FileEntry(_Frozen):
 
 
 class SampleEntry(_Frozen):
-    """Inputs, and the outputs that the model's framework gave for them.
+    """Inputs, and the outputs that are right for them.
 
     Attributes:
         inputs: a file for each input, in order: its elements, little-endian.
@@ -68,7 +68,8 @@ class BundleManifest(_Frozen):
         target: TVM's target.
         threads: that its kernels were compiled for.
         glibc: the oldest version that it runs with; None where it needs another C library.
-        framework: whose outputs are in the samples.
+        framework: whose outputs are in the samples: "pytorch", "onnx", or, of a detector, which
+            was matched with its framework when this was written, "library".
         model_digest: of the model's source.
         samples: what `make check` compares.
         files: every file but this one and the list of checksums.

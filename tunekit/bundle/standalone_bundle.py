@@ -38,6 +38,8 @@ def write_standalone_bundle(
     shutil.copy(SOURCES / _PUBLIC_HEADER, include)
     values = _values(bundle, entry, library, folder) | {"CPU": _cpu(entry, library, architecture)}
     write_templates("standalone", folder, values)
+    if library.stages:
+        write_templates("detector", folder, values)
     shutil.copy(LICENSE, folder)
 
 
@@ -56,9 +58,25 @@ def _values(
         "AXES": str(len(entry.axes)),
         "SAMPLE_SIZES": _sample_sizes(bundle),
         "SIZES_SECTION": _sizes_section(bundle, entry),
+        "DETECTOR_SECTION": _DETECTOR if library.stages else "",
         "WEIGHT_PAGES": _HUGE_PAGES if library.recipe["huge_pages"] else _SHARED,
     }
 
+
+_DETECTOR = """
+## Detections
+
+Outputs have a row for each detection that there may be, best first, with zeros behind the last one;
+`count` says how many there are. Two detectors that are right may order equal scores differently, or
+differ at a threshold: the outputs of the samples are therefore those of this library, which were
+matched with the framework's when it was packed.
+
+```sh
+build/detect --least 0.5 pictures/*.ppm > found.json
+```
+
+brings pictures of any size onto the canvas of input 0, and writes what is found as COCO has it.
+"""
 
 _HUGE_PAGES = (
     "Weights are copied once, into pages of 2 MiB where Linux has them, which is faster;\n"

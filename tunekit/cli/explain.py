@@ -64,6 +64,7 @@ def explain(
 
     Each kernel is timed in the library as it runs, and set against this machine's measured peaks
     and against the same work in other runtimes. A runtime that is missing or fails is a remark.
+    A detector is shown by its stages, too, beside those of PyTorch unless `--runtimes none`.
     `-f trace` is an inference for ui.perfetto.dev: kernels on their threads.
     The library is compiled first if there is none that fits.
     """

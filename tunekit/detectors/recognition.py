@@ -18,6 +18,8 @@ FAMILIES = (
     "Faster, Mask and Keypoint R-CNN, RetinaNet, FCOS, SSD and SSDlite of torchvision, and, where "
     "model.detector.nms is given, YOLO of ultralytics"
 )
+# What the size of a picture may come as.
+_SIZES = [([2], dtype) for dtype in ("float32", "int32", "int64")]
 _FRAMEWORKS = ("torchvision.models.detection", "ultralytics.nn.tasks")
 
 
@@ -52,8 +54,8 @@ def detector_in(
             f"{name} is a detector ({family.kind}), which has a choice among its boxes",
             hint="leave model.detector.nms out: its thresholds are the module's own",
         )
-    canvas = _canvas(name, family, inputs)
-    detector = family(part, canvas, spec or DetectorSpec())
+    spec = spec or DetectorSpec()
+    detector = family(part, _canvas(name, family, inputs, spec.masks), spec)
     refusal = detector.refusal()
     if refusal is not None:
         raise ModelFileError(
@@ -106,7 +108,7 @@ def _calls(
     hook = part.register_forward_pre_hook(reached)
     try:
         arguments = [
-            torch.zeros(tuple(shape), dtype=getattr(torch, dtype)) for shape, dtype in inputs
+            torch.zeros(tuple(shape), dtype=getattr(torch, dtype)) for shape, dtype in inputs[:1]
         ]
         with torch.no_grad():
             module(*arguments)
@@ -120,14 +122,23 @@ def _calls(
 
 
 def _canvas(
-    name: str, family: type[Detector], inputs: Sequence[tuple[Sequence[int], str]]
+    name: str, family: type[Detector], inputs: Sequence[tuple[Sequence[int], str]], masks: str
 ) -> tuple[int, int]:
-    """Height and width of the one input that a detector takes."""
+    """Height and width of the picture that a detector takes."""
     what = f"{name} is a detector ({family.kind}): it takes one picture"
-    if len(inputs) != 1:
+    more = [(list(shape), dtype) for shape, dtype in inputs[1:]]
+    if not inputs or (more and (len(more) > 1 or more[0] not in _SIZES)):
         raise ModelFileError(
             f"{what}, and the recipe gives {len(inputs)} inputs",
-            hint="give model.inputs one: {name: image, shape: [1, 3, 800, 1088]}",
+            hint="give model.inputs one: {name: image, shape: [1, 3, 800, 1088]}; a second one, "
+            "{name: image_size, shape: [2]}, is height and width of a picture of any size that "
+            "was brought onto it, which boxes then are in",
+        )
+    if more and masks == "pasted":
+        raise ModelFileError(
+            f"{name} is a detector whose masks the recipe wants pasted, into pictures of a size "
+            "that is an input",
+            hint="masks: raw, which are pasted where the picture is; or leave the second input out",
         )
     shape, dtype = inputs[0]
     sizes = list(shape)

@@ -11,12 +11,14 @@ from tunekit.cache import file_digest
 from tunekit.graph.algorithms import rounding_error
 from tunekit.graph.implementation import Choice
 from tunekit.graph.operation import operation_of
+from tunekit.graph.stages import stages_of
 from tunekit.library.apply import space_used
 from tunekit.library.build import work_digest
 from tunekit.library.manifest import (
     Manifest,
     Selection,
     SizeEntry,
+    StagedCallEntry,
     StandaloneEntry,
     TaskEntry,
     TensorEntry,
@@ -84,6 +86,10 @@ def describe(
         host=detect_host().as_dict(),
         versions={"tunekit": __version__, **versions()},
         tasks=_tasks(assembled, prepared.target),
+        stages=tuple(
+            StagedCallEntry(kernel=kernel, stage=stage)
+            for kernel, stage in stages_of(assembled.graph.module)
+        ),
         selection=selection,
         standalone=None if isinstance(standalone, str) else standalone,
         not_standalone=standalone if isinstance(standalone, str) else None,

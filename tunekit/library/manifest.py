@@ -62,6 +62,18 @@ class TaskEntry(_Frozen):
     operation: Operation | None = None
 
 
+class StagedCallEntry(_Frozen):
+    """A call of a kernel, in a detector.
+
+    Attributes:
+        kernel: TVM's name of its function.
+        stage: that it is a part of, as in `detectors.stages`.
+    """
+
+    kernel: str
+    stage: str
+
+
 class RatioEntry(_Frozen):
     """How many times as fast the library that ships is.
 
@@ -223,6 +235,7 @@ class Manifest(_Frozen):
         host: the machine that it was compiled on.
         versions: of the packages that compiled it.
         tasks: its kernels.
+        stages: of a detector, the calls of its kernels in the order of a run.
         algorithms: of each problem of a 3x3 convolution, by its sizes.
         rounding_errors: of those that another algorithm than the direct one computes, the max abs
             error / max abs output expected of that algorithm.
@@ -262,6 +275,7 @@ class Manifest(_Frozen):
     host: dict[str, Any]
     versions: dict[str, str]
     tasks: tuple[TaskEntry, ...]
+    stages: tuple[StagedCallEntry, ...] = ()
     # Before it was called a selection it was a contest.
     selection: Selection | None = Field(
         default=None, validation_alias=AliasChoices("selection", "contest")

@@ -8,6 +8,7 @@ from tunekit.page import charts
 from tunekit.page.parts import Chart, Facts, Part, Prose, Section, table_of
 from tunekit.report import numbers
 from tunekit.report.explanation import explanation_columns
+from tunekit.report.stages import stage_columns, stage_rows
 
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
@@ -28,8 +29,10 @@ def operators_section(explanation: Explanation) -> Section:
                 ),
             ]
         ),
-        table_of(explanation_columns(explanation), explanation.operators),
     ]
+    if explanation.stages:
+        parts.append(table_of(stage_columns(explanation), stage_rows(explanation)))
+    parts.append(table_of(explanation_columns(explanation), explanation.operators))
     peaks = explanation.peaks
     rows = [
         {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tunekit.attribution.results import Explanation, Operator, RuntimeEntry
 from tunekit.report import numbers
 from tunekit.report.output import Result
+from tunekit.report.stages import stage_columns, stage_rows, stage_style
 from tunekit.report.table import (
     Column,
     as_csv,
@@ -78,6 +79,7 @@ def explanation_text(explanation: Explanation, width: int) -> Text:
         (lines([_heading(explanation)]), "bold"),
         lines([_machine(explanation)]) + "\n",
         lines(_runtime_lines(explanation)) + "\n",
+        _stage_table(explanation, width),
         terminal(explanation_columns(explanation), explanation.operators, width),
         "\n\n" + (unmatched and unmatched + "\n"),
         (lines([_footnote(explanation)]), "dim"),
@@ -97,6 +99,7 @@ def explanation_markdown(explanation: Explanation) -> str:
         f"### {escaped(_heading(explanation))}\n",
         f"{escaped(_machine(explanation))}\n",
         items(_runtime_lines(explanation)),
+        _stage_markdown(explanation),
         markdown(explanation_columns(explanation), explanation.operators),
         items(_unmatched_lines(explanation)),
         f"{escaped(_footnote(explanation))}\n{items(explanation.remarks)}",
@@ -124,6 +127,24 @@ def explanation_columns(explanation: Explanation) -> list[Column[Operator]]:
         *(number(f"{name} ms", _other(name), priority=1) for name in others),
         *([number("diff ms", _difference)] if others else []),
     ]
+
+
+def _stage_table(explanation: Explanation, width: int) -> Text:
+    """The stages of a detector, and an empty line; nothing of what has none."""
+    from rich.text import Text
+
+    if not explanation.stages:
+        return Text()
+    rows = stage_rows(explanation)
+    return Text.assemble(
+        terminal(stage_columns(explanation), rows, width, style=stage_style), "\n\n"
+    )
+
+
+def _stage_markdown(explanation: Explanation) -> str:
+    if not explanation.stages:
+        return ""
+    return markdown(stage_columns(explanation), stage_rows(explanation), stage_style)
 
 
 def _heading(explanation: Explanation) -> str:
@@ -181,6 +202,11 @@ def _footnote(explanation: Explanation) -> str:
         parts.append(
             "diff: more (or less) time than the fastest of the others for the same work; work of "
             "the same sizes is divided evenly among its calls; ~ only its kind is the same."
+        )
+    if explanation.stages:
+        parts.append(
+            "stages: a kernel's is that of the operator that reads its result; the rest: what no "
+            "stage has of the time from end to end."
         )
     if any(part.seconds < 0 for runtime in explanation.runtimes for part in runtime.overheads):
         parts.append("A negative rest: the profiler's own cost and the host's noise.")

@@ -7,6 +7,7 @@ from tunekit.wording import did_you_mean
 
 # As text: they are imported in their own processes only.
 LIBRARY = "tunekit.attribution.profilers.library:ProfiledLibrary"
+STAGES = "tunekit.attribution.profilers.pytorch:StagedPyTorch"
 THREADS = "tunekit.attribution.profilers.threads:TracedLibrary"
 PROFILED = {
     "onnxruntime": "tunekit.attribution.profilers.onnxruntime:ProfiledOnnxRuntime",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import torch
 
 from tunekit.accuracy import Comparison
 from tunekit.detectors.matching import compare_detections, count_of
+from tunekit.detectors.picture import InPicture
 from tunekit.detectors.random_weights import of_order_one
 from tunekit.detectors.recognition import detector_in
 from tunekit.detectors.scenes import scene
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     import tvm
     from torch.export import ExportedProgram
 
-    from tunekit.detectors.family import Detector
+    from tunekit.detectors.family import Canvas, Detector
     from tunekit.models.source import Array
 
 _SCENES = 4
 """So many pictures random weights are made with."""
+_LARGER = 2
+"""So many times as large as the canvas is a sample picture that was brought onto it."""
 
 
 class DetectorModel(TorchModel):
@@ -58,11 +62,26 @@ class DetectorModel(TorchModel):
         return [(spec.shape, spec.dtype) for spec in self.inputs]
 
     def sample_inputs(self, seed: int) -> dict[str, Array]:
-        [picture] = self.inputs
+        picture, *sizes = self.inputs
         samples = self._detector_spec.samples if self._detector_spec else ()
-        if samples:
-            return {picture.name: _picture(samples[seed % len(samples)], picture.shape)}
-        return {picture.name: scene(self.detector.canvas, seed)}
+        given: Array = (
+            _picture(samples[seed % len(samples)], picture.shape)
+            if samples
+            else scene(self.detector.canvas, seed)
+        )
+        return {picture.name: given} | {
+            size.name: np.array(self._picture_size, size.dtype) for size in sizes
+        }
+
+    @property
+    def _picture_size(self) -> Canvas:
+        """Height and width of sample pictures, where they are not of the canvas' own."""
+        height, width = self.detector.canvas
+        return (_LARGER * height, _LARGER * width)
+
+    def _placed(self, detector: torch.nn.Module) -> torch.nn.Module:
+        """A detector of a canvas, with boxes as the recipe wants them."""
+        return InPicture(detector, self.detector.canvas) if len(self.inputs) > 1 else detector
 
     def uses(self) -> Mapping[str, Use]:
         return {}
@@ -73,10 +92,11 @@ class DetectorModel(TorchModel):
 
     def compare(self, reference: Sequence[Array], actual: Sequence[Array]) -> Comparison:
         names = [spec.name for spec in self.outputs]
+        rule = self.detector.rule
+        if len(self.inputs) > 1:
+            rule = replace(rule, canvas=self._picture_size)
         return compare_detections(
-            dict(zip(names, reference, strict=True)),
-            dict(zip(names, actual, strict=False)),
-            self.detector.rule,
+            dict(zip(names, reference, strict=True)), dict(zip(names, actual, strict=False)), rule
         )
 
     def require_telling(self, references: Sequence[Sequence[Array]]) -> None:
@@ -122,14 +142,14 @@ class DetectorModel(TorchModel):
         return state
 
     def _by_position(self, module: torch.nn.Module) -> Call:
-        return super()._by_position(self.detector.original())
+        return super()._by_position(self._placed(self.detector.original()))
 
     def _trace(self) -> ExportedProgram:
         from tunekit.torch_frontend import export_program
 
         _ = self.outputs  # An input that does not fit is told as such, not as a failed trace.
         arguments = self.arguments(self.sample_inputs(self.seed))
-        static = super()._by_position(self.detector.static())
+        static = super()._by_position(self._placed(self.detector.static()))
         return export_program(static.eval(), arguments, self.name)
 
     def _calibrate(self, module: torch.nn.Module) -> None:

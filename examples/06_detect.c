@@ -1,0 +1,1 @@
+../tunekit/bundle/templates/detector/example/detect.c
