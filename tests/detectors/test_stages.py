@@ -46,7 +46,7 @@ def test_calls_of_kernels_are_in_the_stage_of_who_reads_them(detector: Any) -> N
         by_stage[stage].append(kernel)
 
     def convolutions(stage: str) -> int:
-        return sum("conv2d" in kernel for kernel in by_stage[stage])
+        return sum("convolution" in kernel for kernel in by_stage[stage])
 
     assert not convolutions(stages.PREPROCESSING)
     assert convolutions(stages.BACKBONE) == 4 + 4 + 4  # stages, lateral and output layers
@@ -56,8 +56,9 @@ def test_calls_of_kernels_are_in_the_stage_of_who_reads_them(detector: Any) -> N
     pieces = sum("roi_align_chunk" in kernel for kernel in by_stage[stages.MASK_FORWARD])
     # A layer, the transposed one and the one that gives masks, of each piece.
     assert pieces > 1
-    assert convolutions(stages.MASK_FORWARD) >= 2 * pieces
-    assert by_stage[stages.PROPOSALS] == ["tunekit_rpn_proposals"]
+    assert convolutions(stages.MASK_FORWARD) == 3 * pieces
+    [proposals] = by_stage[stages.PROPOSALS]
+    assert proposals.startswith("tunekit_rpn_proposals")
 
 
 def test_heads_of_a_dense_detector_are_apart_from_what_both_read(compiled: Compiled) -> None:
@@ -68,7 +69,7 @@ def test_heads_of_a_dense_detector_are_apart_from_what_both_read(compiled: Compi
         return
     assert found == set(DENSE)
     heads = [call.kernel for call in calls if call.stage == stages.HEAD]
-    assert sum("conv2d" in kernel for kernel in heads) == 3 * 2
+    assert sum("convolution" in kernel for kernel in heads) == 3 * 2
     assert calls[-1].stage == stages.POST
 
 
@@ -120,7 +121,7 @@ def test_stages_add_up_to_the_time_from_end_to_end(explanation: Explanation) -> 
 
 def test_the_stages_are_shown_in_every_form(explanation: Explanation) -> None:
     names = [stage.name for stage in explanation.stages]
-    text = explanation_text(explanation, 80).plain
+    text = explanation_text(explanation, 80).plain.partition("\noperator ")[0]
     rows = re.findall(r"^(\S.*?)  +[-.\d]+ +[-.\d]+% ", text, re.MULTILINE)
     shown = [row for row in rows if row not in (stages.ROI_HEAD, "total")]
     assert shown == names

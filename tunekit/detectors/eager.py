@@ -14,7 +14,7 @@ from tunekit.detectors import stages
 from tunekit.detectors.original import PaddedOriginal
 from tunekit.detectors.yolo import PaddedYolo
 
-Part = tuple[object, str, str]
+TimedPart = tuple[object, str, str]
 """Who has a function, by which name, and the stage that it is."""
 
 
@@ -24,7 +24,7 @@ class StageClock:
     The parts stay wrapped: this is for a process of its own.
     """
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[TimedPart]) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
         self._open = [stages.REST]
         self._since = 0.0
@@ -58,7 +58,7 @@ class StageClock:
         self._since = now
 
 
-def parts_of(original: torch.nn.Module) -> Iterator[Part]:
+def parts_of(original: torch.nn.Module) -> Iterator[TimedPart]:
     """The parts of the detector that a `Detector.original` holds."""
     for module in original.modules():
         if isinstance(module, PaddedYolo):
@@ -71,13 +71,13 @@ def parts_of(original: torch.nn.Module) -> Iterator[Part]:
             yield from _of_regions(detector) if hasattr(detector, "rpn") else _dense(detector)
 
 
-def _dense(detector: Any) -> Iterator[Part]:
+def _dense(detector: Any) -> Iterator[TimedPart]:
     yield (detector.head, "forward", stages.HEAD)
     # What is left of it are the anchors and the choice among the boxes.
     yield (detector, "forward", stages.POST)
 
 
-def _of_regions(detector: Any) -> Iterator[Part]:
+def _of_regions(detector: Any) -> Iterator[TimedPart]:
     heads = detector.roi_heads
     yield (detector.rpn, "forward", stages.PROPOSALS)
     yield (detector.rpn.head, "forward", stages.RPN_HEAD)

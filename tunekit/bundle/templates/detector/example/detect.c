@@ -205,7 +205,7 @@ static int detect(const tunekit_api* api, tunekit_model* model, char** paths, in
   long printed = 0;
   printf("[");
   for (int i = 0; i < pictures; i++) {
-    picture given;
+    picture given = {0, 0, NULL};
     if (read_picture(paths[i], &given)) return 1;
     memset(memory[0], 0, api->describe_input(model, 0)->bytes);
     double scale = bring(&given, &form, memory[0]);
