@@ -34,7 +34,7 @@ _TIMEOUT_S = 1800.0
 _MOST_RUNS = 2000
 _INPUTS = "inputs.npz"
 _LIBRARY, _EAGER = "tuned", "pytorch"
-_RUNNERS = {**PROFILED, _LIBRARY: LIBRARY, _EAGER: STAGES}
+_OWN = {_LIBRARY: LIBRARY, _EAGER: STAGES}
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,8 @@ class _Runners:
     ) -> None:
         """Starts a runtime's process, which loads what its plan says."""
         threads = self._settings.threads
-        process = RunnerProcess(_RUNNERS[name], threads=threads, log=self._folder / f"{name}.log")
+        runner = _OWN.get(name) or PROFILED[name]
+        process = RunnerProcess(runner, threads=threads, log=self._folder / f"{name}.log")
         self.running[name] = self._stack.enter_context(process)
         self._ask(name, "load", plan=plan, inputs=inputs, names=names, threads=threads)
 
