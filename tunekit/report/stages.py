@@ -50,7 +50,7 @@ def stage_rows(explanation: Explanation) -> list[StageRow]:
 def stage_columns(explanation: Explanation) -> list[Column[StageRow]]:
     """Milliseconds and share of each runtime, and how many times as fast the library is."""
     runtimes = list(explanation.stages[0].seconds)
-    columns = [Column("stage", lambda row: row.name)]
+    columns: list[Column[StageRow]] = [Column("stage", lambda row: row.name)]
     for index, name in enumerate(runtimes):
         columns.append(number(f"{name} ms", _milliseconds(index)))
         columns.append(number("share", _share(index), priority=1))
