@@ -347,7 +347,7 @@ def test_a_folder_without_the_files_is_refused(
 def test_a_replay_that_does_not_end_is_given_up(exported: Path) -> None:
     workload = json.loads((exported / WORKLOADS).read_text().splitlines()[0])
     # So many look-ups of the root block take far longer than the limit.
-    endless = [[["GetSBlock", [], ["root", "main"], [f"b{n}"]] for n in range(400_000)], []]
+    endless = [[["GetSBlock", [], ["root", "main"], [f"b{n}"]] for n in range(200_000)], []]
     strand = Strand(0, workload, (TraceLine(1, endless, {"kind": "llvm"}),))
     with Replayer(jobs=1, timeout_s=0.3) as replayer:
         outcomes = list(replayer.replay([strand]))

@@ -46,6 +46,15 @@ layout: NCHWc
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_rounds() -> Iterator[None]:
+    """Twice as many as an interval needs: what is compared here differs by far more than a
+    hundred of them would tell apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tunekit.library.selection._ROUNDS", 12)
+        yield
+
+
 @dataclass(frozen=True)
 class Sabotaged:
     """A recipe whose catalogue praises naive loops, and the library that came of it."""

@@ -34,7 +34,7 @@ FATES: dict[str, tuple[FailureKind, str]] = {
     "divides by zero": (FailureKind.CRASH, "SIGFPE while running"),
     "exits with success": (FailureKind.CRASH, "exit status 0 while running"),
     "exits with a status": (FailureKind.CRASH, "exit status 3 while running"),
-    "hangs": (FailureKind.RUN_TIMEOUT, "not measured within 8 s"),
+    "hangs": (FailureKind.RUN_TIMEOUT, "not measured within 4 s"),
     "is taken by the kernel's memory killer": (FailureKind.OUT_OF_MEMORY, "SIGKILL"),
     "takes a tensor larger than the memory": (FailureKind.OUT_OF_MEMORY, "MemoryError"),
     "needs more scratch than it may have": (FailureKind.OUT_OF_MEMORY, ""),
@@ -81,7 +81,7 @@ def options(native: ResolvedTarget) -> MeasureOptions:
         repeat=_REPEAT,
         min_repeat_ms=1,
         build_timeout_s=60,
-        run_timeout_s=8,
+        run_timeout_s=4,
         jobs=2,
         threads=2,
         cpu_cache="warm",
@@ -208,11 +208,11 @@ def test_a_candidate_much_slower_than_the_best_is_run_a_few_times_only(
 def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
     measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
-    with _options(measurer, dataclasses.replace(options, build_timeout_s=8)):
+    with _options(measurer, dataclasses.replace(options, build_timeout_s=3)):
         results = _measure(measurer, wild.good(), wild.long_to_build(16000))
     assert results[0].failure is None
     assert results[1].failure is FailureKind.BUILD_TIMEOUT
-    assert results[1].text == "not built within 8 s"
+    assert results[1].text == "not built within 3 s"
     # Nothing is measured while something is being built.
     assert list(results) == [1, 0]
 
@@ -220,7 +220,7 @@ def test_what_llvm_takes_too_long_over_is_a_build_that_timed_out(
 def test_candidates_are_measured_beside_builds_where_they_may_overlap(
     measurer: LocalMeasurer, options: MeasureOptions
 ) -> None:
-    with _options(measurer, dataclasses.replace(options, build_timeout_s=5, overlap=True)):
+    with _options(measurer, dataclasses.replace(options, build_timeout_s=3, overlap=True)):
         results = _measure(measurer, wild.good(), wild.long_to_build(16000))
     assert list(results) == [0, 1]
     assert results[0].failure is None

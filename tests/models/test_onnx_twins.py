@@ -5,6 +5,7 @@ Normalizations get numbers: with those of a new network an exporter leaves out w
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -70,16 +71,23 @@ def prepared(module: Any) -> Prepared:
     return Prepared(Counter(flops for flops in heavy if flops > 1e5), graph.transforms)
 
 
+@functools.cache
+def mobilenet() -> tuple[torch.nn.Module, torch.Tensor, Prepared]:
+    """A network, a picture, and what the network becomes without an exporter."""
+    model, image = network("mobilenet_v2"), torch.randn(1, 3, 32, 32)
+    program = export_program(model, [image], "torch")
+    return model, image, prepared(program_to_relax(program, ["x"], "torch"))
+
+
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_an_exported_network_has_the_kernels_and_the_outputs_of_the_torch_module(
     exporter: str, tmp_path: Path
 ) -> None:
     """One with ReLU6, which both exporters write as a Clip with inputs."""
-    model, image = network("mobilenet_v2"), torch.randn(1, 3, 32, 32)
+    model, image, expected = mobilenet()
     export(model, image, tmp_path / "twin.onnx", dynamo=EXPORTERS[exporter])
     twin = onnx.load(tmp_path / "twin.onnx")
     imported = prepared(proto_to_relax(twin, ["x"], "twin"))
-    expected = prepared(program_to_relax(export_program(model, [image], "torch"), ["x"], "torch"))
     assert imported.transforms == expected.transforms == 0
     assert sum(imported.kernels.values()) == sum(expected.kernels.values())
     with torch.no_grad():

@@ -86,7 +86,7 @@ def _tasks() -> list[Task]:
 
 @pytest.fixture(scope="module")
 def options(native: ResolvedTarget) -> MeasureOptions:
-    return MeasureOptions(native.spec, "cpu", 2, 1, 60, 8, 2, 2, "warm", 2 << 30)
+    return MeasureOptions(native.spec, "cpu", 2, 1, 60, 4, 2, 2, "warm", 2 << 30)
 
 
 def test_a_run_among_wild_candidates_spends_its_budget_and_counts_its_failures(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,13 @@ Array = NDArray[Any]
 RunToys = Callable[..., dict[str, Outcome]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def inputs() -> dict[str, Array]:
     return {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
 
 
-@pytest.fixture
-def run_toys(tmp_path: Path, inputs: dict[str, Array]) -> RunToys:
+@pytest.fixture(scope="module")
+def run_toys(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Array]) -> RunToys:
     """Lets toy runtimes take turns; gives the outcomes by name."""
 
     def run(
@@ -44,7 +43,7 @@ def run_toys(tmp_path: Path, inputs: dict[str, Array]) -> RunToys:
             entries,
             inputs,
             RoundSettings(rounds=rounds, threads=threads, **brief),
-            folder=tmp_path,
+            folder=tmp_path_factory.mktemp("rounds"),
             say=lambda line: None,
         )
         return {outcome.name: outcome for outcome in result.outcomes}
