@@ -13,6 +13,7 @@ from typing import Any
 
 import tvm
 from tvm import relax
+from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.tirx import PrimFunc
 
 from tunekit.errors import CompileError, ImportFailed
@@ -31,6 +32,8 @@ _HINT = (
     "this is a fault of the import: write that part of the model with other operators, or try the "
     "other way in (an .onnx file for a torch model, or the torch model itself)"
 )
+_FLOP_BY_KERNEL = 5e7
+"""Of a run: with less to do, LLVM takes longer to optimize a kernel than two runs gain by it."""
 _REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 """What TVM's passes raise of a module that they cannot take."""
 
@@ -49,7 +52,7 @@ def build_baseline(
         ImportFailed: TVM cannot make kernels of the module, or not compile one; names it.
         CompileError: the library cannot be linked or written.
     """
-    resolved = target or _quickly_compiled_for()
+    resolved = target or resolve_target("native")
     compiled_for = resolved.tvm
     with (
         quiet(),
@@ -64,6 +67,8 @@ def build_baseline(
                 f"{_culprit(module)}",
                 hint=_HINT,
             ) from error
+        if target is None and _is_soon_run(kernels):
+            resolved = resolve_target({**json.loads(resolved.spec), "opt-level": 1})
         try:
             executable, objects = _compiled(kernels, resolved, Path(folder))
         except _REFUSALS as error:
@@ -81,10 +86,18 @@ def build_baseline(
             ) from error
 
 
-def _quickly_compiled_for() -> ResolvedTarget:
-    """This machine's CPU with few of LLVM's optimizations, which take most of an import's time and
-    gain nothing in a library that runs a few times."""
-    return resolve_target({**json.loads(resolve_target("native").spec), "opt-level": 1})
+def _is_soon_run(kernels: tvm.IRModule) -> bool:
+    """Whether two runs of slower kernels take less time than LLVM's optimizations of them."""
+    work = 0.0
+    for binding in _bindings(kernels):
+        call = binding.value
+        called = call.args[0] if isinstance(call, relax.Call) and call.args else None
+        if isinstance(called, tvm.ir.GlobalVar) and isinstance(kernels[called], PrimFunc):
+            try:
+                work += estimate_tir_flops(tvm.IRModule({"main": kernels[called]}))
+            except _REFUSALS:  # Of loops whose extents are not known.
+                continue
+    return work < _FLOP_BY_KERNEL * len(kernels.functions)
 
 
 def _compiled(kernels: tvm.IRModule, target: ResolvedTarget, folder: Path) -> tuple[Any, list[str]]:
