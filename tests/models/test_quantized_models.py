@@ -70,3 +70,15 @@ def test_a_quantized_network_is_imported_as_it_is_written(tmp_path: Path, operat
     assert (counted["nn.conv2d"], counted["astype"]) == (1, 0)
     [step] = [source.rounding_step([np.array([4.0])])]
     assert 0.01 <= step < 0.0101
+
+
+def test_a_model_that_rounds_as_it_runs_may_be_a_few_of_those_steps_off() -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["p"]),
+        helper.make_node("Cast", ["p"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["c", "s"], ["y"]),
+    ]
+    weights = {"w": RANDOM.integers(-90, 90, (16, 8)).astype("int8")}
+    source = model_of(nodes, [4, 16], weights, TensorProto.FLOAT)
+    assert 3 / 255 < source.rounding_step([np.ones(4)]) < 5 / 255

@@ -23,7 +23,12 @@ from tunekit.models.binding import (
 from tunekit.models.samples import Use
 from tunekit.models.source import SourceModel
 from tunekit.models.sources.onnx_reading import as_onnxruntime_reads, read_onnx, session_of
-from tunekit.models.sources.quantized_onnx import is_quantized, largest_step, without_saturation
+from tunekit.models.sources.quantized_onnx import (
+    dynamic_step,
+    is_quantized,
+    largest_step,
+    without_saturation,
+)
 from tunekit.models.spec import DeclaredInput, TensorSpec
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 _LARGEST_PROTOBUF_BYTES = 2**31 - 1
 _SHORT: dict[int, float] = {onnx.TensorProto.FLOAT16: 2.0**-10, onnx.TensorProto.BFLOAT16: 2.0**-7}
 _STEPS = 4
-"""So many steps of its shorter floats may a model be off: each operator rounds its result."""
+"""So many steps of its shorter numbers may a model be off: each operator rounds its result."""
 
 
 def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
@@ -107,7 +112,8 @@ class OnnxModel(SourceModel):
 
     def rounding_step(self, outputs: Sequence[Array]) -> float:
         quantized = largest_step(self.model, outputs) if is_quantized(self.model) else 0.0
-        return max(quantized, _STEPS * max(map(_step, self.model.graph.initializer), default=0.0))
+        steps = [dynamic_step(self.model), *map(_step, self.model.graph.initializer)]
+        return max(quantized, _STEPS * max(steps))
 
     def operators(self) -> list[str]:
         return [

@@ -61,6 +61,16 @@ def without_saturation(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def dynamic_step(model: onnx.ModelProto) -> float:
+    """A step of what a model rounds in the range that it has, as part of that; 0 where none is.
+
+    What lies halfway between two steps, but for its last digits, goes to either, and all that
+    follows moves with it, whether or not the outputs are rounded themselves.
+    """
+    rounds = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.node)
+    return 1 / 255 if rounds else 0.0
+
+
 def largest_step(model: onnx.ModelProto, outputs: Sequence[npt.NDArray[np.generic]]) -> float:
     """One step of the quantization of an output, as part of its largest number; 0 without one.
 
