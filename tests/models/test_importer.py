@@ -126,6 +126,12 @@ def test_a_model_that_rounding_upsets_is_told_as_such(given: Any, tmp_path: Path
     assert "reference.import_relative_error" in str(error.value.hint)
 
 
+def test_a_model_that_draws_random_numbers_is_told_as_such(spec: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="gives something else each time") as error:
+        do_import(spec("Noisy", ("x", (2, 3))), ContentCache(tmp_path))
+    assert "evaluation mode" in str(error.value.hint)
+
+
 def test_a_reference_of_nothing_but_nan_checks_nothing(spec: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="gives nothing but NaN on the sample inputs") as error:
         do_import(spec("not_a_number", ("x", (2, 3))), ContentCache(tmp_path), max_relative_error=1)

@@ -57,6 +57,25 @@ def test_what_onnx_runtime_takes_is_taken(
     assert run_module(source.to_relax(), source)["y"].within(1e-5)
 
 
+def test_short_integers_are_ranked(tmp_path: Path, run_module: Any) -> None:
+    kinds = [TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16]
+    nodes = [
+        helper.make_node("TopK", [f"x{kind}", "k"], [f"y{kind}", f"place{kind}"]) for kind in kinds
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "ranks",
+        [helper.make_tensor_value_info(f"x{kind}", kind, [4, 6]) for kind in kinds],
+        [helper.make_tensor_value_info(f"y{kind}", kind, [4, 3]) for kind in kinds],
+        [numpy_helper.from_array(np.array([3]), "k")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)])
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    source = load_source(ModelSpec(source=str(tmp_path / "net.onnx")))
+    errors = run_module(source.to_relax(), source)
+    assert [errors[f"y{kind}"].relative_error for kind in kinds] == [0, 0, 0]
+
+
 def test_an_input_without_a_shape_has_that_of_the_recipe(tmp_path: Path) -> None:
     path = written(tmp_path / "net.onnx", helper.make_node("Exp", ["x"], ["y"]), shape=None)
     with pytest.raises(ModelFileError, match="input 'x' has no shape in the file") as caught:

@@ -119,6 +119,17 @@ def test_a_state_that_changes_results_is_refused_by_name() -> None:
         source(Counting()).to_relax()
 
 
+def test_an_input_that_the_model_takes_otherwise_is_told_with_its_words() -> None:
+    class TakesAnObject(nn.Module):
+        def forward(self, given: Any) -> torch.Tensor:
+            return given.image * 2  # type: ignore[no-any-return]
+
+    spec = TensorSpec("given.image", (2, 3), "float32")
+    model = TorchModel("object", "digest", 0, [spec], TakesAnObject, Weights(random=False))
+    with pytest.raises(ModelFileError, match=r"does not accept .*no attribute 'image'"):
+        model.to_relax()
+
+
 class Scratch(nn.Module):
     def __init__(self) -> None:
         super().__init__()

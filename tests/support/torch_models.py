@@ -115,6 +115,11 @@ class LogOfPowers(nn.Module):
         return torch.log(power @ self.bank)
 
 
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand(x.shape)
+
+
 class WritesAt(nn.Module):
     """Writes into five columns of two rows, in two ways."""
 

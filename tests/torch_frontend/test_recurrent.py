@@ -47,6 +47,20 @@ class Layers(nn.Module):
         return results
 
 
+class Double(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(WIDTH, 5, bidirectional=True).double()
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        return {"gru": self.layer(x)}
+
+
+def test_layers_of_float64_compute_in_it(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((STEPS, ROWS, WIDTH))
+    assert wrong_of(errors_of(Double(), {"x": x}, tmp_path), 1e-12) == {}
+
+
 def test_recurrent_layers_with_states_go_in_directly(tmp_path: Path) -> None:
     torch.manual_seed(0)
     random = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.accuracy import Comparison, compare
 from tunekit.cache import ContentCache, content_key
-from tunekit.errors import ImportMismatch, SandboxError
+from tunekit.errors import ImportMismatch, ModelFileError, SandboxError
 from tunekit.machine.toolchain import require_tvm
 from tunekit.models.spec import TensorSpec, code_digest
 from tunekit.processes.slow_step import told_if_slow
@@ -187,8 +187,17 @@ def _require_steady(
     """Tell a model that magnifies rounding from an import that is wrong.
 
     Raises:
+        ModelFileError: the model gives something else each time.
         ImportMismatch: its framework's own float32 differs as much from float64.
     """
+    again = source.reference(inputs)
+    if not source.compare(reference, again).within(limit):
+        raise ModelFileError(
+            f"{source.name}: {source.framework} itself gives something else each time, on the same "
+            "inputs: the model draws random numbers or keeps a state",
+            hint="make the random numbers an input of the model, or switch them off: dropout and "
+            "the like in evaluation mode",
+        )
     exact = source.exact_reference(inputs)
     own = math.inf if exact is None else compare(exact, reference).relative_error
     error = comparison.relative_error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,7 @@ class OnnxModel(SourceModel):
 
     def rounding_step(self, outputs: Sequence[Array]) -> float:
         quantized = largest_step(self.model, outputs) if is_quantized(self.model) else 0.0
-        steps = [dynamic_step(self.model), *map(_step, self.model.graph.initializer)]
+        steps = [dynamic_step(self.model), *map(_step, _types_in(self.model))]
         return max(quantized, _STEPS * max(steps))
 
     def operators(self) -> list[str]:
@@ -236,9 +236,16 @@ def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
     return declared
 
 
-def _step(tensor: onnx.TensorProto) -> float:
-    """Of the numbers of a weight, where they are shorter than float32."""
-    return _SHORT.get(int(tensor.data_type), 0.0)
+def _types_in(model: onnx.ModelProto) -> Iterator[int]:
+    """Of weights and casts."""
+    yield from (tensor.data_type for tensor in model.graph.initializer)
+    casts = (node for node in model.graph.node if node.op_type == "Cast")
+    yield from (item.i for node in casts for item in node.attribute if item.name == "to")
+
+
+def _step(kind: int) -> float:
+    """Of numbers of a type, where they are shorter than float32."""
+    return _SHORT.get(kind, 0.0)
 
 
 def _with_constants(

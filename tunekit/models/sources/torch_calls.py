@@ -161,7 +161,7 @@ def require_stateless(call: Call, samples: Sequence[Sequence[torch.Tensor]], nam
     changed = [
         key
         for key, buffer in call.model.named_buffers()
-        if key in before and not torch.equal(buffer, before[key])
+        if key in before and not _are_equal(buffer, before[key])
     ]
     if not changed:
         return
@@ -174,6 +174,10 @@ def require_stateless(call: Call, samples: Sequence[Sequence[torch.Tensor]], nam
         "inputs give other results later; a library has no state",
         hint="take the state as an input of the model and return the new one as an output",
     )
+
+
+def _are_equal(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return torch.equal(*(tensor.to_dense() for tensor in (left, right)))
 
 
 def _copied_results(call: Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -126,6 +126,12 @@ class TorchModel(SourceModel):
     def rounding_step(self, outputs: Sequence[Array]) -> float:
         module = self.module
         dtypes = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
+        if "program" in vars(self):
+            # What is computed in shorter floats, whatever the weights are, is in the trace.
+            parts = self.program.graph_module.modules()
+            graphs = [part.graph for part in parts if isinstance(part, torch.fx.GraphModule)]
+            fakes = [node.meta.get("val") for graph in graphs for node in graph.nodes]
+            dtypes |= {fake.dtype for fake in fakes if isinstance(fake, torch.Tensor)}
         return max((_STEPS * torch.finfo(dtype).eps for dtype in dtypes & _SHORT), default=0.0)
 
     def operators(self) -> list[str]:
@@ -242,6 +248,7 @@ class TorchModel(SourceModel):
         return export_program(self.module, arguments, self.name)
 
     def _require_stateless(self) -> None:
+        _ = self.outputs  # An input that does not fit is told as such.
         seeds = (self.seed, self.seed + 1)
         samples = [self.arguments(self.sample_inputs(seed)) for seed in seeds]
         with torch.no_grad(), quiet():
@@ -332,7 +339,7 @@ class TorchModel(SourceModel):
         try:
             with torch.no_grad(), quiet():
                 return module.named_results([tensor.clone() for tensor in arguments])
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        except Exception as error:
             given = "; ".join(map(str, self.inputs))
             raise ModelFileError(
                 f"{self.name} does not accept the recipe's inputs ({given}): {first_line(error)}",

@@ -136,6 +136,10 @@ def _scan(node: OnnxNode) -> Value:
     return relax.op.flip(result, axis) if backwards else result
 
 
+_UNSORTED = {"int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32"}
+"""Types that TVM does not sort, and wider ones that it does."""
+
+
 @converts("TopK")
 def _top_k(node: OnnxNode) -> Value:
     shape = node.shape()
@@ -144,12 +148,13 @@ def _top_k(node: OnnxNode) -> Value:
     if count == 0:
         sizes = [0 if item == axis else size for item, size in enumerate(shape)]
         return np.zeros(sizes, node.dtype()), np.zeros(sizes, np.int64)
-    pair = node.emit(
-        relax.op.topk(
-            node.tensor(), count, axis, "both", bool(node.attribute("largest", 1)), "int64"
-        )
-    )
-    return _fields(node, pair, 2)
+    data, dtype = node.tensor(), node.dtype()
+    if dtype in _UNSORTED:
+        data = node.emit(relax.op.astype(data, _UNSORTED[dtype]))
+    largest = bool(node.attribute("largest", 1))
+    pair = node.emit(relax.op.topk(data, count, axis, "both", largest, "int64"))
+    values, places = _fields(node, pair, 2)
+    return node.emit(relax.op.astype(values, dtype)) if dtype in _UNSORTED else values, places
 
 
 def _fields(node: OnnxNode, values: Any, count: int) -> tuple[Value, ...]:

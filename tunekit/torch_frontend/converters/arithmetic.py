@@ -94,8 +94,10 @@ _pair("atan2", lambda graph, dtype, x, y: op.atan2(x, y), _FLOAT)
 _pair("bitwise_and", _bits(op.bitwise_and, op.logical_and))
 _pair("bitwise_or", _bits(op.bitwise_or, op.logical_or))
 _pair("bitwise_xor", _exclusive_or)
-_pair("bitwise_left_shift", lambda graph, dtype, x, y: op.left_shift(x, y))
-_pair("bitwise_right_shift", lambda graph, dtype, x, y: op.right_shift(x, y))
+for _name in ("bitwise_left_shift", "__lshift__"):
+    _pair(_name, lambda graph, dtype, x, y: op.left_shift(x, y))
+for _name in ("bitwise_right_shift", "__rshift__"):
+    _pair(_name, lambda graph, dtype, x, y: op.right_shift(x, y))
 _pair("div", _divided, _FLOAT)
 _pair("floor_divide", _floor_divided)
 _pair("fmod", _fmod)

@@ -8,7 +8,6 @@ from typing import Any
 
 from tvm.relax import op
 
-from tunekit.frontends.problems import Unsupported
 from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -157,11 +156,7 @@ def _batch_norm_of_the_batch(
     running_var: Any = None,
 ) -> Any:
     """Of the batch's own mean and variance: in training form, and as instance normalization is
-    decomposed."""
-    if running_mean is not None:
-        raise Unsupported(
-            "a batch normalization in training form changes its running statistics: call eval()"
-        )
+    decomposed. Running statistics stay as they are: no result of the model depends on them."""
     shape = shape_of(input)
     aligned = (1, shape[1], *[1] * (len(shape) - 2))
     mean, inverse = _moments(graph, input, [0, *range(2, len(shape))], eps)
@@ -170,7 +165,9 @@ def _batch_norm_of_the_batch(
         result = op.multiply(result, graph.reshape(weight, aligned))
     if bias is not None:
         result = op.add(result, graph.reshape(bias, aligned))
-    return [result, graph.reshape(mean, shape[1:2]), graph.reshape(inverse, shape[1:2])]
+    moments = [graph.reshape(part, shape[1:2]) for part in (mean, inverse)]
+    running = [] if running_mean is None else [running_mean, running_var]
+    return [result, *moments, *running]
 
 
 @converts("softmax.int", "_softmax.default")

