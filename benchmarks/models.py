@@ -37,6 +37,7 @@ from tunekit.errors import TunekitError
 from tunekit.files import write_atomically
 from tunekit.library import load_manifest
 from tunekit.recipe import PEER_RUNTIMES, REFERENCE_RUNTIMES
+from tunekit.wording import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -163,7 +164,7 @@ def _run(command: Sequence[str], limit_s: float) -> str:
                 process.wait(ENDING_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-    return f"not done within {limit_s / 60:.0f} minutes"
+    return f"not done within {counted(round(limit_s / 60), 'minute')}"
 
 
 def _kept(row: RuntimeResult, date: str, versions: Mapping[str, str]) -> dict[str, Any]:
