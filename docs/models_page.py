@@ -110,7 +110,7 @@ def together(known: Sequence[Row]) -> str:
     ]
     others = {name for row in known for name in _raced(row)}
     text = (
-        f"Against the best of {len(others)} runtimes, on {len(ratios)} recipes: faster on "
+        f"Against the best of up to {len(others)} runtimes, on {len(ratios)} recipes: faster on "
         f"{won}, slower on {len(lost)}, not told apart on {len(ratios) - won - len(lost)}; "
         f"geometric mean {mean:.2f}x (measured {_dates(known)})."
     )
