@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import deployment_page
+import forms_page
 import gate_page
 import imports_page
 import models_page
@@ -414,6 +415,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "catalogue": catalogue,
     "floors": floors,
     "deployment": lambda: deployment_page.page(_table),
+    "forms": lambda: forms_page.forms(_table),
+    "weights": lambda: forms_page.weights(_table),
     "gate": gate_page.page,
     "headline": lambda: models_page.headline(_table),
     "imports": lambda: imports_page.page(_table),
