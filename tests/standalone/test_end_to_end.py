@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_weights_in_either_place_give_the_same(
 def test_another_place_for_weights_is_refused(tiny: TinyLibrary) -> None:
     with pytest.raises(UsageError, match="'huge' is no place for weights: shared or huge_pages"):
         LoadedModel(tiny.own, "tiny", weights="huge")  # type: ignore[arg-type]
+
+
+def test_a_model_holds_the_arrays_that_it_writes_again_and_again(tiny: TinyLibrary) -> None:
+    with LoadedModel(tiny.own, "tiny") as model:
+        again, outputs = model.bound(tiny_inputs())
+        written = [weakref.ref(array) for array in outputs]
+        del outputs
+        again()
+        assert all(array() is not None for array in written)
 
 
 def test_a_trace_says_what_each_thread_did(tiny: TinyLibrary) -> None:

@@ -205,7 +205,8 @@ class LoadedModel:
         for place, array in zip(placed, inputs, strict=True):
             place[...] = array
         self._bind(placed, outputs)
-        self._kept = placed
+        # Runs go on reading and writing here, whatever the caller keeps.
+        self._kept = placed, outputs
 
         def again() -> None:
             self._must(self._api.run)
