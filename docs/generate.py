@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import deployment_page
+import detectors_page
 import forms_page
 import gate_page
 import imports_page
@@ -415,6 +416,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "catalogue": catalogue,
     "floors": floors,
     "deployment": lambda: deployment_page.page(_table),
+    "detectors": lambda: detectors_page.races(_table),
+    "stages": lambda: detectors_page.stages(_table),
     "forms": lambda: forms_page.forms(_table),
     "weights": lambda: forms_page.weights(_table),
     "gate": gate_page.page,
