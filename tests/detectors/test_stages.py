@@ -113,9 +113,9 @@ def test_stages_add_up_to_the_time_from_end_to_end(explanation: Explanation) -> 
     assert sum(stage.seconds["tuned"] for stage in explanation.stages) == pytest.approx(
         own.end_to_end_s
     )
-    for stage in explanation.stages[:-1]:
+    for stage in explanation.stages:
         assert all(seconds >= 0 for seconds in stage.seconds.values()), stage
-        assert stage.seconds["pytorch"] > 0
+    assert all(stage.seconds["pytorch"] > 0 for stage in explanation.stages[:-1])
     assert "pytorch" not in {runtime.name for runtime in explanation.runtimes}
 
 

@@ -59,7 +59,6 @@ def _values(
         "SAMPLE_SIZES": _sample_sizes(bundle),
         "SIZES_SECTION": _sizes_section(bundle, entry),
         "DETECTOR_SECTION": _DETECTOR if library.stages else "",
-        "WEIGHT_PAGES": _HUGE_PAGES if library.recipe["huge_pages"] else _SHARED,
     }
 
 
@@ -77,15 +76,6 @@ build/detect --least 0.5 pictures/*.ppm > found.json
 
 brings pictures of any size onto the canvas of input 0, and writes what is found as COCO has it.
 """
-
-_HUGE_PAGES = (
-    "Weights are copied once, into pages of 2 MiB where Linux has them, which is faster;\n"
-    "`TUNEKIT_WEIGHTS_SHARED` leaves them in the file, one copy for all processes."
-)
-_SHARED = (
-    "Weights stay in the file, one copy for all processes;\n"
-    "`TUNEKIT_WEIGHTS_HUGE_PAGES` copies them once into pages of 2 MiB, which may be faster."
-)
 
 
 def _sample_sizes(bundle: BundleManifest) -> str:

@@ -341,8 +341,9 @@ class Recipe(RecipePart):
     512 channels F(2x2, 3x3) errs by 8e-7 and F(4x4, 3x3) by 2e-5."""
 
     huge_pages: bool = True
-    """The library asks Linux for huge pages for its weights and activations, at its first run: less
-    time for address translation in all others. Candidates are timed in such pages too."""
+    """The library asks Linux for huge pages for its activations, and in TVM's virtual machine for
+    its weights, at its first run: less time for address translation in all others. Candidates are
+    timed in such pages too."""
 
     cc: Annotated[str | None, Field(min_length=1)] = None
     """Compiler that links the library, with options if need be, such as aarch64-linux-gnu-g++; by

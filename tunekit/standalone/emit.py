@@ -158,9 +158,6 @@ def program_source(program: Program, symbol: str, weight_offsets: Sequence[int])
                     "output_count": len(plan.outputs),
                     "check_count": len(program.checks),
                     "cores": program.cores,
-                    "weights": "TUNEKIT_WEIGHTS_HUGE_PAGES"
-                    if program.huge_pages
-                    else "TUNEKIT_WEIGHTS_SHARED",
                     "huge_pages": int(program.huge_pages),
                     "arena_bytes": plan.arena,
                     "kernel_workspace_bytes": program.workspace.kernel,

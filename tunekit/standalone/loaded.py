@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _OK, _WRONG_CPU = 0, 2
 Weights = Literal["shared", "huge_pages"]
-# C's numbers of them; 0 leaves the choice to the library.
+# C's numbers of them.
 _WEIGHTS: dict[Weights, int] = {"shared": 1, "huge_pages": 2}
 _ALIGNMENT = 64
 # Room for a trace at first.
@@ -63,7 +63,7 @@ class AxisInfo:
 
 
 def load(
-    folder: Path | str, *, threads: int | None = None, weights: Weights | None = None
+    folder: Path | str, *, threads: int | None = None, weights: Weights = "shared"
 ) -> LoadedModel:
     """Opens the model in a folder that `tune`, `compile` or `export` wrote, to run it here.
 
@@ -74,7 +74,7 @@ def load(
         threads: that run the model; as many as it was compiled for, and this process may use, if
             left out.
         weights: where they are while the model is open: "shared", in the file, one copy for all
-            processes, or "huge_pages", copied once; the library's choice if left out.
+            processes, or "huge_pages", copied once.
 
     Raises:
         UsageError: there is no library of its own in the folder.
@@ -125,7 +125,7 @@ class LoadedModel:
         name: str,
         *,
         threads: int | None = None,
-        weights: Weights | None = None,
+        weights: Weights = "shared",
     ) -> None:
         """Loads a library and opens its model.
 
@@ -134,13 +134,13 @@ class LoadedModel:
             name: with which the names of its functions begin.
             threads: that run the model; as many as it was compiled for, and this process may use,
                 if left out.
-            weights: where they are; the library's choice if left out.
+            weights: where they are while it is open, as in `load`.
 
         Raises:
             UsageError: it is no such library.
             TargetError: this CPU lacks instructions that it uses.
         """
-        if weights is not None and weights not in _WEIGHTS:
+        if weights not in _WEIGHTS:
             places = " or ".join(_WEIGHTS)
             raise UsageError(f"{weights!r} is no place for weights: {places}")
         self._api = _api_of(path, name)
@@ -150,7 +150,7 @@ class LoadedModel:
         options = COptions(
             struct_bytes=ctypes.sizeof(COptions),
             threads=threads or 0,
-            weights=_WEIGHTS[weights] if weights else 0,
+            weights=_WEIGHTS[weights],
         )
         code = self._api.open(ctypes.byref(self._model), ctypes.byref(options))
         if code != _OK:

@@ -101,7 +101,6 @@ typedef struct {
   uint32_t tensor_count, step_count, argument_count;
   uint32_t input_count, output_count, check_count;
   int32_t cores;      /* that its kernels were made for */
-  int32_t weights;    /* TUNEKIT_WEIGHTS_... by default */
   int32_t huge_pages; /* whether activations are to be in huge pages */
   uint64_t arena_bytes;
   uint64_t kernel_workspace_bytes; /* that a kernel takes outside of its parallel loops */

@@ -90,13 +90,6 @@ static int32_t threads_for(const tk_program* program, const tunekit_options* opt
   return program->cores < usable ? program->cores : usable;
 }
 
-/* Where a model's weights are to be. An application with an allocator would get no huge pages, only
- * a copy. */
-static int32_t weights_for(const tk_program* program, const tunekit_options* options) {
-  if (options->weights) return options->weights;
-  return options->allocate ? TUNEKIT_WEIGHTS_SHARED : program->weights;
-}
-
 /* The parts of one piece of memory, in turn. */
 static void* part(unsigned char** next, size_t bytes) {
   void* memory = *next;
@@ -181,8 +174,7 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   model->workspace = model->arena + tk_aligned(program->arena_bytes);
   model->kernel_workspace = (size_t)tk_aligned(program->kernel_workspace_bytes);
   model->task_workspace = (size_t)tk_aligned(program->task_workspace_bytes);
-  if (weights_for(program, options) != TUNEKIT_WEIGHTS_HUGE_PAGES || library->weights_bytes == 0)
-    return 1;
+  if (options->weights != TUNEKIT_WEIGHTS_HUGE_PAGES || library->weights_bytes == 0) return 1;
   if (library->weights_bytes > SIZE_MAX / 2) return 0;
   model->copied_weights = tk_take(options, (size_t)library->weights_bytes, 1);
   if (!model->copied_weights) return 0;

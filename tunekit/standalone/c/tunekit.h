@@ -50,9 +50,9 @@ enum {
 
 /* Where the weights are while the model is open. */
 enum {
-  TUNEKIT_WEIGHTS_SHARED = 1,    /* pages of the file, one copy for all processes */
-  TUNEKIT_WEIGHTS_HUGE_PAGES = 2 /* copied once, into pages of 2 MiB where Linux has them; it is
-                                    not the library's choice where `allocate` is given */
+  TUNEKIT_WEIGHTS_SHARED = 1,    /* pages of the file, one copy for all processes; the default */
+  TUNEKIT_WEIGHTS_HUGE_PAGES = 2 /* copied once, into pages of 2 MiB where Linux has them, or into
+                                    what `allocate` gives */
 };
 
 typedef struct tunekit_model tunekit_model;
