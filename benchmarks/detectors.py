@@ -59,7 +59,7 @@ def main() -> None:
     for name in options.names or DETECTORS:
         try:
             recipe = recipe_of(name, DETECTORS[name])
-            print(f"{name}: {verdict(name, recipe, options)}", flush=True)
+            measure(name, recipe, options)
         except TunekitError as error:
             print(f"{name}: {error.message}", file=sys.stderr, flush=True)
 
@@ -79,7 +79,7 @@ def recipe_of(name: str, detector: Detector) -> Recipe:
     return recipe.model_copy(update={"name": name, "model": model})
 
 
-def verdict(name: str, recipe: Recipe, options: argparse.Namespace) -> str:
+def measure(name: str, recipe: Recipe, options: argparse.Namespace) -> None:
     """Writes what is not there yet, and says how the race ended."""
     race, stages = RESULTS / f"{name}.json", RESULTS / f"{name}.stages.json"
     if options.again or not (race.is_file() and stages.is_file()):
@@ -93,7 +93,6 @@ def verdict(name: str, recipe: Recipe, options: argparse.Namespace) -> str:
         # A trace is of no use in a table, and far larger than the rest.
         plain = explanation.model_copy(update={"trace": ()})
         stages.write_text(plain.to_json(), "utf-8")
-    return "done"
 
 
 if __name__ == "__main__":

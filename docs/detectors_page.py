@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+
+from deployment_page import NONE, Table
 
 from tunekit.attribution.results import Explanation
 from tunekit.benchmark.results import Report
@@ -11,10 +12,7 @@ from tunekit.report.numbers import significant
 from tunekit.report.stages import stage_columns, stage_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results/detectors"
-NONE = "Not measured yet: the figures need a quiet machine."
 _STAGES = ".stages"
-
-Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]
 
 
 def races(table: Table) -> str:

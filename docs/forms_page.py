@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from deployment_page import NONE, Table
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results"
 FORMS = {
@@ -14,9 +16,6 @@ FORMS = {
     "tuned-ctypes": "Python, ctypes",
     "tuned-vm": "TVM's machine",
 }
-NONE = "Not measured yet: the figures need a quiet machine."
-
-Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]
 
 
 def forms(table: Table) -> str:

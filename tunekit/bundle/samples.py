@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 _SEEDS = (1, 2)
 FOLDER = "samples"
-FRAMEWORKS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime"}
-"""As people write them."""
 ITSELF = "library"
 """In place of a framework, where the outputs of samples are the library's own."""
+FRAMEWORKS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", ITSELF: "the library itself"}
+"""As people write them."""
 # The library's kernels are the same everywhere, but exponentials are those of the C library.
 _OWN_ERROR = 1e-5
 

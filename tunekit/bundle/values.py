@@ -16,7 +16,7 @@ def common_values(bundle: BundleManifest, library: Manifest) -> dict[str, str]:
     source = str(library.recipe["model"]["source"])
     return {
         "TITLE": bundle.name,
-        "FRAMEWORK": FRAMEWORKS.get(bundle.framework, "the library itself"),
+        "FRAMEWORK": FRAMEWORKS[bundle.framework],
         "SYSTEM": "the C library that it was linked with"
         if bundle.glibc is None
         else f"glibc {bundle.glibc} or newer",

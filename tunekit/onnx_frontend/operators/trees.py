@@ -83,13 +83,7 @@ def _scores(node: OnnxNode, forest: Forest, aggregate: str) -> Value:
         ways = (_read(node, table, place) for table in (forest.yes, forest.no))
         place = node.call("Where", goes, *ways)
     weights = _read(node, forest.weights.astype(dtype), place)
-    operators = {
-        "SUM": "ReduceSum",
-        "AVERAGE": "ReduceMean",
-        "MIN": "ReduceMin",
-        "MAX": "ReduceMax",
-    }
-    return node.call(operators[aggregate], weights, np.array([1]), keepdims=0)
+    return node.call(_AGGREGATES[aggregate], weights, np.array([1]), keepdims=0)
 
 
 def _read(node: OnnxNode, table: Array, place: Value) -> Value:
