@@ -53,18 +53,18 @@ def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
     latency = found["latency_ms"]
     return (
         _mebibytes(found["besides_weights_bytes"]),
-        *(_plain(found[key]) for key in ("import_ms", "load_ms", "first_run_ms")),
+        *(plain(found[key]) for key in ("import_ms", "load_ms", "first_run_ms")),
         _mebibytes(found["peak_bytes"]),
         _mebibytes(found["two_processes_bytes"]),
-        *(_plain(latency[threads]) for threads in ("1", "2")),
-        _plain(found["idle_cpu_ms"]),
+        *(plain(latency[threads]) for threads in ("1", "2")),
+        plain(found["idle_cpu_ms"]),
     )
 
 
 def _mebibytes(count: int) -> str:
-    return _plain(count / 2**20)
+    return plain(count / 2**20)
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """Three digits, none of them behind a point from a hundred on."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

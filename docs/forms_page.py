@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deployment_page import NONE, Table
+from deployment_page import NONE, Table, plain
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results"
 FORMS = {
@@ -26,7 +26,7 @@ def forms(table: Table) -> str:
     rows = [
         (
             f"`{name}`",
-            *(f"{model['forms'][form]['ms']:.3g}" for form in FORMS),
+            *(plain(model["forms"][form]["ms"]) for form in FORMS),
             *(_ratio(model["forms"][form]["vs_vm"]) for form in FORMS if form != "tuned-vm"),
         )
         for name, model in models.items()
@@ -49,13 +49,13 @@ def weights(table: Table) -> str:
     rows = [
         (
             f"`{model['recipe']}`",
-            f"{model['library_mib']:.3g}",
+            plain(model["library_mib"]),
             str(row["threads"]),
-            f"{row['ms']['shared']:.3g}",
-            f"{row['ms']['huge_pages']:.3g}",
+            plain(row["ms"]["shared"]),
+            plain(row["ms"]["huge_pages"]),
             _ratio((row["ratio"], *row["interval"])),
             *(
-                f"{model['open_and_first_run_ms'][way]['open']:.3g}"
+                plain(model["open_and_first_run_ms"][way]["open"])
                 for way in ("shared", "huge_pages")
             ),
         )
