@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,34 @@ def test_it_gives_what_the_library_gave_where_it_was_packed(bundle: Bundle) -> N
     assert "is right on this machine" in said
     assert bundle.manifest.framework == "library"
     assert "compares with what the library itself gave" in (bundle.folder / "README.md").read_text()
+
+
+def test_what_another_program_found_is_matched(
+    bundle: Bundle, compiled: Compiled, tmp_path: Path
+) -> None:
+    """As in a bundle for another machine, where nobody ran the library."""
+    folder = shutil.copytree(bundle.folder, tmp_path / "bundle")
+    program = folder / "example" / "check.c"
+    text = program.read_text()
+    assert "#define MATCHED 0" in text
+    program.write_text(text.replace("#define MATCHED 0", "#define MATCHED 1"))
+    shell("make", "build/check", "CFLAGS=-O1 -Wall -Wextra -Wpedantic -Werror", cwd=folder)
+    names = [output.name for output in compiled.source.outputs]
+    for number, sample in enumerate(bundle.manifest.samples):
+        inputs = compiled.source.sample_inputs(compiled.recipe.model.seed + number + 1)
+        for file, array in zip(sample.outputs, compiled.source.reference(inputs), strict=True):
+            (folder / file).write_bytes(array.tobytes())
+    said = shell("build/check", "samples", cwd=folder).stdout
+    found = re.findall(r"sample [01]: (\d+) of (\d+) detections have a partner", said)
+    assert len(found) == 2
+    assert all(0 < int(wanted) <= int(matched) + 1 for matched, wanted in found)
+
+    boxes = folder / bundle.manifest.samples[1].outputs[names.index("boxes")]
+    moved = np.frombuffer(boxes.read_bytes(), "float32") + 9
+    boxes.write_bytes(moved.tobytes())
+    said = shell("build/check", "samples", cwd=folder, code=1).stdout
+    assert re.search(r"sample 1: 0 of \d+ detections .*: WRONG", said)
+    assert "is WRONG on this machine" in said
 
 
 def test_what_c_finds_is_what_the_library_finds(

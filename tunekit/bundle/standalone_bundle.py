@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from tunekit.bundle.manifest import BundleManifest
+from tunekit.bundle.samples import ITSELF
 from tunekit.bundle.templates import LICENSE, write_templates
 from tunekit.bundle.values import common_values, megabytes, tensor_bytes
 from tunekit.library import Manifest
@@ -58,8 +59,14 @@ def _values(
         "AXES": str(len(entry.axes)),
         "SAMPLE_SIZES": _sample_sizes(bundle),
         "SIZES_SECTION": _sizes_section(bundle, entry),
-        "DETECTOR_SECTION": _DETECTOR if library.stages else "",
+        "MATCHED": str(int(_is_matched(bundle, library))),
+        "DETECTOR_SECTION": _detector_section(bundle, library),
     }
+
+
+def _is_matched(bundle: BundleManifest, library: Manifest) -> bool:
+    """Whether the samples have what another program found."""
+    return bool(library.stages) and bundle.framework != ITSELF
 
 
 _DETECTOR = """
@@ -67,8 +74,7 @@ _DETECTOR = """
 
 Outputs have a row for each detection that there may be, best first, with zeros behind the last one;
 `count` says how many there are. Two detectors that are right may order equal scores differently, or
-differ at a threshold: the outputs of the samples are therefore those of this library, which were
-matched with the framework's when it was packed.
+differ at a threshold: {compared}
 
 ```sh
 build/detect --least 0.5 pictures/*.ppm > found.json
@@ -76,6 +82,18 @@ build/detect --least 0.5 pictures/*.ppm > found.json
 
 brings pictures of any size onto the canvas of input 0, and writes what is found as COCO has it.
 """
+
+
+_OWN_SAMPLES = """the outputs of the samples are therefore those of this library, which were
+matched with the framework's when it was packed."""
+_OTHER_SAMPLES = """`make check` therefore looks for a partner of each detection of the samples."""
+
+
+def _detector_section(bundle: BundleManifest, library: Manifest) -> str:
+    if not library.stages:
+        return ""
+    compared = _OTHER_SAMPLES if _is_matched(bundle, library) else _OWN_SAMPLES
+    return _DETECTOR.format(compared=compared)
 
 
 def _sample_sizes(bundle: BundleManifest) -> str:

@@ -1,8 +1,7 @@
 /* Finds objects in pictures with a compiled detector: JSON as COCO has it.
  *
  *     cc -O2 -DMODEL=maskrcnn_resnet50_x86 detect.c -Iinclude -Llib -lmaskrcnn_resnet50_x86 -lm
- *     detect [--least SCORE] PICTURE...  > found.json       pictures: PPM, of 8 bits, in binary
- * form
+ *     detect [--least SCORE] PICTURE... > found.json      pictures: PPM, 8 bits, in binary
  *
  * MODEL is the library's name. Each picture is brought onto the canvas that the library takes, as
  * large as it fits, in the upper left; boxes are in the picture's own pixels. The last line says
