@@ -245,6 +245,7 @@ DETECTION = [
     yolo("yolov10n"),
     yolo("yolo11n"),
     yolo("yolo12n"),
+    yolo("rtdetr-l"),
     body("fcos_resnet50_fpn", 320),
     body("fasterrcnn_mobilenet_v3_large_320_fpn", 320),
     body("retinanet_resnet50_fpn", 320),

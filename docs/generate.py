@@ -423,6 +423,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "gate": gate_page.page,
     "headline": lambda: models_page.headline(_table),
     "imports": lambda: imports_page.page(_table),
+    "shipped": lambda: zoo_page.shipped(_table),
     "models": lambda: models_page.page(_table),
     "threads": lambda: threads_page.page(_table),
     "zoo": lambda: zoo_page.page(_table),

@@ -1,4 +1,4 @@
-"""What docs/results/zoo.md says of benchmarks/results/zoo.json."""
+"""What docs/results/zoo.md says of zoo.json and shipped_weights.json in benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).resolve().parent.parent / "benchmarks/results/zoo.json"
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results"
 STAGES = ("import", "compile", "race")
 FAILED = ("refused", "wrong", "error", "slow")
 TITLES = (
@@ -30,9 +30,23 @@ def page(table: Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]) -
     return "\n".join([counts(zoo), "", *lines, "", "## What does not work", "", *why])
 
 
+def shipped(table: Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]) -> str:
+    """A row for each model with real weights: whether it answers as its package does."""
+    models = json.loads((RESULTS / "shipped_weights.json").read_text("utf-8"))
+    titles = ("model", "samples", "same answers", "right: library, package", "relative error")
+    rows = []
+    for name, row in models.items():
+        right = f"{row['right']}, {row['right_original']}" if "right" in row else ""
+        same = f"{row['same']} of {row['answers']}"
+        error = f"{row['relative_error']:.0e}"
+        rows.append((f"`{name}`", row["samples"], same, right, error))
+    when = sorted({f"{row['cpu']}, {row['date']}" for row in models.values()})
+    return "\n".join([*table(titles, rows), "", f"{'; '.join(when)}."])
+
+
 def networks() -> Networks:
     """The rows by network, those of a purpose together."""
-    rows: Networks = json.loads(FILE.read_text("utf-8"))
+    rows: Networks = json.loads((RESULTS / "zoo.json").read_text("utf-8"))
     return dict(sorted(rows.items(), key=lambda item: (item[1]["family"], item[0])))
 
 

@@ -50,10 +50,13 @@ def transformers(model: str, part: str = "", **config: Any) -> torch.nn.Module:
 
 
 def ultralytics(name: str) -> torch.nn.Module:
-    """A YOLO network of ultralytics, by the name of its configuration: `yolov8n`, `yolo11n-seg`."""
+    """A network of ultralytics, by the name of its configuration: `yolov8n`, `yolo11n-seg`,
+    `rtdetr-l`."""
     from torch import nn
 
     kind = _YOLO_KINDS.get(name.rpartition("-")[2], "DetectionModel")
+    if name.startswith("rtdetr"):
+        kind = "RTDETRDetectionModel"
     tasks = _package("ultralytics", "ultralytics.nn.tasks")
     module: nn.Module = getattr(tasks, kind)(f"{name}.yaml", verbose=False)
     for layer in module.modules():
