@@ -19,7 +19,7 @@ import argparse
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -45,13 +45,16 @@ RATE = 16000
 
 Array = NDArray[Any]
 Answers = list[Any]
+Change = Callable[[Any], Any]
 
 
 class LibrarySession:
     """ONNX Runtime's session, as far as these packages use one, that runs a library of tunekit's.
 
     Attributes:
-        pairs: what both computed of each call, tunekit's first: only where it also runs `original`.
+        original: the session whose place it takes.
+        library: what runs in it.
+        pairs: what both computed of the inputs of each call, tunekit's first.
     """
 
     def __init__(self, original: Any, library: tunekit.LoadedModel) -> None:
@@ -108,7 +111,7 @@ class Task:
 
     network: str
     what: str
-    answers: Callable[[Callable[[Any], Any]], Answers]
+    answers: Callable[[Change], Answers]
     truth: Sequence[Any] | None = None
 
 
@@ -201,10 +204,10 @@ def session_of(network: str) -> Any:
     return InferenceSession(source, providers=["CPUExecutionProvider"])
 
 
-def lines_read(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
+def lines_read(network: str) -> Callable[[Change], Answers]:
     """Texts of drawn lines, by PP-OCR's recognition."""
 
-    def answers(change: Callable[[Any], Any]) -> Answers:
+    def answers(change: Change) -> Answers:
         session = change(session_of(network))
         names = session.get_modelmeta().custom_metadata_map["character"].splitlines()
         characters = ["", *names, " "]
@@ -219,11 +222,11 @@ def lines_read(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
     return answers
 
 
-def places_found(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
+def places_found(network: str) -> Callable[[Change], Answers]:
     """Boxes of text in a drawn page, by PP-OCR's detection: left, top, right, bottom in pixels."""
     import cv2
 
-    def answers(change: Callable[[Any], Any]) -> Answers:
+    def answers(change: Change) -> Answers:
         (chances,) = change(session_of(network)).run(None, {"x": scaled(page())})
         _, _, parts, _ = cv2.connectedComponentsWithStats((chances[0, 0] > 0.3).astype(np.uint8))
         return [[int(value) for value in part[:4]] for part in parts[1:]]
@@ -231,7 +234,7 @@ def places_found(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
     return answers
 
 
-def directions(change: Callable[[Any], Any]) -> Answers:
+def directions(change: Change) -> Answers:
     """Whether lines are upright, by PP-OCR's classifier."""
     session = change(session_of("ppocr_v2_direction"))
     found = []
@@ -243,7 +246,7 @@ def directions(change: Callable[[Any], Any]) -> Answers:
     return found
 
 
-def kinds_of_files(change: Callable[[Any], Any]) -> Answers:
+def kinds_of_files(change: Change) -> Answers:
     """What the files of this repository are, by Magika."""
     from magika import Magika
 
@@ -260,7 +263,7 @@ def files() -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def speech(change: Callable[[Any], Any]) -> Answers:
+def speech(change: Change) -> Answers:
     """When somebody speaks, by Silero: samples from and to."""
     import torch
     from silero_vad import get_speech_timestamps, load_silero_vad
@@ -294,10 +297,10 @@ def vowels() -> Array:
     return sound.astype(np.float32)
 
 
-def codes_read(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
+def codes_read(network: str) -> Callable[[Change], Answers]:
     """Texts of drawn codes, by ddddocr."""
 
-    def answers(change: Callable[[Any], Any]) -> Answers:
+    def answers(change: Change) -> Answers:
         from ddddocr import DdddOcr
 
         reader = DdddOcr(show_ad=False, beta=not network.endswith("old"))
@@ -307,7 +310,7 @@ def codes_read(network: str) -> Callable[[Callable[[Any], Any]], Answers]:
     return answers
 
 
-def boxes_of_targets(change: Callable[[Any], Any]) -> Answers:
+def boxes_of_targets(change: Change) -> Answers:
     """Boxes of text in a drawn page, by ddddocr."""
     from ddddocr import DdddOcr
 
@@ -316,7 +319,7 @@ def boxes_of_targets(change: Callable[[Any], Any]) -> Answers:
     return list(finder.detection(encoded(page())))
 
 
-def people(change: Callable[[Any], Any]) -> Answers:
+def people(change: Change) -> Answers:
     """What nudenet finds in photographs that matplotlib and ultralytics ship."""
     from nudenet import NudeDetector
 
@@ -343,17 +346,12 @@ def encoded(picture: Any) -> bytes:
     return stream.getvalue()
 
 
-def both(items: Iterable[Any]) -> list[Any]:
-    """Upright and turned, of each."""
-    return [angle for _ in items for angle in (0, 180)]
-
-
 TASKS = (
     Task("ppocr_v4_recognition", "drawn lines", lines_read("ppocr_v4_recognition"), WORDS),
     Task("ppocr_v6_recognition", "drawn lines", lines_read("ppocr_v6_recognition"), WORDS),
     Task("ppocr_v4_detection", "lines of a drawn page", places_found("ppocr_v4_detection")),
     Task("ppocr_v6_detection", "lines of a drawn page", places_found("ppocr_v6_detection")),
-    Task("ppocr_v2_direction", "lines, upright and turned", directions, both(WORDS)),
+    Task("ppocr_v2_direction", "lines, upright and turned", directions, (0, 180) * len(WORDS)),
     Task("magika", "files of this repository", kinds_of_files),
     Task("silero_vad", "spoken vowels, synthesized", speech),
     Task("ddddocr_common", "drawn codes", codes_read("ddddocr_common")),

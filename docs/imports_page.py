@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deployment_page import Table
+
 FILE = Path(__file__).resolve().parent.parent / "benchmarks/results/import_seconds.json"
 TITLES = ("model", "before s", "after s", "from the cache s")
-
-Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]
 
 
 def page(table: Table) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from deployment_page import Table
 
 from tunekit.benchmark.results import Ratio, Report
 from tunekit.page.document import page as html_page
@@ -28,8 +30,6 @@ ON_THE_README = (
     *("maskrcnn_backbone_x86", "vit_b_16_x86"),
 )
 ONE_MODEL = "resnet50_x86"
-
-Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]
 
 
 @dataclass(frozen=True)

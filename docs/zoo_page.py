@@ -6,9 +6,10 @@ import html
 import json
 import re
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from deployment_page import Table
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results"
 STAGES = ("import", "compile", "race")
@@ -21,7 +22,7 @@ TITLES = (
 Networks = dict[str, dict[str, Any]]
 
 
-def page(table: Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]) -> str:
+def page(table: Table) -> str:
     """Counts, a row a network, and why some fail; `table` makes lines of titles and rows."""
     zoo = networks()
     failed = failures(zoo)
@@ -30,7 +31,7 @@ def page(table: Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]) -
     return "\n".join([counts(zoo), "", *lines, "", "## What does not work", "", *why])
 
 
-def shipped(table: Callable[[tuple[str, ...], list[tuple[str, ...]]], list[str]]) -> str:
+def shipped(table: Table) -> str:
     """A row for each model with real weights: whether it answers as its package does."""
     models = json.loads((RESULTS / "shipped_weights.json").read_text("utf-8"))
     titles = ("model", "samples", "same answers", "right: library, package", "relative error")

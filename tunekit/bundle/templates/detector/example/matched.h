@@ -36,10 +36,12 @@ static inline int read_rows(const tunekit_tensor* const* tensors, void* const* o
   for (int32_t i = 0; i < count; i++) {
     const tunekit_tensor* tensor = tensors[i];
     if (strcmp(tensor->name, "boxes") == 0) rows->boxes = outputs[i];
-    if (strcmp(tensor->name, "scores") == 0) rows->scores = outputs[i];
+    if (strcmp(tensor->name, "scores") == 0) {
+      rows->scores = outputs[i];
+      rows->limit = (int)tensor->shape[0];
+    }
     if (strcmp(tensor->name, "labels") == 0) rows->labels = outputs[i];
     if (strcmp(tensor->name, "count") == 0) found = outputs[i];
-    if (strcmp(tensor->name, "scores") == 0) rows->limit = (int)tensor->shape[0];
     if (strcmp(tensor->name, "masks") == 0 && tensor->code == 2 && tensor->bits == 32) {
       rows->masks = outputs[i];
       rows->mask_pixels = tensor->bytes / sizeof(float) / (size_t)tensor->shape[0];
