@@ -77,6 +77,7 @@ MAY_LOAD_AT_ONCE = (
     "models/vanilla_cnn.py",
     "detectors/dense.py",
     "detectors/eager.py",
+    "detectors/end_to_end.py",
     "detectors/levels.py",
     "detectors/operators/",
     "detectors/original.py",

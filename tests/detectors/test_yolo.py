@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,12 @@ from tunekit.models.sources.detector_model import DetectorModel
 from tunekit.recipe.schema import InputSpec, ModelSpec
 
 
-def yolo(name: str, detector: Any, size: int = 96) -> Any:
+def yolo(name: str, detector: Any, size: int = 96, **arguments: Any) -> Any:
     inputs = [{"name": "x", "shape": (1, 3, size, size)}]
     return load_source(
         ModelSpec(
             source="python:tunekit.models.packages:ultralytics",
-            arguments={"name": name},
+            arguments={"name": name, **arguments},
             inputs=tuple(InputSpec.model_validate(given) for given in inputs),
             detector=detector,
         )
@@ -32,13 +33,39 @@ def test_it_finds_what_ultralytics_finds(name: str) -> None:
     from tunekit.recipe.detector import BoxSuppression, DetectorSpec
 
     source = yolo(name, DetectorSpec(nms=BoxSuppression(max_detections=50)))
+    assert source.outputs[0].shape == (50, 4)
+    assert_static_is_right(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("rtdetr-l", {}), ("yolov10n", {"end2end": True}), ("yolo26n", {"end2end": True})],
+)
+def test_what_chooses_itself_finds_what_ultralytics_finds(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    from tunekit.recipe.detector import DetectorSpec
+
+    chosen = DetectorSpec(confidence=0.3, expected_detections=20)
+    source = yolo(name, chosen, 160, **arguments)
+    assert_static_is_right(source)
+    for seed in range(2):
+        boxes, scores, labels, count = source.reference(source.sample_inputs(seed))
+        found = int(count[0])
+        assert found >= 3
+        assert (scores[:found] > 0.3).all()
+        assert not scores[found:].any()
+        assert not boxes[found:].any()
+        assert not labels[found:].any()
+
+
+def assert_static_is_right(source: DetectorModel) -> None:
     static = source.detector.static()
     for seed in range(2):
         inputs = source.sample_inputs(seed)
         reference = source.reference(inputs)
         with torch.no_grad():
             found = static(torch.from_numpy(inputs["x"]))
-        assert reference[0].shape == (50, 4)
         comparison = source.compare(reference, [values.numpy() for values in found.values()])
         assert comparison.within(1e-5), comparison.reason
 
@@ -49,6 +76,14 @@ def test_without_a_choice_it_gives_all_its_boxes() -> None:
     assert source.outputs[0].shape == (1, 84, 189)
 
 
+def test_a_file_of_the_working_directory_is_not_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yolov8n.yaml").write_text("model: {source: a recipe of the same name}")
+    monkeypatch.chdir(tmp_path)
+    assert yolo("yolov8n", None, 64).outputs[0].shape == (1, 84, 84)
+
+
 def test_what_it_does_not_take_is_refused() -> None:
     from tunekit.recipe.detector import BoxSuppression, DetectorSpec
 
@@ -57,3 +92,11 @@ def test_what_it_does_not_take_is_refused() -> None:
         yolo("yolov8n", chosen, 100)
     with pytest.raises(ModelFileError, match="a head of another kind, Segment"):
         yolo("yolov8n-seg", chosen)
+    with pytest.raises(ModelFileError, match="which has a choice among its boxes"):
+        yolo("rtdetr-l", chosen)
+    with pytest.raises(ModelFileError, match="which has a least score"):
+        yolo("yolov8n", DetectorSpec(nms=BoxSuppression(), confidence=0.5))
+    with pytest.raises(ModelFileError, match="ultralytics has no yolov8nn; did you mean yolov8"):
+        yolo("yolov8nn", None)
+    with pytest.raises(ModelFileError, match="no head that gives each object one box"):
+        yolo("yolov8n", None, end2end=True)

@@ -41,6 +41,9 @@ class Detector(ABC):
     takes_nms: ClassVar[bool] = False
     """Whether the choice among its boxes is the recipe's."""
 
+    takes_confidence: ClassVar[bool] = False
+    """Whether the least score of a detection is the recipe's."""
+
     def __init__(self, module: Any, canvas: Canvas, spec: DetectorSpec) -> None:
         self.module = module
         self.canvas = canvas
@@ -72,6 +75,12 @@ class Detector(ABC):
     @abstractmethod
     def see(self, pictures: torch.Tensor) -> None:
         """Runs every layer on a batch of pictures, whatever is found in them."""
+
+    def steadied(self) -> torch.nn.Module:
+        """The part whose layers are to get outputs of order one; before, random weights are changed
+        where else rounding would decide."""
+        module: torch.nn.Module = self.module
+        return module
 
     @abstractmethod
     def settle(self, pictures: Sequence[torch.Tensor]) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tunekit.detectors.family import Detector
 
 FAMILIES = (
-    "Faster, Mask and Keypoint R-CNN, RetinaNet, FCOS, SSD and SSDlite of torchvision, and, where "
-    "model.detector.nms is given, YOLO of ultralytics"
+    "Faster, Mask and Keypoint R-CNN, RetinaNet, FCOS, SSD and SSDlite of torchvision, RT-DETR of "
+    "ultralytics and, where model.detector.nms is given, its YOLO"
 )
 # What the size of a picture may come as.
 _SIZES = [([2], dtype) for dtype in ("float32", "int32", "int64")]
@@ -54,6 +54,12 @@ def detector_in(
             f"{name} is a detector ({family.kind}), which has a choice among its boxes",
             hint="leave model.detector.nms out: its thresholds are the module's own",
         )
+    if spec is not None and spec.confidence is not None and not family.takes_confidence:
+        raise ModelFileError(
+            f"{name} is a detector ({family.kind}), which has a least score",
+            hint="leave model.detector.confidence out"
+            + (": it is a key of nms" if family.takes_nms else ": the module's own is used"),
+        )
     spec = spec or DetectorSpec()
     detector = family(part, _canvas(name, family, inputs, spec.masks), spec)
     refusal = detector.refusal()
@@ -84,11 +90,16 @@ def _families(spec: DetectorSpec | None) -> Iterator[type[Detector]]:
         from tunekit.detectors.rcnn import RCNNDetector
 
         yield from (RCNNDetector, RetinaNetDetector, FCOSDetector, SSDDetector)
-    # All its boxes are what a YOLO gives by itself, and what a recipe without `nms` asks for.
-    if _FRAMEWORKS[1] in sys.modules and spec is not None and spec.nms is not None:
+    if _FRAMEWORKS[1] in sys.modules:
+        from tunekit.detectors.end_to_end import EndToEndYolo, RTDETRDetector
         from tunekit.detectors.yolo import YoloDetector
 
-        yield YoloDetector
+        yield RTDETRDetector
+        # All its boxes are what a YOLO gives by itself, and what a recipe without `nms` asks for.
+        if spec is not None and spec.nms is not None:
+            yield YoloDetector
+        elif spec is not None:
+            yield EndToEndYolo
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error

@@ -37,7 +37,7 @@ class YoloDetector(Detector):
         if getattr(head, "end2end", False):
             return Refusal(
                 "chooses among its boxes itself",
-                "leave model.detector.nms out: it is compiled with its own choice",
+                "leave model.detector.nms out: `detector: {}` compiles it with its own choice",
             )
         stride = int(self.module.stride.max())
         height, width = (-(-size // stride) * stride for size in self.canvas)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 
     import torch
 
-_YOLO_KINDS = {
-    "cls": "ClassificationModel",
-    "obb": "OBBModel",
-    "pose": "PoseModel",
-    "seg": "SegmentationModel",
+# What a name of ultralytics begins or ends with, and what is built from its configuration.
+_KINDS = {
+    r"^rtdetr": "RTDETRDetectionModel",
+    r"-cls$": "ClassificationModel",
+    r"-obb$": "OBBModel",
+    r"-pose$": "PoseModel",
+    r"-seg$": "SegmentationModel",
+    "": "DetectionModel",
 }
+# One configuration is for several sizes: yolov8n-seg is that of yolov8-seg.
+_SIZE = re.compile(r"(?<=\d)[nslmx](?=-|$)")
 
 
 def timm(name: str, **arguments: Any) -> torch.nn.Module:
@@ -49,21 +55,45 @@ def transformers(model: str, part: str = "", **config: Any) -> torch.nn.Module:
     return module.get_submodule(part) if part else module
 
 
-def ultralytics(name: str) -> torch.nn.Module:
-    """A network of ultralytics, by the name of its configuration: `yolov8n`, `yolo11n-seg`,
-    `rtdetr-l`."""
+def ultralytics(name: str, end2end: bool = False) -> torch.nn.Module:
+    """A network of ultralytics.
+
+    Args:
+        name: of its configuration: `yolov8n`, `yolo11n-seg`, `rtdetr-l`.
+        end2end: has a YOLO with two heads (YOLOv10 and later) use the one that gives each object
+            one box.
+    """
     from torch import nn
 
-    kind = _YOLO_KINDS.get(name.rpartition("-")[2], "DetectionModel")
-    if name.startswith("rtdetr"):
-        kind = "RTDETRDetectionModel"
+    kind = next(kind for pattern, kind in _KINDS.items() if re.search(pattern, name))
     tasks = _package("ultralytics", "ultralytics.nn.tasks")
-    module: nn.Module = getattr(tasks, kind)(f"{name}.yaml", verbose=False)
+    module: Any = getattr(tasks, kind)(_configuration(tasks, name), verbose=False)
     for layer in module.modules():
         # It ran in training mode once, to find its strides.
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
-    return module
+    if end2end:
+        if not hasattr(module.model[-1], "one2one_cv2"):
+            raise ModelFileError(
+                f"{name} has no head that gives each object one box", hint="leave end2end out"
+            )
+        module.end2end = True
+    network: nn.Module = module
+    return network
+
+
+def _configuration(tasks: Any, name: str) -> dict[str, Any]:
+    """What ultralytics builds a network from.
+
+    By a name alone it would take a file of the working directory first, such as a recipe.
+    """
+    shipped = Path(tasks.__file__).parents[1] / "cfg" / "models"
+    files = {file.stem: file for file in sorted(shipped.rglob("*.yaml"))}
+    file = files.get(name) or files.get(_SIZE.sub("", name))
+    if file is None:
+        raise ModelFileError(f"ultralytics has no {name}{did_you_mean(name, files)}")
+    size = {"scale": tasks.guess_model_scale(name), "yaml_file": f"{name}.yaml"}
+    return {**tasks.yaml_model_load(file), **size}
 
 
 def segmentation(architecture: str, encoder: str, **arguments: Any) -> torch.nn.Module:

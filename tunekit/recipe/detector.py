@@ -43,6 +43,11 @@ class DetectorSpec(RecipePart):
     """Gives a YOLO of ultralytics, whose output else is all its boxes, the choice among them as
     its last step."""
 
+    confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Of a detector of ultralytics that chooses among its boxes itself (RT-DETR; YOLOv10 and later,
+    which without `detector` are compiled as any network): detections whose score is not above this
+    are left out; 0.25 by default, as ultralytics does."""
+
     samples: Annotated[tuple[Annotated[Path, Field(strict=False)], ...], Field(strict=False)] = ()
     """Pictures that the detector finds something in (.npy files of an array of the input's shape,
     relative to the recipe), to check and time with; by default scenes are made."""

@@ -161,7 +161,8 @@ class DetectorModel(TorchModel):
         with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             randomize(detector.module, self.seed)
-            with batch_statistics(detector.module), of_order_one(detector.module):
+            part = detector.steadied()
+            with batch_statistics(detector.module), of_order_one(part):
                 detector.see(torch.cat(pictures[:2]))
             detector.settle(pictures)
 
