@@ -47,7 +47,13 @@ def spec() -> Spec:
     return spec_of
 
 
-@pytest.fixture(scope="session", params=["ssd", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="session",
+    params=[
+        "ssd",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mask_rcnn", "keypoint_rcnn")),
+    ],
+)
 def compiled(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -9,6 +9,7 @@ from tunekit.bundle.manifest import BundleManifest
 from tunekit.bundle.samples import ITSELF
 from tunekit.bundle.templates import LICENSE, write_templates
 from tunekit.bundle.values import common_values, megabytes, tensor_bytes
+from tunekit.detectors import matching
 from tunekit.library import Manifest
 from tunekit.library.manifest import StandaloneEntry
 from tunekit.standalone.build import SOURCES
@@ -40,7 +41,7 @@ def write_standalone_bundle(
     values = _values(bundle, entry, library, folder) | {"CPU": _cpu(entry, library, architecture)}
     write_templates("standalone", folder, values)
     if library.stages:
-        write_templates("detector", folder, values)
+        write_templates("detector", folder, values | _limits())
     shutil.copy(LICENSE, folder)
 
 
@@ -67,6 +68,22 @@ def _values(
 def _is_matched(bundle: BundleManifest, library: Manifest) -> bool:
     """Whether the samples have what another program found."""
     return bool(library.stages) and bundle.framework != ITSELF
+
+
+def _limits() -> dict[str, str]:
+    """What a detection and its partner may differ by, as the library itself was verified."""
+    limits = {
+        "LEAST_IOU": matching.LEAST_IOU,
+        "SMALL_BOX_PX": matching.SMALL_BOX_PX,
+        "MOST_SCORE": matching.MOST_SCORE,
+        "LEAST_MASK_IOU": matching.LEAST_MASK_IOU,
+        "MASK_PX": matching.MASK_PX,
+        "KEYPOINT_PX": matching.KEYPOINT_PX,
+        "KEYPOINT_SCORE": matching.KEYPOINT_SCORE,
+        "KEYPOINT_SHARE": matching.KEYPOINT_SHARE,
+        "EXCUSED_SHARE": matching.EXCUSED_SHARE,
+    }
+    return {name: str(limit) for name, limit in limits.items()}
 
 
 _DETECTOR = """

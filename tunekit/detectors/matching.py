@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 BOXES, SCORES, LABELS, COUNT = "boxes", "scores", "labels", "count"
 MASKS, KEYPOINTS, KEYPOINT_SCORES = "masks", "keypoints", "keypoints_scores"
 
-# Of a box with its partner. A box of a few pixels may be off by a part of one.
-_IOU = 0.99
-_SMALL_PX = 0.05
-_SCORE = 1e-3
+# Of a detection with its partner; the public ones are those of the check in bundles, too.
+# A box of a few pixels may be off by a part of one.
+LEAST_IOU = 0.99
+SMALL_BOX_PX = 0.05
+MOST_SCORE = 1e-3
 _RAW_MASK = 5e-3
-_MASK_IOU = 0.99
-_MASK_PX = 2
+LEAST_MASK_IOU = 0.99
+MASK_PX = 2
 _MASK_THRESHOLD = 0.5
-_KEYPOINT_PX = 1.0
-_KEYPOINT_SCORE = 1e-2
-_KEYPOINT_SHARE = 0.9
+KEYPOINT_PX = 1.0
+KEYPOINT_SCORE = 1e-2
+KEYPOINT_SHARE = 0.9
 # So near a threshold rounding decides.
 _SCORE_MARGIN = 2e-3
 _IOU_MARGIN = 1e-3
-_EXCUSED_SHARE = 0.02
+EXCUSED_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def compare_detections(
     if unexcused:
         found = MatchedDetections(len(expected), len(pairs), 0)
         return _different(f"{found}; {unexcused[0]}", found)
-    if flips > max(1, int(_EXCUSED_SHARE * len(expected))):
+    if flips > max(1, int(EXCUSED_SHARE * len(expected))):
         return _different(f"{matched}, which are too many", matched)
     return _errors(expected, given, pairs, rule, matched)
 
@@ -159,7 +160,7 @@ def _pairs(expected: _Found, given: _Found, rule: MatchingRule) -> list[tuple[in
             other
             for other in free
             if given.labels[other] == expected.labels[row]
-            and abs(given.scores[other] - expected.scores[row]) <= _SCORE
+            and abs(given.scores[other] - expected.scores[row]) <= MOST_SCORE
             and _same_box(expected.boxes[row], given.boxes[other], float(overlaps[row, other]))
             and _same_parts(expected, row, given, other, rule)
         ]
@@ -171,7 +172,7 @@ def _pairs(expected: _Found, given: _Found, rule: MatchingRule) -> list[tuple[in
 
 
 def _same_box(expected: Floats, given: Floats, overlap: float) -> bool:
-    return overlap >= _IOU or float(abs(given - expected).max()) <= _SMALL_PX
+    return overlap >= LEAST_IOU or float(abs(given - expected).max()) <= SMALL_BOX_PX
 
 
 def _same_parts(expected: _Found, row: int, given: _Found, other: int, rule: MatchingRule) -> bool:
@@ -186,11 +187,11 @@ def _same_parts(expected: _Found, row: int, given: _Found, other: int, rule: Mat
     if KEYPOINTS in expected.more:
         scores = expected.more[KEYPOINT_SCORES][row]
         difference = abs(given.more[KEYPOINT_SCORES][other] - scores)
-        if float(difference.max()) > _KEYPOINT_SCORE * max(1.0, float(abs(scores).max())):
+        if float(difference.max()) > KEYPOINT_SCORE * max(1.0, float(abs(scores).max())):
             return False
         moved = abs(given.more[KEYPOINTS][other] - expected.more[KEYPOINTS][row]).max(axis=-1)
         # A second peak of the same height may be the highest.
-        return float((moved <= _KEYPOINT_PX).mean()) >= _KEYPOINT_SHARE
+        return float((moved <= KEYPOINT_PX).mean()) >= KEYPOINT_SHARE
     return True
 
 
@@ -216,7 +217,7 @@ def _same_mask(expected: Floats, given: Floats, *, raw: bool) -> bool:
         return False
     first, second = expected > _MASK_THRESHOLD, given > _MASK_THRESHOLD
     apart = int(np.count_nonzero(first != second))
-    return apart <= _MASK_PX or apart <= (1 - _MASK_IOU) * int(np.count_nonzero(first | second))
+    return apart <= MASK_PX or apart <= (1 - LEAST_MASK_IOU) * int(np.count_nonzero(first | second))
 
 
 def _unexcused(
