@@ -127,7 +127,7 @@ def test_the_stages_are_shown_in_every_form(explanation: Explanation) -> None:
     assert shown == names
     assert rows[-1] == "total"
     assert (stages.ROI_HEAD in rows) == (stages.BOX_POOL in names)
-    markdown = explanation_markdown(explanation)
-    assert all(f"| {name} |" in markdown for name in names)
+    markdown = explanation_markdown(explanation).replace("\\_", "_")
+    assert [name for name in names if f"| {name} |" not in markdown] == []
     assert "| **total** |" in markdown
     assert [stage["name"] for stage in json.loads(explanation.to_json())["stages"]] == names
