@@ -89,7 +89,8 @@ def test_other_runtimes_run_the_module_itself(name: str, detector: Any, tmp_path
     assert comparison.within(1e-3), comparison.reason
     [picture] = source.arguments(source.sample_inputs(5))
     with quiet():  # Of what it notes of sizes: that they are those of the canvas is meant.
-        traced: Any = torch.jit.trace(source.torch_module(), (picture,), check_trace=False)
+        module = source.torch_module(traced=True)
+        traced: Any = torch.jit.trace(module, (picture,), check_trace=False)
     outputs = [tensor.numpy() for tensor in traced(*source.arguments(inputs))]
     comparison = source.compare(reference, outputs)
     assert comparison.within(1e-3), comparison.reason

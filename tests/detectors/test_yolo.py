@@ -13,6 +13,7 @@ pytest.importorskip("ultralytics")
 from tunekit.errors import ModelFileError
 from tunekit.models import load_source
 from tunekit.models.sources.detector_model import DetectorModel
+from tunekit.processes.quiet import quiet
 from tunekit.recipe.schema import InputSpec, ModelSpec
 
 
@@ -57,6 +58,26 @@ def test_what_chooses_itself_finds_what_ultralytics_finds(
         assert not scores[found:].any()
         assert not boxes[found:].any()
         assert not labels[found:].any()
+
+
+def test_other_runtimes_get_what_can_be_traced(tmp_path: Path) -> None:
+    from tunekit.recipe.detector import BoxSuppression, DetectorSpec
+
+    ort = pytest.importorskip("onnxruntime")
+    for agnostic in (False, True):
+        source = yolo("yolov8n", DetectorSpec(nms=BoxSuppression(agnostic=agnostic)))
+        source.write_onnx(tmp_path / "yolo.onnx")
+        session = ort.InferenceSession(str(tmp_path / "yolo.onnx"))
+        inputs = source.sample_inputs(3)
+        example = tuple(source.arguments(source.sample_inputs(5)))
+        module = source.torch_module(traced=True)
+        with quiet():  # Of what it notes of sizes: that they are those of the canvas is meant.
+            traced: Any = torch.jit.trace(module, example, strict=False, check_trace=False)
+        found = traced(*source.arguments(inputs))
+        reference = source.reference(inputs)
+        for outputs in (session.run(None, inputs), [value.numpy() for value in found]):
+            comparison = source.compare(reference, outputs)
+            assert comparison.within(1e-4), comparison.reason
 
 
 def assert_static_is_right(source: DetectorModel) -> None:

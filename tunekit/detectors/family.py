@@ -72,6 +72,10 @@ class Detector(ABC):
     def original(self) -> torch.nn.Module:
         """The module itself, with the outputs of `static`."""
 
+    def traceable(self) -> torch.nn.Module:
+        """What others get, whose formats are traced: `original` in operations that can be."""
+        return self.original()
+
     @abstractmethod
     def see(self, pictures: torch.Tensor) -> None:
         """Runs every layer on a batch of pictures, whatever is found in them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision.ops import nms
 
 from tunekit.detectors import operators
 from tunekit.detectors.family import Detector, Refusal
@@ -71,6 +72,9 @@ class YoloDetector(Detector):
 
     def original(self) -> nn.Module:
         return PaddedYolo(self.module, self.choice)
+
+    def traceable(self) -> nn.Module:
+        return TraceableYolo(self.module, self.choice, max(self.canvas))
 
     def see(self, pictures: torch.Tensor) -> None:
         self.module(pictures)
@@ -137,6 +141,32 @@ class PaddedYolo(nn.Module):
             max_det=choice.max_detections,
         )
         found = {BOXES: rows[:, :4], SCORES: rows[:, 4], LABELS: rows[:, 5].to(torch.int64)}
+        return padded(found, choice.max_detections)
+
+
+class TraceableYolo(nn.Module):
+    """A YOLO followed by the same choice in operations that formats of others have, as there are in
+    what ultralytics exports with `nms=True`; detections padded to the limit."""
+
+    def __init__(self, given: nn.Module, choice: BoxSuppression, longest: int) -> None:
+        super().__init__()
+        self.detector = given
+        self.choice = choice
+        self.longest = longest
+        self.eval()
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        choice = self.choice
+        [predictions] = _predictions(self.detector, image)
+        middle, half = predictions[:2], predictions[2:4] / 2
+        corners = torch.cat([middle - half, middle + half]).transpose(0, 1)
+        best, classes = predictions[4:].max(dim=0)
+        likely = best > choice.confidence
+        boxes, scores, labels = corners[likely], best[likely], classes[likely]
+        # Boxes of different classes lie so far apart that none covers another.
+        apart = boxes if choice.agnostic else boxes + 2 * self.longest * labels[:, None]
+        kept = nms(apart, scores, choice.iou)[: choice.max_detections]
+        found = {BOXES: boxes[kept], SCORES: scores[kept], LABELS: labels[kept]}
         return padded(found, choice.max_detections)
 
 

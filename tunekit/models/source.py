@@ -144,8 +144,12 @@ class SourceModel(ABC):
         """
 
     @abstractmethod
-    def torch_module(self) -> torch.nn.Module | None:
-        """The model as a torch module in evaluation mode, None where there is none."""
+    def torch_module(self, *, traced: bool = False) -> torch.nn.Module | None:
+        """The model as a torch module in evaluation mode, None where there is none.
+
+        Args:
+            traced: in operations that can be traced, where some of its own cannot.
+        """
 
     @abstractmethod
     def write_onnx(self, path: Path) -> None:

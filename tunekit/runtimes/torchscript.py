@@ -34,7 +34,7 @@ class TorchScript(Runtime):
         from tunekit.cache import content_key
         from tunekit.processes.quiet import quiet
 
-        module = preparation.source.torch_module()
+        module = preparation.source.torch_module(traced=True)
         if module is None:
             raise NotApplicable("the model is an ONNX file, which TorchScript does not run")
         jit: Any = torch.jit  # most of it has no types

@@ -117,13 +117,19 @@ class DetectorModel(TorchModel):
         names = [spec.name for spec in self.inputs]
         return program_to_relax(self.program, names, self.name, is_single=self.is_single)
 
+    def torch_module(self, *, traced: bool = False) -> torch.nn.Module:
+        module = self.module
+        if not traced:
+            return module
+        return super()._by_position(self._placed(self.detector.traceable())).eval()
+
     def write_onnx(self, path: Path) -> None:
         """Writes the module itself, for other runtimes; only the older exporter takes it."""
         arguments = tuple(self.arguments(self.sample_inputs(self.seed)))
         try:
             with quiet(), torch.no_grad():
                 torch.onnx.export(
-                    self.module,
+                    self.torch_module(traced=True),
                     arguments,
                     str(path),
                     dynamo=False,

@@ -146,7 +146,7 @@ class OnnxModel(SourceModel):
 
         return uses_of_inputs(self.model)
 
-    def torch_module(self) -> None:
+    def torch_module(self, *, traced: bool = False) -> None:
         return None
 
     def write_onnx(self, path: Path) -> None:

@@ -95,8 +95,8 @@ class PreprocessedModel(SourceModel):
         self.detour = self.own.detour
         return _relax_with(module, self.inputs, self._preprocessing)
 
-    def torch_module(self) -> torch.nn.Module | None:
-        module = self.own.torch_module()
+    def torch_module(self, *, traced: bool = False) -> torch.nn.Module | None:
+        module = self.own.torch_module(traced=traced)
         if module is None:
             return None
         from tunekit.models.sources.torch_calls import WithPreprocessing

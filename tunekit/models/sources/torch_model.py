@@ -195,7 +195,7 @@ class TorchModel(SourceModel):
         self.detour = f"through ONNX ({refusal.message.removeprefix(f'{self.name}: ')})"
         return module
 
-    def torch_module(self) -> torch.nn.Module:
+    def torch_module(self, *, traced: bool = False) -> torch.nn.Module:
         """The module in evaluation mode; takes the inputs by position, in their order."""
         return self.module
 
