@@ -4,27 +4,29 @@
 
 For each of DETECTORS, a recipe at a canvas: a search, unless there is a library with records in
 artifacts/; the race of the library, tuned and with default schedules, with eager PyTorch,
-TorchScript, ONNX Runtime and OpenVINO, as `tunekit bench` runs it; and the stages of the library
-and of eager PyTorch, as `tunekit explain` tells them. Written to benchmarks/results/detectors/ as
-they come, NAME.json and NAME.stages.json, and what is there is left out: what was interrupted is
-called again. The machine has to be quiet. docs/results/detectors.md is made from the files by
-docs/generate.py.
+TorchScript, ONNX Runtime, OpenVINO and, where it is installed, OpenCV, as `tunekit bench` runs it;
+and the stages of the library and of eager PyTorch, as `tunekit explain` tells them. Written to
+benchmarks/results/detectors/ as they come, NAME.json and NAME.stages.json, and what is there is
+left out: what was interrupted is called again. The machine has to be quiet.
+docs/results/detectors.md is made from the files by docs/generate.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import tunekit
 from tunekit.errors import TunekitError
+from tunekit.library import load_manifest
 from tunekit.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "detectors"
-RUNTIMES = ("tuned", "default", "pytorch", "torchscript", "onnxruntime", "openvino")
+RUNTIMES = ("tuned", "default", "pytorch", "torchscript", "onnxruntime", "openvino", "opencv")
 
 
 class Detector(NamedTuple):
@@ -79,10 +81,17 @@ def recipe_of(name: str, detector: Detector) -> Recipe:
     return recipe.model_copy(update={"name": name, "model": model})
 
 
+def is_tuned(name: str) -> bool:
+    """Whether there is a library of the detector with records."""
+    with contextlib.suppress(TunekitError):
+        return load_manifest(ROOT / "artifacts" / name).applied > 0
+    return False
+
+
 def measure(name: str, recipe: Recipe, options: argparse.Namespace) -> None:
     """Writes what is not there yet, and says how the race ended."""
     race, stages = RESULTS / f"{name}.json", RESULTS / f"{name}.stages.json"
-    if options.again or not (race.is_file() and stages.is_file()):
+    if options.again or not is_tuned(name):
         tunekit.tune(recipe, trials=options.trials)
     if options.again or not race.is_file():
         report = tunekit.bench(recipe, runtimes=RUNTIMES, rounds=options.rounds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployment_page import NONE, Table
@@ -13,15 +15,41 @@ from tunekit.report.stages import stage_columns, stage_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results/detectors"
 _STAGES = ".stages"
+_LARGEST = "maskrcnn_800x1088"
+_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "pytorch": "eager PyTorch"}
+_WIDTH = 110
+_REASON = 160
+
+
+def headline() -> str:
+    """The largest detector against each runtime, and the others against their best."""
+    reports = _reports()
+    if _LARGEST not in reports:
+        return NONE
+    largest = reports.pop(_LARGEST)
+    rows = {row.name: row for row in largest.runtimes}
+    against = [
+        f"{1 / row.ratio.value:.2f} times as fast as {name}"
+        for runtime, name in _NAMES.items()
+        if (row := rows.get(runtime)) is not None and row.ratio is not None
+    ]
+    height, width = largest.model.inputs[0].shape[-2:]
+    latency = rows["tuned"].latency
+    ratios = [row.ratio for report in reports.values() for row in report.runtimes[:1] if row.ratio]
+    assert latency is not None
+    text = (
+        f"Mask R-CNN whole ({height}x{width}) takes {significant(latency.median_ms)} ms in one "
+        f"library, {', '.join(against)}; {len(ratios)} other races of whole detectors, each "
+        f"against the best other runtime: {min(one.value for one in ratios):.2f} to "
+        f"{max(one.value for one in ratios):.2f} times as fast "
+        "([detectors](docs/results/detectors.md))."
+    )
+    return "\n".join(textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def races(table: Table) -> str:
     """A row for each detector."""
-    reports = {
-        path.stem: Report.from_json(path.read_text("utf-8"), file=path)
-        for path in sorted(RESULTS.glob("*.json"))
-        if _STAGES not in path.name
-    }
+    reports = _reports()
     if not reports:
         return NONE
     names = list(dict.fromkeys(row.name for report in reports.values() for row in report.runtimes))
@@ -32,14 +60,40 @@ def races(table: Table) -> str:
         "tuned vs best other",
         "matched",
     )
-    where = sorted(
-        {
-            f"{one.environment.host['cpu_name']}, {one.environment.date[:10]}"
-            for one in reports.values()
-        }
-    )
     rows = [_race(name, report, names) for name, report in reports.items()]
-    return "\n".join([*table(titles, rows), "", f"{'; '.join(where)}."])
+    return "\n".join([*table(titles, rows), "", *_failures(reports), f"{_machines(reports)}."])
+
+
+def _reports() -> dict[str, Report]:
+    return {
+        path.stem: Report.from_json(path.read_text("utf-8"), file=path)
+        for path in sorted(RESULTS.glob("*.json"))
+        if _STAGES not in path.name
+    }
+
+
+def _failures(reports: Mapping[str, Report]) -> list[str]:
+    """Runtimes that do not run a detector, with what they say."""
+    lines = [
+        f"- `{name}`, {row.name}: {textwrap.shorten(str(row.reason), _REASON, placeholder=' …')}"
+        for name, report in reports.items()
+        for row in report.runtimes
+        if row.latency is None and row.status != "not installed"
+    ]
+    return ["Where there is no time:", "", *lines, ""] if lines else []
+
+
+def _machines(reports: Mapping[str, Report]) -> str:
+    """What was measured where and when."""
+    measured: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        host = report.environment.host
+        vectors = "AVX-512" if "avx512f" in host["features"] else "AVX2"
+        machine = f"{host['cpu_name']} with {vectors}, {report.environment.date[:10]}"
+        measured.setdefault(machine, []).append(f"`{name}`")
+    if len(measured) == 1:
+        return next(iter(measured))
+    return "; ".join(f"{', '.join(names)}: {machine}" for machine, names in measured.items())
 
 
 def _race(detector: str, report: Report, names: list[str]) -> tuple[str, ...]:

@@ -417,6 +417,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "floors": floors,
     "deployment": lambda: deployment_page.page(_table),
     "detectors": lambda: detectors_page.races(_table),
+    "whole": detectors_page.headline,
     "stages": lambda: detectors_page.stages(_table),
     "forms": lambda: forms_page.forms(_table),
     "weights": lambda: forms_page.weights(_table),
