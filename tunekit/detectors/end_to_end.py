@@ -109,7 +109,7 @@ class RTDETRDetector(EndToEndDetector):
         # not; nor does attention that is as sharp as its first weights.
         for layer in self.module.modules():
             if isinstance(layer, nn.BatchNorm2d):
-                layer.bias += 1.0
+                layer.bias.add_(1.0)
         return nn.Sequential(*self._model()[:-1])
 
     def settle(self, pictures: Sequence[torch.Tensor]) -> None:
