@@ -258,7 +258,9 @@ def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> Lo
     c_outer, *pixel_loops = outer
     if anchor.pointwise:
         strip_count = sample(schedule, _strips(anchor, tiling.target, design.order), ordered=True)
-        pixel_loops = schedule.split(pixel_loops[0], [strip_count, None])
+        # By its length and not by their number: a strip behind the last tile would be cut wrongly.
+        tile_count = -(-anchor.extents[2] // tiling.sizes[2])
+        pixel_loops = schedule.split(pixel_loops[0], [None, -(-tile_count // strip_count)])
     strip, *within = pixel_loops
     parallel, moving = [n, c_outer, strip], within
     if design.order == "pixels":
