@@ -28,8 +28,8 @@ def headline() -> str:
         return NONE
     largest = reports.pop(_LARGEST)
     rows = {row.name: row for row in largest.runtimes}
-    against = [
-        f"{1 / row.ratio.value:.2f} times as fast as {name}"
+    first, *more = [
+        f"{1 / row.ratio.value:.2f} as {name}"
         for runtime, name in _NAMES.items()
         if (row := rows.get(runtime)) is not None and row.ratio is not None
     ]
@@ -37,12 +37,13 @@ def headline() -> str:
     latency = rows["tuned"].latency
     ratios = [row.ratio for report in reports.values() for row in report.runtimes[:1] if row.ratio]
     assert latency is not None
+    against = ", ".join([first.replace(" as ", " times as fast as "), *more])
     text = (
         f"Mask R-CNN whole ({height}x{width}) takes {significant(latency.median_ms)} ms in one "
-        f"library, {', '.join(against)}; {len(ratios)} other races of whole detectors, each "
+        f"library, {against}; {len(ratios)} other races of whole detectors, each "
         f"against the best other runtime: {min(one.value for one in ratios):.2f} to "
         f"{max(one.value for one in ratios):.2f} times as fast "
-        "([detectors](docs/results/detectors.md))."
+        f"([detectors](docs/results/detectors.md); {_machine(largest)})."
     )
     return "\n".join(textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False))
 
@@ -87,13 +88,16 @@ def _machines(reports: Mapping[str, Report]) -> str:
     """What was measured where and when."""
     measured: dict[str, list[str]] = {}
     for name, report in reports.items():
-        host = report.environment.host
-        vectors = "AVX-512" if "avx512f" in host["features"] else "AVX2"
-        machine = f"{host['cpu_name']} with {vectors}, {report.environment.date[:10]}"
-        measured.setdefault(machine, []).append(f"`{name}`")
+        measured.setdefault(_machine(report), []).append(f"`{name}`")
     if len(measured) == 1:
         return next(iter(measured))
     return "; ".join(f"{', '.join(names)}: {machine}" for machine, names in measured.items())
+
+
+def _machine(report: Report) -> str:
+    host = report.environment.host
+    vectors = "AVX-512" if "avx512f" in host["features"] else "AVX2"
+    return f"{host['cpu_name']} with {vectors}, {report.environment.date[:10]}"
 
 
 def _race(detector: str, report: Report, names: list[str]) -> tuple[str, ...]:
