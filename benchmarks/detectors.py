@@ -14,14 +14,14 @@ docs/results/detectors.md is made from the files by docs/generate.py.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from models import is_tuned, without_place
+
 import tunekit
 from tunekit.errors import TunekitError
-from tunekit.library import load_manifest
 from tunekit.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,13 +81,6 @@ def recipe_of(name: str, detector: Detector) -> Recipe:
     return recipe.model_copy(update={"name": name, "model": model})
 
 
-def is_tuned(name: str) -> bool:
-    """Whether there is a library of the detector with records."""
-    with contextlib.suppress(TunekitError):
-        return load_manifest(ROOT / "artifacts" / name).applied > 0
-    return False
-
-
 def measure(name: str, recipe: Recipe, options: argparse.Namespace) -> None:
     """Writes what is not there yet, and says how the race ended."""
     race, stages = RESULTS / f"{name}.json", RESULTS / f"{name}.stages.json"
@@ -95,13 +88,13 @@ def measure(name: str, recipe: Recipe, options: argparse.Namespace) -> None:
         tunekit.tune(recipe, trials=options.trials)
     if options.again or not race.is_file():
         report = tunekit.bench(recipe, runtimes=RUNTIMES, rounds=options.rounds)
-        race.write_text(report.to_json(), "utf-8")
+        race.write_text(without_place(report.to_json()), "utf-8")
         print(f"{name}: {report.verdict}", flush=True)
     if options.again or not stages.is_file():
         explanation = tunekit.explain(recipe, runtimes=("openvino",))
         # A trace is of no use in a table, and far larger than the rest.
         plain = explanation.model_copy(update={"trace": ()})
-        stages.write_text(plain.to_json(), "utf-8")
+        stages.write_text(without_place(plain.to_json()), "utf-8")
 
 
 if __name__ == "__main__":

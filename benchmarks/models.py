@@ -97,6 +97,7 @@ def one(name: str, arguments: argparse.Namespace) -> None:
         runtimes = ",".join(["tuned", "default", *best])
         words = ["bench", recipe, "--rounds", str(arguments.rounds), "-o", str(race)]
         subprocess.run([*TUNEKIT, *words, "--runtimes", runtimes], check=True, cwd=ROOT)
+        write_atomically(race, without_place(race.read_text("utf-8")))
     if name in EXPLAINED:
         explained = str(RESULTS / f"{name}.explain.json")
         subprocess.run([*TUNEKIT, "explain", recipe, "-o", explained], check=True, cwd=ROOT)
@@ -107,6 +108,11 @@ def is_tuned(name: str) -> bool:
     with contextlib.suppress(TunekitError):
         return load_manifest(ROOT / "artifacts" / name).applied > 0
     return False
+
+
+def without_place(text: str) -> str:
+    """A file's text with paths as they are in any checkout."""
+    return text.replace(f"{ROOT}/", "")
 
 
 def meet(recipe: str, rows: Rows, file: Path, *, minutes: float, again: Sequence[str]) -> list[str]:
