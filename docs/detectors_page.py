@@ -28,16 +28,15 @@ def headline() -> str:
         return NONE
     largest = reports.pop(_LARGEST)
     rows = {row.name: row for row in largest.runtimes}
-    first, *more = [
+    against = ", ".join(
         f"{1 / row.ratio.value:.2f} as {name}"
         for runtime, name in _NAMES.items()
         if (row := rows.get(runtime)) is not None and row.ratio is not None
-    ]
+    ).replace(" as ", " times as fast as ", 1)
     height, width = largest.model.inputs[0].shape[-2:]
     latency = rows["tuned"].latency
     ratios = [row.ratio for report in reports.values() for row in report.runtimes[:1] if row.ratio]
     assert latency is not None
-    against = ", ".join([first.replace(" as ", " times as fast as "), *more])
     text = (
         f"Mask R-CNN whole ({height}x{width}) takes {significant(latency.median_ms)} ms in one "
         f"library, {against}; {len(ratios)} other races of whole detectors, each "

@@ -117,7 +117,7 @@ def test_what_it_does_not_take_is_refused() -> None:
         yolo("rtdetr-l", chosen)
     with pytest.raises(ModelFileError, match="which has a least score"):
         yolo("yolov8n", DetectorSpec(nms=BoxSuppression(), confidence=0.5))
-    with pytest.raises(ModelFileError, match="ultralytics has no yolov8nn; did you mean yolov8"):
+    with pytest.raises(ModelFileError, match="ultralytics has no yolov8nn; did you mean 'yolov8'"):
         yolo("yolov8nn", None)
     with pytest.raises(ModelFileError, match="no head that gives each object one box"):
         yolo("yolov8n", None, end2end=True)

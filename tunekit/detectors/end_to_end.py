@@ -6,18 +6,19 @@ have rows of nearly the same score in another order, so that they are compared b
 
 from __future__ import annotations
 
-import importlib
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from tunekit.detectors.family import Canvas, Detector, Refusal
+from tunekit.detectors.family import Canvas, Detector, Refusal, odd_size
 from tunekit.detectors.matching import BOXES, COUNT, LABELS, SCORES, MatchingRule
 from tunekit.detectors.original import padded
 from tunekit.detectors.random_weights import bias_for, outputs_of, spread
+from tunekit.detectors.yolo import predictions_of, ultralytics_part
 
 _CONFIDENCE = 0.25
 """ultralytics' own."""
@@ -36,14 +37,7 @@ class EndToEndDetector(Detector):
         """The layers that give the logits of the classes, and those that give the boxes."""
 
     def refusal(self) -> Refusal | None:
-        stride = int(self.module.stride.max())
-        height, width = (-(-size // stride) * stride for size in self.canvas)
-        if (height, width) == self.canvas:
-            return None
-        return Refusal(
-            f"takes multiples of {stride}, which {self.canvas[0]}x{self.canvas[1]} is not",
-            f"the next size is [1, 3, {height}, {width}]",
-        )
+        return odd_size(self.canvas, int(self.module.stride.max()), "takes")
 
     @property
     def confidence(self) -> float:
@@ -54,13 +48,15 @@ class EndToEndDetector(Detector):
     @property
     def rule(self) -> MatchingRule:
         # Nothing is dropped for what it covers.
-        return MatchingRule(self.canvas, self.confidence, 1.0, self._limit())
+        return MatchingRule(self.canvas, self.confidence, 1.0, self._limit)
 
+    @cached_property
     def _limit(self) -> int:
+        """The rows that it gives."""
         return int(self.rows(torch.zeros((1, 3, *self.canvas))).shape[1])
 
     def static(self) -> nn.Module:
-        self._limit()  # Anchors are kept from the first run of a size.
+        self.rows(torch.zeros((1, 3, *self.canvas)))  # Anchors are kept from a size's first run.
         return StaticRows(self.module, self.canvas, self.confidence, normalized=self.normalized)
 
     def original(self) -> nn.Module:
@@ -83,14 +79,14 @@ class EndToEndDetector(Detector):
             raised = [torch.sigmoid(torch.logit(one, eps=1e-7) + shift) for one in given]
             return [int((one > self.confidence).sum()) for one in raised]
 
-        shift = bias_for(found, self.spec.expected_detections, self._limit())
+        shift = bias_for(found, self.spec.expected_detections, self._limit)
         for layer in scores:
             layer.bias += shift
 
     def rows(self, picture: torch.Tensor) -> torch.Tensor:
         """What it gives for a picture, [1, k, 6]: a box, its score and its label in each row."""
         with torch.no_grad():
-            return _rows(self.module, picture)
+            return predictions_of(self.module, picture)
 
 
 class RTDETRDetector(EndToEndDetector):
@@ -101,7 +97,7 @@ class RTDETRDetector(EndToEndDetector):
 
     @staticmethod
     def is_kind_of(module: nn.Module) -> bool:
-        return isinstance(module, _task("RTDETRDetectionModel"))
+        return isinstance(module, ultralytics_part("nn.tasks", "RTDETRDetectionModel"))
 
     def steadied(self) -> nn.Module:
         # A hundred normalizations in a row, each followed by a ReLU that cuts one half off, make a
@@ -141,7 +137,7 @@ class EndToEndYolo(EndToEndDetector):
 
     @staticmethod
     def is_kind_of(module: nn.Module) -> bool:
-        if not isinstance(module, _task("DetectionModel")):
+        if not isinstance(module, ultralytics_part("nn.tasks", "DetectionModel")):
             return False
         head: Any = module.model[-1]
         return type(head).__name__ in ("Detect", "v10Detect") and bool(
@@ -171,7 +167,7 @@ class _Rows(nn.Module):
 
     def found(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Boxes in pixels of the canvas [k, 4], scores [k], labels [k], the best first."""
-        [rows] = _rows(self.detector, image)
+        [rows] = predictions_of(self.detector, image)
         boxes, scores, labels = rows[:, :4], rows[:, 4], rows[:, 5]
         if self.normalized:
             height, width = self.canvas
@@ -205,16 +201,6 @@ class PaddedRows(_Rows):
         return padded(found, len(scores))
 
 
-def _rows(detector: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    given = detector(image)
-    rows: torch.Tensor = given[0] if isinstance(given, tuple | list) else given
-    return rows
-
-
 def _by_channels(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Outputs of convolutions, or of linear layers [1, queries, channels], with channels second."""
     return [output.transpose(1, 2) if output.ndim == 3 else output for output in outputs]
-
-
-def _task(name: str) -> Any:
-    return getattr(importlib.import_module("ultralytics.nn.tasks"), name)

@@ -103,12 +103,13 @@ def odd_parts(parts: Iterable[tuple[str, Any, type]]) -> Iterator[str]:
             yield f"{article} {name} of its own, {type(part).__name__} in place of {known.__name__}"
 
 
-def odd_size(canvas: Canvas, divisor: int) -> Refusal | None:
-    """Why a canvas does not fit a detector that pads pictures to multiples of `divisor`."""
+def odd_size(canvas: Canvas, divisor: int, does: str = "pads pictures to") -> Refusal | None:
+    """Why a canvas does not fit a detector that pads pictures to multiples of `divisor`, or takes
+    no others, which `does` says."""
     height, width = (-(-size // divisor) * divisor for size in canvas)
     if (height, width) == canvas:
         return None
     return Refusal(
-        f"pads pictures to multiples of {divisor}, which {canvas[0]}x{canvas[1]} is not",
+        f"{does} multiples of {divisor}, which {canvas[0]}x{canvas[1]} is not",
         f"the next size is [1, 3, {height}, {width}]",
     )

@@ -11,8 +11,9 @@ from torch import nn
 from torchvision.ops import nms
 
 from tunekit.detectors import operators
-from tunekit.detectors.family import Detector, Refusal
+from tunekit.detectors.family import Detector, Refusal, odd_size
 from tunekit.detectors.matching import BOXES, COUNT, LABELS, SCORES, MatchingRule
+from tunekit.detectors.operators.yolo import LABEL_DISTANCE
 from tunekit.detectors.original import padded
 from tunekit.detectors.random_weights import bias_for, outputs_of, spread
 from tunekit.recipe.detector import BoxSuppression
@@ -26,11 +27,11 @@ class YoloDetector(Detector):
 
     @staticmethod
     def is_kind_of(module: nn.Module) -> bool:
-        return isinstance(module, _part("nn.tasks", "DetectionModel"))
+        return isinstance(module, ultralytics_part("nn.tasks", "DetectionModel"))
 
     def refusal(self) -> Refusal | None:
         head = self._head()
-        if type(head) is not _part("nn.modules", "Detect"):
+        if type(head) is not ultralytics_part("nn.modules", "Detect"):
             return Refusal(
                 f"has a head of another kind, {type(head).__name__}",
                 "leave model.detector out: it is compiled up to its boxes",
@@ -40,14 +41,7 @@ class YoloDetector(Detector):
                 "chooses among its boxes itself",
                 "leave model.detector.nms out: `detector: {}` compiles it with its own choice",
             )
-        stride = int(self.module.stride.max())
-        height, width = (-(-size // stride) * stride for size in self.canvas)
-        if (height, width) != self.canvas:
-            return Refusal(
-                f"takes multiples of {stride}, which {self.canvas[0]}x{self.canvas[1]} is not",
-                f"the next size is [1, 3, {height}, {width}]",
-            )
-        return None
+        return odd_size(self.canvas, int(self.module.stride.max()), "takes")
 
     def _head(self) -> Any:
         return self.module.model[-1]
@@ -74,7 +68,7 @@ class YoloDetector(Detector):
         return PaddedYolo(self.module, self.choice)
 
     def traceable(self) -> nn.Module:
-        return TraceableYolo(self.module, self.choice, max(self.canvas))
+        return TraceableYolo(self.module, self.choice)
 
     def see(self, pictures: torch.Tensor) -> None:
         self.module(pictures)
@@ -100,7 +94,7 @@ class YoloDetector(Detector):
 
     def predictions(self, picture: torch.Tensor) -> torch.Tensor:
         """All boxes of a picture, [1, 4 + classes, boxes]."""
-        return _predictions(self.module, picture)
+        return predictions_of(self.module, picture)
 
 
 class StaticYolo(nn.Module):
@@ -113,7 +107,7 @@ class StaticYolo(nn.Module):
         self.eval()
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        boxes, scores, labels, count = _chosen(_predictions(self.detector, image), self.choice)
+        boxes, scores, labels, count = _chosen(predictions_of(self.detector, image), self.choice)
         return {BOXES: boxes, SCORES: scores, LABELS: labels, COUNT: count}
 
 
@@ -128,13 +122,13 @@ class PaddedYolo(nn.Module):
         super().__init__()
         self.detector = given
         self.choice = choice
-        self.suppress = _part("utils.nms", "non_max_suppression")
+        self.suppress = ultralytics_part("utils.nms", "non_max_suppression")
         self.eval()
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         choice = self.choice
         [rows] = self.suppress(
-            _predictions(self.detector, image),
+            predictions_of(self.detector, image),
             conf_thres=choice.confidence,
             iou_thres=choice.iou,
             agnostic=choice.agnostic,
@@ -148,29 +142,29 @@ class TraceableYolo(nn.Module):
     """A YOLO followed by the same choice in operations that formats of others have, as there are in
     what ultralytics exports with `nms=True`; detections padded to the limit."""
 
-    def __init__(self, given: nn.Module, choice: BoxSuppression, longest: int) -> None:
+    def __init__(self, given: nn.Module, choice: BoxSuppression) -> None:
         super().__init__()
         self.detector = given
         self.choice = choice
-        self.longest = longest
         self.eval()
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         choice = self.choice
-        [predictions] = _predictions(self.detector, image)
+        [predictions] = predictions_of(self.detector, image)
         middle, half = predictions[:2], predictions[2:4] / 2
         corners = torch.cat([middle - half, middle + half]).transpose(0, 1)
         best, classes = predictions[4:].max(dim=0)
         likely = best > choice.confidence
         boxes, scores, labels = corners[likely], best[likely], classes[likely]
         # Boxes of different classes lie so far apart that none covers another.
-        apart = boxes if choice.agnostic else boxes + 2 * self.longest * labels[:, None]
+        apart = boxes if choice.agnostic else boxes + LABEL_DISTANCE * labels[:, None]
         kept = nms(apart, scores, choice.iou)[: choice.max_detections]
         found = {BOXES: boxes[kept], SCORES: scores[kept], LABELS: labels[kept]}
         return padded(found, choice.max_detections)
 
 
-def _predictions(detector: nn.Module, image: torch.Tensor) -> torch.Tensor:
+def predictions_of(detector: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """What a network of ultralytics predicts, without what it gives beside it."""
     given = detector(image)
     predictions: torch.Tensor = given[0] if isinstance(given, tuple | list) else given
     return predictions
@@ -192,5 +186,6 @@ def _raised(predictions: torch.Tensor, shift: float) -> torch.Tensor:
     return torch.cat([predictions[:, :4], scores], dim=1)
 
 
-def _part(module: str, name: str) -> Any:
+def ultralytics_part(module: str, name: str) -> Any:
+    """What a module of ultralytics has by a name."""
     return getattr(importlib.import_module(f"ultralytics.{module}"), name)
