@@ -122,7 +122,7 @@ def test_stages_add_up_to_the_time_from_end_to_end(explanation: Explanation) -> 
 def test_the_stages_are_shown_in_every_form(explanation: Explanation) -> None:
     names = [stage.name for stage in explanation.stages]
     text = explanation_text(explanation, 80).plain.partition("\noperator ")[0]
-    rows = re.findall(r"^(\S.*?)  +[-.\d]+ +[-.\d]+% ", text, re.MULTILINE)
+    rows = re.findall(r"^(\S.*?)  +[-.\de]+ +[-.\d]+% ", text, re.MULTILINE)
     shown = [row for row in rows if row not in (stages.ROI_HEAD, "total")]
     assert shown == names
     assert rows[-1] == "total"
