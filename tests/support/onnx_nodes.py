@@ -5,8 +5,10 @@ A compiled module costs seconds and another kernel in it little, so a test gathe
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,10 +86,10 @@ def by_tunekit(model: onnx.ModelProto, feed: Mapping[str, Array]) -> list[Array]
     import tvm
     from tvm import relax
 
-    from tunekit.graph.lowering.build import compile_model
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.library.apply import apply_records
+    from tunekit.library.build import export
     from tunekit.machine.tvm_loading import arrays_of
     from tunekit.onnx_frontend import proto_to_relax
 
@@ -95,7 +97,10 @@ def by_tunekit(model: onnx.ModelProto, feed: Mapping[str, Array]) -> list[Array]
     target = unoptimized()
     graph = prepare(proto_to_relax(model, names, "nodes"), target, "auto")
     module = apply_records(graph, extract_tasks(graph, target), [], target).module
-    machine = relax.VirtualMachine(compile_model(module, target.tvm), tvm.cpu())
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "nodes.so"
+        export(module, target, library)
+        machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
     values = [tvm.runtime.tensor(np.array(feed[name], order="C")) for name in names]
     return [np.asarray(array) for array in arrays_of(machine["main"](*values))]
 

@@ -16,6 +16,7 @@ from tunekit.graph.attention.fuse import fuse_attention
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
+from tunekit.graph.sorting import sort_in_c
 from tunekit.ir.tir import with_root
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def prepare(
                 # Lets a schedule choose how a constant's bytes lie; `apply` repacks them.
                 relax.transform.AttachAttrLayoutFreeBuffers(),
             ]
-        )(laid_out.module)
+        )(sort_in_c(laid_out.module) if target.kind == "llvm" else laid_out.module)
     seconds = time.monotonic() - started
     say(
         f"layout {laid_out.layout}: {laid_out.transforms} layout transform"

@@ -9,6 +9,8 @@ from operator_uses import USES
 from operators_in_c import STRICT, C
 
 from tunekit.detectors.operators.glue import number, tasks_for, threshold
+from tunekit.extern_kernels.contract import KernelTensor
+from tunekit.extern_kernels.sorting import RowsSorted
 from tunekit.standalone.build import Toolchain
 
 
@@ -20,7 +22,9 @@ def test_compilers_have_nothing_to_say(compiler: str) -> None:
 
 
 def test_every_file_is_of_use() -> None:
-    codes = [use.kernel().code for use in USES]
+    numbers = KernelTensor((3, 5), "float32")
+    sorting = RowsSorted().code([numbers], [numbers], {"descending": True})
+    codes = [*(use.kernel().code for use in USES), sorting]
     assert {source for code in codes for source in code.sources} == {f.name for f in C.glob("*.c")}
     for code in codes:
         assert all((C / header).is_file() for header in code.headers)
