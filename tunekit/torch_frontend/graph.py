@@ -121,10 +121,10 @@ class Graph:
         return self.emit(relax.op.strided_slice(value, [axis], [begin], [end], [step]))
 
     def take(self, value: Any, indices: Any, axis: int) -> Any:
-        """Elements at indices along an axis, each within it."""
+        """Elements at indices along an axis; beyond it, its first or last one."""
         if isinstance(indices, torch.Tensor | np.ndarray | list):
             indices = self.const(indices, "int32")
-        return self.emit(relax.op.take(value, indices, axis))
+        return self.emit(relax.op.take(value, indices, axis, mode="clip"))
 
     def computing_dtype(self, *values: Any, kind: Any = PROMOTION.DEFAULT) -> str:
         """The dtype in which torch computes an elementwise operator on these arguments of the

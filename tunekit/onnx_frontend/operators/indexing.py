@@ -28,17 +28,32 @@ def from_the_start(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, 
     return node.call("Where", negative, node.call("Add", indices, extents), indices)
 
 
+def _within(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, Any]) -> Value:
+    """Indices from the start; those beyond their axis, which ONNX Runtime refuses as it runs, are
+    its first or last place where they depend on an input.
+
+    Raises:
+        Unsupported: known ones are beyond it.
+    """
+    indices = from_the_start(node, indices, sizes)
+    last = np.asarray(sizes) - 1
+    if isinstance(indices, np.ndarray):
+        if ((indices < 0) | (indices > last)).any():
+            sides = ", ".join(map(str, np.atleast_1d(sizes)))
+            raise Unsupported(f"an index lies beyond its axis, which has {sides} elements")
+        return indices
+    lowest = node.call("Max", indices, np.zeros((), dtype_of(indices)))
+    return node.call("Min", lowest, np.maximum(last, 0).astype(dtype_of(indices)))
+
+
 @converts("Gather")
 def _gather(node: OnnxNode) -> Value:
     shape = node.shape()
     axis = int(node.attribute("axis", 0)) % len(shape)
-    indices = from_the_start(node, node.value(1), shape[axis])
-    if isinstance(indices, np.ndarray):
-        if indices.size and (indices.min() < 0 or indices.max() >= shape[axis]):
-            raise Unsupported(f"it reads beyond axis {axis}, which has {shape[axis]} elements")
-        if indices.ndim == 0:
-            return _element(node, int(indices), axis)
-    return relax.op.take(node.tensor(0), node.expr(indices), axis)
+    indices = _within(node, node.value(1), shape[axis])
+    if isinstance(indices, np.ndarray) and indices.ndim == 0:
+        return _element(node, int(indices), axis)
+    return relax.op.take(node.tensor(0), node.expr(indices), axis, mode="clip")
 
 
 def _element(node: OnnxNode, index: int, axis: int) -> Value:
@@ -51,7 +66,7 @@ def _element(node: OnnxNode, index: int, axis: int) -> Value:
 def _gather_elements(node: OnnxNode) -> Value:
     shape = node.shape()
     axis = int(node.attribute("axis", 0)) % len(shape)
-    indices = from_the_start(node, node.value(1), shape[axis])
+    indices = _within(node, node.value(1), shape[axis])
     return relax.op.gather_elements(node.tensor(0), node.expr(indices), axis)
 
 
@@ -62,7 +77,7 @@ def _gather_nd(node: OnnxNode) -> Value:
     given = node.value(1)
     if dtype_of(given) != "int64":  # com.microsoft takes others too
         given = node.call("Cast", given, to=7)
-    indices = from_the_start(node, given, np.array(extents))
+    indices = _within(node, given, np.array(extents))
     return relax.op.gather_nd(node.tensor(0), node.expr(indices), batch)
 
 
@@ -72,7 +87,7 @@ def _scatter_elements(node: OnnxNode) -> Value:
     axis = int(node.attribute("axis", 0)) % len(shape)
     if 0 in node.shape(1):
         return node.value(0)
-    indices = from_the_start(node, node.value(1), shape[axis])
+    indices = _within(node, node.value(1), shape[axis])
     reduction = _REDUCTIONS[node.attribute("reduction", "none")]
     return relax.op.scatter_elements(
         node.tensor(0), node.expr(indices), node.tensor(2), axis, reduction
@@ -84,7 +99,7 @@ def _scatter_nd(node: OnnxNode) -> Value:
     if 0 in node.shape(1):
         return node.value(0)
     depth = node.shape(1)[-1]
-    indices = from_the_start(node, node.value(1), np.array(node.shape()[:depth]))
+    indices = _within(node, node.value(1), np.array(node.shape()[:depth]))
     reduction = _REDUCTIONS[node.attribute("reduction", "none")]
     return relax.op.scatter_nd(node.tensor(0), node.expr(indices), node.tensor(2), reduction)
 

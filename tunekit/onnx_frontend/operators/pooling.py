@@ -178,7 +178,7 @@ def _max_with_indices(node: OnnxNode, pool: _Windows) -> Value:
     places = _places(pool, column_major=bool(node.attribute("storage_order")))
     count, inner = places.shape
     index = node.call("Add", chosen, np.arange(count, dtype=np.int64)[None, None] * inner)
-    within = node.emit(relax.op.take(node.expr(places.reshape(-1)), index, 0))
+    within = node.emit(relax.op.take(node.expr(places.reshape(-1)), index, 0, mode="clip"))
     images = np.arange(math.prod(shape[:2]), dtype=np.int64).reshape(*shape[:2], 1)
     index = node.call("Add", within, images * math.prod(shape[2:]))
     sizes = [*shape[:2], *pool.counts]

@@ -22,19 +22,23 @@ _MOST_READS = 64
 
 
 def from_start(graph: Graph, indices: Any, size: int) -> Any:
-    """Indices with the axis's size added where they are negative."""
+    """Indices with the axis's size added where they are negative; those beyond it, which torch
+    refuses as it runs, are its first or last place."""
     array, dtype = known(indices), dtype_of(indices)
     if array is not None:
         return graph.const(np.where(array < 0, array + size, array), dtype)
+    last = graph.const(max(size - 1, 0), dtype)
     if dtype.startswith("uint"):
-        return indices
-    negative = op.less(indices, graph.const(0, dtype))
-    return graph.emit(op.where(negative, op.add(indices, graph.const(size, dtype)), indices))
+        return graph.emit(op.minimum(indices, last))
+    zero = graph.const(0, dtype)
+    turned = op.add(indices, graph.const(size, dtype))
+    forward = op.where(op.less(indices, zero), turned, indices)
+    return graph.emit(op.minimum(op.maximum(forward, zero), last))
 
 
 @converts("embedding.default", moves=True)
 def _embedding(graph: Graph, weight: Any, indices: Any, **_: Any) -> Any:
-    return op.take(weight, indices, axis=0)
+    return graph.take(weight, indices, 0)
 
 
 @converts("index_select.default", moves=True)
@@ -43,13 +47,13 @@ def _index_select(graph: Graph, self: Any, dim: int, index: Any) -> Any:
     if not shape:
         return self
     index = graph.reshape(index, (prod(shape_of(index)),))
-    return op.take(self, from_start(graph, index, shape[dim]), axis=dim % len(shape))
+    return graph.take(self, from_start(graph, index, shape[dim]), dim % len(shape))
 
 
 @converts("take.default", moves=True)
 def _take(graph: Graph, self: Any, index: Any) -> Any:
     size = prod(shape_of(self))
-    return op.take(graph.reshape(self, (size,)), from_start(graph, index, size), axis=0)
+    return graph.take(graph.reshape(self, (size,)), from_start(graph, index, size), 0)
 
 
 @converts("gather.default", moves=True)
@@ -168,7 +172,7 @@ def _index(graph: Graph, self: Any, indices: Sequence[Any]) -> Any:
     if len(used) == 1:
         [axis] = used
         places = from_start(graph, indices[axis], shape_of(self)[axis])
-        return op.take(self, places, axis=axis)
+        return graph.take(self, places, axis)
     places = _Places(graph, shape_of(self), indices)
     rows = graph.take(places.in_rows(graph, self), places.rows, 0)
     read = graph.reshape(rows, (*places.index_shape, *places.row_shape))
