@@ -5,7 +5,8 @@
 For each of DETECTORS, a recipe at a canvas: a search, unless there is a library with records in
 artifacts/; the race of the library, tuned and with default schedules, with eager PyTorch,
 TorchScript, ONNX Runtime, OpenVINO and, where it is installed, OpenCV, as `tunekit bench` runs it;
-and the stages of the library and of eager PyTorch, as `tunekit explain` tells them. Written to
+and the stages of the library and of eager PyTorch, as `tunekit explain` tells them; of some, only
+the stages, of pictures as bytes and with masks pasted into them. Written to
 benchmarks/results/detectors/ as they come, NAME.json and NAME.stages.json, and what is there is
 left out: what was interrupted is called again. The machine has to be quiet.
 docs/results/detectors.md is made from the files by docs/generate.py.
@@ -16,13 +17,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models import is_tuned, without_place
 
 import tunekit
 from tunekit.errors import TunekitError
-from tunekit.recipe import Recipe
+from tunekit.recipe import Normalize, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "detectors"
@@ -30,16 +31,21 @@ RUNTIMES = ("tuned", "default", "pytorch", "torchscript", "onnxruntime", "openvi
 
 
 class Detector(NamedTuple):
-    """A recipe of recipes/, or a model of torchvision, and the height and width of its canvas."""
+    """A recipe of recipes/, or a model of torchvision, and the height and width of its canvas;
+    `ready` with bytes for a picture and whole masks for a result, as a program around it has and
+    wants them."""
 
     source: str
     height: int
     width: int
+    ready: bool = False
 
 
 DETECTORS = {
     "maskrcnn_800x1088": Detector("maskrcnn_resnet50_x86", 800, 1088),
     "maskrcnn_480": Detector("maskrcnn_resnet50_x86", 480, 480),
+    "maskrcnn_800x1088_ready": Detector("maskrcnn_resnet50_x86", 800, 1088, ready=True),
+    "maskrcnn_480_ready": Detector("maskrcnn_resnet50_x86", 480, 480, ready=True),
     "yolov8n_640": Detector("yolov8n_detect_x86", 640, 640),
     "fasterrcnn_480": Detector("torchvision:fasterrcnn_resnet50_fpn", 480, 480),
     "fasterrcnn_mobile_320": Detector(
@@ -59,9 +65,9 @@ def main() -> None:
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in options.names or DETECTORS:
+        detector = DETECTORS[name]
         try:
-            recipe = recipe_of(name, DETECTORS[name])
-            measure(name, recipe, options)
+            measure(name, recipe_of(name, detector), options, races=not detector.ready)
         except TunekitError as error:
             print(f"{name}: {error.message}", file=sys.stderr, flush=True)
 
@@ -76,17 +82,25 @@ def recipe_of(name: str, detector: Detector) -> Recipe:
         )
     recipe = tunekit.load_recipe(shipped)
     first, *others = recipe.model.inputs
-    inputs = (first.model_copy(update={"shape": shape}), *others)
-    model = recipe.model.model_copy(update={"inputs": inputs})
+    changed: dict[str, Any] = {"shape": shape}
+    choice = recipe.model.detector
+    if detector.ready:
+        assert choice is not None
+        batch, channels, height, width = shape
+        picture = {"dtype": "uint8", "layout": "NHWC", "normalize": Normalize()}
+        changed = {"shape": (batch, height, width, channels), **picture}
+        choice = choice.model_copy(update={"masks": "pasted"})
+    inputs = (first.model_copy(update=changed), *others)
+    model = recipe.model.model_copy(update={"inputs": inputs, "detector": choice})
     return recipe.model_copy(update={"name": name, "model": model})
 
 
-def measure(name: str, recipe: Recipe, options: argparse.Namespace) -> None:
+def measure(name: str, recipe: Recipe, options: argparse.Namespace, *, races: bool) -> None:
     """Writes what is not there yet, and says how the race ended."""
     race, stages = RESULTS / f"{name}.json", RESULTS / f"{name}.stages.json"
     if options.again or not is_tuned(name):
         tunekit.tune(recipe, trials=options.trials)
-    if options.again or not race.is_file():
+    if races and (options.again or not race.is_file()):
         report = tunekit.bench(recipe, runtimes=RUNTIMES, rounds=options.rounds)
         race.write_text(without_place(report.to_json()), "utf-8")
         print(f"{name}: {report.verdict}", flush=True)
