@@ -71,6 +71,15 @@ def test_the_larger_share_names_the_bound(operators):
     assert found["cached"] == (pytest.approx(2.0), "cache")
 
 
+def test_a_kernel_in_c_that_cannot_have_moved_all_of_its_arguments_is_not_judged():
+    calls = [call("ends early", 0.5, 20), call("moves all", 4.0, 20)]
+    library = Profiled("tuned", "ok", [10.0], [profile(*calls)])
+    found = {one.name: one for one in break_down(library, [], [], {}, "gain").operators}
+    early, whole = found["ends early"], found["moves all"]
+    assert (early.bytes_per_s, early.of_peak, early.bound) == (None, None, "unknown")
+    assert (whole.bytes_per_s, whole.of_peak, whole.bound) == (5.0, 0.5, "memory")
+
+
 def test_calls_of_one_kernel_are_summed(operators):
     half = next(one for one in operators if one.name == "half")
     assert (half.calls, half.seconds, half.flops, half.bytes) == (2, 4.0, 200.0, 2)

@@ -87,11 +87,12 @@ class _TimedKernel:
 @dataclass(frozen=True)
 class _Roof:
     """How near a kernel comes to the machine's peaks: its share of one, of which, the seconds at
-    it."""
+    it; whether it moves all of its arguments."""
 
     of_peak: float | None = None
     bound: Bound = "unknown"
     attainable_s: float | None = None
+    moves_all: bool = True
 
 
 def break_down(
@@ -213,7 +214,7 @@ def _operator(
         flops=flops,
         bytes=timed.moved_bytes,
         flops_per_s=flops / seconds if flops is not None and seconds else None,
-        bytes_per_s=timed.moved_bytes / seconds if seconds else 0.0,
+        bytes_per_s=timed.moved_bytes / seconds if seconds and roof.moves_all else None,
         of_peak=roof.of_peak,
         bound=roof.bound,
         gain_s=None if roof.attainable_s is None else max(0.0, seconds - roof.attainable_s),
@@ -235,6 +236,9 @@ def _roof(timed: _TimedKernel, peaks: PeaksEntry | None) -> _Roof:
     moving_s = timed.moved_bytes / peaks.bytes_per_s
     attainable_s = max(computing_s, moving_s)
     share = attainable_s / timed.seconds
+    if timed.task is None and share > 1:
+        # A kernel in C ends where its data ends: it took less time than its arguments' bytes take.
+        return _Roof(moves_all=False)
     if computing_s >= moving_s:
         return _Roof(share, "compute", attainable_s)
     return _Roof(share, "memory" if share <= 1 else "cache", attainable_s)

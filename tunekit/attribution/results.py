@@ -52,7 +52,7 @@ class Operator(_Frozen):
         flops: floating-point operations of all calls, None where the manifest does not know.
         bytes: of the arguments of all calls: each read or written once.
         flops_per_s: what it reaches.
-        bytes_per_s: what it reaches.
+        bytes_per_s: what it reaches; None where the data decide how much of them it moves.
         of_peak: the larger of its shares of the machine's two peaks. More than 1 is possible for
             what stays in caches, which are faster than the memory that was measured.
         bound: which of the two that is; "cache" when it is faster than memory.
@@ -73,7 +73,7 @@ class Operator(_Frozen):
     flops: float | None
     bytes: int
     flops_per_s: float | None
-    bytes_per_s: float
+    bytes_per_s: float | None
     of_peak: float | None
     bound: Bound
     gain_s: float | None

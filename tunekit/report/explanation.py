@@ -118,7 +118,7 @@ def explanation_columns(explanation: Explanation) -> list[Column[Operator]]:
         number("ms", lambda operator: _milliseconds(operator.seconds)),
         number("share", lambda operator: f"{operator.share:.1%}"),
         number("GFLOP/s", _gflops, priority=2),
-        number("GB/s", lambda operator: numbers.significant(operator.bytes_per_s / 1e9), 4),
+        number("GB/s", _gigabytes, priority=4),
         number("of peak", lambda operator: _percent(operator.of_peak)),
         Column("bound", lambda operator: operator.bound, priority=5),
         number("gain ms", lambda operator: _optional_milliseconds(operator.gain_s)),
@@ -242,6 +242,11 @@ def _difference(operator: Operator) -> str:
     mark = "~" if fastest.by == "kind" else ""
     sign = "+" if operator.difference_s > 0 else ""
     return f"{mark}{sign}{_milliseconds(operator.difference_s)}"
+
+
+def _gigabytes(operator: Operator) -> str:
+    rate = operator.bytes_per_s
+    return "" if rate is None else numbers.significant(rate / 1e9)
 
 
 def _gflops(operator: Operator) -> str:
