@@ -9,12 +9,13 @@ and the stages of the library and of eager PyTorch, as `tunekit explain` tells t
 the stages, of pictures as bytes and with masks pasted into them. Written to
 benchmarks/results/detectors/ as they come, NAME.json and NAME.stages.json, and what is there is
 left out: what was interrupted is called again. The machine has to be quiet.
-docs/results/detectors.md is made from the files by docs/generate.py.
+In the end docs/detectors_page.py draws them, and docs/generate.py writes docs/results/detectors.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,8 @@ def main() -> None:
             measure(name, recipe_of(name, detector), options, races=not detector.ready)
         except TunekitError as error:
             print(f"{name}: {error.message}", file=sys.stderr, flush=True)
+    for script in ("detectors_page.py", "generate.py"):
+        subprocess.run([sys.executable, str(ROOT / "docs" / script)], check=True, cwd=ROOT)
 
 
 def recipe_of(name: str, detector: Detector) -> Recipe:

@@ -1,4 +1,7 @@
-"""What docs/results/detectors.md says of benchmarks/results/detectors/."""
+"""What docs/results/detectors.md says of benchmarks/results/detectors/, and the picture of it.
+
+As a script it draws the picture.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployment_page import NONE, Table
+from ratio_picture import Bar, ratio_picture
 
 from tunekit.attribution.results import Explanation
 from tunekit.benchmark.results import Report
@@ -14,11 +18,31 @@ from tunekit.report.numbers import significant
 from tunekit.report.stages import stage_columns, stage_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks/results/detectors"
+PICTURE = RESULTS.parent / "detectors.svg"
 _STAGES = ".stages"
 _LARGEST = "maskrcnn_800x1088"
 _NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "pytorch": "eager PyTorch"}
 _WIDTH = 110
 _REASON = 160
+
+
+def main() -> None:
+    """Draws the picture."""
+    PICTURE.write_text(picture(), "utf-8")
+
+
+def picture() -> str:
+    """Each detector against each runtime, with intervals, as SVG text."""
+    bars = []
+    for name, report in _reports().items():
+        for row in report.runtimes:
+            if row.name in _NAMES and row.ratio is not None:
+                # Theirs are against the library.
+                value, low, high = (
+                    1 / one for one in (row.ratio.value, row.ratio.high, row.ratio.low)
+                )
+                bars.append(Bar(name, value, low, high, _NAMES[row.name]))
+    return ratio_picture("the whole detector tuned: how many times as fast, interval", bars)
 
 
 def headline() -> str:
@@ -128,3 +152,7 @@ def stages(table: Table) -> str:
         lines += [f"### `{explanation.name}`", ""]
         lines += [*table(tuple(column.title for column in columns), rows), ""]
     return "\n".join(lines).rstrip() or NONE
+
+
+if __name__ == "__main__":
+    main()

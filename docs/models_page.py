@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment_page import Table
+from ratio_picture import Bar, ratio_picture
 
 from tunekit.benchmark.results import Ratio, Report
 from tunekit.page.document import page as html_page
@@ -119,39 +120,12 @@ def together(known: Sequence[Row]) -> str:
 
 def picture(known: Sequence[Row]) -> str:
     """How many times as fast as the best other runtime, with intervals, as SVG text."""
-    drawn = [(row.name, row.ratio) for row in known if row.ratio is not None]
-    left, width, line = 230, 680, 26
-    height = line * len(drawn) + 48
-    low = min([0.9, *(ratio.low for _, ratio in drawn)])
-    high = max([1.3, *(ratio.high for _, ratio in drawn)])
-
-    def x(value: float) -> float:
-        return left + (width - left - 110) * math.log(value / low) / math.log(high / low)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        '<text x="8" y="16">times as fast as the best other runtime, interval of the median</text>',
+    bars = [
+        Bar(row.name, row.ratio.value, row.ratio.low, row.ratio.high, row.ratio.against)
+        for row in known
+        if row.ratio is not None
     ]
-    for tick in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0):
-        if low <= tick <= high:
-            colour = "#555" if tick == 1 else "#ddd"
-            parts.append(
-                f'<path d="M{x(tick):.1f} 26V{height - 20}" stroke="{colour}"/>'
-                f'<text x="{x(tick):.1f}" y="{height - 6}" text-anchor="middle">{tick:g}</text>'
-            )
-    for at, (name, ratio) in enumerate(drawn):
-        y = 42 + line * at
-        colour = "#0a7d4b" if ratio.low > 1 else "#b3541e" if ratio.high < 1 else "#777"
-        parts.append(
-            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{name}</text>'
-            f'<path d="M{x(ratio.low):.1f} {y}H{x(ratio.high):.1f}" stroke="{colour}" '
-            'stroke-width="2"/>'
-            f'<circle cx="{x(ratio.value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
-            f'<text x="{width - 100}" y="{y + 4}" fill="#555">{ratio.against}</text>'
-        )
-    return "\n".join([*parts, "</svg>", ""])
+    return ratio_picture("times as fast as the best other runtime, interval of the median", bars)
 
 
 def samples(known: Sequence[Row]) -> dict[str, str]:

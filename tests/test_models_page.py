@@ -40,6 +40,15 @@ def test_the_picture_is_of_the_races_that_are_here(models_page: ModuleType) -> N
     assert drawn == models_page.picture(models_page.rows()), "run `python docs/models_page.py`"
 
 
+def test_the_picture_of_detectors_is_of_the_races_that_are_here() -> None:
+    page = _load(ROOT / "docs/detectors_page.py")
+    drawn = page.PICTURE.read_text("utf-8")
+    assert drawn == page.picture(), "run `python docs/detectors_page.py`"
+    # Each race has points of others, and not of the library itself.
+    for race in page.RESULTS.glob("*.json"):
+        assert race.name.endswith(".stages.json") or f">{race.stem}</text>" in drawn
+
+
 def test_the_sample_pages_hold_the_races_that_are_here(models_page: ModuleType) -> None:
     races = {
         row.name: json.loads((ROOT / f"benchmarks/results/{row.name}.json").read_text("utf-8"))
