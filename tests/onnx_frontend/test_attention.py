@@ -4,8 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from tests.support.onnx_nodes import Array, Node, differences
+from tests.support.onnx_nodes import (
+    Array,
+    Node,
+    by_onnxruntime,
+    by_tunekit,
+    differences,
+    model_of,
+)
 
 _RANDOM = np.random.default_rng(5)
 
@@ -165,3 +173,15 @@ def test_the_fused_operators_of_onnx_runtime_give_what_it_gives() -> None:
         ),
     ]
     assert differences(nodes, opset=21) == []
+
+
+def test_the_scores_are_an_output_too() -> None:
+    """Which ONNX Runtime only gives with a type."""
+    inputs = [some(2, 5, 16), some(2, 6, 16), some(2, 6, 24), some(56), None, some(1, 4, 5, 6)]
+    node = microsoft("MultiHeadAttention", *inputs, outputs=4, num_heads=4, scale=0.3)
+    model, feed = model_of([node], 20)
+    shapes = [(2, 5, 24), (2, 4, 6, 4), (2, 4, 6, 6), (2, 4, 5, 6)]
+    for output, shape in zip(model.graph.output, shapes, strict=True):
+        output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, shape))
+    for right, given in zip(by_onnxruntime(model, feed), by_tunekit(model, feed), strict=True):
+        np.testing.assert_allclose(given, right, atol=1e-5)

@@ -32,6 +32,11 @@ class Attended:
     output: Value
     scores: tuple[Value, Value, Value, Value]
 
+    @property
+    def masked(self) -> Value:
+        """The scores that the probabilities are made of."""
+        return self.scores[_MASKED]
+
 
 def attend(
     node: OnnxNode,

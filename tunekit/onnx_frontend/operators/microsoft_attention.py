@@ -7,6 +7,7 @@ import numpy as np
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.operators.attention import (
+    Attended,
     added,
     attend,
     causal_mask,
@@ -66,7 +67,7 @@ def _of_projections(
     queries, keys = shape_of(query)[2], shape_of(key)[2]
     own = None if bias is None else node.value(bias)
     filtered = added(node, _padding(node, mask, queries, keys), own)
-    return _attended(node, query, key, value, filtered, before), present
+    return joined_heads(node, _attended(node, query, key, value, filtered, before).output), present
 
 
 @converts("MultiHeadAttention", domain=MICROSOFT)
@@ -82,22 +83,20 @@ def _multi_head(node: OnnxNode) -> Value:
         value = node.call("Concat", node.value(7), value, axis=2)
     queries, keys = shape_of(query)[2], shape_of(key)[2]
     bias = added(node, _padding(node, 4, queries, keys), node.value(5))
-    if len(node.outputs) > 3 and node.outputs[3]:
-        raise Unsupported("its output qk is used")
-    return _attended(node, query, key, value, bias, past), key, value, None
+    result = _attended(node, query, key, value, bias, past)
+    return joined_heads(node, result.output), key, value, result.masked
 
 
 def _attended(
     node: OnnxNode, query: Value, key: Value, value: Value, bias: Value, past: int
-) -> Value:
+) -> Attended:
     if node.attribute("unidirectional"):
         seen = causal_mask(shape_of(query)[2], shape_of(key)[2], past)
         # Nothing of a later position may get through, whatever the filter is.
         lowest = float(np.finfo(dtype_of(query)).min)
         bias = added(node, bias, mask_bias(node, seen, dtype_of(query), lowest))
     scale = float(node.attribute("scale", 0.0)) or None
-    result = attend(node, query, key, value, scale=scale, bias=bias)
-    return joined_heads(node, result.output)
+    return attend(node, query, key, value, scale=scale, bias=bias)
 
 
 def _apart(node: OnnxNode, heads: int) -> list[Value]:
