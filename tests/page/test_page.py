@@ -5,138 +5,22 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 from bench_reports import full_report
+from page_sources import explanation, session_in
 
-from tunekit.attribution.results import Explanation, Operator, PeaksEntry, RuntimeEntry
 from tunekit.benchmark.results import Report
-from tunekit.catalogue import (
-    Catalogue,
-    NewBenchRun,
-    NewLibrary,
-    NewSession,
-    NewTask,
-    NewTrial,
-    NewWorkload,
-)
-from tunekit.catalogue.entries import Failure, FailureKind
+from tunekit.catalogue import Catalogue, NewBenchRun, NewLibrary
 from tunekit.errors import UsageError
 from tunekit.page.document import with_page
 from tunekit.report.benchmark import COLUMNS, bench_result, costs
 from tunekit.report.output import Format, in_format, write
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture
-def make(run_warm: Make) -> Make:
-    return partial(run_warm, "report")
-
-
-@pytest.fixture
-def bench_file(tmp_path: Path) -> Path:
-    path = tmp_path / "bench.json"
-    path.write_text(full_report().to_json(), "utf-8")
-    return path
-
-
-def session_in(path: Path) -> str:
-    """A session of two kernels that got better and failed once; its id."""
-    begun = datetime.now(UTC)
-    with Catalogue.open(str(path)) as catalogue:
-        session = catalogue.sessions.begin(
-            NewSession(
-                name="small",
-                recipe_yaml="name: small\nmodel: <script>\n",
-                recipe_digest="0" * 64,
-                model_digest=None,
-                model_name="small",
-                target_json='{"kind":"llvm","mcpu":"znver3"}',
-                host={"cpu_name": "AMD EPYC"},
-                host_fingerprint="host",
-                toolchain={"apache-tvm": "0.27"},
-                budget_trials=4,
-                seed=0,
-            )
-        )
-        tasks = catalogue.trials.ensure_tasks(
-            session.id,
-            [
-                NewTask(NewWorkload(f"hash{n}", f"module {n}", "fused", f"op{n}"), f"op{n}", 1.0)
-                for n in range(2)
-            ],
-        )
-        samples = [(0, 4e-3), (1, 2e-3), (0, 1e-3)]
-        trials = [
-            NewTrial(
-                tasks[task],
-                f"candidate {index}",
-                "trace",
-                samples_s=(seconds,),
-                measured_at=begun + timedelta(minutes=index + 1),
-            )
-            for index, (task, seconds) in enumerate(samples)
-        ]
-        crash = Failure(FailureKind.CRASH, "SIGILL (illegal instruction)")
-        trials.append(NewTrial(tasks[1], "candidate 3", "trace", failure=crash))
-        catalogue.trials.add(session.id, trials)
-        catalogue.sessions.add_seconds(session.id, {"measure": 90.0, "sample": 30.0})
-        catalogue.sessions.close(session.id, "finished")
-        return session.id
-
-
-def explanation() -> Explanation:
-    operator = Operator(
-        name="fused_conv",
-        work="3x3 64 to 64, 56x56",
-        kind="convolution",
-        calls=3,
-        seconds=2.5e-3,
-        best_s=2.4e-3,
-        share=0.5,
-        flops=2e8,
-        bytes=1_000_000,
-        flops_per_s=8e10,
-        bytes_per_s=4e8,
-        of_peak=0.8,
-        bound="compute",
-        gain_s=5e-4,
-        trials=10,
-        space="convolution",
-        others={},
-        difference_s=None,
-    )
-    peaks = PeaksEntry(
-        flops_per_s=1e11,
-        bytes_per_s=2e10,
-        streamed_mib=64,
-        memory_bytes_per_s=1e10,
-        launch_s=2e-6,
-        measured=3,
-    )
-    return Explanation(
-        name="small",
-        source="python:small",
-        library="artifacts/small",
-        cpu="AMD EPYC",
-        target={"kind": "llvm"},
-        threads=2,
-        rounds=5,
-        sorted_by="gain",
-        peaks=peaks,
-        runtimes=(RuntimeEntry(name="tuned", status="ok", end_to_end_s=5e-3),),
-        operators=(operator,),
-        unmatched=(),
-        remarks=("the machine was busy",),
-    )
 
 
 def cells(page: str) -> list[str]:
@@ -320,29 +204,3 @@ def test_what_cannot_be_shown_is_refused_in_a_sentence(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("*.html"))
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-def test_a_browser_draws_every_chart_without_a_complaint(
-    make: Make, bench_file: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "explain.json").write_text(explanation().to_json(), "utf-8")
-    session = session_in(tmp_path / "catalogue.db")
-    done = make("bench.json", "explain.json", session, "--catalogue", "catalogue.db")
-    assert done.returncode == 0, done.stderr
-    assert CHROMIUM is not None
-    shown = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"),
-            *("--dump-dom", f"file://{tmp_path / 'report.html'}"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in shown.stderr
-    charts = shown.stdout.count('class="chart')
-    assert charts == 7
-    assert shown.stdout.count('<svg xmlns="http://www.w3.org/2000/svg"') == charts
