@@ -34,6 +34,7 @@ class StagedPyTorch(PyTorch):
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Seconds of each stage: the medians of runs of about `seconds` in all."""
+        self.infer()  # Wakes the threads, whose sleep would be the first stage's.
         start = time.perf_counter()
         runs: list[dict[str, float]] = []
         while len(runs) < _MOST_RUNS:
