@@ -84,6 +84,9 @@ def prepare(
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout
         lanes = target.f32_lanes
         laid_out = convert_layout(module, chosen, lanes, choice)
+        module = laid_out.module
+        if target.kind == "llvm":
+            module = sort_in_c(module)
         prepared = transform.Sequential(
             [
                 relax.transform.LegalizeOps(fast_math.legalizations()),
@@ -96,7 +99,7 @@ def prepare(
                 # Lets a schedule choose how a constant's bytes lie; `apply` repacks them.
                 relax.transform.AttachAttrLayoutFreeBuffers(),
             ]
-        )(sort_in_c(laid_out.module) if target.kind == "llvm" else laid_out.module)
+        )(module)
     seconds = time.monotonic() - started
     say(
         f"layout {laid_out.layout}: {laid_out.transforms} layout transform"
