@@ -28,6 +28,19 @@ def test_a_text_that_says_nothing_has_no_last_line() -> None:
     assert last_lines(" \n") == ""
 
 
+def test_where_a_runtime_was_in_its_own_source_is_not_what_is_wrong() -> None:
+    said = (
+        "Exception from src/inference/src/cpp/core.cpp:132:\n"
+        "Exception from src/inference/src/dev/plugin.cpp:58:\n"
+        "Check 'is_static' failed at src/plugins/graph.cpp:77:\n"
+        "the shape depends on data\n"
+    )
+    assert first_line(RuntimeError(said)) == (
+        "Check 'is_static' failed at src/plugins/graph.cpp:77: the shape depends on data"
+    )
+    assert first_line(RuntimeError("core.cpp:132:")) == "core.cpp:132:"
+
+
 def test_a_line_that_prints_a_whole_tensor_is_cut() -> None:
     error = RuntimeError("cannot trace " + "0.1234, " * 100_000)
     assert len(first_line(error)) == 300

@@ -4,10 +4,13 @@ a line."""
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 _ERROR_CHARACTERS = 160
+# Of C++ runtimes, whose first lines say where they were in their own source.
+_PLACE = re.compile(r"(Exception from )?\S+\.(c|cc|cpp|h|hpp|inl):\d+:?")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -62,10 +65,11 @@ def time_shares(seconds: Mapping[str, float]) -> str:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line with text of an exception's message, cut to `limit` characters; its type where
-    it says nothing."""
-    lines = _lines(error)
-    text = lines[0].strip() if lines else type(error).__name__
+    """The first line with text of an exception's message, and the next one where it ends with a
+    colon, cut to `limit` characters; its type where it says nothing."""
+    lines = [line.strip() for line in _lines(error)] or [type(error).__name__]
+    telling = [line for line in lines if not _PLACE.fullmatch(line)] or lines
+    text = " ".join(telling[:2]) if telling[0].endswith(":") else telling[0]
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
