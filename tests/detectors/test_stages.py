@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from compiled_detectors import Compiled
 from targets import unoptimized
 
 from tunekit.attribution.explain import ExplainSettings, explain_recipe
+from tunekit.attribution.profilers.pytorch import timed_parts
 from tunekit.attribution.results import Explanation
 from tunekit.detectors import stages
 from tunekit.detectors.eager import StageClock, parts_of
@@ -19,6 +21,7 @@ from tunekit.graph.prepare import prepare
 from tunekit.graph.stages import stages_of
 from tunekit.models import load_source
 from tunekit.models.sources.detector_model import DetectorModel
+from tunekit.recipe import Normalize
 from tunekit.report.explanation import explanation_markdown, explanation_text
 
 OF_REGIONS = [
@@ -97,6 +100,27 @@ def test_stages_in_pytorch_add_up_to_its_time(name: str, expected: list[str], sp
     assert sorted(seconds, key=stages.STAGES.index) == [*expected, stages.REST]
     assert min(seconds.values()) > 0
     assert all(map(torch.equal, map(torch.from_numpy, before), map(torch.from_numpy, outputs)))
+
+
+def test_only_the_conversion_of_bytes_is_pre_processing(spec: Any) -> None:
+    plain = spec("ssd", (1, 96, 128, 3))
+    picture = {"dtype": "uint8", "layout": "NHWC", "normalize": Normalize()}
+    bytes_ = plain.inputs[0].model_copy(update=picture)
+    source = load_source(plain.model_copy(update={"inputs": (bytes_,)}))
+    module, forward = source.torch_module(), source.torch_module().model.forward
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)  # as padding of masks would take
+        return forward(*arguments)
+
+    module.model.forward = slow
+    clock = StageClock(timed_parts(module))
+    pictures = [torch.from_numpy(array) for array in source.sample_inputs(5).values()]
+    with torch.no_grad():
+        seconds = clock.run(lambda: module(*pictures))
+    assert sorted(seconds, key=stages.STAGES.index) == [*DENSE, stages.REST]
+    assert seconds[stages.REST] > 0.2
+    assert seconds[stages.PREPROCESSING] < 0.2
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunekit.runtimes.pytorch import PyTorch
 
 if TYPE_CHECKING:
+    import torch
+
+    from tunekit.detectors.eager import TimedPart
     from tunekit.runtimes.runner import Array
 
 _LEAST_RUNS, _MOST_RUNS = 2, 500
@@ -22,14 +25,9 @@ class StagedPyTorch(PyTorch):
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
     ) -> dict[str, Any]:
         settings = super().load(plan, inputs, threads)
-        from tunekit.detectors.eager import StageClock, parts_of
-        from tunekit.detectors.stages import PREPROCESSING
-        from tunekit.models.sources.torch_calls import WithPreprocessing
+        from tunekit.detectors.eager import StageClock
 
-        parts = list(parts_of(self._module))
-        if isinstance(self._module, WithPreprocessing):
-            parts.append((self._module, "forward", PREPROCESSING))
-        self._clock = StageClock(parts)
+        self._clock = StageClock(timed_parts(self._module))
         return settings
 
     def profile(self, seconds: float) -> dict[str, Any]:
@@ -46,3 +44,16 @@ class StagedPyTorch(PyTorch):
             name: statistics.median(run.get(name, 0.0) for run in runs) for name in sorted(names)
         }
         return {"stages": of_each, "runs": len(runs)}
+
+
+def timed_parts(module: torch.nn.Module) -> Iterator[TimedPart]:
+    """The parts of a detector, and of what turns a picture into its input."""
+    from tunekit.detectors.eager import parts_of
+    from tunekit.detectors.stages import PREPROCESSING, REST
+    from tunekit.models.sources.torch_calls import WithPreprocessing
+
+    yield from parts_of(module)
+    if isinstance(module, WithPreprocessing):
+        yield (module, "forward", PREPROCESSING)
+        # What it calls is another's, also where no part takes it.
+        yield (module.model, "forward", REST)
