@@ -33,10 +33,13 @@ def test_where_a_runtime_was_in_its_own_source_is_not_what_is_wrong() -> None:
         "Exception from src/inference/src/cpp/core.cpp:132:\n"
         "Exception from src/inference/src/dev/plugin.cpp:58:\n"
         "Check 'is_static' failed at src/plugins/graph.cpp:77:\n"
+        "FrontEnd API failed:\n"
         "the shape depends on data\n"
+        "and more\n"
     )
     assert first_line(RuntimeError(said)) == (
-        "Check 'is_static' failed at src/plugins/graph.cpp:77: the shape depends on data"
+        "Check 'is_static' failed at src/plugins/graph.cpp:77: "
+        "FrontEnd API failed: the shape depends on data"
     )
     assert first_line(RuntimeError("core.cpp:132:")) == "core.cpp:132:"
 

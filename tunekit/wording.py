@@ -65,11 +65,12 @@ def time_shares(seconds: Mapping[str, float]) -> str:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line with text of an exception's message, and the next one where it ends with a
+    """The first line with text of an exception's message, and what follows while that ends with a
     colon, cut to `limit` characters; its type where it says nothing."""
     lines = [line.strip() for line in _lines(error)] or [type(error).__name__]
-    telling = [line for line in lines if not _PLACE.fullmatch(line)] or lines
-    text = " ".join(telling[:2]) if telling[0].endswith(":") else telling[0]
+    text, *rest = [line for line in lines if not _PLACE.fullmatch(line)] or lines
+    while text.endswith(":") and rest:
+        text = f"{text} {rest.pop(0)}"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
