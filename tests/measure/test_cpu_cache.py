@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +22,7 @@ from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.cpu_cache import eviction
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import Candidate
+from tunekit.measure.timing import MeasureOrder, take_readings
 from tunekit.recipe import Tuning
 from tunekit.recipe.schema import Measure, Rpc
 from tunekit.search.candidates import candidate_of
@@ -102,3 +105,27 @@ def test_samples_are_as_many_and_outputs_compared_whatever_the_caches_hold(
     assert (result.failure, result.text) == (None, "")
     assert result.samples_s is not None
     assert len(result.samples_s) == 3
+
+
+@pytest.mark.parametrize(
+    ("evicting_s", "calls", "samples"), [(0.0, 20_040, 60), (2e-3, 250, 60), (20e-3, 25, 25)]
+)
+def test_what_is_evicted_for_long_before_each_call_is_called_less_often(
+    native: ResolvedTarget, evicting_s: float, calls: int, samples: int
+) -> None:
+    """As the table of words is, of which a few rows are read."""
+    asked: list[tuple[int, int]] = []
+
+    def sample(number: int, repeat: int) -> list[float]:
+        asked.append((number, repeat))
+        if number * repeat == 1:
+            time.sleep(evicting_s)
+        return [3e-6] * repeat
+
+    order = MeasureOrder(slow_s=math.inf, best_s=math.inf, usual_s=None, once=True)
+    wanted = options(native, repeat=60, min_repeat_ms=1)
+    [reading] = take_readings(sample, None, wanted, order, evicts=evicting_s > 0)
+    number, repeat = asked[-1]
+    assert number * repeat <= calls
+    assert len(reading.samples) == repeat <= samples
+    assert (number * repeat == calls) == (evicting_s == 0)

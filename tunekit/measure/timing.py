@@ -30,6 +30,8 @@ _MOST_READINGS = 2
 _FIRST_PAUSE_S = 0.02
 # Calibrations in a row that say what is usual where nothing is known of this host.
 _FIRST_CALIBRATIONS = 8
+# A reading spends so long between the calls that it times, on what is evicted before each of them.
+_MOST_EVICTING_S = 0.5
 # Slower than another of its workload by this, in turns on a quiet host, a candidate has lost.
 _LOST_RATIO = 1.2
 
@@ -56,6 +58,8 @@ def take_readings(
     calibrate: Callable[[], list[float]] | None,
     options: MeasureOptions,
     order: MeasureOrder,
+    *,
+    evicts: bool,
 ) -> list[Reading]:
     """Times what `sample` runs.
 
@@ -65,13 +69,15 @@ def take_readings(
         calibrate: seconds of a few runs of the calibration kernel; None without one.
         options: how to measure.
         order: what is known.
+        evicts: something is evicted before each call.
 
     Returns:
         Readings, one at least.
     """
+    between_s = 0.0
 
     def reading() -> Reading:
-        number, repeat = _amount(min(first), options)
+        number, repeat = _amount(min(first), options, between_s)
         if calibrate is None:
             return Reading(tuple(sample(number, repeat)))
         before = calibrate()
@@ -84,6 +90,12 @@ def take_readings(
         first += sample(1, 1)
     if min(first) > order.slow_s:
         return [Reading(tuple(first))]
+    if evicts:
+        # Not of the first, which touched its memory for the first time.
+        started = time.monotonic()
+        again = sample(1, 1)
+        between_s = max(0.0, time.monotonic() - started - sum(again))
+        first += again
     usual_s = order.usual_s
     if usual_s is None and calibrate is not None:
         usual_s = quiet_level([s for _ in range(_FIRST_CALIBRATIONS) for s in calibrate()])
@@ -120,13 +132,19 @@ def time_samples(
     return [mean(tuple(seconds[first : first + calls])) for first in range(0, len(seconds), calls)]
 
 
-def _amount(once_s: float, options: MeasureOptions) -> tuple[int, int]:
-    """Calls in a sample, and samples, for something whose call takes `once_s`."""
+def _amount(once_s: float, options: MeasureOptions, between_s: float) -> tuple[int, int]:
+    """Calls in a sample, and samples, for something whose call takes `once_s`, with `between_s`
+    before each."""
     sample_s = options.min_repeat_ms / 1000
     number = max(1, math.ceil(sample_s / max(once_s, 1e-7)))
-    affordable = math.ceil(options.repeat * sample_s / max(once_s * number, 1e-7))
+    most = options.repeat
+    if between_s:
+        # A table of words is evicted for much longer than a few of its rows are read.
+        calls = int(_MOST_EVICTING_S / between_s)
+        number, most = max(1, min(number, calls // most)), min(most, max(_LEAST_SAMPLES, calls))
+    affordable = math.ceil(most * sample_s / max(once_s * number, 1e-7))
     least = _LEAST_SAMPLES if once_s < options.run_timeout_s / 8 else 1
-    return number, min(options.repeat, max(least, affordable))
+    return number, min(most, max(least, affordable))
 
 
 class Bests:

@@ -98,6 +98,7 @@ class _CandidateProcess:
             None if calibration is None else calibration.time,
             self._options,
             order,
+            evicts=bool(self._evict),
         )
 
     def check(self, expected: Expected) -> str:

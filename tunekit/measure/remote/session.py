@@ -267,7 +267,7 @@ class _SessionRun:
             self._session.usual.seconds,
             once=self._session.rounds > 1,
         )
-        return take_readings(sample, self._calibrate, options, order)
+        return take_readings(sample, self._calibrate, options, order, evicts=bool(flush))
 
     def _what_is_wrong(self, loaded: _Loaded) -> str:
         upload, check = loaded.upload, loaded.upload.check
