@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _KIND = "converted"
 _PLAN = "plan.json"
+# What compilers have before it is a place in a file that they were given.
+_ERROR = "error:"
 
 
 class ConversionFailed(TunekitError):  # noqa: N818 - reads as what happened
@@ -152,17 +154,19 @@ class Converted(Runtime):
         return {**forms[chosen.name], "shown": shown}
 
 
-def run_tool(name: str, *command: str) -> None:
-    """Runs a converter that is a program; `name` is for people.
+def run_tool(name: str, *command: str) -> str:
+    """What a converter that is a program wrote, on both of its streams; `name` is for people.
 
     Raises:
-        RuntimeError: it failed; with the last lines of what it wrote.
+        RuntimeError: it failed; with the error that it told, or the last line of what it wrote.
     """
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
-        said = last_lines(done.stderr) or last_lines(done.stdout) or "it said nothing"
+        told = next((line for line in done.stderr.splitlines() if _ERROR in line), "")
+        said = told or last_lines(done.stderr) or last_lines(done.stdout) or "it said nothing"
         print(done.stdout, done.stderr, sep="\n", flush=True)  # into this process's log
-        raise RuntimeError(f"{name} failed: {said}")
+        raise RuntimeError(f"{name} failed: {said.rpartition(_ERROR)[2].strip()}")
+    return f"{done.stdout}\n{done.stderr}"
 
 
 def in_shapes(arrays: Sequence[Array], outputs: Sequence[tuple[Sequence[int], str]]) -> list[Array]:

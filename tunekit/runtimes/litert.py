@@ -55,9 +55,13 @@ class LiteRT(Converted):
         litert: Any = importlib.import_module("ai_edge_litert.interpreter")
         self._model = litert.Interpreter(str(Path(plan["folder"]) / _FILE), num_threads=threads)
         self._model.allocate_tensors()
-        places = _in_order(self._model.get_input_details())
-        self._inputs = list(zip(places, inputs.values(), strict=True))
-        self._results = _in_order(self._model.get_output_details())
+        taken = _in_order(self._model.get_input_details())
+        # Its converter makes 32 bits of integers with 64.
+        self._inputs = [
+            (detail["index"], array.astype(detail["dtype"], copy=False))
+            for detail, array in zip(taken, inputs.values(), strict=True)
+        ]
+        self._results = [item["index"] for item in _in_order(self._model.get_output_details())]
         self._outputs = plan["outputs"]
         return {"threads": threads}
 
@@ -71,10 +75,10 @@ class LiteRT(Converted):
         return in_shapes(result, self._outputs)
 
 
-def _in_order(details: Sequence[Mapping[str, Any]]) -> list[int]:
+def _in_order(details: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The tensors in the order of the numbers in their names, `serving_default_args_1:0`."""
 
     def numbers(detail: Mapping[str, Any]) -> list[int]:
         return [int(digits) for digits in re.findall(r"\d+", detail["name"])]
 
-    return [int(detail["index"]) for detail in sorted(details, key=numbers)]
+    return sorted(details, key=numbers)

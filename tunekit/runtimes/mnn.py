@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunekit.runtimes.conversion import Converted, in_shapes
+from tunekit.runtimes.conversion import Converted, in_shapes, run_tool
+from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 # Interpreter.HintMode of MNN/Interpreter.hpp, which its Python package has no names for.
 _WINOGRAD_MEMORY_LEVEL = 3
 _FILE = "model.mnn"
+_CONVERTER = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 
 
 class MNN(Converted):
@@ -36,11 +39,11 @@ class MNN(Converted):
     def convert(
         cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
     ) -> dict[str, dict[str, Any]]:
-        tools: Any = importlib.import_module("_tools")
+        converter = (sys.executable, "-c", _CONVERTER, "-f", "ONNX", "--bizCode", "tunekit")
         source, made = ("--modelFile", given["file"]), ("--MNNModel", str(folder / _FILE))
-        tools.mnnconvert(["mnnconvert", "-f", "ONNX", *source, *made, "--bizCode", "tunekit"])
+        said = run_tool("MNN's converter", *converter, *source, *made)
         if not (folder / _FILE).is_file():
-            raise RuntimeError("MNN's converter wrote no file")
+            raise RuntimeError(f"MNN's converter wrote no file: {last_lines(said)}")
         return {
             "any Winograd": {"winograd": 3},
             "small Winograd": {"winograd": 1},
