@@ -109,9 +109,10 @@ def together(known: Sequence[Row]) -> str:
     lost = [
         f"`{name}` ({one.value:.2f}x {one.against})" for name, one in ratios.items() if one.high < 1
     ]
-    others = {name for row in known for name in _raced(row)}
+    met = sorted({len(_raced(row)) for row in known if row.ratio is not None})
+    others = f"{met[0]} to {met[-1]}" if len(met) > 1 else f"{met[0]}"
     text = (
-        f"Against the best of up to {len(others)} runtimes, on {len(ratios)} recipes: faster on "
+        f"Each against the best of {others} runtimes, on {len(ratios)} recipes: faster on "
         f"{won}, slower on {len(lost)}, not told apart on {len(ratios) - won - len(lost)}; "
         f"geometric mean {mean:.2f}x (measured {_dates(known)})."
     )

@@ -76,7 +76,7 @@ def test_losses_are_told_like_wins(models_page: ModuleType) -> None:
 
     text = models_page.together([row("won", 10, 12), row("lost", 10, 8), row("level", 10, 10)])
     assert text == (
-        "Against the best of up to 1 runtimes, on 3 recipes: faster on 1, slower on 1, not told "
+        "Each against the best of 1 runtimes, on 3 recipes: faster on 1, slower on 1, not told "
         "apart on 1; geometric mean 0.99x (measured 2026-01-02). Slower: `lost` (0.80x "
         "onnxruntime)."
     )
