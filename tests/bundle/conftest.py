@@ -79,7 +79,7 @@ def library(models: Path) -> Library:
 
 @pytest.fixture(scope="session")
 def sorting(models: Path) -> Library:
-    """A model that needs TVM's runtime."""
+    """Another model, which sorts."""
     return _compiled(models, _SORTING)
 
 

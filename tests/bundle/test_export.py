@@ -204,7 +204,7 @@ def test_what_is_no_library_is_said(exported: Bundle, tmp_path: Path) -> None:
         tunekit.export(exported.folder.parent, settings={"layout": "NCHW"})
 
 
-def test_a_bundle_with_tvms_runtime_runs_what_needs_it(sorting: Library, tmp_path: Path) -> None:
+def test_a_bundle_that_brings_tvms_runtime_runs_with_it(sorting: Library, tmp_path: Path) -> None:
     bundle = export_library(sorting, vm=True)
     names = _names(bundle.folder)
     assert bundle.folder.name == "vm-bundle"
