@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 from targets import unoptimized
+from tiny_extern import part_of
 
 from tunekit.graph.prepare import PreparedGraph, prepare
 from tunekit.graph.tasks import extract_tasks
 from tunekit.library.apply import apply_records
 from tunekit.library.build import export
 from tunekit.processes.sandbox import run_library
-from tunekit.standalone.build import Part, Toolchain, build
-from tunekit.standalone.emit import Program
-from tunekit.standalone.planner import plan
+from tunekit.standalone.build import Toolchain, build
 from tunekit.torch_frontend import export_program, program_to_relax
 
 
@@ -57,19 +56,9 @@ def test_a_library_of_its_own_sorts_as_torch_does(dtype: str, tmp_path: Path) ->
     exported = export(scheduled, target, tmp_path / "machine.so", kernels=tmp_path / "kernels.o")
     with torch.no_grad():
         expected = [result.numpy() for result in Sorts()(torch.from_numpy(values))]
-    program = Program(
-        plan=plan(exported.lowered, exported.unneeded),
-        features=(),
-        cores=target.cores,
-        input_names=["x"],
-        output_names=[f"y{number}" for number in range(len(expected))],
-        input_ranges=[(0.0, 1.0)],
-        checks=(),
-        huge_pages=False,
-        workspace=exported.workspace,
-    )
-    assert exported.kernels is not None
-    built = build("sorts", [Part(program, exported.kernels)], tmp_path, Toolchain("gcc"))
+    names = [f"y{number}" for number in range(len(expected))]
+    part = part_of(exported, target, ["x"], names, [(0.0, 1.0)])
+    built = build("sorts", [part], tmp_path, Toolchain("gcc"))
     for options in ({}, {"standalone": "sorts", "threads": 2}):
         path = built.shared if options else tmp_path / "machine.so"
         [actual] = run_library(path, [inputs], input_names=("x",), **options)

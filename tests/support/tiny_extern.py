@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,19 +53,31 @@ class Made:
 
     def part(self, target: ResolvedTarget) -> Part:
         """What a library of its own is linked from."""
-        assert self.exported.kernels is not None
-        program = Program(
-            plan=plan(self.exported.lowered, self.exported.unneeded),
-            features=(),
-            cores=target.cores,
-            input_names=NAMES,
-            output_names=["values", "positive", "masks"],
-            input_ranges=[(0.0, 1.0), (0.0, ROWS)],
-            checks=(),
-            huge_pages=False,
-            workspace=self.exported.workspace,
-        )
-        return Part(program, self.exported.kernels)
+        ranges = [(0.0, 1.0), (0.0, ROWS)]
+        return part_of(self.exported, target, NAMES, ["values", "positive", "masks"], ranges)
+
+
+def part_of(
+    exported: Exported,
+    target: ResolvedTarget,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    ranges: Sequence[tuple[float, float]],
+) -> Part:
+    """What a library of its own is linked from; inputs, outputs and the inputs' ranges by turn."""
+    assert exported.kernels is not None
+    program = Program(
+        plan=plan(exported.lowered, exported.unneeded),
+        features=(),
+        cores=target.cores,
+        input_names=inputs,
+        output_names=outputs,
+        input_ranges=ranges,
+        checks=(),
+        huge_pages=False,
+        workspace=exported.workspace,
+    )
+    return Part(program, exported.kernels)
 
 
 def example(count: int) -> dict[str, Array]:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunekit.extern_kernels.contract import ExternCode, KernelTensor, Phase
+from tunekit.extern_kernels.resources import Scratch, tasks_for
 
-_ALIGNMENT = 64
-_KEY_BYTES = 4
-_MOST_TASKS = 16
 _WIDE = ("float64", "int64", "uint64")
 
 
@@ -32,19 +30,20 @@ class RowsSorted:
         [data] = inputs
         rows, count = data.shape
         most = outputs[0].shape[1]
-        tasks = min(rows, _MOST_TASKS)
-        arrays = 4 if data.dtype in _WIDE else 3
-        array_bytes = -(-count * _KEY_BYTES // _ALIGNMENT) * _ALIGNMENT
-        keys, indices, spare, low_keys = (
-            f"(uint32_t *)(memory + {number * array_bytes})" for number in range(4)
-        )
+        tasks = tasks_for(rows)
+        scratch = Scratch()
+
+        def of_task() -> str:
+            return f"{scratch.array('uint32_t', tasks * count)} + (int64_t)task * {count}"
+
+        keys, indices, spare = of_task(), of_task(), of_task()
+        low_keys = of_task() if data.dtype in _WIDE else "0"
         places = len(outputs) - 1
         writes = [f"out{places}[row * {most} + i] = rank.indices[i];"]
         if places:
             writes.append(f"out0[row * {most} + i] = numbers[rank.indices[i]];")
         body = f"""
-    uint8_t *memory = workspace + (int64_t)task * {arrays * array_bytes};
-    const tkx_row rank = {{{count}, {keys}, {low_keys if arrays == 4 else 0}, {indices}, {spare}}};
+    const tkx_row rank = {{{count}, {keys}, {low_keys}, {indices}, {spare}}};
     for (int64_t row = task; row < {rows}; row += tasks) {{
       const __typeof__(*in0) *numbers = in0 + row * {count};
       tkx_rank_{data.dtype}(numbers, {int(bool(attributes["descending"]))}, {most}, &rank);
@@ -56,5 +55,5 @@ class RowsSorted:
             phases=(Phase(body, tasks),),
             headers=("sorting.h",),
             sources=("selection.c", "sorting.c"),
-            workspace_bytes=tasks * arrays * array_bytes,
+            workspace_bytes=scratch.bytes,
         )

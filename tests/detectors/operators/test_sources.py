@@ -8,8 +8,12 @@ import pytest
 from operator_uses import USES
 from operators_in_c import STRICT, C
 
-from tunekit.detectors.operators.glue import number, tasks_for, threshold
+from tunekit.detectors.operators.glue import (
+    number,
+    threshold,
+)
 from tunekit.extern_kernels.contract import KernelTensor
+from tunekit.extern_kernels.resources import tasks_for
 from tunekit.extern_kernels.sorting import RowsSorted
 from tunekit.standalone.build import Toolchain
 

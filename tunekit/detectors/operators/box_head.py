@@ -18,10 +18,8 @@ from tunekit.detectors.operators.boxes import (
 )
 from tunekit.detectors.operators.glue import (
     LANES,
-    TASKS,
     Attributes,
     DetectorOperator,
-    Scratch,
     candidates,
     coder,
     kept,
@@ -30,6 +28,7 @@ from tunekit.detectors.operators.glue import (
     structure,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import TASKS, Scratch
 
 # torchvision's: the least width and height of a detection, in pixels.
 MIN_SIZE = 1e-2

@@ -24,10 +24,8 @@ from tunekit.detectors.operators.boxes import (
 from tunekit.detectors.operators.glue import (
     ALL,
     LANES,
-    TASKS,
     Attributes,
     DetectorOperator,
-    Scratch,
     candidates,
     coder,
     kept,
@@ -39,6 +37,7 @@ from tunekit.detectors.operators.glue import (
     whole,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import TASKS, Scratch
 
 
 @custom_op("tunekit::retinanet_detections", mutates_args=())

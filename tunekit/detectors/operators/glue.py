@@ -10,15 +10,11 @@ from typing import cast
 import numpy as np
 
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase
+from tunekit.extern_kernels.resources import Scratch
 
 Attributes = Mapping[str, object]
 
-_BYTES = {"float": 4, "int32_t": 4, "uint32_t": 4}
-_ALIGNMENT = 64
 LANES = 8
-# How many tasks share what can be shared; a power of two.
-TASKS = 16
-
 
 # Up to how many boxes torchvision moves labels apart.
 FEW = 1000
@@ -52,23 +48,6 @@ class DetectorOperator:
     ) -> ExternCode:
         """The kernel for tensors of these sizes."""
         return self.write(inputs, outputs, attributes)
-
-
-class Scratch:
-    """The memory of a kernel while it runs, cut into arrays.
-
-    Attributes:
-        bytes: how much it is.
-    """
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def array(self, element: str, count: int) -> str:
-        """Takes an array; returns the C expression of its address."""
-        start = self.bytes
-        self.bytes += -(-count * _BYTES[element] // _ALIGNMENT) * _ALIGNMENT
-        return f"({element} *)(workspace + {start})"
 
 
 def number(value: object) -> str:
@@ -193,11 +172,6 @@ def kept(
         Phase(lines(boxes, "tkx_suppress(&all, task);"), labels),
         Phase(lines(boxes, found, "tkx_collect(&all, &found);")),
     )
-
-
-def tasks_for(rows: int) -> int:
-    """How many tasks share rows: a power of two, no more than there are rows."""
-    return int(min(TASKS, 1 << max(rows, 1).bit_length() - 1))
 
 
 def _inputs(first: int, count: int) -> str:

@@ -13,13 +13,12 @@ from tunekit.detectors.operators.glue import (
     ALL,
     Attributes,
     DetectorOperator,
-    Scratch,
     lines,
-    tasks_for,
     whole,
 )
 from tunekit.detectors.operators.masks import head, in_order
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import Scratch, tasks_for
 
 
 @custom_op("tunekit::keypoints", mutates_args=())

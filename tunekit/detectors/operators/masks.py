@@ -15,13 +15,12 @@ from tunekit.detectors.operators.glue import (
     ALL,
     Attributes,
     DetectorOperator,
-    Scratch,
     lines,
     structure,
-    tasks_for,
     whole,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import Scratch, tasks_for
 
 
 @custom_op("tunekit::mask_select", mutates_args=())

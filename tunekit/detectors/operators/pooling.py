@@ -16,17 +16,15 @@ from tunekit.detectors.operators.chunks import chunk_chance, chunk_rows, chunk_s
 from tunekit.detectors.operators.glue import (
     ALL,
     LANES,
-    TASKS,
     Attributes,
     DetectorOperator,
-    Scratch,
     lines,
     number,
     structure,
-    tasks_for,
     whole,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import TASKS, Scratch, tasks_for
 
 
 @custom_op("tunekit::roi_align", mutates_args=())

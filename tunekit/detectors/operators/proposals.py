@@ -21,7 +21,6 @@ from tunekit.detectors.operators.glue import (
     ALL,
     Attributes,
     DetectorOperator,
-    Scratch,
     candidates,
     coder,
     kept,
@@ -33,6 +32,7 @@ from tunekit.detectors.operators.glue import (
     whole,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import Scratch
 
 
 @custom_op("tunekit::rpn_proposals", mutates_args=())

@@ -17,10 +17,8 @@ from tunekit.detectors.operators.boxes import (
 )
 from tunekit.detectors.operators.glue import (
     LANES,
-    TASKS,
     Attributes,
     DetectorOperator,
-    Scratch,
     candidates,
     kept,
     lines,
@@ -28,6 +26,7 @@ from tunekit.detectors.operators.glue import (
     whole,
 )
 from tunekit.extern_kernels import ExternCode, KernelTensor, Phase, register
+from tunekit.extern_kernels.resources import TASKS, Scratch
 
 # As ultralytics has them: how far labels are moved apart, in pixels, and how many boxes are
 # compared with each other at most.
