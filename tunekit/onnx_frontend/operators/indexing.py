@@ -28,29 +28,35 @@ def from_the_start(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, 
     return node.call("Where", negative, node.call("Add", indices, extents), indices)
 
 
-def _within(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, Any]) -> Value:
-    """Indices from the start; those beyond their axis, which ONNX Runtime refuses as it runs, are
-    its first or last place where they depend on an input.
+def _checked(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, Any]) -> Value:
+    """Indices from the start.
 
     Raises:
-        Unsupported: known ones are beyond it.
+        Unsupported: they are known, and one is beyond its axis.
     """
     indices = from_the_start(node, indices, sizes)
-    last = np.asarray(sizes) - 1
+    if isinstance(indices, np.ndarray) and ((indices < 0) | (indices >= np.asarray(sizes))).any():
+        sides = ", ".join(map(str, np.atleast_1d(sizes)))
+        raise Unsupported(f"an index lies beyond its axis, which has {sides} elements")
+    return indices
+
+
+def _within(node: OnnxNode, indices: Value, sizes: int | np.ndarray[Any, Any]) -> Value:
+    """Checked indices; those beyond their axis that depend on an input, which ONNX Runtime refuses
+    as it runs, are its first or last place."""
+    indices = _checked(node, indices, sizes)
     if isinstance(indices, np.ndarray):
-        if ((indices < 0) | (indices > last)).any():
-            sides = ", ".join(map(str, np.atleast_1d(sizes)))
-            raise Unsupported(f"an index lies beyond its axis, which has {sides} elements")
         return indices
     lowest = node.call("Max", indices, np.zeros((), dtype_of(indices)))
-    return node.call("Min", lowest, np.maximum(last, 0).astype(dtype_of(indices)))
+    last = np.maximum(np.asarray(sizes) - 1, 0)
+    return node.call("Min", lowest, last.astype(dtype_of(indices)))
 
 
 @converts("Gather")
 def _gather(node: OnnxNode) -> Value:
     shape = node.shape()
     axis = int(node.attribute("axis", 0)) % len(shape)
-    indices = _within(node, node.value(1), shape[axis])
+    indices = _checked(node, node.value(1), shape[axis])
     if isinstance(indices, np.ndarray) and indices.ndim == 0:
         return _element(node, int(indices), axis)
     return relax.op.take(node.tensor(0), node.expr(indices), axis, mode="clip")

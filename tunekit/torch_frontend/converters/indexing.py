@@ -22,18 +22,24 @@ _MOST_READS = 64
 
 
 def from_start(graph: Graph, indices: Any, size: int) -> Any:
-    """Indices with the axis's size added where they are negative; those beyond it, which torch
-    refuses as it runs, are its first or last place."""
+    """Indices with the axis's size added where they are negative."""
     array, dtype = known(indices), dtype_of(indices)
     if array is not None:
         return graph.const(np.where(array < 0, array + size, array), dtype)
-    last = graph.const(max(size - 1, 0), dtype)
     if dtype.startswith("uint"):
-        return graph.emit(op.minimum(indices, last))
-    zero = graph.const(0, dtype)
-    turned = op.add(indices, graph.const(size, dtype))
-    forward = op.where(op.less(indices, zero), turned, indices)
-    return graph.emit(op.minimum(op.maximum(forward, zero), last))
+        return indices
+    negative = op.less(indices, graph.const(0, dtype))
+    return graph.emit(op.where(negative, op.add(indices, graph.const(size, dtype)), indices))
+
+
+def within(graph: Graph, indices: Any, size: int) -> Any:
+    """Indices from the start; those beyond the axis, which torch refuses as it runs, are its first
+    or last place."""
+    indices = from_start(graph, indices, size)
+    if known(indices) is not None:
+        return indices
+    first, last = (graph.const(place, dtype_of(indices)) for place in (0, max(size - 1, 0)))
+    return graph.emit(op.minimum(op.maximum(indices, first), last))
 
 
 @converts("embedding.default", moves=True)
@@ -65,7 +71,7 @@ def _gather(graph: Graph, self: Any, dim: int, index: Any, **_: Any) -> Any:
     for other in range(len(shape)):
         if other != axis:
             self = graph.slice(self, other, 0, wanted[other])
-    return op.gather_elements(self, from_start(graph, index, shape[axis]), axis=axis)
+    return op.gather_elements(self, within(graph, index, shape[axis]), axis=axis)
 
 
 # Reading and writing with one index for each of several axes.
@@ -106,7 +112,7 @@ class _Places:
     def _flat_rows(self, graph: Graph, indices: Sequence[Any]) -> Any:
         total: Any = None
         for index, size in zip(indices, self.shape, strict=False):
-            place = from_start(graph, graph.cast(index, "int64"), size)
+            place = within(graph, graph.cast(index, "int64"), size)
             if total is None:
                 total = place
                 continue
@@ -358,7 +364,7 @@ def scattered(graph: Graph, data: Any, dim: int, index: Any, new: Any, reduction
     for other, size in enumerate(index_shape):
         new = graph.slice(new, other, 0, size)
     new = graph.cast(new, dtype)
-    index = from_start(graph, index, shape[axis])
+    index = within(graph, index, shape[axis])
     places = known(index)
     if places is None:
         return graph.emit(op.scatter_elements(data, index, new, axis, reduction))
