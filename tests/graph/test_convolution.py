@@ -46,9 +46,9 @@ def convolutions(draw: st.DrawFn) -> Case:
         channels = draw(st.sampled_from([1, 3, 5, 7, 8, 16, 24, 56]))
         out_channels = draw(st.sampled_from([1, 4, 6, 8, 12, 24, 32, 56]))
     elif kind == "grouped":
-        groups = draw(st.sampled_from([2, 3, 4]))
-        channels = groups * draw(st.sampled_from([1, 3, 4, 8, 12]))
-        out_channels = groups * draw(st.sampled_from([2, 4, 8, 12]))
+        groups = draw(st.sampled_from([2, 3, 4, 8]))
+        channels = groups * draw(st.sampled_from([1, 2, 3, 4, 8, 12, 24]))
+        out_channels = groups * draw(st.sampled_from([2, 3, 4, 8, 12]))
     else:
         groups = channels = draw(st.sampled_from([3, 4, 7, 8, 24, 56]))
         out_channels = channels * (2 if kind == "multiplied" else 1)
@@ -134,11 +134,12 @@ def test_any_convolution_gives_what_torch_gives(
         (nn.Conv2d(16, 16, 3), 2),
         (nn.Conv2d(16, 16, 3, groups=16), 2),
         (nn.Conv2d(16, 16, 3, groups=2), 2),
-        (nn.Conv2d(3, 24, 3, groups=3), 0),
+        (nn.Conv2d(3, 24, 3, groups=3), 1),
         (nn.Conv2d(7, 56, 1), 1),
         (nn.Conv2d(16, 5, 3), 2),
-        (nn.Conv2d(16, 32, 3, groups=16), 0),
-        (nn.Conv2d(24, 24, 3, groups=6), 0),
+        (nn.Conv2d(24, 24, 3, groups=6), 2),
+        (nn.Conv2d(16, 32, 3, groups=16), 2),
+        (nn.Conv2d(22, 22, 3, groups=11), 0),
     ],
 )
 def test_which_convolutions_are_blocked(

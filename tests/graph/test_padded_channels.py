@@ -90,14 +90,23 @@ def test_blocks_are_few_and_narrow(channels: int, lanes: int, width: int, count:
     assert (blocks.width, blocks.count) == (width, count)
 
 
-def test_a_kernel_is_described_without_its_padding(imported: Any) -> None:
+def test_a_kernel_is_described_as_the_model_has_it(imported: Any) -> None:
     from tunekit.graph.operation import describe
     from tunekit.graph.prepare import prepare
     from tunekit.graph.tasks import extract_tasks
     from tunekit.machine.target import resolve_target
 
     target = resolve_target("llvm -mcpu=x86-64-v3 -num-cores=2", measured_elsewhere=True)
-    model = nn.Sequential(nn.Conv2d(64, 21, 1), nn.Conv2d(21, 21, 3, padding=1, groups=21))
+    model = nn.Sequential(
+        nn.Conv2d(64, 21, 1),
+        nn.Conv2d(21, 21, 3, padding=1, groups=21),
+        nn.Conv2d(21, 48, 1),
+        nn.Conv2d(48, 24, 3, padding=1, groups=12),
+    )
     graph = prepare(imported(model, [torch.zeros(1, 64, 6, 6)]), target, "NCHWc")
     words = {describe(task.module) for task in extract_tasks(graph, target)}
-    assert {"1x1 64 to 21, 6x6 add", "3x3 depthwise 21, 6x6 add"} <= words
+    assert {
+        "1x1 64 to 21, 6x6 add",
+        "3x3 depthwise 21, 6x6 add",
+        "3x3 48 to 24 in 12 groups, 6x6 add",
+    } <= words

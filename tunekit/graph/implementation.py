@@ -15,7 +15,8 @@ Algorithm = Literal["direct", "winograd2", "winograd4"]
 
 #: Annotation of the block that computes a convolution for which there are alternatives.
 ANNOTATION = "tunekit.convolution"
-#: Annotation of a block that computes a convolution of fewer channels than its axes say.
+#: Annotation of a block that computes a convolution of other channels than its axes say: groups,
+#: inputs of a group, outputs of a group.
 CHANNELS = "tunekit.channels"
 #: Annotation of the last block of an attention: its sizes, in words.
 ATTENTION = "tunekit.attention"

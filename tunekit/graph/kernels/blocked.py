@@ -49,7 +49,7 @@ def blocked_kernel(
     *,
     depthwise: bool,
     implementation: Implementation | None,
-    channels: tuple[int, int] | None = None,
+    channels: tuple[int, int, int] | None = None,
 ) -> BlockedKernel:
     """The kernel of a convolution.
 
@@ -61,12 +61,12 @@ def blocked_kernel(
         dtype: of the accumulator and the result.
         depthwise: one input channel for each output channel.
         implementation: the problem and its algorithm, where there is a choice.
-        channels: (inputs, outputs) without those of padding, where the weights have such.
+        channels: (groups, inputs of a group, outputs of a group) of the model's convolution, where
+            the weights have more for padding or for groups side by side.
     """
     annotations = annotate(implementation) if implementation else {}
     if channels is not None:
-        numbers = (channels[1], 1, 1) if depthwise else (1, *channels)
-        annotations[CHANNELS] = " ".join(map(str, numbers))
+        annotations[CHANNELS] = " ".join(map(str, channels))
     m = tile_of(implementation.algorithm) if implementation else None
     if m is not None:
         return BlockedKernel(

@@ -13,6 +13,7 @@ from tunekit.graph.kernels.convolution import ConvolutionShape
 from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
 from tunekit.graph.layouts.blocks import Blocks, padded_channels
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
+from tunekit.graph.layouts.groups import merge_groups
 from tunekit.graph.layouts.moved import has_zeros_around
 from tunekit.graph.layouts.operators import pair, quad
 from tunekit.graph.layouts.value import Value
@@ -50,18 +51,25 @@ class Convolutions:
         assert source.shape is not None
         depthwise = 1 < shape.groups == source.shape[1] == weights.shape[0]
         outputs = values.blocks(weights.shape[0])
-        if not depthwise and not _groups_fit(values, source.shape[1], weights, shape, outputs):
-            return False
+        channels = (shape.groups, weights.shape[1], weights.shape[0] // shape.groups)
+        kernels = weights
+        if shape.groups > 1 and not depthwise:
+            merged = merge_groups(weights, shape.groups, values.blocks(source.shape[1]), outputs)
+            if merged is None:
+                return False
+            kernels, groups = merged
+            shape = replace(shape, groups=groups)
         data, inputs = _data(values, source, blocked=depthwise)
+        as_they_are = inputs.exact and outputs.exact and kernels.shape == weights.shape
         kernel = blocked_kernel(
-            _padded(weights, shape, outputs, inputs),
+            _padded(kernels, shape, outputs, inputs),
             shape,
             inputs.width,
             outputs.width,
             str(call.ty.dtype),
             depthwise=depthwise,
-            implementation=self._implementation(weights, shape, result.shape),
-            channels=_channels(inputs, outputs),
+            implementation=self._implementation(kernels, shape, result.shape),
+            channels=None if as_they_are else channels,
         )
         packed = values.made_constant(weights, (kernel.name, inputs, outputs), kernel.pack)
         result.blocked = _emitted(values, kernel, data, _scaled(values, packed, gate, inputs))
@@ -161,22 +169,6 @@ def _ungated(
     return value.gated.activation, value.gated.gate
 
 
-def _groups_fit(
-    values: LayoutValues,
-    in_channels: int,
-    weights: np.ndarray,
-    shape: ConvolutionShape,
-    outputs: Blocks,
-) -> bool:
-    """Whether no block crosses from one group into the next."""
-    if shape.groups == 1:
-        return True
-    out_channels, in_per_group = weights.shape[:2]
-    inputs, of_group = values.blocks(in_channels), values.blocks(in_per_group)
-    same = of_group.exact and of_group.width == inputs.width
-    return same and outputs.exact and out_channels // shape.groups % outputs.width == 0
-
-
 def _data(values: LayoutValues, source: Value, *, blocked: bool = False) -> tuple[Expr, Blocks]:
     """What a convolution reads, and its blocks; with `blocked` as wide as those of others."""
     assert source.shape is not None
@@ -197,12 +189,6 @@ def _padded(
     whose outputs do."""
     own = weights.shape[1] if shape.groups > 1 else inputs.padded
     return padded_channels(weights, outputs.padded, own)
-
-
-def _channels(inputs: Blocks, outputs: Blocks) -> tuple[int, int] | None:
-    """Without padding, None where there is none."""
-    exact = inputs.exact and outputs.exact
-    return None if exact else (inputs.channels, outputs.channels)
 
 
 def _padded_transposed(weights: np.ndarray, outputs: Blocks, inputs: Blocks) -> np.ndarray:
