@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from tunekit.errors import ImportFailed
 from tunekit.processes.quiet import quiet
 from tunekit.torch_frontend.known_buffers import known_buffers
+from tunekit.torch_frontend.known_values import find_answers, known_values, needs_values
 from tunekit.torch_frontend.places import user_line
 from tunekit.torch_frontend.recurrent_shapes import plain_shapes
 from tunekit.wording import first_line
@@ -80,14 +81,18 @@ class _TraceableData(TorchFunctionMode):
 def _traced(
     module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> ExportedProgram:
+    """The program; a second time, where the first one needs values that no input decides."""
     try:
-        return torch.export.export(module, arguments, keywords)
+        program = torch.export.export(module, arguments, keywords)
     except Exception as error:
         if not is_data_dependent(error):
             raise
-        # The values may be those of buffers, and then they are known.
-        with known_buffers(module):
-            return torch.export.export(module, arguments, keywords)
+    else:
+        if not needs_values(program):
+            return program
+    answers = find_answers(module, arguments, keywords)
+    with known_buffers(module), known_values(module, answers):
+        return torch.export.export(module, arguments, keywords)
 
 
 def _converted(
