@@ -106,3 +106,23 @@ def test_whole_scales_are_the_operator_that_keeps_the_layout() -> None:
     model, feed = model_of(nodes, 13)
     text = str(proto_to_relax(model, list(feed), "nodes"))
     assert text.count("image.resize2d(") == len(nodes)
+
+
+def test_integers_are_cut_where_onnxruntime_cuts_them() -> None:
+    """To the last bit: in single precision, and for bytes with channels last in integers."""
+    places = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
+    nodes = []
+    for dtype, (height, width) in itertools.product(
+        ("uint8", "int8", "int32"), ((30, 41), (7, 9), (26, 34), (13, 20), (20, 17))
+    ):
+        limits = (0, 256) if dtype == "uint8" else (-128, 128)
+        data = np.random.default_rng(0).integers(*limits, (1, 3, 13, 17)).astype(dtype)
+        for coordinates in places:
+            how = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+            for image, size in (
+                (data, [1, 3, height, width]),
+                (np.ascontiguousarray(data.transpose(0, 2, 3, 1)), [1, height, width, 3]),
+            ):
+                given = [image, None, None, np.array(size, "int64")]
+                nodes.append(Node("Resize", given, attributes=how))
+    assert differences(nodes, 19) == []

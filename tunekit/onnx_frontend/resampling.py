@@ -139,6 +139,7 @@ def taps_of(
         x = np.clip(x, 0, axis.size - 1)
         low = np.floor(x)
         places, weights = low[:, None] + [0, 1], np.stack([low + 1 - x, x - low], 1)
+        weights[low == axis.size - 1] = 0.5  # of one element twice
     else:
         low = np.floor(x)
         places = low[:, None] + np.arange(-1, 3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from tunekit.onnx_frontend.values import Array, Value, dtype_of, shape_of
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
 # Up to so many products are written out in one kernel; more go axis by axis.
 _TAPS_OF_A_KERNEL = 4
+# Of one, in which ONNX Runtime counts the weights of bytes.
+_STEPS = 1 << 10
 # Linear coordinates that Relax's operator computes where the scale is the ratio of the sizes.
 _RELAX_MODES = {
     "half_pixel": "half_pixel",
@@ -119,6 +123,9 @@ def _resized(node: OnnxNode, axes: list[ResizedAxis], coordinates: str, nearest:
     changed = [axis for axis in axes if axis.length != axis.size or axis.scale != 1]
     if not changed:
         return node.value(0)
+    in_integers = mode == "linear" and "int" in node.dtype() and not node.attribute("antialias")
+    if in_integers:
+        changed = _plane_of(node, changed)
     taps = [
         taps_of(
             axis,
@@ -131,10 +138,38 @@ def _resized(node: OnnxNode, axes: list[ResizedAxis], coordinates: str, nearest:
         )
         for axis in changed
     ]
+    if in_integers and _counts_in_steps(node, taps):
+        taps = [replace(item, weights=_in_steps(item.weights)) for item in taps]
     result = _by_relax(node, taps, mode, coordinates)
     if result is None:
         result = _by_taps(node, taps)
     return _extrapolated(node, result, taps) if coordinates == "tf_crop_and_resize" else result
+
+
+def _plane_of(node: OnnxNode, changed: list[ResizedAxis]) -> list[ResizedAxis]:
+    """Both axes of an image where one is resized: ONNX Runtime sums elements along both, which
+    shows in integers."""
+    shape = node.shape()
+    planes = ((2, 3), (1, 2)) if len(shape) == 4 else ()
+    axes = {axis.index: axis for axis in changed}
+    plane = next((plane for plane in planes if {*axes} <= {*plane}), ())
+    one = np.float32(1)
+    return [
+        axes.get(index) or ResizedAxis(index, shape[index], shape[index], one, np.float32(0), one)
+        for index in plane or axes
+    ]
+
+
+def _counts_in_steps(node: OnnxNode, taps: Sequence[Taps]) -> bool:
+    """Whether ONNX Runtime computes with integers: for bytes with their channels last."""
+    return node.dtype() in ("int8", "uint8") and [item.axis.index for item in taps] == [1, 2]
+
+
+def _in_steps(weights: Array | None) -> Array:
+    """Weights of two elements as integers."""
+    assert weights is not None
+    of_second = (weights[:, 1] * _STEPS).astype(np.int32)
+    return np.stack([_STEPS - of_second, of_second], 1)
 
 
 def _by_relax(node: OnnxNode, taps: list[Taps], mode: str, coordinates: str) -> Value | None:
@@ -200,7 +235,8 @@ def _summed(node: OnnxNode, value: Value, group: Sequence[Taps]) -> Value:
     for taps in group:
         tables.append(taps.places.astype(np.int32))
         if taps.weights is not None:
-            tables.append(taps.weights.astype(np.float32))
+            is_integer = taps.weights.dtype == np.int32
+            tables.append(taps.weights if is_integer else taps.weights.astype(np.float32))
     return node.emit_te(
         _sum_of_taps,
         node.expr(value),
@@ -212,12 +248,15 @@ def _summed(node: OnnxNode, value: Value, group: Sequence[Taps]) -> Value:
 
 
 def _sum_of_taps(data: Any, tables: Sequence[Any], axes: list[int], counts: list[int]) -> Any:
-    from tvm import te
+    from tvm import te, tirx
 
     weighted = len(tables) > len(axes)
     places = tables[:: 2 if weighted else 1]
-    # Integers and short floats are summed in single precision.
+    # Integers and short floats are summed in single precision, or by weights that are integers.
     dtype = "float64" if str(data.dtype) == "float64" else "float32"
+    in_steps = weighted and str(tables[1].dtype) == "int32"
+    if in_steps:
+        dtype = "int32"
     shape = list(data.shape)
     for axis, table in zip(axes, places, strict=True):
         shape[axis] = table.shape[0]
@@ -246,9 +285,19 @@ def _sum_of_taps(data: Any, tables: Sequence[Any], axes: list[int], counts: list
         first, *rest = (
             term(indices, offsets) for offsets in itertools.product(*map(range, counts))
         )
+        if in_steps:
+            return tirx.truncdiv(sum(rest, first), tirx.const(_STEPS**2, "int32"))
+        if weighted and "int" in str(data.dtype):
+            return functools.reduce(_rounded_sum, rest, first)
         return sum(rest, first)
 
     return te.compute(shape, element, name="resize", tag="injective")
+
+
+def _rounded_sum(left: Any, right: Any) -> Any:
+    """The sum of single-precision numbers in single precision, product and sum never as one:
+    their result is cut to an integer, which shows the last bit."""
+    return (left.astype("float64") + right.astype("float64")).astype("float32")
 
 
 def _extrapolated(node: OnnxNode, value: Value, taps: list[Taps]) -> Value:
