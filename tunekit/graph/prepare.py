@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.graph.attention.fuse import fuse_attention
+from tunekit.graph.images.convert import convolutions_as_images
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Raised when a pass below changes, or how kernels are lowered (`lowering`): records and cached
 # graphs of another preparation are of no use.
-PREPARATION_VERSION = 6
+PREPARATION_VERSION = 7
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 
@@ -81,6 +82,8 @@ def prepare(
         )(module)
         if target.kind == "llvm":
             module = fuse_attention(module, target.f32_lanes)
+            if layout in ("auto", "NCHWc"):
+                module = convolutions_as_images(module)
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout
         lanes = target.f32_lanes
         laid_out = convert_layout(module, chosen, lanes, choice)

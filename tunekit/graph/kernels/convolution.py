@@ -16,6 +16,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """How a window moves over the frames of volumes, (N*D, ...) for N volumes of D frames.
+
+    Attributes:
+        volumes: that there are.
+        frames: of a volume.
+        window: frames that an output reads.
+        stride, dilation: in frames.
+        before, after: frames of padding.
+    """
+
+    volumes: int
+    frames: int
+    window: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+
+    @property
+    def padded(self) -> int:
+        """Frames of a volume with those of padding."""
+        return self.before + self.frames + self.after
+
+    @property
+    def outputs(self) -> int:
+        """Frames of a volume that is written."""
+        return (self.padded - (self.window - 1) * self.dilation - 1) // self.stride + 1
+
+
+@dataclass(frozen=True)
 class ConvolutionShape:
     """What a two-dimensional convolution does, apart from its data.
 
@@ -24,17 +55,20 @@ class ConvolutionShape:
         padding: (top, left, bottom, right).
         dilation: (vertical, horizontal).
         groups: number of channel groups.
+        depth: of a convolution of volumes; then what is above is of their frames.
     """
 
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
+    depth: Depth | None = None
 
     @property
     def plain(self) -> bool:
-        """Dense, and neither strided nor dilated."""
-        return self.strides == self.dilation == (1, 1) and self.groups == 1
+        """Dense, neither strided nor dilated, and of images."""
+        alike = self.strides == self.dilation == (1, 1) and self.groups == 1
+        return alike and self.depth is None
 
 
 def pack_weights(
@@ -74,8 +108,9 @@ def blocked_convolution(
     """Dense or grouped convolution.
 
     Args:
-        data: (N, C/ib, H, W, ib).
-        weights: (O/ob, C/groups/ib, KH, KW, ib, ob).
+        data: (N, C/ib, H, W, ib); of volumes their frames.
+        weights: (O/ob, C/groups/ib, KH, KW, ib, ob); the channels of all frames of a window of
+            volumes, one frame behind the other.
         shape: strides, padding, dilation, groups.
         out_dtype: dtype of the accumulator and the result.
         annotations: of the block.
@@ -85,9 +120,13 @@ def blocked_convolution(
     """
     from tvm import te
 
-    batch, _, _, _, in_block = extents(data)
+    batch, in_blocks, _, _, in_block = extents(data)
     out_blocks, group_in_blocks, kernel_h, kernel_w, _, out_block = extents(weights)
-    padded = _pad(data, shape.padding)
+    depth = shape.depth
+    if depth is None:
+        padded = _pad(data, shape.padding)
+    else:
+        batch, padded = depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
     out_h, out_w = output_size(data, kernel_h, kernel_w, shape)
     per_group = out_blocks // shape.groups
     ic = te.reduce_axis((0, group_in_blocks), name="ic")
@@ -95,15 +134,19 @@ def blocked_convolution(
     kw = te.reduce_axis((0, kernel_w), name="kw")
     ib = te.reduce_axis((0, in_block), name="ib")
 
-    def block_of(oc: te.Var) -> te.Expr:
-        return ic if shape.groups == 1 else oc // per_group * group_in_blocks + ic
+    def image_and_block(n: te.Var, oc: te.Var) -> tuple[te.Expr, te.Expr]:
+        if depth is not None:
+            frame = n * depth.stride
+            if depth.volumes > 1:
+                frame = n // depth.outputs * depth.padded + n % depth.outputs * depth.stride
+            return frame + ic // in_blocks * depth.dilation, ic % in_blocks
+        return n, ic if shape.groups == 1 else oc // per_group * group_in_blocks + ic
 
     return te.compute(
         (batch, out_blocks, out_h, out_w, out_block),
         lambda n, oc, oh, ow, ob: te.sum(
             padded[
-                n,
-                block_of(oc),
+                *image_and_block(n, oc),
                 oh * shape.strides[0] + kh * shape.dilation[0],
                 ow * shape.strides[1] + kw * shape.dilation[1],
                 ib,
@@ -201,6 +244,31 @@ def _pad(data: te.Tensor, padding: tuple[int, int, int, int]) -> te.Tensor:
     if not any(padding):
         return data
     return topi.nn.pad(data, [0, 0, top, left, 0], [0, 0, bottom, right, 0], name="padded")
+
+
+def _pad_volumes(data: te.Tensor, padding: tuple[int, int, int, int], depth: Depth) -> te.Tensor:
+    """With frames of padding around each volume, too."""
+    from tvm import te, tirx, topi
+
+    top, left, bottom, right = padding
+    if depth.padded == depth.frames:
+        return _pad(data, padding)
+    if depth.volumes == 1:
+        before = [depth.before, 0, top, left, 0]
+        return topi.nn.pad(data, before, [depth.after, 0, bottom, right, 0], name="padded")
+    _, blocks, height, width, block = extents(data)
+
+    def element(n: te.Var, c: te.Var, h: te.Var, w: te.Var, cb: te.Var) -> te.Expr:
+        frame, row, column = n % depth.padded - depth.before, h - top, w - left
+        within = tirx.all(
+            frame >= 0, frame < depth.frames, row >= 0, row < height, column >= 0, column < width
+        )
+        image = n // depth.padded * depth.frames + frame
+        return tirx.if_then_else(within, data[image, c, row, column, cb], tirx.const(0, data.dtype))
+
+    rows, columns = top + height + bottom, left + width + right
+    shape = (depth.volumes * depth.padded, blocks, rows, columns, block)
+    return te.compute(shape, element, name="padded")
 
 
 def output_size(

@@ -40,7 +40,8 @@ def choose_layout(module: IRModule, kind: str) -> Layout:
     """The layout for `auto`: blocked for convolutions on a CPU, else as the model has it."""
     pairs = bindings_of(module["main"])
     convolutions = sum(
-        operator_name(value) in ("nn.conv2d", "nn.conv2d_transpose") for _, value in pairs or ()
+        operator_name(value) in ("nn.conv2d", "nn.conv2d_transpose", "nn.conv3d")
+        for _, value in pairs or ()
     )
     return "NCHWc" if convolutions and kind == "llvm" else "NCHW"
 

@@ -59,7 +59,7 @@ class Convolutions:
                 return False
             kernels, groups = merged
             shape = replace(shape, groups=groups)
-        data, inputs = _data(values, source, blocked=depthwise)
+        data, inputs = data_of(values, source, blocked=depthwise)
         as_they_are = inputs.exact and outputs.exact and kernels.shape == weights.shape
         kernel = blocked_kernel(
             _padded(kernels, shape, outputs, inputs),
@@ -72,7 +72,7 @@ class Convolutions:
             channels=None if as_they_are else channels,
         )
         packed = values.made_constant(weights, (kernel.name, inputs, outputs), kernel.pack)
-        result.blocked = _emitted(values, kernel, data, _scaled(values, packed, gate, inputs))
+        result.blocked = emitted(values, kernel, data, _scaled(values, packed, gate, inputs))
         return True
 
     def transposed_rule(self, values: LayoutValues, call: Call, result: Value) -> bool:
@@ -101,7 +101,7 @@ class Convolutions:
         )
         if vertical is None or horizontal is None:
             return False
-        data, inputs = _data(values, source)
+        data, inputs = data_of(values, source)
         outputs = values.blocks(weights.shape[1])
         padding = (vertical.before, horizontal.before, vertical.after, horizontal.after)
         kernel = blocked_kernel(
@@ -114,7 +114,7 @@ class Convolutions:
             implementation=None,
         )
         how = (kernel.name, inputs, outputs, vertical, horizontal)
-        phased = _emitted(values, kernel, data, values.made_constant(weights, how, kernel.pack))
+        phased = emitted(values, kernel, data, values.made_constant(weights, how, kernel.pack))
         result.blocked = values.builder.emit(
             values.builder.call_te(
                 shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
@@ -169,7 +169,7 @@ def _ungated(
     return value.gated.activation, value.gated.gate
 
 
-def _data(values: LayoutValues, source: Value, *, blocked: bool = False) -> tuple[Expr, Blocks]:
+def data_of(values: LayoutValues, source: Value, *, blocked: bool = False) -> tuple[Expr, Blocks]:
     """What a convolution reads, and its blocks; with `blocked` as wide as those of others."""
     assert source.shape is not None
     blocks = values.blocks(source.shape[1])
@@ -196,7 +196,7 @@ def _padded_transposed(weights: np.ndarray, outputs: Blocks, inputs: Blocks) -> 
     return padded_channels(weights, inputs.padded, outputs.padded)
 
 
-def _emitted(values: LayoutValues, kernel: BlockedKernel, data: Expr, weights: Expr) -> Expr:
+def emitted(values: LayoutValues, kernel: BlockedKernel, data: Expr, weights: Expr) -> Expr:
     """What a kernel computes of blocked data, with the attributes that tell what it is."""
     return values.builder.emit(
         values.builder.call_te(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.graph.layouts.value import Indices, Reader, Value
+from tunekit.graph.layouts.value import Indices, Moved, Reader, Value
 
 if TYPE_CHECKING:
     from tvm import te
@@ -54,6 +54,17 @@ def aspect_of(values: Sequence[Value]) -> tuple[int, int]:
         if value.moved is not None:
             return value.moved.aspect
     raise ValueError("no value is blocked")
+
+
+def reshaped(parent: Value, shape: tuple[int, ...]) -> Moved:
+    """How the elements of a value lie in another shape."""
+    source = parent.shape or ()
+    return Moved(
+        "reshape",
+        (parent,),
+        lambda readers, indices: readers[0](unreshaped(indices, shape, source)),
+        aspect_of([parent]),
+    )
 
 
 def leaves(value: Value, *, blocked: bool) -> list[Leaf]:

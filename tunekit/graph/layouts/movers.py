@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tunekit.graph.layouts.moved import (
     aspect_of,
     is_image,
+    reshaped,
     stays_blocked,
-    unreshaped,
 )
 from tunekit.graph.layouts.value import Indices, Moved, Reader, Value
 from tunekit.graph.layouts.values import LayoutValues
@@ -28,13 +28,16 @@ def reshape(values: LayoutValues, call: Call, result: Value) -> bool:
     parent = _blocked_parent(values, call)
     if parent is None or result.shape is None or 0 in result.shape:
         return False
-    shape, source = result.shape, parent.shape or ()
-    result.moved = Moved(
-        "reshape",
-        (parent,),
-        lambda readers, indices: readers[0](unreshaped(indices, shape, source)),
-        aspect_of([parent]),
-    )
+    before = parent.moved.parents if parent.moved and parent.moved.name == "reshape" else ()
+    if parent.plain is None and before and before[0].shape == result.shape:
+        # Back to what it was.
+        result.plain, result.blocked, result.moved = (
+            before[0].plain,
+            before[0].blocked,
+            before[0].moved,
+        )
+    else:
+        result.moved = reshaped(parent, result.shape)
     return True
 
 

@@ -16,6 +16,7 @@ from tunekit.graph.layouts.extern import ExternCalls
 from tunekit.graph.layouts.operators import RULES, Rule, elementwise
 from tunekit.graph.layouts.value import Value
 from tunekit.graph.layouts.values import LayoutValues
+from tunekit.graph.layouts.volumes import convolution_of_volumes
 from tunekit.ir.relax import has_fixed_size, operator_name, static_shape
 from tunekit.ir.rewrite import rebuild, substitute
 
@@ -37,6 +38,7 @@ class Blocking:
             **RULES,
             "nn.conv2d": self._convolutions.rule,
             "nn.conv2d_transpose": self._convolutions.transposed_rule,
+            "nn.conv3d": convolution_of_volumes,
         }
 
     @property

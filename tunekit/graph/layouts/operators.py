@@ -204,12 +204,12 @@ def _concatenation(values: LayoutValues, call: Call, result: Value) -> bool:
 
 
 def _take(values: LayoutValues, call: Call, result: Value) -> bool:
-    """Rows or columns of an image by their numbers."""
+    """Images, rows or columns by their numbers."""
     from tvm import relax
 
     source = values.value(call.args[0])
     axis = call.attrs.axis
-    if source.blocked is None or axis is None or int(axis) % 4 not in (2, 3):
+    if source.blocked is None or axis is None or int(axis) % 4 == 1:
         return False
     if result.shape is None or len(result.shape) != 4:
         return False
@@ -244,7 +244,7 @@ def quad(values: Any) -> tuple[int, int, int, int]:
 
 
 # Of one tensor, of any shape.
-_UNARY = (
+UNARY = (
     *("nn.relu", "nn.gelu", "nn.silu", "nn.leakyrelu", "clip", "sigmoid", "tanh", "exp"),
     *("abs", "negative", "sqrt", "rsqrt", "erf", "floor", "ceil", "round", "square", "log"),
     *("nn.gelu_tanh", "nn.relu6", "nn.softplus", "nn.selu", "hardswish", "hardsigmoid"),
@@ -253,14 +253,14 @@ _UNARY = (
 # Of these a finite number may have an infinite value, or none.
 _UNBOUNDED = ("exp", "sqrt", "rsqrt", "square", "log", "nn.softplus")
 _TAME = ("add", "subtract", "multiply", "maximum", "minimum")
-_BROADCASTING = (
+BROADCASTING = (
     *("add", "subtract", "divide", "maximum", "minimum", "power", "where"),
     *("less", "greater", "less_equal", "greater_equal", "equal", "not_equal"),
 )
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_UNARY, _unary),
-    **dict.fromkeys(_BROADCASTING, elementwise),
+    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(BROADCASTING, elementwise),
     "multiply": _multiply,
     "nn.max_pool2d": _window,
     "nn.avg_pool2d": _window,
