@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[[ImageValues, "Call", ImageValue], bool]
 """Of all values of the graph, a call, and the value that it gives."""
-CONVOLUTIONS = ("nn.conv1d", "nn.conv3d")
+CONVOLUTIONS = ("nn.conv1d", "nn.conv3d", "nn.conv1d_transpose", "nn.conv3d_transpose")
 
 
 def _convolution(images: ImageValues, call: Call, result: ImageValue) -> bool:
@@ -51,7 +51,8 @@ def _convolution(images: ImageValues, call: Call, result: ImageValue) -> bool:
     if len(source.shape) == 3:
         result.image = convolved(image, weights[:, :, None])
         return True
-    if groups > 1 or weights.shape[2] == 1:
+    is_depthwise = groups == source.shape[1] == len(weights)
+    if weights.shape[2] == 1 or not (groups == 1 or is_depthwise):
         frames = _taps(images, image, window.depth(source.shape, weights.shape[2]))
         parts = [convolved(data, weights[:, :, tap]) for tap, data in enumerate(frames)]
         result.image = _reduced(images, relax.op.add, parts)
@@ -63,9 +64,51 @@ def _convolution(images: ImageValues, call: Call, result: ImageValue) -> bool:
         strides=window.strides,
         padding=window.pads,
         dilation=window.dilation,
+        groups=groups,
         data_layout=FRAMES_FIRST,
     )
     result.image = images.reshape(images.builder.emit(convolution), image_shape(result.shape))
+    return True
+
+
+def _transposed(images: ImageValues, call: Call, result: ImageValue) -> bool:
+    """A transposed convolution of signals, or of volumes if each frame is read by as many frames
+    as its stride says, and these by no other."""
+    from tvm import relax
+
+    attrs, window = call.attrs, _Window.of(call)
+    weights = constant_value(call.args[1])
+    layouts = (str(attrs.data_layout), str(attrs.kernel_layout))
+    if weights is None or layouts not in (("NCW", "IOW"), ("NCDHW", "IODHW")):
+        return False
+    further = [int(number) for number in attrs.output_padding]
+    parts = [weights[:, :, None]]
+    if weights.ndim == 5:
+        depth = window.depth(images.value(call.args[0]).shape, weights.shape[2])
+        if (depth.window, depth.padded, further[0]) != (depth.stride, depth.frames, 0):
+            return False
+        parts = [weights[:, :, tap] for tap in range(depth.window)]
+    image = images.image(images.value(call.args[0]))
+    frames = [
+        images.builder.emit(
+            relax.op.nn.conv2d_transpose(
+                image,
+                relax.const(part, str(part.dtype)),
+                strides=_of_image(window.strides, 1),
+                padding=_around_image(window.pads),
+                output_padding=_of_image(further, 0),
+                dilation=_of_image(window.dilation, 1),
+                groups=int(attrs.groups),
+            )
+        )
+        for part in parts
+    ]
+    if len(frames) > 1:
+        count, *size = static_shape(frames[0]) or ()
+        apart = [images.reshape(frame, (count, 1, *size)) for frame in frames]
+        joined = images.builder.emit(relax.op.concat(apart, axis=1))
+        frames = [images.reshape(joined, image_shape(result.shape))]
+    [result.image] = frames
     return True
 
 
@@ -291,7 +334,8 @@ def _around_image(pads: Sequence[int]) -> list[int]:
 
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(("nn.conv1d", "nn.conv3d"), _convolution),
+    **dict.fromkeys(("nn.conv1d_transpose", "nn.conv3d_transpose"), _transposed),
     **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys((*BROADCASTING, "multiply"), _elementwise),
     **dict.fromkeys(("nn.max_pool1d", "nn.avg_pool1d", "nn.max_pool3d", "nn.avg_pool3d"), _pool),

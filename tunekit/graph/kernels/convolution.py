@@ -136,10 +136,7 @@ def blocked_convolution(
 
     def image_and_block(n: te.Var, oc: te.Var) -> tuple[te.Expr, te.Expr]:
         if depth is not None:
-            frame = n * depth.stride
-            if depth.volumes > 1:
-                frame = n // depth.outputs * depth.padded + n % depth.outputs * depth.stride
-            return frame + ic // in_blocks * depth.dilation, ic % in_blocks
+            return _frame(n, ic // in_blocks, depth), ic % in_blocks
         return n, ic if shape.groups == 1 else oc // per_group * group_in_blocks + ic
 
     return te.compute(
@@ -169,8 +166,9 @@ def blocked_depthwise_convolution(
     """Depthwise convolution with one output channel for each input channel.
 
     Args:
-        data: (N, C/b, H, W, b).
-        weights: (C/b, KH, KW, b).
+        data: (N, C/b, H, W, b); of volumes their frames.
+        weights: (C/b, KH, KW, b); for volumes the rows of all frames of a window, (C/b, KD*KH, KW,
+            b).
         shape: strides, padding, dilation; groups is C.
         out_dtype: dtype of the accumulator and the result.
         annotations: of the block.
@@ -182,26 +180,45 @@ def blocked_depthwise_convolution(
 
     batch = extents(data)[0]
     blocks, kernel_h, kernel_w, block = extents(weights)
-    padded = _pad(data, shape.padding)
-    out_h, out_w = output_size(data, kernel_h, kernel_w, shape)
+    depth, rows = shape.depth, kernel_h
+    if depth is None:
+        padded = _pad(data, shape.padding)
+    else:
+        rows = kernel_h // depth.window
+        batch, padded = depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
+    out_h, out_w = output_size(data, rows, kernel_w, shape)
     kh = te.reduce_axis((0, kernel_h), name="kh")
     kw = te.reduce_axis((0, kernel_w), name="kw")
+
+    def image_and_row(n: te.Var) -> tuple[te.Expr, te.Expr]:
+        return (n, kh) if depth is None else (_frame(n, kh // rows, depth), kh % rows)
+
+    def element(n: te.Var, c: te.Var, oh: te.Var, ow: te.Var, cb: te.Var) -> te.Expr:
+        image, row = image_and_row(n)
+        value = padded[
+            image,
+            c,
+            oh * shape.strides[0] + row * shape.dilation[0],
+            ow * shape.strides[1] + kw * shape.dilation[1],
+            cb,
+        ]
+        weight = weights[c, kh, kw, cb]
+        return te.sum(value.astype(out_dtype) * weight.astype(out_dtype), axis=[kh, kw])
+
     return te.compute(
         (batch, blocks, out_h, out_w, block),
-        lambda n, c, oh, ow, cb: te.sum(
-            padded[
-                n,
-                c,
-                oh * shape.strides[0] + kh * shape.dilation[0],
-                ow * shape.strides[1] + kw * shape.dilation[1],
-                cb,
-            ].astype(out_dtype)
-            * weights[c, kh, kw, cb].astype(out_dtype),
-            axis=[kh, kw],
-        ),
+        element,
         name="depthwise_conv2d_blocked",
         attrs=dict(annotations or {}),
     )
+
+
+def _frame(n: te.Var, place: te.Expr, depth: Depth) -> te.Expr:
+    """The frame that the n-th one of the output reads at a place of its window."""
+    first = n * depth.stride
+    if depth.volumes > 1:
+        first = n // depth.outputs * depth.padded + n % depth.outputs * depth.stride
+    return first + place * depth.dilation
 
 
 def to_blocked(data: te.Tensor, block: int) -> te.Tensor:

@@ -14,6 +14,7 @@ from tunekit.graph.layouts.values import LayoutValues
 from tunekit.ir.relax import constant_value
 
 if TYPE_CHECKING:
+    import numpy as np
     from tvm.relax import Call
 
 #: Of the data of a convolution of volumes: (N, D, C, H, W).
@@ -21,38 +22,54 @@ FRAMES_FIRST = "NDCHW"
 
 
 def convolution_of_volumes(values: LayoutValues, call: Call, result: Value) -> bool:
-    """A dense convolution with constant weights of volumes, whose frames come first."""
+    """A dense or depthwise convolution with constant weights of volumes, whose frames come
+    first."""
     weights = constant_value(values.plain(values.value(call.args[1])))
     attrs, source = call.attrs, values.source(call.args[0])
-    if weights is None or str(attrs.data_layout) != FRAMES_FIRST or int(attrs.groups) != 1:
+    if weights is None or str(attrs.data_layout) != FRAMES_FIRST:
         return False
     assert source.shape is not None
     assert result.shape is not None
-    shape = _shape(attrs, source.shape, weights.shape[2])
-    data, inputs = data_of(values, _frames(values, source))
-    outputs = values.blocks(weights.shape[0])
     out_channels, in_channels, *window = weights.shape
+    depthwise = int(attrs.groups) == source.shape[2] == out_channels > 1
+    if int(attrs.groups) != 1 and not depthwise:
+        return False
+    data, inputs = data_of(values, _frames(values, source), blocked=depthwise)
+    outputs = values.blocks(out_channels)
     exact = inputs.exact and outputs.exact
-    padded = padded_channels(
-        weights.reshape(out_channels, in_channels, -1, 1), outputs.padded, inputs.padded
-    ).reshape(outputs.padded, inputs.padded, *window)
-    # The channels of one frame behind those of the other.
-    side_by_side = padded.transpose(0, 2, 1, 3, 4).reshape(outputs.padded, -1, *window[1:])
+    channels = (out_channels, 1, 1) if depthwise else (1, window[0] * in_channels, out_channels)
     kernel = blocked_kernel(
-        side_by_side,
-        shape,
+        _of_frames(
+            weights,
+            outputs.padded,
+            in_channels if depthwise else inputs.padded,
+            depthwise=depthwise,
+        ),
+        _shape(attrs, source.shape, window[0]),
         inputs.width,
         outputs.width,
         str(call.ty.dtype),
-        depthwise=False,
+        depthwise=depthwise,
         implementation=None,
-        channels=None if exact else (1, window[0] * in_channels, out_channels),
+        channels=None if exact else channels,
     )
     packed = values.made_constant(weights, (kernel.name, inputs, outputs), kernel.pack)
     volumes, frames, *image = result.shape
     images = Value((volumes * frames, *image), blocked=emitted(values, kernel, data, packed))
     result.moved = reshaped(images, result.shape)
     return True
+
+
+def _of_frames(weights: np.ndarray, outputs: int, inputs: int, *, depthwise: bool) -> np.ndarray:
+    """Weights (O, C, D, H, W) as those of images, with channels of padding: the channels of one
+    frame behind those of the other, (O, D*C, H, W), or of a depthwise one the rows, (O, 1, D*H, W).
+    """
+    out_channels, in_channels, *window = weights.shape
+    flat = weights.reshape(out_channels, in_channels, -1, 1)
+    padded = padded_channels(flat, outputs, inputs).reshape(outputs, inputs, *window)
+    if depthwise:
+        return padded.reshape(outputs, 1, window[0] * window[1], window[2])
+    return padded.transpose(0, 2, 1, 3, 4).reshape(outputs, -1, *window[1:])
 
 
 def _shape(attrs: Any, source: tuple[int, ...], window: int) -> ConvolutionShape:
@@ -63,7 +80,7 @@ def _shape(attrs: Any, source: tuple[int, ...], window: int) -> ConvolutionShape
         (strides[0], strides[1]),
         (top, left, bottom, right),
         (dilation[0], dilation[1]),
-        1,
+        int(attrs.groups),
         Depth(source[0], source[1], window, along, between, front, back),
     )
 
