@@ -17,6 +17,7 @@ from tunekit.graph.images.convert import convolutions_as_images
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
+from tunekit.graph.padded_columns import pad_columns
 from tunekit.graph.sorting import sort_in_c
 from tunekit.ir.tir import with_root
 
@@ -82,6 +83,7 @@ def prepare(
         )(module)
         if target.kind == "llvm":
             module = fuse_attention(module, target.f32_lanes)
+            module = pad_columns(module, target.f32_lanes)
             if layout in ("auto", "NCHWc"):
                 module = convolutions_as_images(module)
         chosen = choose_layout(module, target.kind) if layout == "auto" else layout

@@ -44,6 +44,7 @@ def _convolution(images: ImageValues, call: Call, result: ImageValue) -> bool:
                 padding=_around_image(window.pads),
                 dilation=_of_image(window.dilation, 1),
                 groups=groups,
+                out_dtype=str(call.ty.dtype),
             )
         )
 
@@ -66,6 +67,7 @@ def _convolution(images: ImageValues, call: Call, result: ImageValue) -> bool:
         dilation=window.dilation,
         groups=groups,
         data_layout=FRAMES_FIRST,
+        out_dtype=str(call.ty.dtype),
     )
     result.image = images.reshape(images.builder.emit(convolution), image_shape(result.shape))
     return True
@@ -99,6 +101,7 @@ def _transposed(images: ImageValues, call: Call, result: ImageValue) -> bool:
                 output_padding=_of_image(further, 0),
                 dilation=_of_image(window.dilation, 1),
                 groups=int(attrs.groups),
+                out_dtype=str(call.ty.dtype),
             )
         )
         for part in parts
