@@ -255,18 +255,19 @@ def _whole_sums(schedule: Schedule, tiling: _Tiling, *, small_image: bool) -> Lo
     n, c, *pixels, lane = schedule.get_loops(block)[:axes]
     reduced = schedule.get_loops(block)[axes:]
     outer, inner = _split_tile(schedule, [c, *pixels], tiling)
-    c_outer, *pixel_loops = outer
-    if anchor.pointwise:
+    c_outer, *strip, last = outer
+    within = [last]
+    if anchor.one_row:
         strip_count = sample(schedule, _strips(anchor, tiling.target, design.order), ordered=True)
         # By its length and not by their number: a strip behind the last tile would be cut wrongly.
         tile_count = -(-anchor.extents[2] // tiling.sizes[2])
-        pixel_loops = schedule.split(pixel_loops[0], [None, -(-tile_count // strip_count)])
-    strip, *within = pixel_loops
-    parallel, moving = [n, c_outer, strip], within
+        first, *within = schedule.split(last, [None, -(-tile_count // strip_count)])
+        strip.append(first)
+    parallel, moving = [n, c_outer, *strip], within
     if design.order == "pixels":
-        parallel, moving = [n, strip], [c_outer, *within]
+        parallel, moving = [n, *strip], [c_outer, *within]
     elif channels_only:
-        parallel, moving = [n, c_outer], pixel_loops
+        parallel, moving = [n, c_outer], [*strip, *within]
     steps, unrolled = _split_reduction(schedule, reduced, anchor)
     tile = _tile_order(inner, design)
     schedule.reorder(*parallel, *moving, *steps, *tile, lane)

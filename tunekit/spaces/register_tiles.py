@@ -67,6 +67,11 @@ class Anchor:
         _, blocks, height, width, _ = self.spatial
         return (blocks, 1, height * width) if self.pointwise else (blocks, height, width)
 
+    @property
+    def one_row(self) -> bool:
+        """Whether all pixels are in one row."""
+        return self.extents[1] == 1
+
     def weight_bytes(self, channels: int) -> int:
         """Bytes of the weights of so many channel blocks, in fp32."""
         return 4 * channels * self.spatial[4] * math.prod(self.reduction)
