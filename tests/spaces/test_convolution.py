@@ -189,6 +189,39 @@ def test_every_variant_computes_what_the_kernel_computes(kernel: Kernel, seed: i
         assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize(("width", "stride"), [(61, 1), (300, 2), (1031, 1)])
+def test_threads_share_the_columns_of_a_signal(kind: str, width: int, stride: int) -> None:
+    """Of one block of channels, too; and every variant computes the same."""
+    kernel = Kernel(
+        kind,
+        out_blocks=1,
+        size=(1, width),
+        kernel=(1, 5),
+        padding=(0, 2, 0, 2),
+        stride=stride,
+        epilogue="bias and relu",
+    )
+    module = kernel.module()
+    arguments = random_arguments(module)
+    expected = run(module, arguments)
+    found = _variants(module, NATIVE, range(1, 3))
+    assert found
+    assert any(_parallel_extent(variant) > kernel.out_blocks for variant in found)
+    for variant in found:
+        assert np.allclose(run(variant.mod, arguments), expected, rtol=1e-3, atol=1e-4)
+
+
+def _parallel_extent(schedule: Any) -> int:
+    """Of the loop that threads share around a convolution."""
+    [name] = [
+        str(block.name_hint)
+        for block in map(schedule.get, schedule.get_child_blocks(schedule.get_sblock("root")))
+        if "conv2d" in str(block.name_hint) and "init" not in str(block.name_hint)
+    ][:1]
+    return int(schedule.get(schedule.get_loops(schedule.get_sblock(name))[0]).extent)
+
+
 def test_every_tile_of_a_kernel_computes_the_same() -> None:
     """All decisions of one sampler, replayed from a trace as the evolutionary search does."""
     from tvm.s_tir import Schedule
