@@ -134,7 +134,7 @@ def test_any_convolution_gives_what_torch_gives(
         (nn.Conv2d(16, 16, 3), 2),
         (nn.Conv2d(16, 16, 3, groups=16), 2),
         (nn.Conv2d(16, 16, 3, groups=2), 2),
-        (nn.Conv2d(3, 24, 3, groups=3), 1),
+        (nn.Conv2d(3, 24, 3, groups=3), 2),
         (nn.Conv2d(7, 56, 1), 1),
         (nn.Conv2d(16, 5, 3), 2),
         (nn.Conv2d(24, 24, 3, groups=6), 2),

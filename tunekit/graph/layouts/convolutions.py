@@ -13,7 +13,7 @@ from tunekit.graph.kernels.convolution import ConvolutionShape
 from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
 from tunekit.graph.layouts.blocks import Blocks, padded_channels
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
-from tunekit.graph.layouts.groups import merge_groups
+from tunekit.graph.layouts.groups import merge_groups, repeated_channels
 from tunekit.graph.layouts.moved import has_zeros_around
 from tunekit.graph.layouts.operators import pair, quad
 from tunekit.graph.layouts.value import Value
@@ -48,17 +48,13 @@ class Convolutions:
             source, shape, gate = *_without_zeros(values, padded, shape), None
         else:
             source, gate = _ungated(values, call.args[0], weights.shape, shape)
-        assert source.shape is not None
-        depthwise = 1 < shape.groups == source.shape[1] == weights.shape[0]
         outputs = values.blocks(weights.shape[0])
         channels = (shape.groups, weights.shape[1], weights.shape[0] // shape.groups)
-        kernels = weights
-        if shape.groups > 1 and not depthwise:
-            merged = merge_groups(weights, shape.groups, values.blocks(source.shape[1]), outputs)
-            if merged is None:
-                return False
-            kernels, groups = merged
-            shape = replace(shape, groups=groups)
+        grouped = _grouped(values, source, weights, shape, outputs)
+        if grouped is None:
+            return False
+        source, kernels, shape = grouped
+        depthwise = 1 < shape.groups == weights.shape[0] and kernels.shape[1] == 1
         data, inputs = data_of(values, source, blocked=depthwise)
         as_they_are = inputs.exact and outputs.exact and kernels.shape == weights.shape
         kernel = blocked_kernel(
@@ -167,6 +163,29 @@ def _ungated(
     if made or not scales_weights_instead(value.shape, weights, shape):
         return values.value(argument), None
     return value.gated.activation, value.gated.gate
+
+
+def _grouped(
+    values: LayoutValues,
+    source: Value,
+    weights: np.ndarray,
+    shape: ConvolutionShape,
+    outputs: Blocks,
+) -> tuple[Value, np.ndarray, ConvolutionShape] | None:
+    """What a convolution reads, its weights and itself, with groups of whole blocks or of one
+    channel; None where that would not pay."""
+    assert source.shape is not None
+    if shape.groups == 1:
+        return source, weights, shape
+    times = weights.shape[0] // shape.groups
+    if weights.shape[1] == 1:
+        wide = repeated_channels(values, source, times) if times > 1 else source
+        return wide, weights, replace(shape, groups=weights.shape[0])
+    merged = merge_groups(weights, shape.groups, values.blocks(source.shape[1]), outputs)
+    if merged is None:
+        return None
+    kernels, groups = merged
+    return source, kernels, replace(shape, groups=groups)
 
 
 def data_of(values: LayoutValues, source: Value, *, blocked: bool = False) -> tuple[Expr, Blocks]:

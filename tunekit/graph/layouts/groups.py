@@ -1,4 +1,5 @@
-"""Convolutions in groups narrower than a block of channels: several groups as one."""
+"""Convolutions in groups narrower than a block of channels: several groups as one, and of one
+channel each as depthwise ones."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from tunekit.graph.layouts.blocks import Blocks
+from tunekit.graph.layouts.moved import aspect_of, stays_blocked
+from tunekit.graph.layouts.value import Moved, Value
+from tunekit.graph.layouts.values import LayoutValues
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,3 +64,23 @@ def _side_by_side(weights: np.ndarray, groups: int, merged: int) -> np.ndarray:
     for place in range(merged):
         wide[:, place, :, place] = own[:, place]
     return wide.reshape(out_channels, merged * own_inputs, *window)
+
+
+def repeated_channels(values: LayoutValues, source: Value, times: int) -> Value:
+    """An image with each channel so many times, one behind the other: what a depthwise convolution
+    reads that makes several channels of each."""
+    from tvm import relax
+
+    assert source.shape is not None
+    batch, channels, *size = source.shape
+    shape = (batch, times * channels, *size)
+    if not stays_blocked(source):
+        plain = values.builder.emit(relax.op.repeat(values.plain(source), times, axis=1))
+        return Value(shape, plain=plain)
+    moved = Moved(
+        "repeat",
+        (source,),
+        lambda readers, indices: readers[0]([indices[0], indices[1] // times, *indices[2:]]),
+        aspect_of([source]),
+    )
+    return values.settled(Value(shape, moved=moved))
