@@ -153,6 +153,20 @@ def test_what_a_fused_convolution_looks_like_fits(kind: str, epilogue: str) -> N
     assert found[0] == "register tile"
 
 
+@pytest.mark.parametrize("kind", ["dense", "depthwise"])
+def test_what_is_added_to_a_convolution_is_computed_with_its_tiles(kind: str) -> None:
+    """An identity that has been normalized, as a block beside the convolution."""
+    added, computed = (
+        _variants(Kernel(kind, epilogue=epilogue).module(), NATIVE, range(1, 2))
+        for epilogue in ("residual", "normalized identity")
+    )
+    assert list(map(_blocks, computed)) == list(map(_blocks, added))
+
+
+def _blocks(schedule: Any) -> int:
+    return len(schedule.get_child_blocks(schedule.get_sblock("root")))
+
+
 # -- candidates ---------------------------------------------------------------------------------
 
 

@@ -26,7 +26,10 @@ ELSEWHERE = {
         ' "mattr": ["+neon"], "num-cores": 4}',
     }.items()
 }
-EPILOGUES = ("none", "bias and relu", "residual", "silu", "broadcast tail", "unblocked tail")
+EPILOGUES = (
+    *("none", "bias and relu", "residual", "silu", "broadcast tail", "unblocked tail"),
+    "normalized identity",
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ def _epilogue(name: str, x: Any) -> tuple[list[Any], Any]:
     if name == "residual":
         other = te.placeholder((batch, blocks, height, width, lanes), name="other")
         return [other], topi.nn.relu(topi.add(x, other))
+    if name == "normalized identity":
+        other = te.placeholder((batch, blocks, height, width, lanes), name="other")
+        scale, shift = (te.placeholder((1, blocks, 1, 1, lanes), name=name) for name in ("a", "b"))
+        beside = topi.add(topi.multiply(other, scale), shift)
+        return [other, scale, shift], topi.nn.relu(topi.add(beside, x))
     if name == "silu":
         return [], topi.multiply(topi.sigmoid(x), x)
     if name == "broadcast tail":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekit.ir.tir import extents_of
-from tunekit.spaces.inlining import inline
+from tunekit.spaces.inlining import TooMuchInlinedError, inline
 
 if TYPE_CHECKING:
     from tvm.s_tir import Schedule
@@ -44,7 +44,9 @@ def parallelize(schedule: Schedule, block: SBlockRV) -> None:
 
 
 def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) -> Epilogue:
-    """Inlines what follows `block` until one block of its extents is left, and one tail."""
+    """Inlines what follows `block` until one block of its extents is left, and one tail; also what
+    these read beside it, such as a normalized identity that is added."""
+    _inline_beside(schedule, block)
     same: list[SBlockRV] = []
     wider: list[SBlockRV] = []
     for follower in downstream(schedule, block):
@@ -53,6 +55,22 @@ def fold_epilogue(schedule: Schedule, block: SBlockRV, output: Sequence[int]) ->
         for follower in followers[:-1]:
             inline(schedule, follower)
     return Epilogue(same[-1] if same else None, wider[-1] if wider else None)
+
+
+def _inline_beside(schedule: Schedule, block: SBlockRV) -> None:
+    """Inlines what neither `block` depends on nor depends on it."""
+    after = downstream(schedule, block)
+    known = {_name(schedule, other) for other in (*upstream(schedule, block), block, *after)}
+    for follower in after:
+        for beside in upstream(schedule, follower):
+            name = _name(schedule, beside)
+            if name in known:
+                continue
+            known.add(name)
+            try:
+                inline(schedule, beside)
+            except TooMuchInlinedError:
+                parallelize(schedule, beside)
 
 
 def downstream(schedule: Schedule, block: SBlockRV) -> list[SBlockRV]:
@@ -73,12 +91,16 @@ def _reached(
     queue = [block]
     while queue:
         for neighbour in neighbours(queue.pop(0)):
-            name = str(schedule.get(neighbour).name_hint)
+            name = _name(schedule, neighbour)
             if name in names:
                 names.remove(name)
             names.append(name)
             queue.append(neighbour)
     return [schedule.get_sblock(name) for name in names]
+
+
+def _name(schedule: Schedule, block: SBlockRV) -> str:
+    return str(schedule.get(block).name_hint)
 
 
 def parallelize_elements(
