@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,57 @@ class Depth:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """From which row (or column) on the window of each phase of a transposed convolution reads.
+
+    Attributes:
+        stride: of the transposed convolution: the number of phases.
+        padding: rows of the output that are cut off at its start.
+    """
+
+    stride: int
+    padding: int
+
+    def of(self, phase: Any) -> Any:
+        """Of a phase, as a number or an expression."""
+        return (phase + self.padding) // self.stride - self.padding // self.stride
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Output channels that are the phases of a transposed convolution, those of the first row of
+    phases first.
+
+    Attributes:
+        rows, columns: of phases.
+        vertical, horizontal: their shifts, None where all read from the same row or column on.
+    """
+
+    rows: int
+    columns: int
+    vertical: Shift | None
+    horizontal: Shift | None
+
+    def shifts(self, channel_block: Any, blocks: int) -> tuple[Any, Any]:
+        """(rows, columns) for one of so many blocks of output channels."""
+        phase = channel_block // (blocks // (self.rows * self.columns))
+        row, column = phase // self.columns, phase % self.columns
+        return (
+            self.vertical.of(row) if self.vertical else 0,
+            self.horizontal.of(column) if self.horizontal else 0,
+        )
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Of the shifts."""
+        vertical, horizontal = self.vertical, self.horizontal
+        return (
+            vertical.of(self.rows - 1) if vertical else 0,
+            horizontal.of(self.columns - 1) if horizontal else 0,
+        )
+
+
+@dataclass(frozen=True)
 class ConvolutionShape:
     """What a two-dimensional convolution does, apart from its data.
 
@@ -56,6 +107,7 @@ class ConvolutionShape:
         dilation: (vertical, horizontal).
         groups: number of channel groups.
         depth: of a convolution of volumes; then what is above is of their frames.
+        phases: of a transposed convolution.
     """
 
     strides: tuple[int, int]
@@ -63,12 +115,13 @@ class ConvolutionShape:
     dilation: tuple[int, int]
     groups: int
     depth: Depth | None = None
+    phases: Phases | None = None
 
     @property
     def plain(self) -> bool:
         """Dense, neither strided nor dilated, and of images."""
         alike = self.strides == self.dilation == (1, 1) and self.groups == 1
-        return alike and self.depth is None
+        return alike and self.depth is None and self.phases is None
 
 
 def pack_weights(
@@ -127,7 +180,8 @@ def blocked_convolution(
         padded = _pad(data, shape.padding)
     else:
         batch, padded = depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
-    out_h, out_w = output_size(data, kernel_h, kernel_w, shape)
+    further = shape.phases.largest if shape.phases else (0, 0)
+    out_h, out_w = output_size(data, kernel_h + further[0], kernel_w + further[1], shape)
     per_group = out_blocks // shape.groups
     ic = te.reduce_axis((0, group_in_blocks), name="ic")
     kh = te.reduce_axis((0, kernel_h), name="kh")
@@ -139,18 +193,17 @@ def blocked_convolution(
             return _frame(n, ic // in_blocks, depth), ic % in_blocks
         return n, ic if shape.groups == 1 else oc // per_group * group_in_blocks + ic
 
+    def element(n: te.Var, oc: te.Var, oh: te.Var, ow: te.Var, ob: te.Var) -> te.Expr:
+        down, right = shape.phases.shifts(oc, out_blocks) if shape.phases else (0, 0)
+        row = oh * shape.strides[0] + kh * shape.dilation[0] + down
+        column = ow * shape.strides[1] + kw * shape.dilation[1] + right
+        value = padded[*image_and_block(n, oc), row, column, ib]
+        weight = weights[oc, ic, kh, kw, ib, ob]
+        return te.sum(value.astype(out_dtype) * weight.astype(out_dtype), axis=[ic, kh, kw, ib])
+
     return te.compute(
         (batch, out_blocks, out_h, out_w, out_block),
-        lambda n, oc, oh, ow, ob: te.sum(
-            padded[
-                *image_and_block(n, oc),
-                oh * shape.strides[0] + kh * shape.dilation[0],
-                ow * shape.strides[1] + kw * shape.dilation[1],
-                ib,
-            ].astype(out_dtype)
-            * weights[oc, ic, kh, kw, ib, ob].astype(out_dtype),
-            axis=[ic, kh, kw, ib],
-        ),
+        element,
         name="conv2d_blocked" if shape.groups == 1 else "grouped_conv2d_blocked",
         attrs=dict(annotations or {}),
     )

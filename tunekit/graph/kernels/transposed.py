@@ -2,15 +2,19 @@
 
 Of an output of stride s each row belongs to one of s phases, by its remainder, and the rows of one
 phase are a convolution of the input with every s-th row of the kernel; likewise the columns. All
-phases together are one convolution of stride 1 with s * s times the channels, over a window that
-holds what any of them reads (2x2 with stride 2: 1x1, nothing is in vain; 4x4 with stride 2: 3x3 in
-place of four times 2x2). TVM's own puts zeros between the pixels, and multiplies with them.
+phases together are one convolution of stride 1 with s * s times the channels. Where each reads as
+many rows, some of them read from a row further on (4x4 with stride 2: four times 2x2); else the
+window holds what any of them reads (3x3 with stride 2: 2x2, of which one needs all). TVM's own puts
+zeros between the pixels, and multiplies with them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tunekit.graph.kernels.convolution import Shift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,15 +30,19 @@ class PhasedAxis:
         taps: for each phase and place of the window the place in the kernel, None for nothing.
         before: rows of padding before the input.
         after: rows of padding behind it.
+        shift: from where the window of each phase is read, None for the same row of all.
     """
 
     stride: int
     taps: tuple[tuple[int | None, ...], ...]
     before: int
     after: int
+    shift: Shift | None = None
 
 
-def phases(extent: int, output: int, kernel: int, stride: int, padding: int) -> PhasedAxis | None:
+def phases(
+    extent: int, output: int, kernel: int, stride: int, padding: int, *, shifted: bool = True
+) -> PhasedAxis | None:
     """How an axis is computed by phases; None where its first pixel reads none of the input.
 
     Args:
@@ -43,6 +51,7 @@ def phases(extent: int, output: int, kernel: int, stride: int, padding: int) -> 
         kernel: of the kernel.
         stride: rows of the output between those of two pixels.
         padding: rows of the output that are cut off at its start.
+        shifted: whether the windows of phases may be read from different rows on.
     """
     # Row s * q + r of the output reads row q + (r + p) // s - j of the input, for each row
     # (r + p) % s + s * j of the kernel.
@@ -51,18 +60,21 @@ def phases(extent: int, output: int, kernel: int, stride: int, padding: int) -> 
     first = min(end - count + 1 for end, count in zip(last, counts, strict=True))
     if first > 0:
         return None
-    window = max(last) - first + 1
+    # Where all phases read as many rows, but not from the same on, a window of so many is shifted.
+    apart = shifted and len(set(counts)) == 1 and len(set(last)) > 1
+    shift = Shift(stride, padding) if apart else None
+    window = counts[0] if shift else max(last) - first + 1
     taps = [
         tuple(
             (phase + padding) % stride + stride * step
-            if 0 <= (step := last[phase] - first - place) < counts[phase]
+            if 0 <= (step := (window - 1 if shift else last[phase] - first) - place) < counts[phase]
             else None
             for place in range(window)
         )
         for phase in range(stride)
     ]
     rows = -(-output // stride)
-    return PhasedAxis(stride, tuple(taps), -first, max(0, rows + max(last) - extent))
+    return PhasedAxis(stride, tuple(taps), -first, max(0, rows + max(last) - extent), shift)
 
 
 def phase_weights(weights: np.ndarray, vertical: PhasedAxis, horizontal: PhasedAxis) -> np.ndarray:
@@ -93,32 +105,33 @@ def phase_weights(weights: np.ndarray, vertical: PhasedAxis, horizontal: PhasedA
 
 
 def shuffle_phases(
-    data: te.Tensor, vertical: int, horizontal: int, height: int, width: int
+    data: te.Tensor, strides: Sequence[int], shape: Sequence[int], block: int, each: int
 ) -> te.Tensor:
     """The output of a transposed convolution from all of its phases.
 
     Args:
-        data: (N, vertical * horizontal * C/b, H, W, b).
-        vertical: phases of the rows.
-        horizontal: phases of the columns.
-        height: of the output.
-        width: of the output.
+        data: (N, C'/b, H, W, b), the channels of one phase behind those of the other.
+        strides: (vertical, horizontal), the numbers of phases.
+        shape: (N, C, height, width) of the output.
+        block: channels of a block of it.
+        each: channels of a phase in the data: C, or with padding that fills blocks.
 
     Returns:
-        (N, C/b, height, width, b).
+        (N, C/block, height, width, block).
     """
-    from tvm import te
+    from tvm import te, tirx
 
-    batch, phased, _, _, block = (int(extent) for extent in data.shape)
-    blocks = phased // (vertical * horizontal)
-    return te.compute(
-        (batch, blocks, height, width, block),
-        lambda n, c, y, x, b: data[
-            n,
-            (y % vertical * horizontal + x % horizontal) * blocks + c,
-            y // vertical,
-            x // horizontal,
-            b,
-        ],
-        name="shuffled_phases",
-    )
+    vertical, horizontal = (int(stride) for stride in strides)
+    lanes, block, each = int(data.shape[4]), int(block), int(each)
+    batch, channels, height, width = (int(extent) for extent in shape)
+    blocks = -(-channels // block)
+
+    def element(n: te.Var, c: te.Var, y: te.Var, x: te.Var, b: te.Var) -> te.Expr:
+        phase = y % vertical * horizontal + x % horizontal
+        if (each, lanes) == (blocks * block, block):
+            return data[n, phase * blocks + c, y // vertical, x // horizontal, b]
+        channel = phase * each + c * block + b
+        value = data[n, channel // lanes, y // vertical, x // horizontal, channel % lanes]
+        return tirx.if_then_else(c * block + b < channels, value, tirx.const(0, data.dtype))
+
+    return te.compute((batch, blocks, height, width, block), element, name="shuffled_phases")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -9,8 +11,13 @@ from tunekit.graph.algorithms import alternatives
 from tunekit.graph.implementation import Choice, ConvProblem, Implementation
 from tunekit.graph.kernels import winograd
 from tunekit.graph.kernels.blocked import BlockedKernel, blocked_kernel
-from tunekit.graph.kernels.convolution import ConvolutionShape
-from tunekit.graph.kernels.transposed import phase_weights, phases, shuffle_phases
+from tunekit.graph.kernels.convolution import ConvolutionShape, Phases
+from tunekit.graph.kernels.transposed import (
+    PhasedAxis,
+    phase_weights,
+    phases,
+    shuffle_phases,
+)
 from tunekit.graph.layouts.blocks import Blocks, padded_channels
 from tunekit.graph.layouts.gates import scaled_weights, scales_weights_instead
 from tunekit.graph.layouts.groups import merge_groups, repeated_channels
@@ -83,37 +90,47 @@ class Convolutions:
         source = values.value(call.args[0])
         if source.shape is None:
             return False
-        top, left, _, _ = quad(attrs.padding)
-        vertical, horizontal = (
-            phases(*axis)
-            for axis in zip(
-                source.shape[2:],
-                result.shape[2:],
-                weights.shape[2:],
-                pair(attrs.strides),
-                (top, left),
-                strict=True,
-            )
-        )
+        strides, (top, left, _, _) = pair(attrs.strides), quad(attrs.padding)
+        outputs = values.blocks(weights.shape[1])
+        # Of few channels the phases are lanes of one vector, all of which read the same.
+        together = values.full_blocks(math.prod(strides) * outputs.channels)
+        sizes = (source.shape[2:], result.shape[2:], weights.shape[2:], strides, (top, left))
+        axes = [phases(*axis) for axis in zip(*sizes, strict=True)]
+        alike = [phases(*axis, shifted=False) for axis in zip(*sizes, strict=True)]
+        vectors = math.prod(strides) * outputs.count
+        is_dense = together.count * _window(alike) < vectors * _window(axes)
+        vertical, horizontal = alike if is_dense else axes
         if vertical is None or horizontal is None:
             return False
         data, inputs = data_of(values, source)
-        outputs = values.blocks(weights.shape[1])
-        padding = (vertical.before, horizontal.before, vertical.after, horizontal.after)
+        own = outputs.channels if is_dense else outputs.padded
+        padded = padded_channels(weights, inputs.padded, own)
+        kernels = phase_weights(padded, vertical, horizontal)
+        if is_dense:
+            kernels = padded_channels(kernels, together.padded, inputs.padded)
+        shifts = (vertical.shift, horizontal.shift)
+        apart = Phases(*strides, *shifts) if any(shifts) else None
         kernel = blocked_kernel(
-            phase_weights(_padded_transposed(weights, outputs, inputs), vertical, horizontal),
-            ConvolutionShape((1, 1), padding, (1, 1), 1),
+            kernels,
+            ConvolutionShape(
+                (1, 1),
+                (vertical.before, horizontal.before, vertical.after, horizontal.after),
+                (1, 1),
+                1,
+                phases=apart,
+            ),
             inputs.width,
-            outputs.width,
+            together.width if is_dense else outputs.width,
             str(call.ty.dtype),
             depthwise=False,
             implementation=None,
+            channels=(1, inputs.channels, together.channels) if apart or is_dense else None,
         )
         how = (kernel.name, inputs, outputs, vertical, horizontal)
         phased = emitted(values, kernel, data, values.made_constant(weights, how, kernel.pack))
         result.blocked = values.builder.emit(
             values.builder.call_te(
-                shuffle_phases, phased, vertical.stride, horizontal.stride, *result.shape[2:]
+                shuffle_phases, phased, strides, result.shape, outputs.width, own
             )
         )
         return True
@@ -129,6 +146,11 @@ class Convolutions:
             return None
         self.problems.add(problem)
         return Implementation(problem, self.choice.get(problem, "direct"))
+
+
+def _window(axes: Sequence[PhasedAxis | None]) -> int:
+    """Places of a window; 0 where there is none."""
+    return math.prod(len(axis.taps[0]) if axis else 0 for axis in axes)
 
 
 def _shape(call: Call) -> ConvolutionShape:
@@ -208,11 +230,6 @@ def _padded(
     whose outputs do."""
     own = weights.shape[1] if shape.groups > 1 else inputs.padded
     return padded_channels(weights, outputs.padded, own)
-
-
-def _padded_transposed(weights: np.ndarray, outputs: Blocks, inputs: Blocks) -> np.ndarray:
-    """IOHW weights with channels for the padding of blocks."""
-    return padded_channels(weights, inputs.padded, outputs.padded)
 
 
 def emitted(values: LayoutValues, kernel: BlockedKernel, data: Expr, weights: Expr) -> Expr:

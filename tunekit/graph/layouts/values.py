@@ -141,6 +141,13 @@ class LayoutValues:
         """How so many channels are cut."""
         return Blocks.of(channels, self._lanes)
 
+    def full_blocks(self, channels: int) -> Blocks:
+        """As few blocks as hold so many channels, whatever that leaves over; not wider than one
+        needs."""
+        return (
+            Blocks(channels, self._lanes) if channels > self._lanes // 2 else self.blocks(channels)
+        )
+
     def reshape(self, expr: Expr, shape: tuple[int, ...]) -> Expr:
         """The same bytes in another shape."""
         from tvm import relax
