@@ -3,24 +3,19 @@
     python benchmarks/grouped_convolution.py [--rounds 30]
 
 Layers like those of RegNet, ResNeXt and others, each between two blocked layers that cost little,
-with default schedules; both forms run in turns. Prints the ratio of the medians.
+with default schedules; both forms run in turns. Prints the medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+from layer_turns import medians, runner
 
 from tunekit.graph.layouts import groups as merging
 from tunekit.graph.layouts.blocks import Blocks
-from tunekit.graph.lowering.build import compile_model
-from tunekit.graph.prepare import prepare
-from tunekit.graph.tasks import extract_tasks
-from tunekit.library.apply import apply_records
 from tunekit.machine.target import ResolvedTarget, resolve_target
 
 # More than any layer here.
@@ -44,14 +39,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     target = resolve_target("native")
     for layer in LAYERS:
-        machines = [_machine(layer, most, target) for most in (0, MOST)]
-        seconds: list[list[float]] = [[] for _ in machines]
-        for _ in range(rounds):
-            for run, own in zip(machines, seconds, strict=True):
-                started = time.perf_counter()
-                run()
-                own.append(time.perf_counter() - started)
-        left, merged = map(statistics.median, seconds)
+        left, merged = medians([_runner(layer, most, target) for most in (0, MOST)], rounds)
         print(f"{_words(layer, target)}: {1e3 * left:.3f} ms left, {1e3 * merged:.3f} merged")
 
 
@@ -65,9 +53,10 @@ def _words(layer: tuple[int, ...], target: ResolvedTarget) -> str:
     return f"{groups} groups of {inputs} to {outputs}, {size}x{size}, {form}"
 
 
-def _machine(layer: tuple[int, ...], most_merged: int, target: ResolvedTarget) -> Any:
+def _runner(
+    layer: tuple[int, ...], most_merged: int, target: ResolvedTarget
+) -> Callable[[], object]:
     """Runs a model of one layer between two blocked ones."""
-    import tvm
     from tvm import relax
 
     groups, inputs, outputs, size, kernel = layer
@@ -90,11 +79,7 @@ def _machine(layer: tuple[int, ...], most_merged: int, target: ResolvedTarget) -
             after = relax.op.nn.conv2d(relax.op.nn.relu(call), around[1], groups=groups * outputs)
             result = builder.emit_output(relax.op.nn.relu(after))
         builder.emit_func_output(result)
-    graph = prepare(builder.get(), target, "NCHWc")
-    applied = apply_records(graph, extract_tasks(graph, target), [], target)
-    machine = relax.VirtualMachine(compile_model(applied.module, target.tvm), tvm.cpu())
-    data = tvm.runtime.tensor(random.standard_normal(image, "float32"))
-    return lambda: machine["main"](data)
+    return runner(builder.get(), image, "NCHWc", target)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,12 @@ run in turns. Prints the ratio of the medians.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from typing import Any
 
-import numpy as np
 import torch
+from layer_turns import medians, runner
 from torch import nn
 
-from tunekit.graph.lowering.build import compile_model
-from tunekit.graph.prepare import prepare
-from tunekit.graph.tasks import extract_tasks
-from tunekit.library.apply import apply_records
-from tunekit.machine.target import ResolvedTarget, resolve_target
+from tunekit.machine.target import resolve_target
 from tunekit.torch_frontend import export_program, program_to_relax
 
 LAYERS: tuple[tuple[nn.Module, tuple[int, ...]], ...] = (
@@ -40,29 +33,13 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     target = resolve_target("native")
     for layer, shape in LAYERS:
-        machines = {layout: _machine(layer, shape, layout, target) for layout in ("NCHW", "NCHWc")}
-        seconds: dict[str, list[float]] = {layout: [] for layout in machines}
-        for _ in range(rounds):
-            for layout, run in machines.items():
-                started = time.perf_counter()
-                run()
-                seconds[layout].append(time.perf_counter() - started)
-        plain, images = (statistics.median(seconds[layout]) for layout in ("NCHW", "NCHWc"))
+        program = export_program(
+            nn.Sequential(layer, nn.ReLU()).eval(), [torch.zeros(shape)], "layer"
+        )
+        module = program_to_relax(program, ["x"], "layer")
+        runners = [runner(module, shape, layout, target) for layout in ("NCHW", "NCHWc")]
+        plain, images = medians(runners, rounds)
         print(f"{layer} of {shape}: {plain / images:.1f} times as fast as images")
-
-
-def _machine(layer: nn.Module, shape: tuple[int, ...], layout: Any, target: ResolvedTarget) -> Any:
-    """Runs a model of a layer and an activation."""
-    import tvm
-    from tvm import relax
-
-    x = torch.randn(shape)
-    program = export_program(nn.Sequential(layer, nn.ReLU()).eval(), [x], "layer")
-    graph = prepare(program_to_relax(program, ["x"], "layer"), target, layout)
-    applied = apply_records(graph, extract_tasks(graph, target), [], target)
-    machine = relax.VirtualMachine(compile_model(applied.module, target.tvm), tvm.cpu())
-    data = tvm.runtime.tensor(np.ascontiguousarray(x.numpy()))
-    return lambda: machine["main"](data)
 
 
 if __name__ == "__main__":

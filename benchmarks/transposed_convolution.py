@@ -9,16 +9,12 @@ both forms run in turns. Prints the ratio of the medians.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from layer_turns import medians, runner
 
-from tunekit.graph.lowering.build import compile_model
-from tunekit.graph.prepare import prepare
-from tunekit.graph.tasks import extract_tasks
-from tunekit.library.apply import apply_records
 from tunekit.machine.target import ResolvedTarget, resolve_target
 
 # Input and output channels, height and width, kernel, padding, output padding; all of stride 2.
@@ -31,27 +27,21 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     target = resolve_target("native")
     for layer in LAYERS:
-        machines = {layout: _machine(layer, layout, target) for layout in ("NCHW", "NCHWc")}
-        seconds: dict[str, list[float]] = {layout: [] for layout in machines}
-        for _ in range(rounds):
-            for layout, run in machines.items():
-                started = time.perf_counter()
-                run()
-                seconds[layout].append(time.perf_counter() - started)
-        plain, phased = (statistics.median(seconds[layout]) for layout in ("NCHW", "NCHWc"))
+        runners = [_runner(layer, layout, target) for layout in ("NCHW", "NCHWc")]
+        plain, phased = medians(runners, rounds)
         print(f"{layer}: {plain / phased:.1f} times as fast by phases")
 
 
-def _machine(layer: tuple[int, ...], layout: Any, target: ResolvedTarget) -> Any:
+def _runner(layer: tuple[int, ...], layout: Any, target: ResolvedTarget) -> Callable[[], object]:
     """Runs a model of one layer."""
-    import tvm
     from tvm import relax
 
     inputs, outputs, size, kernel, padding, further = layer
     random = np.random.default_rng(0)
     weights = random.standard_normal((inputs, outputs, kernel, kernel), "float32")
     builder = relax.BlockBuilder()
-    x = relax.Var("x", relax.TensorType((1, inputs, size, size), "float32"))
+    image = (1, inputs, size, size)
+    x = relax.Var("x", relax.TensorType(image, "float32"))
     with builder.function("main", [x]):
         with builder.dataflow():
             layer_call = relax.op.nn.conv2d_transpose(
@@ -59,11 +49,7 @@ def _machine(layer: tuple[int, ...], layout: Any, target: ResolvedTarget) -> Any
             )
             result = builder.emit_output(relax.op.nn.relu(layer_call))
         builder.emit_func_output(result)
-    graph = prepare(builder.get(), target, layout)
-    applied = apply_records(graph, extract_tasks(graph, target), [], target)
-    machine = relax.VirtualMachine(compile_model(applied.module, target.tvm), tvm.cpu())
-    data = tvm.runtime.tensor(random.standard_normal((1, inputs, size, size), "float32"))
-    return lambda: machine["main"](data)
+    return runner(builder.get(), image, layout, target)
 
 
 if __name__ == "__main__":
