@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-import torch.nn.functional as F
+from convolutions import Case, model_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -19,21 +18,6 @@ from tunekit.graph.kernels.convolution import pack_weights
 
 TOLERANCE = 1e-5
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A convolution: shapes of data and weights, and its attributes as Relax and ONNX have them.
-
-    `padding` is (top, left, bottom, right).
-    """
-
-    data: tuple[int, ...]
-    weights: tuple[int, ...]
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    dilation: tuple[int, int]
-    groups: int
 
 
 @st.composite
@@ -69,13 +53,6 @@ def convolutions(draw: st.DrawFn) -> Case:
     )
 
 
-def _torch_convolution(case: Case, data: Array, weights: Array) -> Array:
-    top, left, bottom, right = case.padding
-    padded = F.pad(torch.from_numpy(data), (left, right, top, bottom))
-    kernel = torch.from_numpy(weights)
-    return F.conv2d(padded, kernel, None, case.strides, 0, case.dilation, case.groups).numpy()
-
-
 @given(cases=st.lists(convolutions(), min_size=5, max_size=5), lanes=st.sampled_from([4, 8, 16]))
 @settings(
     max_examples=4,
@@ -89,40 +66,14 @@ def test_any_convolution_gives_what_torch_gives(
     cases: list[Case],
     lanes: int,
 ) -> None:
-    from tvm import relax
-
     from tunekit.graph.layouts.convert import convert_layout
 
-    random = np.random.default_rng(0)
-    data = [random.standard_normal(case.data, "float32") for case in cases]
-    weights = [random.standard_normal(case.weights, "float32") for case in cases]
-    builder = relax.BlockBuilder()
-    inputs = [
-        relax.Var(f"x{index}", relax.TensorType(case.data, "float32"))
-        for index, case in enumerate(cases)
-    ]
-    with builder.function("main", inputs):
-        with builder.dataflow():
-            outputs = [
-                builder.emit(
-                    relax.op.nn.conv2d(
-                        x,
-                        relax.const(kernel),
-                        strides=case.strides,
-                        padding=case.padding,
-                        dilation=case.dilation,
-                        groups=case.groups,
-                    )
-                )
-                for x, kernel, case in zip(inputs, weights, cases, strict=True)
-            ]
-            result = builder.emit_output(relax.Tuple(outputs))
-        builder.emit_func_output(result)
-    converted = convert_layout(builder.get(), "NCHWc", lanes)
+    module, data, weights = model_of(cases)
+    converted = convert_layout(module, "NCHWc", lanes)
     for case, x, kernel, actual in zip(
         cases, data, weights, execute(converted.module, data), strict=True
     ):
-        assert relative_error(_torch_convolution(case, x, kernel), actual) < TOLERANCE, case
+        assert relative_error(case.by_torch(x, kernel), actual) < TOLERANCE, case
 
 
 # What each becomes: in a blocked form with no transform but the output's (and the input's, where

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from convolutions import Case, model_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 2e-5
-
-
-@dataclass(frozen=True)
-class Case:
-    """A convolution of `axes` dimensions."""
-
-    axes: int
-    data: tuple[int, ...]
-    weights: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
 
 
 @st.composite
@@ -45,12 +31,12 @@ def convolutions(draw: st.DrawFn) -> Case:
     size = [
         (w - 1) * d + 1 + draw(st.integers(0, 5)) for w, d in zip(window, dilation, strict=True)
     ]
+    padding = numbers(0, 2)
     return Case(
-        axes,
         (draw(st.integers(1, 2)), channels, *size),
         (out_channels, channels // groups, *window),
         strides,
-        numbers(0, 2),
+        (*padding, *padding),
         dilation,
         groups,
     )
@@ -69,45 +55,15 @@ def test_any_convolution_gives_what_torch_gives(
     cases: list[Case],
     lanes: int,
 ) -> None:
-    from tvm import relax
-
     from tunekit.graph.images.convert import convolutions_as_images
     from tunekit.graph.layouts.convert import convert_layout
 
-    random = np.random.default_rng(0)
-    data = [random.standard_normal(case.data, "float32") for case in cases]
-    weights = [random.standard_normal(case.weights, "float32") for case in cases]
-    builder = relax.BlockBuilder()
-    types = [relax.TensorType(case.data, "float32") for case in cases]
-    inputs = [relax.Var(f"x{index}", type_) for index, type_ in enumerate(types)]
-    operators = {1: relax.op.nn.conv1d, 3: relax.op.nn.conv3d}
-    with builder.function("main", inputs):
-        with builder.dataflow():
-            outputs = [
-                builder.emit(
-                    operators[case.axes](
-                        x,
-                        relax.const(kernel),
-                        strides=case.strides,
-                        padding=[*case.padding, *case.padding],
-                        dilation=case.dilation,
-                        groups=case.groups,
-                    )
-                )
-                for x, kernel, case in zip(inputs, weights, cases, strict=True)
-            ]
-            result = builder.emit_output(relax.Tuple(outputs))
-        builder.emit_func_output(result)
-    images = convolutions_as_images(builder.get())
-    converted = convert_layout(images, "NCHWc", lanes)
+    module, data, weights = model_of(cases)
+    converted = convert_layout(convolutions_as_images(module), "NCHWc", lanes)
     for case, x, kernel, actual in zip(
         cases, data, weights, execute(converted.module, data), strict=True
     ):
-        convolution: Any = {1: F.conv1d, 3: F.conv3d}[case.axes]
-        tensors = (torch.from_numpy(x), torch.from_numpy(kernel))
-        how = (case.strides, case.padding, case.dilation, case.groups)
-        expected = convolution(*tensors, None, *how).numpy()
-        assert relative_error(expected, actual) < TOLERANCE, case
+        assert relative_error(case.by_torch(x, kernel), actual) < TOLERANCE, case
 
 
 class Gate(nn.Module):
