@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tunekit.torch_frontend.questions import Question, question
+from tunekit.torch_frontend.questions import Question, question, tensors_in
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_answers(
     arguments, keywords = pytree.tree_map_only(
         torch.Tensor, torch.clone, (tuple(arguments), dict(keywords))
     )
-    origins = _Origins(_tensors((arguments, keywords)))
+    origins = _Origins(tensors_in((arguments, keywords)))
     asking = _Asking(origins)
     with torch.random.fork_rng(devices=[]), _forwarding(module, asking), origins:
         module(*arguments, **keywords)
@@ -133,14 +133,14 @@ class _Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags or not self.knows(
-            _tensors((args, kwargs))
+            tensors_in((args, kwargs))
         ):
             written = [
                 value
                 for parameter, value in zip(func._schema.arguments, args, strict=False)
                 if parameter.alias_info is not None and parameter.alias_info.is_write
             ]
-            self._follow(_tensors((result, written)))
+            self._follow(tensors_in((result, written)))
             if func is torch.ops.aten._local_scalar_dense.default:
                 self.lose()
         return result
@@ -198,10 +198,6 @@ class _Answering(TorchFunctionMode):
 
 def _key(func: Callable[..., Any], asked: Question) -> tuple[Any, ...]:
     return func, *(tuple(tensor.shape) for tensor in asked.deciding)
-
-
-def _tensors(values: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
 def _memory(tensor: torch.Tensor) -> int:

@@ -62,9 +62,14 @@ def question(
     of_values = func in _OF_THESE_VALUES or (func is torch.where and len(args) + len(kwargs) == 1)
     if not of_values and func not in _NUMBERS and not _counts_classes(func, args, kwargs):
         return None
-    deciding = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if _is_tensor(leaf)]
+    deciding = tensors_in((args, dict(kwargs)))
     answer = functools.partial(func, *args, **kwargs)
     return Question(deciding, answer, lambda value: value, func in _NUMBERS)
+
+
+def tensors_in(values: Any) -> list[torch.Tensor]:
+    """The tensors of nested containers, in order."""
+    return [leaf for leaf in pytree.tree_leaves(values) if _is_tensor(leaf)]
 
 
 def _counts_classes(

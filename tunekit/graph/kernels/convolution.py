@@ -173,13 +173,10 @@ def blocked_convolution(
     """
     from tvm import te
 
-    batch, in_blocks, _, _, in_block = extents(data)
+    _, in_blocks, _, _, in_block = extents(data)
     out_blocks, group_in_blocks, kernel_h, kernel_w, _, out_block = extents(weights)
     depth = shape.depth
-    if depth is None:
-        padded = _pad(data, shape.padding)
-    else:
-        batch, padded = depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
+    batch, padded = _padded_images(data, shape)
     further = shape.phases.largest if shape.phases else (0, 0)
     out_h, out_w = output_size(data, kernel_h + further[0], kernel_w + further[1], shape)
     per_group = out_blocks // shape.groups
@@ -231,14 +228,10 @@ def blocked_depthwise_convolution(
     """
     from tvm import te
 
-    batch = extents(data)[0]
     blocks, kernel_h, kernel_w, block = extents(weights)
-    depth, rows = shape.depth, kernel_h
-    if depth is None:
-        padded = _pad(data, shape.padding)
-    else:
-        rows = kernel_h // depth.window
-        batch, padded = depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
+    depth = shape.depth
+    batch, padded = _padded_images(data, shape)
+    rows = kernel_h // depth.window if depth else kernel_h
     out_h, out_w = output_size(data, rows, kernel_w, shape)
     kh = te.reduce_axis((0, kernel_h), name="kh")
     kw = te.reduce_axis((0, kernel_w), name="kw")
@@ -305,6 +298,14 @@ def from_blocked(data: te.Tensor, channels: int | None = None) -> te.Tensor:
 def extents(tensor: te.Tensor) -> Sequence[int]:
     """The tensor's shape as numbers."""
     return [int(extent) for extent in tensor.shape]
+
+
+def _padded_images(data: te.Tensor, shape: ConvolutionShape) -> tuple[int, te.Tensor]:
+    """How many images a convolution gives, and what it reads."""
+    depth = shape.depth
+    if depth is None:
+        return extents(data)[0], _pad(data, shape.padding)
+    return depth.volumes * depth.outputs, _pad_volumes(data, shape.padding, depth)
 
 
 def _pad(data: te.Tensor, padding: tuple[int, int, int, int]) -> te.Tensor:
