@@ -17,17 +17,23 @@ from tunekit.library.apply import apply_records
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
+    from tunekit.graph.implementation import Choice
     from tunekit.machine.target import ResolvedTarget
 
 
 def runner(
-    module: IRModule, shape: tuple[int, ...], layout: Any, target: ResolvedTarget
+    module: IRModule,
+    shape: tuple[int, ...],
+    layout: Any,
+    target: ResolvedTarget,
+    choice: Choice | None = None,
 ) -> Callable[[], object]:
-    """Runs a module in a layout on one random float32 input of this shape."""
+    """Runs a module in a layout, with these algorithms or the direct ones, on one random float32
+    input of this shape."""
     import tvm
     from tvm import relax
 
-    graph = prepare(module, target, layout)
+    graph = prepare(module, target, layout, choice=choice)
     applied = apply_records(graph, extract_tasks(graph, target), [], target)
     machine = relax.VirtualMachine(compile_model(applied.module, target.tvm), tvm.cpu())
     data = tvm.runtime.tensor(np.random.default_rng(0).standard_normal(shape, "float32"))

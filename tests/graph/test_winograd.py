@@ -13,7 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tunekit.graph.algorithms import accurate, alternatives, choose
+from tunekit.graph.algorithms import (
+    accurate,
+    alternatives,
+    choose,
+    choose_direct,
+    choose_unmeasured,
+)
 from tunekit.graph.implementation import (
     Choice,
     ConvProblem,
@@ -227,4 +233,18 @@ def test_the_faster_algorithm_of_a_site_is_chosen_by_all_of_its_kernels() -> Non
     # One kernel of it was never measured: it cannot be known to be faster.
     del seconds["winograd b"]
     assert choose(tasks, seconds.get) == {SITE: "direct"}
-    assert choose(tasks, {}.get) == {SITE: "direct"}
+
+
+def test_where_nothing_was_measured_what_multiplies_least_is_chosen() -> None:
+    few_places = ConvProblem(1, 64, 64, 6, 6)
+    tasks = [
+        Task(f"{algorithm} {problem}", 1, Implementation(problem, algorithm))
+        for problem in (SITE, few_places)
+        for algorithm in alternatives(problem)
+    ]
+    # Tiles of 4 times 4 places would compute 8 times 8 of them.
+    expected = {SITE: "winograd4", few_places: "winograd2"}
+    assert choose(tasks, {}.get) == choose_unmeasured(tasks) == expected
+    assert choose_direct(tasks) == {SITE: "direct", few_places: "direct"}
+    measured_only = {f"direct {SITE}": 1.0}
+    assert choose(tasks, measured_only.get) == {**expected, SITE: "direct"}

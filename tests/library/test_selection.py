@@ -141,8 +141,7 @@ def test_records_that_promise_too_much_do_not_make_the_library_slow(sabotaged: S
     # The manifest is of what ships, kernels and algorithms.
     assert (manifest.coverage, manifest.applied) == (0.0, 0)
     assert {task.space for task in manifest.tasks} == {"default"}
-    assert set(manifest.algorithms.values()) == {"direct"}
-    assert manifest.rounding_errors == {}
+    assert set(manifest.algorithms.values()) == {"winograd4"}
     default = build_default(sabotaged.recipe, model_digest=sabotaged.prepared.source.digest)
     assert sabotaged.library.path.read_bytes() == default.read_bytes()
     assert load_manifest(sabotaged.library.path.parent) == manifest
@@ -167,9 +166,8 @@ def test_the_manifest_says_by_how_much_it_is_faster_and_than_what(sabotaged: Sab
     assert " as fast as tuned, " in line
 
 
-def test_a_variant_that_is_not_exact_enough_is_left_out_with_its_reason(
-    sabotaged: Sabotaged, tmp_path: Path
-) -> None:
+def _too_strict_for_winograd(sabotaged: Sabotaged) -> Recipe:
+    """The recipe with a limit between the direct algorithm's error and Winograd's."""
     exact = sabotaged.variant("direct").relative_error
     rough = sabotaged.variant("tuned").relative_error
     assert exact is not None
@@ -178,18 +176,48 @@ def test_a_variant_that_is_not_exact_enough_is_left_out_with_its_reason(
     reference = sabotaged.recipe.reference.model_copy(
         update={"relative_error": (exact * rough) ** 0.5}
     )
-    strict = sabotaged.recipe.model_copy(update={"reference": reference})
+    return sabotaged.recipe.model_copy(update={"reference": reference})
+
+
+def test_a_variant_that_is_not_exact_enough_is_left_out_with_its_reason(
+    sabotaged: Sabotaged, tmp_path: Path
+) -> None:
+    strict = _too_strict_for_winograd(sabotaged)
     said: list[str] = []
     library = compile_recipe(strict, output=tmp_path / "strict", say=said.append)
     selection = library.manifest.selection
     assert selection is not None
     by_name = {one.name: one for one in selection.variants}
-    assert "relative error" in (by_name["tuned"].left_out or "")
-    assert (by_name["tuned"].median_ms, by_name["tuned"].ratio) == (None, None)
-    assert selection.shipped == "default"
-    assert by_name["direct"].ratio is not None
-    assert any(line.startswith("warning: the tuned library is left out: ") for line in said)
-    assert max(library.manifest.relative_errors) <= reference.relative_error
+    for name in ("tuned", "default"):
+        assert "relative error" in (by_name[name].left_out or "")
+        assert (by_name[name].median_ms, by_name[name].ratio) == (None, None)
+        assert any(line.startswith(f"warning: the {name} library is left out: ") for line in said)
+    assert selection.shipped == "direct"
+    assert set(library.manifest.algorithms.values()) == {"direct"}
+    assert library.manifest.rounding_errors == {}
+    assert max(library.manifest.relative_errors) <= strict.reference.relative_error
+
+
+def test_without_records_winograd_runs_where_it_is_exact_enough(
+    sabotaged: Sabotaged, tmp_path: Path
+) -> None:
+    nothing_known = {"catalogue": str(tmp_path / "catalogue.db")}
+    lenient = override(sabotaged.recipe, nothing_known)
+    strict = override(_too_strict_for_winograd(sabotaged), nothing_known)
+    said: list[str] = []
+    default = compile_recipe(lenient, output=tmp_path / "lenient", say=said.append).manifest
+    direct = compile_recipe(strict, output=tmp_path / "strict", say=said.append).manifest
+    assert set(default.algorithms.values()) == {"winograd4"}
+    assert set(direct.algorithms.values()) == {"direct"}
+    assert max(direct.relative_errors) <= strict.reference.relative_error
+    assert default.selection is not None
+    assert direct.selection is not None
+    assert default.selection.skipped == direct.selection.skipped
+    assert [one.name for one in default.selection.variants] == ["tuned"]
+    wrong, shipped = direct.selection.variants
+    assert direct.selection.shipped == shipped.name == "direct"
+    assert "relative error" in (wrong.left_out or "")
+    assert [line.partition(":")[0] for line in said if "left out" in line] == ["warning"]
 
 
 def test_libraries_of_their_own_take_turns_without_tvm(
@@ -248,13 +276,13 @@ def _names(seconds: dict[str, float]) -> list[str]:
 
 def test_every_variant_is_another_library() -> None:
     direct = {"first direct": 2.0, "second direct": 2.0}
-    assert _names({}) == ["tuned"]
-    assert _names({"pool": 1.0}) == ["tuned", "default"]
+    assert _names({}) == ["tuned", "direct"]
+    assert _names({"pool": 1.0}) == ["tuned", "direct", "default"]
     assert _names({**direct, "pool": 1.0}) == ["tuned", "default"]
     assert _names({**direct, "first winograd": 1.0}) == ["tuned", "direct", "default"]
     both = {"first winograd": 1.0, "second winograd": 1.9}
     assert _names({**direct, **both}) == ["tuned", "cautious", "direct", "default"]
-    assert _names({"first winograd": 1.0}) == ["tuned", "default"]
+    assert _names({"first winograd": 1.0}) == ["tuned", "direct", "default"]
 
 
 def _rounds(*seconds: float) -> dict[int, float]:

@@ -36,7 +36,7 @@ def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
     if (
         {"winograd2", "winograd4"} <= set(algorithms)
         and _weights_bytes(problem, 4) <= _SMALL_WEIGHTS_BYTES
-        and _multiplications(problem, 4) < 0.75 * _multiplications(problem, 2)
+        and multiplications(problem, "winograd4") < 0.75 * multiplications(problem, "winograd2")
     ):
         # A quarter of the multiplications less: the smaller tile cannot catch up.
         algorithms.remove("winograd2")
@@ -80,7 +80,7 @@ def choose(
 
     Returns:
         A choice for every problem; algorithms of which a kernel was not measured lose against one
-        that was, and among unknown ones the first in `alternatives` order wins.
+        that was, and among unknown ones that wins which multiplies least.
     """
     costs: dict[ConvProblem, dict[Algorithm, float]] = {}
     for task in tasks:
@@ -97,13 +97,27 @@ def choose(
     return {
         problem: min(
             (algorithm for algorithm in alternatives(problem) if algorithm in of_problem),
-            key=lambda algorithm: of_problem[algorithm],
+            key=lambda algorithm: (of_problem[algorithm], multiplications(problem, algorithm)),
         )
         for problem, of_problem in costs.items()
     }
 
 
-def _multiplications(problem: ConvProblem, m: int) -> int:
+def choose_unmeasured(tasks: Iterable[Task]) -> Choice:
+    """The algorithm of each problem where nothing was measured: what multiplies least."""
+    return choose(tasks, lambda _: None)
+
+
+def choose_direct(tasks: Iterable[Task]) -> Choice:
+    """The direct algorithm for each problem: its rounding is the framework's."""
+    return {task.implementation.problem: "direct" for task in tasks if task.implementation}
+
+
+def multiplications(problem: ConvProblem, algorithm: Algorithm) -> int:
+    """Multiplications of a convolution for each pair of an input and an output channel."""
+    m = tile_of(algorithm)
+    if m is None:
+        return problem.height * problem.width * winograd.KERNEL**2
     tiles = winograd.tiling(problem.height, problem.width, m)
     return tiles.rows * tiles.columns * tiles.points
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from tunekit.cache import ContentCache
 from tunekit.catalogue import Catalogue, Record
 from tunekit.errors import CatalogueError, CompileError
-from tunekit.graph.algorithms import choose
+from tunekit.graph.algorithms import choose_direct
 from tunekit.graph.pipeline import recipe_target
 from tunekit.graph.sizes import prepare_sizes
 from tunekit.library.built_variant import BuiltVariant, export_variant
@@ -94,7 +94,7 @@ def _again(library: Library, prepared: PreparedModel, workshop: Path, say: Say) 
 
 def _shipped(manifest: Manifest, prepared: PreparedModel) -> Variant:
     """The variant that shipped."""
-    problems = {str(problem): problem for problem in choose(prepared.tasks, lambda _: None)}
+    problems = {str(problem): problem for problem in choose_direct(prepared.tasks)}
     if problems.keys() != manifest.algorithms.keys():
         raise _prepared_otherwise(manifest)
     choice = {

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tunekit.cache import ContentCache, file_digest
 from tunekit.catalogue import Catalogue, NewLibrary
+from tunekit.errors import VerificationFailed
 from tunekit.graph.pipeline import PreparedModel, recipe_target
 from tunekit.graph.sizes import PreparedSizes, prepare_sizes
 from tunekit.library.build import work_digest
-from tunekit.library.built_variant import build_first, build_other
+from tunekit.library.built_variant import BuiltVariant, build_first, build_other
 from tunekit.library.describe import describe, describe_sizes, seen_from_below
 from tunekit.library.library import Library
 from tunekit.library.manifest import (
@@ -28,7 +29,7 @@ from tunekit.library.output import library_folder, replacing, require_writable
 from tunekit.library.selection import only, select
 from tunekit.library.standalone import Chosen, write_standalone
 from tunekit.library.variants import Variant, variants_of
-from tunekit.library.verify import reference_of, why_not_verified
+from tunekit.library.verify import ReferenceOutputs, reference_of, why_not_verified
 from tunekit.machine.linker import require_linker
 from tunekit.machine.target import ResolvedTarget
 from tunekit.recipe import Recipe, dump_recipe
@@ -164,8 +165,34 @@ def _choose(
         others = [build_other(variant, prepared, workshop, cache, say) for variant in variants[1:]]
         shipped, made = select([first, *others], prepared, reference, folder=workshop, say=say)
     else:
-        shipped, made = only(first, prepared, reference, skipped)
+        shipped, made = _first_right(
+            first, variants[1:], prepared, reference, workshop, say, skipped=skipped
+        )
     return Chosen(prepared, shipped, reference), made
+
+
+def _first_right(
+    first: BuiltVariant,
+    others: Sequence[Variant],
+    prepared: PreparedModel,
+    reference: ReferenceOutputs,
+    workshop: Path,
+    say: Say,
+    *,
+    skipped: str,
+) -> tuple[BuiltVariant, Selection]:
+    """The first variant, not compared with any; the others take its place where it is wrong, as
+    Winograd's rounding can make it."""
+    built, left_out = first, list[BuiltVariant]()
+    for variant in others:
+        try:
+            return only(built, prepared, reference, skipped, left_out=left_out)
+        except VerificationFailed as error:
+            built.leave_out(error, say)
+            left_out.append(built)
+            say(f"compiling the {variant.name} library in its place")
+            built = build_first(variant, prepared, workshop, say, compared=False)
+    return only(built, prepared, reference, skipped, left_out=left_out)
 
 
 def _write(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
@@ -229,7 +256,7 @@ def _why_no_selection(
         return "it was not wanted"
     if prepared.recipe.tuning.rpc is not None or why_not_verified(prepared) is not None:
         return "the library is for other machines"
-    if len(variants) == 1:
+    if not variants[0].records:
         return "no records apply: it has default schedules only"
     return None
 

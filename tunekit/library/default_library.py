@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.cache import ContentCache, content_key, package_digest
 from tunekit.extern_kernels.objects import sources_digest as extern_sources_digest
-from tunekit.graph.algorithms import choose
+from tunekit.graph.algorithms import choose_unmeasured
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library.apply import apply_records
 from tunekit.library.build import export, work_digest
@@ -108,7 +108,7 @@ def _code_digest() -> str:
 
 def default_module(prepared: PreparedModel) -> IRModule:
     """A prepared model in which every kernel has its default schedule, ready to be built."""
-    graph, tasks = prepared.with_choice(choose(prepared.tasks, lambda _: None))
+    graph, tasks = prepared.with_choice(choose_unmeasured(prepared.tasks))
     return apply_records(graph, tasks, [], prepared.target).module
 
 

@@ -77,16 +77,28 @@ def select(
 
 
 def only(
-    built: BuiltVariant, prepared: PreparedModel, reference: ReferenceOutputs, reason: str
+    built: BuiltVariant,
+    prepared: PreparedModel,
+    reference: ReferenceOutputs,
+    reason: str,
+    *,
+    left_out: Sequence[BuiltVariant] = (),
 ) -> tuple[BuiltVariant, Selection]:
-    """Verifies the only variant, where that can be; `reason` says why there is no other.
+    """Verifies the only variant, where that can be.
+
+    Args:
+        built: the variant.
+        prepared: its model.
+        reference: what it should give.
+        reason: why it is not compared with others.
+        left_out: those that were wrong.
 
     Raises:
         TunekitError: as for `verify`.
     """
     if why_not_verified(prepared) is None:
         built.verified = verify(built.path, prepared, reference)
-    return built, _summary(built, [built], prepared, skipped=reason)
+    return built, _summary(built, [*left_out, built], prepared, skipped=reason)
 
 
 def decide(rounds_s: Mapping[str, Seconds]) -> str:

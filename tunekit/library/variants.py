@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.graph.algorithms import choose, is_selected
+from tunekit.graph.algorithms import choose, choose_direct, choose_unmeasured, is_selected
 from tunekit.graph.implementation import Choice
 from tunekit.library.apply import Applied, apply_records
 
@@ -50,14 +50,13 @@ class Assembled:
 
 
 def variants_of(prepared: PreparedModel, records: Sequence[Record]) -> list[Variant]:
-    """The variants, each of them another library, "tuned" first."""
+    """The variants, each of them another library, "tuned" first; one of them has no Winograd."""
     seconds = {record.structural_hash: record.score_s for record in records}.get
-    no_winograd = choose(prepared.tasks, lambda _: None)
     clear = choose(prepared.tasks, seconds, least_gain=_CLEAR_GAIN)
     tuned = _variant("tuned", choose(prepared.tasks, seconds), prepared, records)
     cautious = _variant("cautious", clear, prepared, records)
-    direct = _variant("direct", no_winograd, prepared, records)
-    default = _variant("default", no_winograd, prepared, [])
+    direct = _variant("direct", choose_direct(prepared.tasks), prepared, records)
+    default = _variant("default", choose_unmeasured(prepared.tasks), prepared, [])
     variants = [tuned]
     for variant in (cautious, direct):
         if not any(_same(variant, other) for other in (*variants, default)):
