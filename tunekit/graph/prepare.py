@@ -17,6 +17,7 @@ from tunekit.graph.images.convert import convolutions_as_images
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
 from tunekit.graph.layouts.convert import Layout, choose_layout, convert_layout
+from tunekit.graph.outer_taps import without_outer_taps
 from tunekit.graph.padded_columns import pad_columns
 from tunekit.graph.sorting import sort_in_c
 from tunekit.ir.tir import with_root
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 # Raised when a pass below changes, or how kernels are lowered (`lowering`): records and cached
 # graphs of another preparation are of no use.
-PREPARATION_VERSION = 7
+PREPARATION_VERSION = 8
 
 LayoutChoice = Literal["NCHW", "NHWC", "NCHWc", "auto"]
 
@@ -81,6 +82,7 @@ def prepare(
         module = transform.Sequential(
             [relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()]
         )(module)
+        module = without_outer_taps(module)
         if target.kind == "llvm":
             module = fuse_attention(module, target.f32_lanes)
             module = pad_columns(module, target.f32_lanes)
