@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tunekit.graph.implementation import Choice, ConvProblem
+from tunekit.graph.layouts.group_norm_rows import group_norms_in_rows
 from tunekit.graph.layouts.nchwc import Blocking
 from tunekit.graph.layouts.nhwc import to_channels_last
 from tunekit.ir.relax import bindings_of, operator_name
@@ -57,6 +58,8 @@ def convert_layout(
         vector_lanes: fp32 lanes of the target's vector registers: the largest channel block.
         choice: algorithms of convolutions; direct where it says nothing. Blocked layout only.
     """
+    if layout != "NCHWc":
+        module = group_norms_in_rows(module)
     if layout == "NHWC":
         converted, transforms = to_channels_last(module)
         return LaidOut(converted, layout, transforms)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.graph.layouts.gates import gates
 from tunekit.graph.layouts.movers import MOVERS, concatenation, parts_of, reshape
+from tunekit.graph.layouts.normalization import group_norm
 from tunekit.graph.layouts.value import GatedProduct, Value
 from tunekit.graph.layouts.values import LayoutValues
 from tunekit.ir.relax import constant_value, operator_name, static_shape
@@ -267,6 +268,7 @@ RULES: Mapping[str, Rule] = {
     "nn.adaptive_avg_pool2d": _adaptive_pool,
     "image.resize2d": _resize,
     "mean": _mean,
+    "nn.group_norm": group_norm,
     **MOVERS,
     **dict.fromkeys(("reshape", "flatten", "squeeze"), _flatten),
     "concat": _concatenation,

@@ -136,14 +136,22 @@ def _grouped(
 ) -> Value:
     """Each group of channels normalized by itself, then scaled and shifted by channel."""
     shape, epsilon = node.shape(), float(node.attribute("epsilon", 1e-5))
+    scale = node.value(1) if scale is None else scale
+    bias = node.value(2) if bias is None else bias
+    if dtype_of(node.value(0)) == "float32" and len(shape) > 2:
+        tensors = map(node.expr, (node.value(0), scale, bias))
+        axes = list(range(2, len(shape)))
+        return node.emit(
+            relax.op.nn.group_norm(
+                *tensors, num_groups=groups, channel_axis=1, axes=axes, epsilon=epsilon
+            )
+        )
     rows = reshaped(node, node.value(0), [shape[0], groups, math.prod(shape[1:]) // groups])
     mean = reduced(node, "ReduceMean", rows, [2])
     centred = node.call("Sub", rows, mean)
     variance = reduced(node, "ReduceMean", node.call("Mul", centred, centred), [2])
     normalized = _normalized(node, centred, variance, epsilon, None, None)
     result = reshaped(node, normalized, list(shape))
-    scale = node.value(1) if scale is None else scale
-    bias = node.value(2) if bias is None else bias
     result = node.call("Mul", result, reshaped(node, scale, affine))
     return node.call("Add", result, reshaped(node, bias, affine))
 

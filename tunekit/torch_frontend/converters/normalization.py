@@ -112,6 +112,27 @@ def _native_group_norm(
     return [result, graph.reshape(mean, (N, group)), graph.reshape(inverse, (N, group))]
 
 
+@converts("instance_norm.default")
+def _instance_norm(
+    graph: Graph,
+    input: Any,  # noqa: A002
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    if not use_input_stats:
+        of_batch = (input, weight, bias, running_mean, running_var, momentum, eps)
+        return _batch_norm(graph, *of_batch)[0]
+    batch, channels, *size = shape_of(input)
+    sizes = (batch, channels, prod(size), channels)
+    return _native_group_norm(graph, input, weight, bias, *sizes, eps)[0]
+
+
 @converts("_native_batch_norm_legit_no_training.default")
 def _batch_norm(
     graph: Graph,
