@@ -72,7 +72,8 @@ def test_heads_of_a_dense_detector_are_apart_from_what_both_read(compiled: Compi
         return
     assert found == set(DENSE)
     heads = [call.kernel for call in calls if call.stage == stages.HEAD]
-    assert sum("convolution" in kernel for kernel in heads) == 3 * 2
+    # By whichever algorithm.
+    assert sum("conv" in kernel for kernel in heads) == 3 * 2
     assert calls[-1].stage == stages.POST
 
 
