@@ -34,13 +34,16 @@ def page(table: Table) -> str:
 def shipped(table: Table) -> str:
     """A row for each model with real weights: whether it answers as its package does."""
     models = json.loads((RESULTS / "shipped_weights.json").read_text("utf-8"))
-    titles = ("model", "samples", "same answers", "right: library, package", "relative error")
+    titles = (
+        *("model", "trials", "samples", "same answers", "right: library, package"),
+        "relative error",
+    )
     rows = []
     for name, row in models.items():
         right = f"{row['right']}, {row['right_original']}" if "right" in row else ""
         same = f"{row['same']} of {row['answers']}"
         error = f"{row['relative_error']:.0e}"
-        rows.append((f"`{name}`", row["samples"], same, right, error))
+        rows.append((f"`{name}`", str(row["trials"]), row["samples"], same, right, error))
     when = sorted({f"{row['cpu']}, {row['date']}" for row in models.values()})
     return "\n".join([*table(titles, rows), "", f"{'; '.join(when)}."])
 

@@ -72,6 +72,27 @@ def test_an_image_with_a_row_a_group_stays_one(channels: int, groups: int, conve
     assert converted.transforms == 1
 
 
+class Styled(nn.Module):
+    """Scales and shifts that are not known before a run."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 8, 1)
+
+    def forward(self, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        normalized = nn.functional.group_norm(self.before(x), 4, scale, shift)
+        result: torch.Tensor = self.after(normalized)
+        return result
+
+
+@pytest.mark.parametrize("channels", [32, 20])
+def test_scales_may_be_inputs(channels: int, convert: Any) -> None:
+    torch.manual_seed(0)
+    converted = convert(Styled(channels), (2, 3, 9, 7), (channels,), (channels,), lanes=16)
+    assert max(converted.errors) < TOLERANCE
+    assert converted.transforms == 1
+
+
 def test_signals_and_volumes_are_normalized_row_by_row(convert: Any) -> None:
     torch.manual_seed(0)
     signals = nn.Sequential(nn.Conv1d(3, 16, 3), nn.GroupNorm(4, 16), nn.Conv1d(16, 8, 1))

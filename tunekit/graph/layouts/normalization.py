@@ -9,7 +9,7 @@ from tunekit.graph.layouts.group_norm_rows import in_rows, normalizes_groups
 from tunekit.graph.layouts.moved import reshaped
 from tunekit.graph.layouts.value import Value
 from tunekit.graph.layouts.values import LayoutValues
-from tunekit.ir.relax import constant_value
+from tunekit.ir.relax import constant_value, static_shape
 
 if TYPE_CHECKING:
     from tvm.relax import Call, Expr
@@ -83,7 +83,7 @@ def _of_channels(values: LayoutValues, parameter: Expr, blocks: Blocks) -> Expr 
     array = constant_value(plain)
     if array is not None:
         plain = relax.const(array.repeat(blocks.channels // array.size), str(array.dtype))
-    elif plain.ty.shape[0] == blocks.channels:
+    elif static_shape(plain) == (blocks.channels,):
         plain = values.reshape(plain, shape)
     else:
         return None
