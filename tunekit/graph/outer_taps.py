@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import bindings_of, constant_value, operator_name, static_shape
-from tunekit.ir.rewrite import rebuild, substitute
+from tunekit.ir.relax import constant_value, operator_name, static_shape
+from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
     import numpy as np
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Expr, Var
+    from tvm.relax import Expr
+
+    from tunekit.ir.rewrite import Replace
 
 _LAYOUTS = {"nn.conv1d": "NCW", "nn.conv2d": "NCHW", "nn.conv3d": "NCDHW"}
 
@@ -39,18 +41,14 @@ def without_outer_taps(module: IRModule) -> IRModule:
     Args:
         module: Relax module, weights bound as constants.
     """
-    pairs = bindings_of(module["main"])
-    if pairs is None or not any(_smaller(value) for _, value in pairs):
-        return module
-    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
 
-    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
-        given, window = substitute(value, known.__getitem__), _smaller(value)
-        known[var] = builder.emit(
-            given if window is None else _convolution(given, window), var.name
-        )
+    def replacement(value: Expr) -> Replace | None:
+        window = _smaller(value)
+        if window is None:
+            return None
+        return lambda builder, call: builder.emit(_convolution(call, window))
 
-    return rebuild(module, emit, lambda _, result: substitute(result, known.__getitem__))
+    return replace_calls(module, replacement)
 
 
 def _convolution(call: Any, window: _Window) -> Expr:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import bindings_of, constant_value, operator_name, static_shape
-from tunekit.ir.rewrite import rebuild, substitute
+from tunekit.ir.relax import constant_value, operator_name, static_shape
+from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Expr, Var
+    from tvm.relax import BlockBuilder, Expr
+
+    from tunekit.ir.rewrite import Replace
 
 # Below it a product is done before another kernel has cut off its further columns.
 _FEWEST_MULTIPLICATIONS = 1 << 20
@@ -33,29 +35,24 @@ def pad_columns(module: IRModule, lanes: int) -> IRModule:
         module: Relax module, weights bound as constants.
         lanes: fp32 lanes of the target's vector registers.
     """
-    pairs = bindings_of(module["main"])
-    if pairs is None or not any(_further(value, lanes) for _, value in pairs):
-        return module
-    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
 
-    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
-        given, further = substitute(value, known.__getitem__), _further(value, lanes)
-        known[var] = (
-            builder.emit(given, var.name) if not further else wider(builder, given, further)
-        )
+    def replacement(value: Expr) -> Replace | None:
+        further = _further(value, lanes)
+        return (lambda builder, call: _wider(builder, call, further)) if further else None
 
-    def wider(builder: BlockBuilder, call: Any, further: int) -> Expr:
-        import numpy as np
-        from tvm import relax
+    return replace_calls(module, replacement)
 
-        weights = constant_value(call.args[1])
-        assert weights is not None
-        columns = weights.shape[1]
-        wide = relax.const(np.pad(weights, [(0, 0), (0, further)]), str(weights.dtype))
-        product = builder.emit(relax.op.matmul(call.args[0], wide, call.attrs.out_dtype))
-        return builder.emit(relax.op.strided_slice(product, [-1], [0], [columns], [1]))
 
-    return rebuild(module, emit, lambda _, result: substitute(result, known.__getitem__))
+def _wider(builder: BlockBuilder, call: Any, further: int) -> Expr:
+    import numpy as np
+    from tvm import relax
+
+    weights = constant_value(call.args[1])
+    assert weights is not None
+    columns = weights.shape[1]
+    wide = relax.const(np.pad(weights, [(0, 0), (0, further)]), str(weights.dtype))
+    product = builder.emit(relax.op.matmul(call.args[0], wide, call.attrs.out_dtype))
+    return builder.emit(relax.op.strided_slice(product, [-1], [0], [columns], [1]))
 
 
 def _further(value: Expr, lanes: int) -> int:

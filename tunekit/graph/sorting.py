@@ -10,12 +10,12 @@ from tunekit.extern_kernels.function import emit_kernel
 from tunekit.extern_kernels.glue import is_in_c
 from tunekit.extern_kernels.kernel import ExternKernel
 from tunekit.extern_kernels.sorting import RowsSorted
-from tunekit.ir.relax import bindings_of, operator_name, static_shape
-from tunekit.ir.rewrite import rebuild, substitute
+from tunekit.ir.relax import operator_name, static_shape
+from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Expr, Var
+    from tvm.relax import BlockBuilder, Expr
 
 _SORTS = ("argsort", "sort", "topk")
 _PLACES = ("int32", "int64")
@@ -24,16 +24,7 @@ _BOTH = "both"
 
 def sort_in_c(module: IRModule) -> IRModule:
     """The module with each sort as a kernel in C, which needs nothing of TVM's runtime."""
-    pairs = bindings_of(module["main"])
-    if pairs is None or not any(_sorts(value) for _, value in pairs):
-        return module
-    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
-
-    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
-        given = substitute(value, known.__getitem__)
-        known[var] = _emitted(builder, given) if _sorts(value) else builder.emit(given, var.name)
-
-    return rebuild(module, emit, lambda _, result: substitute(result, known.__getitem__))
+    return replace_calls(module, lambda value: _emitted if _sorts(value) else None)
 
 
 def _sorts(value: Expr) -> bool:

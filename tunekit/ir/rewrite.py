@@ -7,13 +7,15 @@ expressions back together, is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunekit.ir.relax import bindings_of, result_of
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Expr, Var
+    from tvm.relax import BlockBuilder, Call, Expr, Var
+
+    Replace = Callable[[BlockBuilder, Call], Expr]
 
 
 def substitute(expr: Expr, lookup: Callable[[Var], Expr]) -> Expr:
@@ -74,3 +76,23 @@ def rebuild(
     del rebuilt[f"{name}_rebuilt"]
     rebuilt[name] = function
     return relax.transform.DeadCodeElimination([name])(rebuilt)
+
+
+def replace_calls(module: IRModule, replacement: Callable[[Expr], Replace | None]) -> IRModule:
+    """The module with some of the calls in `main` replaced; itself where none is.
+
+    Args:
+        module: Relax module.
+        replacement: of what a binding binds, None where that stays; else what emits another value
+            in its place, given the call with the arguments that it has by then.
+    """
+    found = {var: replacement(value) for var, value in bindings_of(module["main"]) or ()}
+    if not any(found.values()):
+        return module
+    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
+
+    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
+        given, replace = substitute(value, known.__getitem__), found[var]
+        known[var] = replace(builder, given) if replace else builder.emit(given, var.name)
+
+    return rebuild(module, emit, lambda _, result: substitute(result, known.__getitem__))

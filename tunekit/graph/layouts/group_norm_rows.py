@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import bindings_of, operator_name, static_shape
-from tunekit.ir.rewrite import rebuild, substitute
+from tunekit.ir.relax import operator_name, static_shape
+from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Call, Expr, Var
+    from tvm.relax import BlockBuilder, Expr
 
 
 def normalizes_groups(value: Expr) -> bool:
@@ -32,29 +32,16 @@ def normalizes_groups(value: Expr) -> bool:
 
 def group_norms_in_rows(module: IRModule) -> IRModule:
     """The module with such normalizations in simpler operators."""
-    pairs = bindings_of(module["main"]) or ()
-    if not any(normalizes_groups(value) for _, value in pairs):
-        return module
-    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
-
-    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
-        given = substitute(value, known.__getitem__)
-        known[var] = (
-            in_rows(builder, value, given.args)
-            if normalizes_groups(value)
-            else builder.emit(given, var.name)
-        )
-
-    return rebuild(module, emit, lambda _, result: substitute(result, known.__getitem__))
+    return replace_calls(module, lambda value: in_rows if normalizes_groups(value) else None)
 
 
-def in_rows(builder: BlockBuilder, call: Call, arguments: Any) -> Expr:
-    """A group normalization of these arguments: data, scale and shift of channels."""
+def in_rows(builder: BlockBuilder, call: Any) -> Expr:
+    """A group normalization in simpler operators."""
     from tvm import relax
 
     op, emit, attrs = relax.op, builder.emit, call.attrs
-    data, scale, shift = arguments
-    shape, groups = static_shape(call.args[0]) or (), int(attrs.num_groups)
+    data, scale, shift = call.args
+    shape, groups = static_shape(data) or (), int(attrs.num_groups)
     rows = emit(op.reshape(data, (shape[0], groups, math.prod(shape[1:]) // groups)))
     centred = emit(op.subtract(rows, op.mean(rows, [2], keepdims=True)))
     variance = op.mean(op.multiply(centred, centred), [2], keepdims=True)

@@ -10,6 +10,7 @@ from tunekit.graph.layouts.moved import reshaped
 from tunekit.graph.layouts.value import Value
 from tunekit.graph.layouts.values import LayoutValues
 from tunekit.ir.relax import constant_value, static_shape
+from tunekit.ir.rewrite import substitute
 
 if TYPE_CHECKING:
     from tvm.relax import Call, Expr
@@ -23,8 +24,7 @@ def group_norm(values: LayoutValues, call: Call, result: Value) -> bool:
     image = _image_of_groups(source, int(call.attrs.num_groups))
     normalized = None if image is None else _in_blocks(values, call, image)
     if image is None or normalized is None:
-        arguments = [values.plain(values.value(argument)) for argument in call.args]
-        result.plain = in_rows(values.builder, call, arguments)
+        result.plain = in_rows(values.builder, substitute(call, values.plain_of))
     elif image is source:
         result.blocked = normalized
     else:
