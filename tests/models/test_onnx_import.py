@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_nodes import by_tunekit
 
+from tunekit.cache import ContentCache
 from tunekit.errors import ImportFailed, ModelFileError
-from tunekit.models import load_source
+from tunekit.models import import_model, load_source
 from tunekit.models.sources.onnx_file import OnnxModel
 
 FLOAT = TensorProto.FLOAT
@@ -204,3 +206,28 @@ def test_an_attribute_that_no_converter_heeds_is_refused() -> None:
         OnnxModel("small", "digest", 0, [], model).to_relax()
     assert "per_element" in str(caught.value)
     assert "its attribute spatial is 0, which is not heeded" in str(caught.value)
+
+
+def test_constants_without_elements_are_results_and_parts_of_others(
+    tmp_path: Path, spec: Any
+) -> None:
+    """Also from the cache, and in a library: TVM writes such constants and cannot read them."""
+    model = model_of(
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Identity", ["nothing"], ["z"]),
+        helper.make_node("Concat", ["nothing", "x"], ["all"], axis=1),
+        shape=[2, 4],
+        weights={"nothing": np.zeros((2, 0), "float32")},
+        outputs=("y", "z", "all"),
+    )
+    onnx.save(model, str(tmp_path / "empty.onnx"))
+    cache = ContentCache(tmp_path / "cache")
+    for _ in range(2):
+        source = load_source(spec(str(tmp_path / "empty.onnx")))
+        imported = import_model(source, max_relative_error=1e-6, cache=cache)
+        assert len(imported.module["main"].params) == 1
+    x = np.array([[1, -2, 3, -4], [-1, 2, -3, 4]], "float32")
+    relu, nothing, everything = by_tunekit(model, {"x": x})
+    np.testing.assert_array_equal(relu, np.maximum(x, 0))
+    np.testing.assert_array_equal(everything, x)
+    assert nothing.shape == (2, 0)

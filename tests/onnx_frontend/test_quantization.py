@@ -2,8 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-from onnx_nodes import Node, differences
+import pytest
+from onnx import TensorProto
+from onnx_nodes import Node, by_tunekit, differences, model_of
+
+from tunekit.errors import ImportFailed
 
 RANDOM = np.random.default_rng(0)
 
@@ -128,3 +133,20 @@ def test_weights_of_few_bits_are_those_of_onnxruntime() -> None:
         for bits, zeros in ((4, []), (4, [byte(rows * 2)]), (8, [byte(rows * blocks)]))
     ]
     assert differences(nodes, 21, tolerance=1e-4) == []
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "int4", "uint4"])
+def test_numbers_of_few_bits_are_folded_where_known_and_else_refused(name: str) -> None:
+    codes = np.array([0, 1, 3, 5, 2, 7]).astype(getattr(ml_dtypes, name))
+    to_float = {"to": TensorProto.FLOAT}
+    nodes = [
+        Node("Cast", [codes], known=1, attributes=to_float),
+        Node("DequantizeLinear", [codes, scale(0.5)], known=2),
+    ]
+    cast, dequantized = by_tunekit(*model_of(nodes, 23))
+    np.testing.assert_array_equal(cast, [0, 1, 3, 5, 2, 7])
+    np.testing.assert_array_equal(dequantized, [0, 0.5, 1.5, 2.5, 1, 3.5])
+    for node in nodes:
+        at_run_time = Node(node.operator, node.inputs, known=0, attributes=node.attributes)
+        with pytest.raises(ImportFailed, match=f"{node.operator}.*nothing computes with {name}"):
+            by_tunekit(*model_of([at_run_time], 23))

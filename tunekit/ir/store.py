@@ -20,8 +20,8 @@ _PREFIX = "tunekit_constant_"
 
 
 def lift_constants(module: tvm.IRModule) -> tuple[tvm.IRModule, dict[str, Any]]:
-    """The module with a parameter at the end of `main` for each large constant, and their arrays
-    by the names and in the order of those parameters."""
+    """The module with a parameter at the end of `main` for each constant that is large or has no
+    elements, and their arrays by the names and in the order of those parameters."""
     lifter = _Lifter(module)
     main = module["main"]
     body = lifter.visit_expr(main.body)
@@ -49,7 +49,7 @@ def read_module(folder: Path) -> tvm.IRModule:
 
 @relax.expr_functor.mutator
 class _Lifter(relax.PyExprMutator):  # type: ignore[misc]
-    """Puts a parameter in the place of each large constant."""
+    """Puts a parameter in the place of each constant that is large or empty."""
 
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
@@ -59,7 +59,8 @@ class _Lifter(relax.PyExprMutator):  # type: ignore[misc]
 
     def visit_generic_const_(self, op: Any) -> Any:
         array = op.value.numpy()
-        if array.nbytes <= _INLINE_BYTES:
+        # TVM cannot read back what has no elements.
+        if 0 < array.nbytes <= _INLINE_BYTES:
             return op
         if op in self._seen:
             return self._seen[op]

@@ -218,9 +218,9 @@ def _pow(node: OnnxNode) -> Value:
             simple = _simple_power(node, float(exponent.reshape(-1)[0]))
             if simple is not None and exponent.ndim <= len(shape_of(base)):
                 return simple
-        return relax.op.power(node.expr(base), node.expr(_cast(node, exponent, dtype)))
+        return relax.op.power(node.expr(base), node.expr(cast(node, exponent, dtype)))
     # As C computes it, and ONNX Runtime.
-    wide = [node.expr(_cast(node, value, "float64")) for value in (base, exponent)]
+    wide = [node.expr(cast(node, value, "float64")) for value in (base, exponent)]
     return relax.op.astype(node.emit(relax.op.power(*wide)), dtype)
 
 
@@ -295,12 +295,12 @@ def _clip(node: OnnxNode) -> Value:
 
 @converts("Cast")
 def _to_dtype(node: OnnxNode) -> Value:
-    return _cast(node, node.value(0), node.dtype_attribute("to", ""))
+    return cast(node, node.value(0), node.dtype_attribute("to", ""))
 
 
 @converts("CastLike")
 def _to_dtype_of(node: OnnxNode) -> Value:
-    return _cast(node, node.value(0), node.dtype(1))
+    return cast(node, node.value(0), node.dtype(1))
 
 
 @converts("BitCast")
@@ -309,7 +309,7 @@ def _bit_cast(node: OnnxNode) -> Value:
     dtype = node.dtype_attribute("to", "")
     source = node.value(0)
     if "bool" in (dtype, dtype_of(source)):
-        return _cast(node, source, dtype)
+        return cast(node, source, dtype)
     return node.emit_te(_reinterpreted, node.expr(source), dtype=dtype, name="bit_cast")
 
 
@@ -325,13 +325,15 @@ _INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64
 _COMPUTED = frozenset(("bool", "float16", "float32", "float64", "bfloat16", *_INTEGERS))
 
 
-def _cast(node: OnnxNode, value: Value, dtype: str) -> Value:
+def cast(node: OnnxNode, value: Value, dtype: str) -> Value:
+    """A tensor's values as another dtype; constants may be of any, like float8 and int4."""
     source = dtype_of(value)
     if source == dtype:
         return value
-    for name in (source, dtype):
-        if name not in _COMPUTED:
-            raise Unsupported(f"nothing computes with {name}")
+    if dtype not in _COMPUTED:
+        raise Unsupported(f"nothing computes with {dtype}")
     if isinstance(value, np.ndarray):
         return value.astype(dtype)
+    if source not in _COMPUTED:
+        raise Unsupported(f"nothing computes with {source}")
     return node.emit(relax.op.astype(value, dtype))

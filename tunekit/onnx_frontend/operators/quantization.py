@@ -17,9 +17,10 @@ from tvm import relax
 from tunekit.frontends.problems import Unsupported
 from tunekit.ir.relax import constant_value, operator_name
 from tunekit.onnx_frontend.node import OnnxNode
+from tunekit.onnx_frontend.operators.elementwise import cast
 from tunekit.onnx_frontend.operators.shapes import channels_first, channels_last, reshaped
 from tunekit.onnx_frontend.registry import MICROSOFT, converts
-from tunekit.onnx_frontend.values import Array, Value, dtype_of, shape_of
+from tunekit.onnx_frontend.values import Array, Value, shape_of
 
 _INTEGERS = ("int8", "uint8", "int16", "uint16")
 # Added and taken away again, it leaves the nearest integer of a number below 2^22, halves to the
@@ -81,7 +82,7 @@ def numbers(node: OnnxNode, value: Value) -> Value:
         [made_of] = source.args
         if _is_rounded(node, made_of):
             return made_of
-    return node.emit(relax.op.astype(value, "float32"))
+    return cast(node, value, "float32")
 
 
 def centred(node: OnnxNode, value: Value, zero: Value) -> Value:
@@ -162,19 +163,11 @@ def _dequantize_linear(node: OnnxNode) -> Value:
     zero = _aligned(node, node.value(2)) if node.has(2) else None
     dtype = node.dtype_attribute("output_dtype", node.dtype(1))
     result = node.call("Mul", centred(node, node.value(0), zero), _single(node, scale))
-    return _as_dtype(node, result, dtype)
+    return cast(node, result, dtype)
 
 
 def _single(node: OnnxNode, value: Value) -> Value:
-    return _as_dtype(node, value, "float32")
-
-
-def _as_dtype(node: OnnxNode, value: Value, dtype: str) -> Value:
-    if dtype_of(value) == dtype:
-        return value
-    if isinstance(value, np.ndarray):
-        return value.astype(dtype)
-    return node.emit(relax.op.astype(value, dtype))
+    return cast(node, value, "float32")
 
 
 def dynamically_quantized(node: OnnxNode, value: Value) -> tuple[Value, Value, Value]:
@@ -282,7 +275,7 @@ def _conv_integer(node: OnnxNode) -> Value:
         largest = 255.0 * float(np.abs(weights).sum(tuple(range(1, weights.ndim))).max())
     if largest >= _EXACT:
         # Slow, and exact.
-        data, weights = (_as_dtype(node, value, "float64") for value in (data, weights))
+        data, weights = (cast(node, value, "float64") for value in (data, weights))
     result = node.call("Conv", data, weights, **node.attributes)
     return node.emit(relax.op.astype(node.expr(result), "int32"))
 
