@@ -35,12 +35,11 @@ class Inductor(Converted):
     ) -> dict[str, dict[str, Any]]:
         use_threads(threads)  # kernels are compiled for a number of threads
         module = built_module(given)
-        has_images = any(parameter.dim() == 4 for parameter in module.parameters())
-        formats = (False, True) if has_images else (False,)
+        formats = (False, True) if convolves(module) else (False,)
         forms: dict[str, dict[str, Any]] = {}
         refused: dict[str, str] = {}
         for channels_last in formats:
-            for autotuned in (False, True) if channels_last == has_images else (False,):
+            for autotuned in (False, True) if channels_last == formats[-1] else (False,):
                 name = "channels last" if channels_last else "as it is"
                 name += ", max-autotune" if autotuned else ""
                 file = f"{len(forms) + len(refused)}.pt2"
@@ -100,6 +99,11 @@ def _package(
             package_path=str(file),
             inductor_configs={"freezing": True, "max_autotune": autotuned},
         )
+
+
+def convolves(module: Any) -> bool:
+    """Whether a module has weights of convolutions of images, which know memory formats."""
+    return any(parameter.dim() == 4 for parameter in module.parameters())
 
 
 def in_format(module: Any, *, channels_last: bool) -> Any:

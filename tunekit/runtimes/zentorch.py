@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.runtimes.conversion import Converted
-from tunekit.runtimes.inductor import compiled_at_once, in_format, tensors
+from tunekit.runtimes.inductor import compiled_at_once, convolves, in_format, tensors
 from tunekit.runtimes.pytorch import built_module, flat_tensors, use_threads
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ _AMD = "AuthenticAMD"
 class ZenTorch(Converted):
     """`torch.compile(backend="zentorch")` with frozen weights, for AMD's CPUs.
 
-    Forms: convolutions by oneDNN, which is its default, or by ZenDNN; channels last or not. Shapes
-    are fixed (`automatic_dynamic_shapes` off), without which it fuses no convolution.
+    Forms, where there are convolutions: by oneDNN, which is its default, or by ZenDNN; channels
+    last or not. Shapes are fixed (`automatic_dynamic_shapes` off), without which it fuses no
+    convolution.
     """
 
     name = "zentorch"
@@ -39,6 +40,8 @@ class ZenTorch(Converted):
     def convert(
         cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
     ) -> dict[str, dict[str, Any]]:
+        if not convolves(built_module(given)):
+            return {"as it is": {"zen_convolutions": False, "channels_last": False}}
         return {
             f"{'ZenDNN' if by_zen else 'oneDNN'}, {'channels last' if last else 'as it is'}": {
                 "zen_convolutions": by_zen,
