@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -93,7 +94,8 @@ def _package(
     inductor: Any = importlib.import_module("torch._inductor")
     with torch.no_grad():
         arguments = tuple(tensors(inputs, channels_last=channels_last))
-        module = in_format(module, channels_last=channels_last)
+        # Some modules remember what they computed, which no other export can use.
+        module = in_format(copy.deepcopy(module), channels_last=channels_last)
         inductor.aoti_compile_and_package(
             torch.export.export(module, arguments, strict=False),
             package_path=str(file),
