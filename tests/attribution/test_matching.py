@@ -138,3 +138,5 @@ def test_a_kernels_text_has_its_sizes_its_algorithm_and_what_is_fused():
     winograd = kernel_text("fused_winograd4_conv2d_blocked_add5_relu31", operation)
     assert winograd == "3x3 256 to 256, 14x14 add relu (winograd 4x4)"
     assert kernel_text("max_pool2d1", None) == "max pool2d"
+    assert kernel_text("fused_add40_tir_clip14_divide8", None) == "add clip divide"
+    assert kernel_text("tir_clip2", None) == "clip"

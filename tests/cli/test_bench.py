@@ -286,14 +286,39 @@ def test_cores_that_were_busy_are_counted(torch_run, workplace):
         assert row.instructions is None or row.instructions > 1e5
 
 
+# Detectors do: places of a size, until another comes.
+REMEMBERING = """
+import torch
+
+class Net(torch.nn.Module):
+    size = None
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 8, 3)
+
+    def forward(self, image):
+        values = self.convolution(image)
+        if self.size != values.shape[2:]:
+            self.size = values.shape[2:]
+            self.places = torch.arange(values.shape[3]).to(values) * 0.1
+        return values + self.places
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_inductors_package_is_made_in_several_forms_and_right(workplace):
+    (workplace / "remembering.py").write_text(REMEMBERING)
+    recipe = CNN.format(callable="").replace("tunekit.models.vanilla_cnn:", "remembering:Net")
+    recipe = recipe.replace("  arguments: {channels: 8}\n", "")
+    (workplace / "remembering.yaml").write_text(recipe)
     # By itself: three compilations take longer than commands of other tests are waited for.
     done = subprocess.run(
         [
             *TUNEKIT,
-            *("bench", "torch.yaml", "--runtimes", "inductor", "--rounds", "1", "-f", "json"),
+            *("bench", "remembering.yaml", "--runtimes", "inductor", "--rounds", "1"),
+            *("-f", "json"),
         ],
         cwd=workplace,
         env=environment(workplace),

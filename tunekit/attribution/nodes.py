@@ -175,7 +175,7 @@ def openvino_operation(
 
 def kernel_text(name: str, operation: Operation | None) -> str:
     """A kernel for people, as `describe` puts it, by its name and its convolution or product."""
-    plain = re.sub(r"\d+(?=_|$)", "", name.removeprefix("fused_"))
+    plain = re.sub(r"\d+(?=_|$)|(?<![a-z0-9])tir_", "", name.removeprefix("fused_"))
     if operation is None:
         return plain.replace("_", " ")
     algorithm = re.match(r"winograd\d", name.removeprefix("fused_"))
