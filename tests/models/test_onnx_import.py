@@ -192,6 +192,30 @@ def test_the_written_onnx_file_is_the_model_with_fixed_sizes(
     np.testing.assert_array_equal(again.reference(inputs)[0], source.reference(inputs)[0])
 
 
+def test_the_written_onnx_file_has_the_shapes_of_outputs_that_cannot_be_inferred(
+    tmp_path: Path, spec: Any
+) -> None:
+    model = model_of(
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node(
+            "ConstantOfShape", ["sizes"], ["ones"], value=helper.make_tensor("", FLOAT, [1], [1])
+        ),
+        helper.make_node("NonZero", ["ones"], ["found"]),
+        helper.make_node("Reshape", ["x", "flat"], ["z"]),
+        helper.make_node("Concat", ["found", "found"], ["y"], axis=0),
+        shape=["batch", 4],
+        weights={"flat": np.array([-1])},
+        outputs=("y", "z"),
+    )
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, str(tmp_path / "open.onnx"))
+    source = load_source(spec(str(tmp_path / "open.onnx"), ("x", (3, 4))))
+    source.write_onnx(tmp_path / "out.onnx")
+    outputs = onnx.load(str(tmp_path / "out.onnx")).graph.output
+    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in outputs]
+    assert shapes == [[4, 12], [12]]
+
+
 def test_an_attribute_that_no_converter_heeds_is_refused() -> None:
     statistics = {name: np.ones(3, "float32") for name in ("scale", "bias", "mean", "variance")}
     model = model_of(

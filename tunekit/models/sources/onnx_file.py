@@ -150,6 +150,10 @@ class OnnxModel(SourceModel):
         return None
 
     def write_onnx(self, path: Path) -> None:
+        # Which cannot always be inferred, and without which some runtimes read no file.
+        for value, spec in zip(self.model.graph.output, self.outputs, strict=True):
+            sizes = [onnx.TensorShapeProto.Dimension(dim_value=size) for size in spec.shape]
+            value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=sizes))
         write_onnx(self.model, path)
 
     @cached_property
