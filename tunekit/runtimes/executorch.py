@@ -54,7 +54,7 @@ class ExecuTorch(Converted):
             for node in lowered.exported_program().graph.nodes
             if node.op == "call_function"
         ]
-        left = Counter(str(target) for target in calls if target not in aside)
+        left = Counter(target.__name__ for target in calls if target not in aside)
         (folder / _FILE).write_bytes(lowered.to_executorch().buffer)
         shown = {"delegates": calls.count(aside[0]), "undelegated": dict(sorted(left.items()))}
         return {"XNNPACK": {"shown": shown}}
