@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import static_shape
-from tunekit.ir.rewrite import rebuild, substitute
-
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.relax import BlockBuilder, Expr, Var
     from tvm.target import Target
 
 
@@ -24,43 +20,14 @@ def lower(module: IRModule, target: Target, passes: Any = None) -> IRModule:
     """
     from tvm import relax
 
+    from tunekit.ir.empty_constants import allocate_empty
+
     if passes is None:
         on_gpu = "gpu" in target.keys
         passes = relax.get_default_pipeline(target) if on_gpu else relax.get_pipeline("default")
     with target:
-        lowered: IRModule = passes(_allocate_empty(module))
+        lowered: IRModule = passes(allocate_empty(module))
     return lowered
-
-
-def _allocate_empty(module: IRModule) -> IRModule:
-    """The module with constants of no elements allocated as it runs: TVM writes them into its
-    executables, and cannot read them back."""
-    from tvm import relax
-    from tvm.ir import GenericConst
-
-    empty = set[Any]()
-
-    def look(expression: Any) -> None:
-        if isinstance(expression, GenericConst) and 0 in (static_shape(expression) or ()):
-            empty.add(expression)
-
-    relax.analysis.post_order_visit(module["main"], look)
-    if not empty:
-        return module
-    known: dict[Any, Expr] = {parameter: parameter for parameter in module["main"].params}
-
-    def begin(builder: BlockBuilder) -> None:
-        for constant in empty:
-            shape, dtype = constant.ty.shape, constant.ty.dtype
-            known[constant] = builder.emit(relax.op.builtin.alloc_tensor(shape, str(dtype), 0))
-
-    def put(expression: Expr) -> Expr:
-        return substitute(expression, known.__getitem__, lambda it: known.get(it, it))
-
-    def emit(builder: BlockBuilder, var: Var, value: Expr) -> None:
-        known[var] = builder.emit(put(value), var.name)
-
-    return rebuild(module, emit, lambda _, result: put(result), begin=begin)
 
 
 def called_kernels(lowered: IRModule) -> IRModule:

@@ -18,24 +18,21 @@ if TYPE_CHECKING:
     Replace = Callable[[BlockBuilder, Call], Expr]
 
 
-def substitute(
-    expr: Expr, lookup: Callable[[Var], Expr], constant: Callable[[Any], Expr] = lambda it: it
-) -> Expr:
-    """`expr` with each variable replaced by what `lookup` gives for it, each constant by what
-    `constant` does."""
+def substitute(expr: Expr, lookup: Callable[[Var], Expr]) -> Expr:
+    """`expr` with each variable replaced by what `lookup` gives for it."""
     from tvm import relax
     from tvm.ir import GenericConst
 
     if isinstance(expr, relax.Var):
         return lookup(expr)
     if isinstance(expr, GenericConst):
-        return constant(expr)
+        return expr
     if isinstance(expr, relax.Tuple):
-        return relax.Tuple([substitute(field, lookup, constant) for field in expr.fields])
+        return relax.Tuple([substitute(field, lookup) for field in expr.fields])
     if isinstance(expr, relax.TupleGetItem):
-        return relax.TupleGetItem(substitute(expr.tuple_value, lookup, constant), expr.index)
+        return relax.TupleGetItem(substitute(expr.tuple_value, lookup), expr.index)
     if isinstance(expr, relax.Call):
-        arguments = [substitute(argument, lookup, constant) for argument in expr.args]
+        arguments = [substitute(argument, lookup) for argument in expr.args]
         return relax.Call(expr.op, arguments, expr.attrs, expr.ty_args)
     return expr
 
