@@ -67,7 +67,8 @@ class _Windows:
     def _count(self, axis: int, rounds_up: bool) -> int:
         size, stride = self.sizes[axis], self.strides[axis]
         room = self.before[axis] + size + self.after[axis] - self.reach(axis)
-        count = (-(-room // stride) if rounds_up else room // stride) + 1
+        # The division rounds down towards zero: a window wider than the axis may be one still.
+        count = (-(-room // stride) if rounds_up else int(room / stride)) + 1
         # A window that would start on the padding behind is none.
         if rounds_up and (count - 1) * stride >= self.before[axis] + size:
             count -= 1

@@ -149,6 +149,9 @@ def split(node: OnnxNode, value: Value, sizes: list[int], axis: int) -> tuple[Va
     return tuple(node.emit(relax.TupleGetItem(parts, part)) for part in range(len(sizes)))
 
 
+_LARGEST = (2**31 - 1, 2**63 - 1)
+
+
 @converts("Slice")
 def _slice(node: OnnxNode) -> Value:
     shape = node.shape()
@@ -158,16 +161,22 @@ def _slice(node: OnnxNode) -> Value:
     axes = node.axes(3, len(shape)) or list(range(len(starts)))
     steps = node.sizes(4, "steps") or [1] * len(starts)
     taken = {
-        axis: range(*slice(start, _end(end, step), step).indices(shape[axis]))
+        axis: _indices(start, end, step, shape[axis])
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     }
     return sliced(node, node.value(0), taken, shape)
 
 
-def _end(end: int, step: int) -> int | None:
-    """An end that lies beyond the first element, for Python."""
-    # Backwards, the least numbers stand for "up to and with the first".
-    return None if step < 0 and end <= -(1 << 31) else end
+def _indices(start: int, end: int, step: int, size: int) -> range:
+    """What is taken of an axis. Other than in Python, a start before the first element is the first
+    one backwards, too, and the largest integers end at the far side in both directions."""
+    before, last = (-1, size - 1) if step < 0 else (0, size)
+    start = min(max(start + size if start < 0 else start, 0), last)
+    if end in _LARGEST:
+        end = before if step < 0 else last
+    else:
+        end = min(max(end + size if end < 0 else end, before), last)
+    return range(start, end, step)
 
 
 def sliced(node: OnnxNode, value: Value, taken: dict[int, range], shape: tuple[int, ...]) -> Value:
