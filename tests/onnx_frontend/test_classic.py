@@ -30,6 +30,7 @@ def require_right(model: onnx.ModelProto) -> None:
     data = np.random.default_rng(0).standard_normal((16, _FEATURES)).astype("float32")
     data[3, 0] = data[5, 1] = np.nan
     data[7] = [0.25, 2, 2, 2]
+    data[9] = 0
     for expected, given in zip(
         by_onnxruntime(model, {"x": data}), by_tunekit(model, {"x": data}), strict=True
     ):
@@ -73,8 +74,18 @@ def test_scalers_linear_models_and_trees_give_what_onnx_runtime_gives() -> None:
              {**linear, "classlabels_ints": [4, 5, 9], "post_transform": "SOFTMAX"}),
             ("TreeEnsembleRegressor", 1,
              {**two_trees("target", 1), "n_targets": 1, "base_values": [0.5]}),
-            ("TreeEnsembleRegressor", 1,
-             {**two_trees("target", 2), "n_targets": 2}),
+            *(
+                ("TreeEnsembleRegressor", 1,
+                 {**two_trees("target", 2), "n_targets": 2, "aggregate_function": how})
+                for how in ("SUM", "MIN", "MAX")
+            ),
+            # Of the second result no leaf speaks.
+            *(
+                ("TreeEnsembleRegressor", 1,
+                 {**two_trees("target", 1), "n_targets": 2, "aggregate_function": how})
+                for how in ("MIN", "MAX")
+            ),
+            ("Normalizer", 1, {"norm": "MAX"}),
             ("TreeEnsembleClassifier", 2,
              {**two_trees("class", 3), "classlabels_int64s": [4, 5, 9],
               "post_transform": "SOFTMAX"}),

@@ -31,8 +31,6 @@ def _extreme(operator: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
 
 def place_of_extreme(operator: Callable[..., Any], data: Any, axis: int, keep: bool) -> Any:
     """Relax's `argmax` or `argmin`; 0 where no element is beyond what the search starts from,
-    which TVM calls -1: all are infinite, or the largest number that there is."""
+    which TVM calls -1: all are infinite, or the least or largest integer that there is."""
     place = operator(data, axis=axis, keepdims=keep)
-    if not str(data.ty.dtype).startswith(("float", "bfloat")):
-        return place
     return relax.op.maximum(place, relax.const(0, "int64"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,15 @@ class Graph:
     def emit(self, expr: Any) -> Any:
         """A variable bound to an expression, of known shape."""
         return self.builder.emit(expr)
+
+    def emit_te(
+        self, function: Callable[..., Any], *tensors: Any, name: str, **keywords: Any
+    ) -> Any:
+        """A variable bound to a kernel that a function of tensor expressions makes; the keywords
+        are the function's."""
+        return self.builder.emit_te(
+            lambda *inputs: function(*inputs, **keywords), *tensors, primfunc_name_hint=name
+        )
 
     def constant(self, tensor: torch.Tensor) -> Any:
         """A constant of the tensor's value; the same for the same tensor, so that it is stored

@@ -50,8 +50,11 @@ def _scaler(node: OnnxNode) -> Value:
 
 @converts("Normalizer", domain=_DOMAIN)
 def _normalizer(node: OnnxNode) -> Value:
+    """Rows of the norm 0 stay as they are."""
     data, operator = _single(node), _NORMS[node.attribute("norm", "MAX")]
-    return node.call("Div", data, node.call(operator, data, np.array([-1])))
+    norm = node.call(operator, data, np.array([-1]))
+    zero, one = (np.array(number, "float32") for number in (0, 1))
+    return node.call("Div", data, node.call("Where", node.call("Equal", norm, zero), one, norm))
 
 
 @converts("Imputer", domain=_DOMAIN)

@@ -10,6 +10,7 @@ import numpy as np
 from tvm import relax
 
 from tunekit.frontends.division import divided
+from tunekit.frontends.element_kernels import float_mod, shifted
 from tunekit.frontends.extremes import maximum, minimum
 from tunekit.frontends.problems import Unsupported
 from tunekit.onnx_frontend.node import OnnxNode
@@ -72,6 +73,8 @@ def _unary(node: OnnxNode) -> Value:
 @converts("Sign")
 def _sign(node: OnnxNode) -> Value:
     x = node.tensor()
+    if node.dtype().startswith("uint"):
+        return relax.op.minimum(x, node.scalar(1, node.dtype()))
     sign = relax.op.sign(x)
     return relax.op.where(relax.op.isnan(x), x, sign) if is_float(node.inputs[0]) else sign
 
@@ -144,41 +147,8 @@ def _mod(node: OnnxNode) -> Value:
     left, right = node.tensor(0), node.tensor(1)
     as_c = bool(node.attribute("fmod"))
     if is_float(node.inputs[0]):
-        return node.emit_te(_float_mod, left, right, as_c=as_c, name="fmod")
+        return node.emit_te(float_mod, left, right, as_c=as_c, name="fmod")
     return relax.op.mod(left, right) if as_c else relax.op.floor_mod(left, right)
-
-
-def _float_mod(left: Any, right: Any, as_c: bool) -> Any:
-    """The remainder has the sign of the dividend as in C, else of the divisor as in Python."""
-    from tvm import tirx
-
-    dtype = str(left.dtype)
-    wide = "float64" if dtype == "float64" else "float32"
-    function = "fmod" if wide == "float64" else "fmodf"
-
-    def element(x: Any, y: Any) -> Any:
-        # Not from x - trunc(x / y) * y, which loses the digits of large quotients.
-        x, y = x.astype(wide), y.astype(wide)
-        rest = tirx.call_pure_extern(wide, function, x, y)
-        if not as_c:
-            zero = tirx.const(0, wide)
-            signed = tirx.if_then_else(y < zero, -zero, zero)
-            other = tirx.any(tirx.all(rest < zero, y > zero), tirx.all(rest > zero, y < zero))
-            rest = tirx.if_then_else(rest == zero, signed, tirx.if_then_else(other, rest + y, rest))
-        return rest.astype(dtype)
-
-    return _broadcast(left, right, element, "fmod")
-
-
-def _broadcast(left: Any, right: Any, element: Callable[..., Any], name: str) -> Any:
-    """A function of the elements of two tensors that broadcast."""
-    from tvm import te, topi
-
-    shape = np.broadcast_shapes(*(tuple(map(int, item.shape)) for item in (left, right)))
-    pair = [topi.broadcast_to(item, shape) for item in (left, right)]
-    return te.compute(
-        shape, lambda *axes: element(*(item(*axes) for item in pair)), name=name, tag="broadcast"
-    )
 
 
 @converts("Sinh", "Cosh")
@@ -240,27 +210,7 @@ def _simple_power(node: OnnxNode, exponent: float) -> Value | None:
 @converts("BitShift")
 def _bit_shift(node: OnnxNode) -> Value:
     left = node.attribute("direction") == "LEFT"
-    return node.emit_te(_shifted, node.tensor(0), node.tensor(1), is_left=left, name="bit_shift")
-
-
-def _shifted(numbers: Any, places: Any, is_left: bool) -> Any:
-    """Shifts by the width and more, and negative ones, leave nothing but the sign."""
-    from tvm import tirx
-
-    dtype = str(numbers.dtype)
-    width = int("".join(filter(str.isdigit, dtype)))
-    last = tirx.const(width - 1, dtype)
-
-    def element(number: Any, count: Any) -> Any:
-        beyond = tirx.any(count < 0, count > last) if dtype[0] == "i" else count > last
-        inside = tirx.if_then_else(beyond, last, count)
-        if is_left:
-            return tirx.if_then_else(beyond, tirx.const(0, dtype), number << inside)
-        if dtype[0] == "u":
-            return tirx.if_then_else(beyond, tirx.const(0, dtype), number >> inside)
-        return number >> inside
-
-    return _broadcast(numbers, places, element, "bit_shift")
+    return node.emit_te(shifted, node.tensor(0), node.tensor(1), is_left=left, name="bit_shift")
 
 
 @converts("Where")

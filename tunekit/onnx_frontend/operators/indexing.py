@@ -8,6 +8,7 @@ import numpy as np
 from tvm import relax
 
 from tunekit.frontends.problems import Unsupported
+from tunekit.frontends.scatter import scatter_elements
 from tunekit.onnx_frontend.node import OnnxNode
 from tunekit.onnx_frontend.registry import converts
 from tunekit.onnx_frontend.values import Value, dtype_of, shape_of
@@ -95,8 +96,8 @@ def _scatter_elements(node: OnnxNode) -> Value:
         return node.value(0)
     indices = _within(node, node.value(1), shape[axis])
     reduction = _REDUCTIONS[node.attribute("reduction", "none")]
-    return relax.op.scatter_elements(
-        node.tensor(0), node.expr(indices), node.tensor(2), axis, reduction
+    return scatter_elements(
+        node.emit, node.tensor(0), node.expr(indices), node.tensor(2), axis, reduction
     )
 
 

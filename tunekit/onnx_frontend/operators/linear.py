@@ -167,8 +167,11 @@ def _transposed_pads(
     before, after = [], []
     for extent, more, wanted in zip(full, extra, target, strict=True):
         total = extent + more - wanted
-        if given is None:
-            total = max(total, 0)  # With kernels shorter than the stride nothing is added.
+        if total < 0:
+            # What is wanted beyond the result is zeros behind it; by itself nothing is added.
+            before.append(0)
+            after.append(0 if given is None else total)
+            continue
         smaller, larger = total // 2, total - total // 2
         before.append(smaller if automatic == "SAME_UPPER" else larger)
         after.append(larger if automatic == "SAME_UPPER" else smaller)

@@ -24,6 +24,8 @@ _MODES = ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ", "MEMBER")
 _COMPARISONS = {"LEQ": "LessOrEqual", "LT": "Less", "GTE": "GreaterOrEqual", "GT": "Greater"}
 # In the order of TreeEnsemble's numbers, too.
 _AGGREGATES = {"AVERAGE": "ReduceMean", "SUM": "ReduceSum", "MIN": "ReduceMin", "MAX": "ReduceMax"}
+# What a tree says of a result of which its leaf does not speak, where 0 would be heard.
+_NOTHING = {"MIN": np.inf, "MAX": -np.inf}
 _LEAF = "LEAF"
 
 
@@ -39,6 +41,7 @@ class Forest:
         missing: whether NaN goes the way of yes.
         roots: the first row of each tree.
         weights: what each row adds to each result; [rows, results].
+        scored: whether a row has a say in each result; [rows, results].
         members: of each row the values that it looks for, and NaN; [rows, any].
     """
 
@@ -50,6 +53,7 @@ class Forest:
     missing: Array
     roots: Array
     weights: Array
+    scored: Array
     members: Array | None = None
 
     @property
@@ -82,8 +86,15 @@ def _scores(node: OnnxNode, forest: Forest, aggregate: str) -> Value:
             goes = node.call("Or", goes, lost)
         ways = (_read(node, table, place) for table in (forest.yes, forest.no))
         place = node.call("Where", goes, *ways)
-    weights = _read(node, forest.weights.astype(dtype), place)
-    return node.call(_AGGREGATES[aggregate], weights, np.array([1]), keepdims=0)
+    weights, nothing = forest.weights, _NOTHING.get(aggregate, 0.0)
+    if nothing:
+        weights = np.where(forest.scored, weights, nothing)
+    read = _read(node, weights.astype(dtype), place)
+    scores = node.call(_AGGREGATES[aggregate], read, np.array([1]), keepdims=0)
+    if nothing and not forest.scored.all():
+        none = node.call("Equal", scores, np.array(nothing, dtype))
+        scores = node.call("Where", none, np.array(0, dtype), scores)
+    return scores
 
 
 def _read(node: OnnxNode, table: Array, place: Value) -> Value:
@@ -150,9 +161,12 @@ def _of_older(node: OnnxNode, kind: str, results: int) -> Forest:
         )
 
     weights = np.zeros((len(mode), results), np.float64)
+    scored = np.zeros(weights.shape, bool)
     names = (f"{kind}_treeids", f"{kind}_nodeids", f"{kind}_ids", f"{kind}_weights")
     for tree, leaf, result, weight in zip(*(_listed(node, name) for name in names), strict=True):
-        weights[row_of[int(tree), int(leaf)], int(result)] += weight
+        place = row_of[int(tree), int(leaf)], int(result)
+        weights[place] += weight
+        scored[place] = True
     firsts = {int(tree): row for row, tree in reversed(list(enumerate(trees)))}
     return Forest(
         _listed(node, "nodes_featureids"),
@@ -163,6 +177,7 @@ def _of_older(node: OnnxNode, kind: str, results: int) -> Forest:
         _flags(node, len(mode)),
         np.array(sorted(firsts.values())),
         weights,
+        scored,
     )
 
 
@@ -216,6 +231,8 @@ def _ensemble(node: OnnxNode) -> Value:
 
     weights = np.zeros((inner + len(leaves), int(node.attribute("n_targets", 1))), np.float64)
     weights[leaves, targets] = leaf_weights
+    scored = np.zeros(weights.shape, bool)
+    scored[leaves, targets] = True
     forest = Forest(
         padded(_listed(node, "nodes_featureids")),
         padded(_listed(node, "nodes_splits")),
@@ -225,6 +242,7 @@ def _ensemble(node: OnnxNode) -> Value:
         padded(_flags(node, inner)),
         _listed(node, "tree_roots"),
         weights,
+        scored,
         _members(node, numbers, len(leaves)),
     )
     aggregate = list(_AGGREGATES)[int(node.attribute("aggregate_function", 1))]

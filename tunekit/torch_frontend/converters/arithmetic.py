@@ -9,6 +9,7 @@ from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from tvm.relax import op
 
 from tunekit.frontends.division import divided
+from tunekit.frontends.element_kernels import float_floor_divide, float_mod, shifted
 from tunekit.frontends.extremes import maximum, minimum
 from tunekit.torch_frontend.converters.elementwise import computed, is_float, with_dtype
 from tunekit.torch_frontend.graph import Graph
@@ -24,7 +25,7 @@ def _divided(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
 def _floor_divided(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
     if not is_float(dtype):
         return op.floor_divide(x, y)
-    return op.floor(op.divide(x, y))
+    return graph.emit_te(float_floor_divide, x, y, name="floor_divide")
 
 
 def _truncated(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
@@ -41,11 +42,13 @@ def _remainder(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
     """Of the divisor's sign."""
     if not is_float(dtype):
         return op.subtract(x, op.multiply(op.floor_divide(x, y), y))
-    return op.subtract(x, op.multiply(op.floor(op.divide(x, y)), y))
+    return graph.emit_te(float_mod, x, y, as_c=False, name="remainder")
 
 
 def _fmod(graph: Graph, dtype: str, x: Any, y: Any) -> Any:
     """Of the dividend's sign."""
+    if is_float(dtype):
+        return graph.emit_te(float_mod, x, y, as_c=True, name="fmod")
     return op.subtract(x, op.multiply(_truncated(graph, dtype, x, y), y))
 
 
@@ -84,6 +87,12 @@ def _bits(operator: Any, of_booleans: Any) -> Callable[..., Any]:
     return lambda graph, dtype, x, y: (of_booleans if dtype == "bool" else operator)(x, y)
 
 
+def _shifted(*, is_left: bool) -> Callable[..., Any]:
+    return lambda graph, dtype, x, y: graph.emit_te(
+        shifted, x, y, is_left=is_left, name="bit_shift"
+    )
+
+
 def _pair(name: str, compute: Callable[..., Any], kind: PROMOTION = PROMOTION.DEFAULT) -> None:
     converter = with_dtype(compute, kind)
     for overload in ("Tensor", "Scalar", "default", "Tensor_Tensor", "Tensor_Scalar"):
@@ -95,9 +104,9 @@ _pair("bitwise_and", _bits(op.bitwise_and, op.logical_and))
 _pair("bitwise_or", _bits(op.bitwise_or, op.logical_or))
 _pair("bitwise_xor", _exclusive_or)
 for _name in ("bitwise_left_shift", "__lshift__"):
-    _pair(_name, lambda graph, dtype, x, y: op.left_shift(x, y))
+    _pair(_name, _shifted(is_left=True))
 for _name in ("bitwise_right_shift", "__rshift__"):
-    _pair(_name, lambda graph, dtype, x, y: op.right_shift(x, y))
+    _pair(_name, _shifted(is_left=False))
 _pair("div", _divided, _FLOAT)
 _pair("floor_divide", _floor_divided)
 _pair("fmod", _fmod)

@@ -9,11 +9,15 @@ from typing import Any
 from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND as PROMOTION
 from tvm.relax import op
 
+from tunekit.frontends.element_kernels import complementary_error
 from tunekit.torch_frontend.converters.elementwise import is_float, with_dtype
 from tunekit.torch_frontend.graph import Graph, dtype_of
 from tunekit.torch_frontend.table import CONVERTERS, converts
 
 _FLOAT = PROMOTION.INT_TO_FLOAT
+# From here on sqrt(x * x + 1) is x in double precision, too, and x * x is not infinite yet in
+# single.
+_ROOT_IS_ITSELF = 1e9
 
 
 def _unless_integer(compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +41,9 @@ def _log1p(graph: Graph, dtype: str, x: Any) -> Any:
     """log(1 + x), right for small x too (Kahan)."""
     one = graph.const(1, dtype)
     sum_ = graph.emit(op.add(one, x))
-    scaled = op.multiply(op.log(sum_), op.divide(x, op.subtract(sum_, one)))
+    # A constant of its own: TVM would take what adds and takes away the same for nothing.
+    rest = op.add(sum_, graph.const(-1, dtype))
+    scaled = op.multiply(op.log(sum_), op.divide(x, rest))
     infinite = op.equal(sum_, x)
     return op.where(
         op.logical_or(op.equal(sum_, one), infinite), op.where(infinite, op.log(sum_), x), scaled
@@ -74,7 +80,11 @@ def _asinh(graph: Graph, dtype: str, x: Any) -> Any:
     size = graph.emit(op.abs(x))
     root = op.sqrt(op.add(op.multiply(size, size), one))
     grown = graph.emit(op.add(size, op.divide(op.multiply(size, size), op.add(one, root))))
-    size = graph.emit(_log1p(graph, dtype, grown))
+    grown = graph.emit(_log1p(graph, dtype, grown))
+    # Of large numbers the square is infinite, and the root the number itself.
+    is_large = op.greater(size, graph.const(_ROOT_IS_ITSELF, dtype))
+    log_of_twice = op.add(op.log(size), graph.const(math.log(2), dtype))
+    size = graph.emit(op.where(is_large, log_of_twice, grown))
     return op.where(op.less(x, graph.const(0, dtype)), op.negative(size), size)
 
 
@@ -131,7 +141,9 @@ def _erfinv(graph: Graph, dtype: str, x: Any) -> Any:
 
 
 def _sign(graph: Graph, dtype: str, x: Any) -> Any:
-    return x if dtype == "bool" or dtype.startswith("uint") else op.sign(x)
+    if dtype.startswith("uint"):
+        return op.minimum(x, graph.const(1, dtype))
+    return x if dtype == "bool" else op.sign(x)
 
 
 def _absolute(graph: Graph, dtype: str, x: Any) -> Any:
@@ -158,7 +170,7 @@ _UNARY_FLOAT: dict[str, Callable[..., Any]] = {
     "cos": lambda graph, dtype, x: op.cos(x),
     "cosh": _cosh,
     "erf": lambda graph, dtype, x: op.erf(x),
-    "erfc": lambda graph, dtype, x: op.subtract(graph.const(1, dtype), op.erf(x)),
+    "erfc": lambda graph, dtype, x: graph.emit_te(complementary_error, x, name="erfc"),
     "erfinv": _erfinv,
     "exp": lambda graph, dtype, x: op.exp(x),
     "exp2": lambda graph, dtype, x: op.exp(op.multiply(x, graph.const(math.log(2), dtype))),

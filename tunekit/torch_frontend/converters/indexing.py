@@ -14,6 +14,7 @@ import numpy as np
 from tvm.relax import op
 
 from tunekit.frontends.problems import Unsupported
+from tunekit.frontends.scatter import scatter_elements
 from tunekit.torch_frontend.graph import Graph, dtype_of, known, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -367,7 +368,7 @@ def scattered(graph: Graph, data: Any, dim: int, index: Any, new: Any, reduction
     index = within(graph, index, shape[axis])
     places = known(index)
     if places is None:
-        return graph.emit(op.scatter_elements(data, index, new, axis, reduction))
+        return graph.emit(scatter_elements(graph.emit, data, index, new, axis, reduction))
     grid = np.indices(index_shape)
     grid[axis] = places
     flat_places = np.ravel_multi_index(tuple(grid), shape).reshape(-1)

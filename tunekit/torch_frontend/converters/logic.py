@@ -70,6 +70,7 @@ def _clamp(graph: Graph, self: Any, min: Any = None, max: Any = None) -> Any:  #
         and max is not None
         and not any(isinstance(bound, relax.Expr) for bound in (min, max))
         and is_float(dtype)
+        and min <= max  # else all are the upper one, which Relax's operator takes for the lower
     ):
         return op.clip(value, float(min), float(max))
     if min is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from tvm.relax import op
 
 from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.converters.elementwise import is_float
 from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -119,10 +120,14 @@ def _max_pool_with_indices(
     flat = graph.reshape(data, (*leading, prod(sizes)))
     read = graph.take(flat, np.maximum(table, 0), 2)
     if (table < 0).any():
-        lowest = graph.const(np.finfo(dtype_of(data)).min, dtype_of(data))
+        dtype = dtype_of(data)
+        lowest = graph.const(-np.inf if is_float(dtype) else np.iinfo(dtype).min, dtype)
         read = graph.emit(op.where(graph.const(table >= 0, "bool"), read, lowest))
     values = graph.emit(op.max(read, axis=[3]))
     chosen = graph.emit(op.argmax(read, axis=3, keepdims=True))
+    # -1 where no element is beyond the least number that there is: the first that is no padding.
+    first = graph.const((table >= 0).argmax(1)[:, None], "int64")
+    chosen = graph.emit(op.where(op.less(chosen, graph.const(0, "int64")), first, chosen))
     columns = graph.emit(
         op.equal(graph.const(np.arange(table.shape[1]), "int64"), graph.cast(chosen, "int64"))
     )

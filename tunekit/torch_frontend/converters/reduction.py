@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tvm.relax import op
 
+from tunekit.frontends.division import divided
 from tunekit.frontends.extremes import place_of_extreme
 from tunekit.torch_frontend.graph import Graph, axes_of, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
@@ -133,7 +134,7 @@ def _variance(
     centred = graph.emit(op.subtract(data, mean))
     total = reduced(graph, op.sum, graph.emit(op.multiply(centred, centred)), dim, keepdim)
     divisor = torch.tensor(max(count - less, 0), dtype=torch.float64)
-    variance = graph.emit(op.divide(total, graph.const(divisor, dtype)))
+    variance = graph.emit(divided(total, graph.const(divisor, dtype)))
     return variance, graph.reshape(mean, shape_of(variance))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from tvm.relax import op
 
+from tunekit.frontends.problems import Unsupported
+from tunekit.torch_frontend.converters.elementwise import is_float
 from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -35,6 +37,11 @@ def _upsample(graph: Graph, **arguments: Any) -> Any:
     rank = next(int(char) for char in name if char.isdigit())
     sizes = shape_of(data)[2:]
     wanted = graph.result_shape[2:]
+    if "nearest" not in name and not is_float(dtype_of(data)):
+        raise Unsupported(
+            f"interpolation of {dtype_of(data)}, which torch rounds between its steps",
+            hint="convert the image to float32 before it is resized",
+        )
     corners = bool(arguments.get("align_corners"))
     scales = _scales(arguments, rank)
     whole = _whole(name, sizes, wanted, scales, corners)
@@ -71,6 +78,8 @@ def _whole(
     if not is_ratio:
         return None
     if name == "upsample_bilinear2d":
+        if corners and 1 in wanted:
+            return None  # It divides by the steps between the corners.
         mode = "align_corners" if corners else "half_pixel"
         return {"method": "linear", "coordinate_transformation_mode": mode}
     is_whole = all(count % size == 0 for size, count in zip(sizes, wanted, strict=True))

@@ -12,6 +12,7 @@ from torch.nn import functional
 from tvm import relax
 from tvm.relax import op
 
+from tunekit.frontends.problems import Unsupported
 from tunekit.torch_frontend.graph import Graph, dtype_of, shape_of
 from tunekit.torch_frontend.table import converts
 
@@ -213,6 +214,19 @@ def _rolled(graph: Graph, data: Any, shift: int, axis: int) -> Any:
     return graph.emit(op.concat(parts, axis))
 
 
+def _numbered(node: Any, shape: Sequence[int]) -> torch.Tensor:
+    """The numbers of a tensor's elements, which lie in memory as the tensor's own do."""
+    fake = node.meta["val"]
+    numbers = torch.arange(prod(shape)).reshape(shape)
+    strides, offset = fake.stride(), int(fake.storage_offset())
+    reach = (
+        offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    )
+    view = torch.full((max(reach, 1),), -1).as_strided(shape, strides, offset)
+    view.copy_(numbers)
+    return view
+
+
 @converts(
     "diagonal.default", "as_strided.default", "unfold.default", "rot90.default",
     "diagonal_copy.default", "unfold_copy.default", "as_strided_copy.default", moves=True,
@@ -220,8 +234,9 @@ def _rolled(graph: Graph, data: Any, shift: int, axis: int) -> Any:
 def _rearranged(graph: Graph, self: Any, **arguments: Any) -> Any:
     """Whatever puts elements elsewhere: done to their numbers, which are then read."""
     shape = shape_of(self)
-    numbers = torch.arange(prod(shape)).reshape(shape)
-    places = graph.node.target(numbers, **arguments)
+    places = graph.node.target(_numbered(graph.node.args[0], shape), **arguments)
+    if (places < 0).any():
+        raise Unsupported("it reads memory between the elements of a view")
     flat = graph.reshape(self, (prod(shape),))
     return graph.reshape(graph.take(flat, places.reshape(-1), 0), graph.result_shape)
 

@@ -23,13 +23,19 @@ def _bucketize(
     self: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
     count = boundaries.shape[0]
-    is_below = torch.le if right else torch.lt
+    is_below = _is_below(right)
     if count <= _SMALL:
         places = is_below(boundaries, self.unsqueeze(-1)).sum(-1)
     else:
         places = _searched(count, lambda at: is_below(boundaries[at], self), self)
     result: Tensor = places.to(torch.int32 if out_int32 else torch.int64)
     return result
+
+
+def _is_below(right: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Whether a boundary comes before a value; before NaN all do."""
+    reaches = torch.gt if right else torch.ge
+    return lambda boundary, value: torch.logical_not(reaches(boundary, value))
 
 
 @decomposes("searchsorted.Tensor")
@@ -47,7 +53,7 @@ def _searchsorted(
         sorted_sequence = sorted_sequence.gather(-1, sorter)
     if sorted_sequence.dim() == 1:
         return _bucketize(self, sorted_sequence, out_int32=out_int32, right=right)
-    is_below = torch.le if right else torch.lt
+    is_below = _is_below(right)
     count = sorted_sequence.shape[-1]
     if count <= _SMALL:
         places = is_below(sorted_sequence.unsqueeze(-2), self.unsqueeze(-1)).sum(-1)
@@ -180,7 +186,13 @@ def _fmin(self: Tensor, other: Tensor) -> Tensor:
 
 @decomposes("hypot.default")
 def _hypot(self: Tensor, other: Tensor) -> Tensor:
-    return (self * self + other * other).sqrt()
+    """By the larger of the two, whose square may be more than there are numbers for."""
+    first, second = self.abs(), other.abs()
+    larger, smaller = torch.maximum(first, second), torch.minimum(first, second)
+    share = smaller / torch.where(larger == 0, torch.ones_like(larger), larger)
+    size = larger * (1 + share * share).sqrt()
+    is_infinite = torch.isinf(first) | torch.isinf(second)
+    return torch.where(is_infinite, torch.full_like(size, torch.inf), size)
 
 
 @decomposes("copysign.Tensor", "copysign.Scalar")
