@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
 from tunekit.errors import UsageError
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Numbers of errors of a disk that is full or broken, which are no fault of the program."""
 
 
 def check_writable(path: Path, *, flag: str = "-o") -> None:

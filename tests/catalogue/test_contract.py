@@ -635,6 +635,10 @@ class TestSessions:
         assert catalogue.sessions.unfinished("other", new.target, "host") is None
         assert catalogue.sessions.unfinished("recipe", "other", "host") is None
         assert catalogue.sessions.unfinished("recipe", new.target, "other") is None
+        for version, expected in (("0.27.0.post1", newer.id), ("0.28", None)):
+            key = toolchain_key({"apache-tvm": version})
+            same = catalogue.sessions.unfinished("recipe", new.target, "host", toolchain_key=key)
+            assert (same and same.id) == expected
 
     def test_a_session_whose_process_was_killed_can_be_resumed_at_once_but_a_living_one_not(
         self, catalogue: Catalogue, url: str

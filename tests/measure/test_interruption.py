@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
@@ -114,3 +115,16 @@ def test_a_guarded_measurer_is_closed_with_its_block() -> None:
         assert [result.key for result in guarded.measure([])] == [0, 1, 2]
         assert not measurer.closed
     assert measurer.closed
+
+
+def test_a_thread_beside_the_main_one_leaves_ctrl_c_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), list[object]()
+
+    def listen() -> None:
+        with Stop(lambda _: None).listening():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [before]

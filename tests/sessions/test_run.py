@@ -26,7 +26,8 @@ import pytest
 import torch
 from killable import Command, WarmStarter, still_running, wait_until
 
-from tunekit.catalogue import Catalogue, Trial
+from tunekit.catalogue import Catalogue, Trial, toolchain_key
+from tunekit.machine.toolchain import versions
 from tunekit.recipe import load_recipe
 
 _BUDGET = 16
@@ -397,6 +398,42 @@ def test_a_resumed_session_puts_its_library_where_it_was_told_to(
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == f"{story.folder / 'again' / 'mine'}\n"
+
+
+def test_a_session_is_not_gone_on_with_where_its_trials_would_be_of_no_use(
+    story: Story, tunekit: Tunekit
+) -> None:
+    """Other weights in the file that the recipe names, and a TVM that replays other traces."""
+    ledger, weights = str(story.ledger), story.folder / "weights.pt"
+    resume = ("resume", story.session_id, "--trials", "100", "--catalogue", ledger)
+    before, trained = _trials(story.folder), weights.read_bytes()
+    names: dict[str, Any] = {}
+    exec(_MODEL, names)
+    torch.save(names["tiny"]().state_dict(), weights)
+    try:
+        other_weights = tunekit.run(story.elsewhere, *resume, place=story.folder)
+    finally:
+        weights.write_bytes(trained)
+    with Catalogue.open(ledger, create=False) as catalogue:
+        catalogue.sessions.resume(story.session_id, toolchain={"apache-tvm": "0.26.0"})
+        catalogue.sessions.close(story.session_id, "interrupted")
+    try:
+        other_tvm = tunekit.run(story.elsewhere, *resume, place=story.folder)
+    finally:
+        with Catalogue.open(ledger, create=False) as catalogue:
+            catalogue.sessions.resume(story.session_id, toolchain=versions())
+            catalogue.sessions.close(story.session_id, "finished")
+    for run, reason in (
+        (other_weights, "the model's file has changed, or more of the recipe than its budget"),
+        (
+            other_tvm,
+            f"was measured with apache-tvm==0.26.0, and here is {toolchain_key(versions())}",
+        ),
+    ):
+        assert (run.returncode, run.trials) == (2, before), run.stderr
+        assert f"error: session {story.session_id} " in run.stderr
+        assert reason in run.stderr
+        assert "hint: tune the recipe: that is a session of its own" in run.stderr
 
 
 def test_a_finished_session_is_not_resumed_without_a_larger_budget(

@@ -60,6 +60,46 @@ def test_a_model_holds_the_arrays_that_it_writes_again_and_again(tiny: TinyLibra
         assert all(array() is not None for array in written)
 
 
+def test_arrays_of_its_own_are_bound_again_after_other_runs(
+    tiny: TinyLibrary, expected: list[np.ndarray]
+) -> None:
+    image, ids = tiny_inputs()
+    with LoadedModel(tiny.own, "tiny") as model:
+        again, outputs = model.bound([image, ids])
+        for run in (lambda: model.call([image + 1, ids]), lambda: model.trace(image + 2, ids)):
+            again()
+            run()
+            for array in outputs:
+                array[...] = 0
+            again()
+            assert [array.tobytes() for array in outputs] == [array.tobytes() for array in expected]
+
+
+def _call_again_and_again(model: LoadedModel) -> None:
+    while True:
+        model.call(tiny_inputs())
+
+
+def _until_it_is_closed(model: LoadedModel, told: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        _call_again_and_again(model)
+    told.append(str(caught.value))
+
+
+def test_a_model_is_closed_when_nobody_runs_it(tiny: TinyLibrary) -> None:
+    for _ in range(20):
+        model, told = LoadedModel(tiny.own, "tiny"), list[str]()
+        threads = [
+            threading.Thread(target=_until_it_is_closed, args=(model, told)) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        model.close()
+        for thread in threads:
+            thread.join()
+        assert told == ["the model is closed"] * 3
+
+
 def test_a_trace_says_what_each_thread_did(tiny: TinyLibrary) -> None:
     image, ids = tiny_inputs()
     with LoadedModel(tiny.own, "tiny", threads=2) as model:

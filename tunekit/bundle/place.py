@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -12,11 +11,11 @@ from pathlib import Path
 
 from tunekit.bundle.manifest import bundle_in, changes_in
 from tunekit.errors import TunekitError, UsageError
+from tunekit.files import DISK_ERRORS
 
 _SHOWN = 3
 _ELSEWHERE = "choose another folder with -o"
 # Not a mistake in a path: what was begun well cannot be written to its end.
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def require_place(folder: Path, *, force: bool = False) -> None:
@@ -74,7 +73,7 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~umask)
         _replace(folder, temporary)
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in DISK_ERRORS:
             raise
         raise TunekitError(
             f"the bundle {folder} could not be written: {error.strerror}",

@@ -111,7 +111,7 @@ class SessionInfo:
     """A session as it stands. `state` is "interrupted" also where the process that ran it died
     without saying so. `trials_done` counts every trial, `failures` those of them without seconds,
     `reused` results taken from other sessions (they cost no budget). `seconds` is the wall clock
-    by phase, over all runs of the session."""
+    by phase, over all runs of the session. `toolchain_key` says with what it was last measured."""
 
     id: str
     name: str
@@ -132,6 +132,7 @@ class SessionInfo:
     updated_at: datetime
     heartbeat_at: datetime
     seconds: dict[str, float] = field(default_factory=dict)
+    toolchain_key: str = ""
 
     @property
     def trials_left(self) -> int:

@@ -12,6 +12,7 @@ from tunekit.errors import UsageError
 from tunekit.library.manifest import Manifest, load_manifest
 from tunekit.standalone.arguments import by_name, in_order
 from tunekit.standalone.loaded import LoadedModel
+from tunekit.standalone.reloading import path_to_load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +133,7 @@ def _virtual_machine(path: Path, manifest: Manifest) -> Any:
     from tvm.runtime.vm import VirtualMachine
 
     device = tvm.device(manifest.device, 0)
-    main = VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
+    main = VirtualMachine(tvm.runtime.load_module(path_to_load(path)), device)["main"]
 
     def run(inputs: Sequence[Array]) -> list[Array]:
         return arrays_of(main(*(tvm.runtime.tensor(array, device=device) for array in inputs)))

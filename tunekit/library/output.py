@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tunekit.errors import UsageError
-from tunekit.library.manifest import MANIFEST_FILE
+from tunekit.errors import TunekitError, UsageError
+from tunekit.files import DISK_ERRORS
+from tunekit.library.manifest import MANIFEST_FILE, RECIPE_FILE, load_manifest
 from tunekit.recipe import Recipe
 
 
@@ -40,15 +43,70 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files, also those in folders, replace those in `folder` if the block
-    ends well."""
+    """A temporary folder whose files, also those in folders, replace the library in `folder` if the
+    block ends well; what is no part of a library stays.
+
+    Raises:
+        TunekitError: the disk is full; what was there is as it was.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         yield temporary
-        _move(temporary, folder)
+        with _alone(folder):
+            old = _files(folder)
+            # From here until the new one is there, nobody finds a manifest with another's library.
+            (folder / MANIFEST_FILE).unlink(missing_ok=True)
+            _move(temporary, folder)
+            _remove(folder, old - _files(folder))
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise TunekitError(
+            f"the library {folder} could not be written: {error.strerror}",
+            hint="make room, or choose another folder with --artifacts (or -o)",
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for another process that writes a library here."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Not every file system has locks.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> set[Path]:
+    """Of the library in a folder, by its manifest; relative to the folder."""
+    try:
+        manifest = load_manifest(folder)
+    except UsageError:
+        return set()  # There is none, or it is from another version.
+    names = {manifest.library, MANIFEST_FILE, RECIPE_FILE}
+    if manifest.standalone is not None:
+        names.add(manifest.standalone.library)
+    own = {Path(name) for name in names}
+    return own.union(
+        *(
+            {Path(size.folder) / file for file in _files(folder / size.folder)}
+            for size in manifest.sizes
+        )
+    )
+
+
+def _remove(folder: Path, files: set[Path]) -> None:
+    for file in files:
+        (folder / file).unlink(missing_ok=True)
+        if file.parent != Path():
+            with suppress(OSError):
+                (folder / file.parent).rmdir()
 
 
 def _move(source: Path, folder: Path) -> None:

@@ -3,7 +3,9 @@ and with the same outputs, bit by bit."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +110,8 @@ def write_standalone(
         ]
         built = link_standalone(sizes, chosen, folder, workshop)
     except (CompileError, SandboxError) as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise  # which says nothing of the model
         say(f"warning: no standalone library: {error.message}")
         return error.message
     target, name = sizes.target, c_name(sizes.recipe.name)

@@ -8,6 +8,7 @@ what comes out of TVM afterwards is taken for what it was.
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -58,7 +59,11 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes Ctrl-C for itself; only the main thread can."""
+        """Takes Ctrl-C for itself, which only the main thread can: in another one it goes to
+        whoever is there."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         previous = signal.signal(signal.SIGINT, self._handle)
         try:
             yield

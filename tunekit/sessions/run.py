@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tunekit.cache import ContentCache
-from tunekit.catalogue import Catalogue, NewSession, SessionInfo
+from tunekit.catalogue import Catalogue, NewSession, SessionInfo, toolchain_key
 from tunekit.errors import CatalogueError, Interrupted, UsageError
 from tunekit.graph.pipeline import recipe_target
 from tunekit.graph.sizes import PreparedSizes, prepare_sizes
@@ -29,6 +29,7 @@ from tunekit.search.tuner import Tuner, measure_options
 from tunekit.sessions.resume import folders_of_session
 from tunekit.wording import time_shares
 
+_ANOTHER_SESSION = "tune the recipe: that is a session of its own"
 Again = Callable[[str], str]
 """The command that goes on with a session, by its id."""
 
@@ -191,7 +192,9 @@ class _Run:
         """
         digest = session_digest(self.prepared.recipe)
         target, host = self.prepared.target.spec, self.prepared.host.fingerprint
-        session = self.catalogue.sessions.unfinished(digest, target, host)
+        session = self.catalogue.sessions.unfinished(
+            digest, target, host, toolchain_key=toolchain_key(versions())
+        )
         if session is not None:
             return session
         running = self.catalogue.sessions.list(
@@ -234,8 +237,9 @@ class _Run:
         if session.host_fingerprint != self.prepared.host.fingerprint:
             raise UsageError(
                 f"session {session.id} was measured on other machines than its recipe now names",
-                hint="tune the recipe: that is a session of its own",
+                hint=_ANOTHER_SESSION,
             )
+        self._require_same_work(session)
         was = session.budget_trials
         session = self.catalogue.sessions.resume(session.id, toolchain=versions())
         # Also where the number is the same: how long to search and when to give up may not be.
@@ -246,6 +250,27 @@ class _Run:
             line += f" (the budget was {was})"
         self.display.say(line)
         return _Session(self, session)
+
+    def _require_same_work(self, session: SessionInfo) -> None:
+        """Refuses to go on where the trials would count, and be of no use."""
+        target, here = self.prepared.target.spec, toolchain_key(versions())
+        if session.target_json != target:
+            raise UsageError(
+                f"session {session.id} is for target {session.target_json}, not for {target}",
+                hint=_ANOTHER_SESSION,
+            )
+        if session.recipe_digest != session_digest(self.prepared.recipe):
+            raise UsageError(
+                f"session {session.id} is of other work: since it was begun, the model's file has "
+                "changed, or more of the recipe than its budget",
+                hint=_ANOTHER_SESSION,
+            )
+        if session.toolchain_key != here:
+            raise UsageError(
+                f"session {session.id} was measured with {session.toolchain_key}, and here is "
+                f"{here}, which does not replay what another one found",
+                hint=_ANOTHER_SESSION,
+            )
 
     def compile(self, session_id: str | None = None) -> Library:
         """The library with the best records there are."""

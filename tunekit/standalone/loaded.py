@@ -16,6 +16,7 @@ from tunekit.errors import SandboxError, TargetError, UsageError
 from tunekit.standalone.abi import ABI_VERSION, CApi, CEvent, COptions
 from tunekit.standalone.arguments import by_name, in_order
 from tunekit.standalone.events import TraceEvent, in_their_order
+from tunekit.standalone.reloading import path_to_load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,8 +146,9 @@ class LoadedModel:
             raise UsageError(f"{weights!r} is no place for weights: {places}")
         self._api = _api_of(path, name)
         self._model = ctypes.c_void_p()
-        # One thread at a time may run a model.
+        # One thread at a time may run a model; the arrays that it reads and writes live as long.
         self._lock = threading.Lock()
+        self._places: object = None
         options = COptions(
             struct_bytes=ctypes.sizeof(COptions),
             threads=threads or 0,
@@ -197,19 +199,23 @@ class LoadedModel:
         Args:
             inputs: contiguous arrays in order that fit. They are copied now.
         """
-        outputs = [_aligned_empty(info) for info in self._outputs_for(inputs)]
+        with self._lock:
+            outputs = [_aligned_empty(info) for info in self._outputs_for(inputs)]
         placed = [
             _aligned_empty(TensorInfo(info.name, array.shape, info.dtype))
             for info, array in zip(self.inputs, inputs, strict=True)
         ]
         for place, array in zip(placed, inputs, strict=True):
             place[...] = array
-        self._bind(placed, outputs)
-        # Runs go on reading and writing here, whatever the caller keeps.
-        self._kept = placed, outputs
+        places = placed, outputs
 
         def again() -> None:
-            self._must(self._api.run)
+            with self._lock:
+                if self._places is not places:
+                    self._outputs_for(placed)  # which sets their size
+                    self._bind(placed, outputs)
+                    self._places = places
+                self._must(self._api.run)
 
         return again, outputs
 
@@ -259,8 +265,9 @@ class LoadedModel:
 
     def close(self) -> None:
         """Gives back its memory and threads. May be called again."""
-        model, self._model = self._model, ctypes.c_void_p()
-        self._api.close(model)
+        with self._lock:
+            model, self._model = self._model, ctypes.c_void_p()
+            self._api.close(model)
 
     def __enter__(self) -> LoadedModel:
         return self
@@ -340,6 +347,7 @@ class LoadedModel:
         return self._tensors(self._api.outputs, self._api.describe_output)
 
     def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        self._places = None
         for index, array in enumerate(inputs):
             self._must(self._api.bind_input, index, array.ctypes.data, array.nbytes)
         for index, array in enumerate(outputs):
@@ -365,7 +373,7 @@ class LoadedModel:
 
 def _api_of(path: Path, name: str) -> CApi:
     try:
-        function = getattr(ctypes.CDLL(str(path.absolute())), f"{name}_api")
+        function = getattr(ctypes.CDLL(path_to_load(path)), f"{name}_api")
     except (OSError, AttributeError) as error:
         raise UsageError(
             f"{path} cannot be loaded as the library {name}: {error}",

@@ -28,12 +28,20 @@ class Sessions:
             return _sessions.begin(connection, new)
 
     def unfinished(
-        self, recipe_digest: str, target_json: str, host_fingerprint: str
+        self,
+        recipe_digest: str,
+        target_json: str,
+        host_fingerprint: str,
+        *,
+        toolchain_key: str | None = None,
     ) -> SessionInfo | None:
         """The newest session of this work that was interrupted, failed, or whose process died; None
-        when there is none. One that another living process runs does not count."""
+        when there is none. One that another living process runs does not count, nor one whose
+        records this toolchain (`entries.toolchain_key`) cannot use, where it is given."""
         with self._transactions.reading() as connection:
-            return _sessions.unfinished(connection, recipe_digest, target_json, host_fingerprint)
+            return _sessions.unfinished(
+                connection, recipe_digest, target_json, host_fingerprint, toolchain_key
+            )
 
     def resume(self, session_id: str, *, toolchain: Mapping[str, str] | None = None) -> SessionInfo:
         """Takes the session over for this process; later trials count as measured with

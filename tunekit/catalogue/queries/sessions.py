@@ -88,7 +88,11 @@ def begin(connection: Connection, new: NewSession) -> SessionInfo:
 
 
 def unfinished(
-    connection: Connection, recipe_digest: str, target_json: str, host_fingerprint: str
+    connection: Connection,
+    recipe_digest: str,
+    target_json: str,
+    host_fingerprint: str,
+    toolchain_key: str | None,
 ) -> SessionInfo | None:
     matching = query().where(
         _sessions.recipe_digest == recipe_digest,
@@ -96,6 +100,8 @@ def unfinished(
         _sessions.host_id == keys.host_id(connection, host_fingerprint),
         _sessions.state != "finished",
     )
+    if toolchain_key is not None:
+        matching = matching.where(schema.Toolchain.key == toolchain_key)
     for row in connection.execute(matching.order_by(_sessions.id.desc())):
         session = as_info(row)
         if session.state != "running":
@@ -214,6 +220,7 @@ def query() -> Select[Any]:
             schema.Model.name.label("model_name"),
             schema.Target.canonical_json.label("target_json"),
             schema.Host.fingerprint.label("host_fingerprint"),
+            schema.Toolchain.key.label("toolchain_key"),
             done.scalar_subquery().label("trials_done"),
             done.where(trials.failure_kind.is_not(None)).scalar_subquery().label("failures"),
             reused.scalar_subquery().label("reused"),
@@ -221,6 +228,7 @@ def query() -> Select[Any]:
         .join(schema.Model, isouter=True)
         .join(schema.Target)
         .join(schema.Host)
+        .join(schema.Toolchain)
     )
 
 
@@ -288,4 +296,5 @@ def as_info(row: Row[Any]) -> SessionInfo:
         updated_at=row.updated_at,
         heartbeat_at=row.heartbeat_at,
         seconds=dict(row.seconds or {}),
+        toolchain_key=row.toolchain_key,
     )
