@@ -17,7 +17,6 @@ from targets import unoptimized
 from tunekit.benchmark.cuda_libraries import TvmCuda, TvmCudaTuned, on_gpu
 from tunekit.benchmark.registry import find_runtime
 from tunekit.cache import ContentCache
-from tunekit.errors import TargetError
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
 from tunekit.machine.tvm_loading import cuda_home
@@ -109,7 +108,10 @@ def test_it_runs_with_transfers_and_tells_what_it_takes_without(
             threads=1,
         )
         process.ask("outputs", timeout_s=60, to=str(tmp_path / "outputs.npz"))
-    assert 0 < reply["settings"]["without_transfers_ms"] < 1000
+        at_last = process.ask("idle", timeout_s=60, seconds=0.0)["settings"]
+    # It takes runs to find out, which are no part of loading.
+    assert "without_transfers_ms" not in reply["settings"]
+    assert 0 < at_last["without_transfers_ms"] < 1000
     with np.load(tmp_path / "outputs.npz") as archive:
         outputs = [archive[name] for name in archive.files]
     reference = preparation.source.reference(preparation.inputs)
@@ -123,7 +125,8 @@ def test_without_a_gpu_it_is_refused_before_anything_is_compiled(
 ) -> None:
     runtime = find_runtime(name)
     assert runtime.lacks() == "NVIDIA GPU"
-    with pytest.raises(TargetError, match="'cuda' needs an NVIDIA GPU"):
+    # Nor where there is one that TVM does not see, which concerns no other contestant.
+    with pytest.raises(NotApplicable, match="'cuda' needs an NVIDIA GPU"):
         runtime.prepare(preparation)
 
 

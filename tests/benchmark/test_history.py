@@ -70,6 +70,25 @@ def test_what_a_report_said_of_the_tuned_library_is_listed_newest_first(recipe: 
     assert [past.median_s for past in runs if past.status in (None, "failed")] == [None, None]
 
 
+def test_each_size_of_a_model_is_listed(recipe: Recipe) -> None:
+    rows = [
+        timed("tuned (batch 1)", [10.0] * 6).model_copy(update={"size": {"batch": 1}}),
+        timed("tuned (batch 4)", [30.0] * 6).model_copy(update={"size": {"batch": 4}}),
+        timed("tuned-c (batch 4)", [30.0] * 6).model_copy(update={"size": {"batch": 4}}),
+    ]
+    keep(report_of(*rows), recipe)
+    keep(FASTER, recipe)
+    with Catalogue.open(recipe.catalogue) as catalogue:
+        runs = past_runs(catalogue, name="small")
+    assert [(past.median_s, dict(past.size)) for past in runs] == [
+        (pytest.approx(0.01), {}),
+        (pytest.approx(0.01), {"batch": 1}),
+        (pytest.approx(0.03), {"batch": 4}),
+    ]
+    lines = in_format(history_result(runs), Format.table, 120).splitlines()
+    assert ["size" in lines[0], "batch 1" in lines[2], "batch 4" in lines[3]] == [True] * 3
+
+
 def test_a_run_of_another_form_is_listed_by_what_it_has(tmp_path: Path) -> None:
     run = NewBenchRun("small", "recipe", {}, "host", {}, {}, {"tuned": {"samples_s": [0.1]}})
     with Catalogue.open(tmp_path / "catalogue.db") as catalogue:

@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx
 import psutil
 import pytest
+from bench_reports import report_of, timed
 from onnx import TensorProto, helper
 from ruamel.yaml import YAML
 
@@ -91,8 +92,16 @@ def test_one_word_names_all_runtimes_of_others():
     assert parse_runtimes("gpu") == tuple(GPU_RUNTIMES)
 
 
-@pytest.mark.parametrize("name", ["onnxruntim", "tunekit.nowhere:A", "tunekit.errors:UsageError"])
-def test_what_is_no_runtime_is_refused(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("onnxruntim", "tunekit.nowhere:A", "tunekit.errors:UsageError"),
+        *("toy_runtimes:Nameless", "not_python:Runtime"),
+    ],
+)
+def test_what_is_no_runtime_is_refused(name, tmp_path, monkeypatch):
+    (tmp_path / "not_python.py").write_text("class Runtime(\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError):
         find_runtime(name)
 
@@ -171,7 +180,7 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
         "torch.yaml",
         "--runtimes",
         "onnxruntime,toy_runtimes:Doubles,toy_runtimes:Missing,toy_runtimes:SegfaultsAtOnce,"
-        "toy_runtimes:RefusesToPrepare",
+        "toy_runtimes:RefusesToPrepare,toy_runtimes:GivesNone",
         *("--rounds", "1", "-f", "md", "-o", "report.md"),
         # Not a catalogue: what was measured is not lost for it.
         *("--catalogue", "torch.yaml"),
@@ -184,6 +193,7 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
     assert "not installed: pip install a-package-that-nobody-has" in rows["missing"]
     assert "SIGSEGV (segmentation fault) (while loading)" in rows["segfaults-at-once"]
     assert "RuntimeError: exporter stumbled (while preparing)" in rows["unprepared"]
+    assert "TypeError: output 1 is no array of numbers" in rows["gives-none"]
     assert "onnxruntime" in output
 
 
@@ -491,6 +501,11 @@ def test_every_report_is_in_the_catalogue_and_listed(bench, tuned_run, workplace
         (["--threads", "-1"], "threads"),
         (["--instances", "0"], "instances"),
         (["--shared"], "--shared is given without --instances"),
+        (["--runtime-timeout", "inf"], "runtime-timeout"),
+        (["--runtime-timeout", "nan"], "--runtime-timeout"),
+        (["--reference", "onnxruntme"], "--reference: "),
+        (["--reference", "gpu"], "--reference: gpu is more than one"),
+        (["--faster-than", "openvin"], "--faster-than: "),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_loaded(
@@ -555,6 +570,10 @@ def as_in_examples(name):
     return [command[1:] for command in words if command[0] == ".venv/bin/tunekit"]
 
 
+# Rounds, with fewer of which there is no answer.
+FEW = "6"
+
+
 def test_the_examples_for_continuous_integration_run_as_they_stand(bench, starter, workplace):
     commands = as_in_examples("github.yml")
     assert commands == as_in_examples("gitlab.yml")
@@ -568,7 +587,7 @@ def test_the_examples_for_continuous_integration_run_as_they_stand(bench, starte
     assert "the same library against itself" in progress
     code, _, progress = bench(*_without_a_gate(gate), "-o", "baseline.json")
     assert code == 0, progress
-    few = ["2" if word == "20" else word for word in gate[1:]]
+    few = [FEW if word == "20" else word for word in gate[1:]]
     # The same library: how much two runs differ on this machine is not what is tested either.
     code, _, progress = bench(*["90%" if word == "5%" else word for word in few])
     assert code == 0, progress
@@ -590,16 +609,21 @@ def test_the_examples_for_continuous_integration_run_as_they_stand(bench, starte
 def _without_a_gate(command):
     """The measurement alone, which makes the first baseline."""
     words = list(command[1:])
-    return [*words[: words.index("--baseline")], "--rounds", "2"]
+    return [*words[: words.index("--baseline")], "--rounds", FEW]
 
 
 def test_a_demand_that_cannot_be_read_is_refused(bench, workplace):
     (workplace / "damaged.json").write_text("{")
+    other = report_of(timed("tuned", [10.0] * 6), timed("onnxruntime", [12.0] * 6))
+    renamed = other.model.model_copy(update={"name": "another"})
+    (workplace / "other.json").write_text(other.model_copy(update={"model": renamed}).to_json())
     for arguments, message in (
         (["--baseline", "damaged.json"], "damaged.json: line 1: not JSON"),
         (["--baseline", "absent.json"], "the baseline absent.json cannot be read"),
         (["--max-slowdown", "much"], "--max-slowdown is 'much'"),
+        (["--baseline", "other.json"], "the baseline is of another model: another"),
     ):
         code, _, progress = bench("torch.yaml", *arguments)
         assert code == 2
         assert message in progress
+        assert "preparing" not in progress

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench_reports import full_report
+from bench_reports import full_report, report_of, timed
 from page_sources import explanation, session_in
 
 from tunekit.benchmark.results import Report
 from tunekit.catalogue import Catalogue, NewBenchRun, NewLibrary
 from tunekit.errors import UsageError
+from tunekit.page.document import page as page_of
 from tunekit.page.document import with_page
+from tunekit.page.material import Material
 from tunekit.report.benchmark import COLUMNS, bench_result, costs
 from tunekit.report.output import Format, in_format, write
 
@@ -98,6 +100,13 @@ def test_benchmarks_of_several_files_stand_beside_each_other(
     assert ["openvino", "35.2 (wrong)", "35.2 (wrong)", "1.00x"] in others
     assert others[-1][0] == "tuned against best"
     assert others[-1][1] == "1.12x onnxruntime (1.12 to 1.12x)"
+    # What is embedded of many models would be large with each timed run of each.
+    match = re.search(r'id="benchmarks">(.*?)</script>', page, re.DOTALL)
+    assert match is not None
+    [_, embedded] = json.loads(match[1])
+    assert embedded == other | {
+        "runtimes": [row | {"rounds": []} for row in other["runtimes"]],
+    }
 
 
 def test_benchmarks_of_several_models_have_a_row_each(
@@ -114,6 +123,27 @@ def test_benchmarks_of_several_models_have_a_row_each(
     assert [row[0] for row in rows] == ["resnet50_x86", "another"]
     assert "1.12x onnxruntime (1.12 to 1.12x)" in rows[0]
     assert "recipe" not in matrix
+
+
+def test_a_model_of_several_sizes_is_compared_at_each(tmp_path: Path) -> None:
+    rows = [
+        row.model_copy(update={"name": f"{row.name} (batch {size})", "size": {"batch": size}})
+        for size in (1, 4)
+        for row in report_of(
+            timed("tuned", [10.0 * size] * 6), timed("onnxruntime", [12.0 * size] * 6)
+        ).runtimes
+    ]
+    report = report_of().model_copy(update={"runtimes": rows})
+    # Of two that differ in nothing else, and of which one was damaged by hand.
+    shown = page_of(Material(benchmarks=[report, report.model_copy(update={"recipe": "a: [b"})]))
+    matrix = shown[shown.index("<h2>Benchmarks") : shown.index("<h2>Race")]
+    assert "tuned (batch 1) against best" in matrix
+    assert "tuned (batch 4) against best" in matrix
+    assert matrix.count("1.20x onnxruntime") == 4
+    for label in ("1 of 2, batch 1", "1 of 2, batch 4", "2 of 2, batch 1", "2 of 2, batch 4"):
+        assert label in matrix
+    alone = page_of(Material(benchmarks=[report]))
+    assert "--runtimes tuned,onnxruntime\n" in alone or "--runtimes tuned,onnxruntime<" in alone
 
 
 def test_what_a_later_tunekit_wrote_besides_is_passed_over(

@@ -58,6 +58,17 @@ def test_a_killed_parent_takes_its_runners_along(
     assert still_running([child]) == []
 
 
+def test_a_file_of_the_working_directory_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not the one')\n")
+    np.savez(tmp_path / "in.npz", np.ones(2))
+    monkeypatch.chdir(tmp_path)
+    given = {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+    with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
+        runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
+
+
 def test_what_a_runner_started_ends_with_it(tmp_path: Path, still_running: StillRunning) -> None:
     np.savez(tmp_path / "in.npz", np.ones(2))
     log, given = tmp_path / "log", {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}

@@ -42,6 +42,19 @@ class DoublesAgain(Doubles):
     name = "again"
 
 
+class GivesNone(Doubles):
+    """An output of those that a model may have, and does not."""
+
+    name = "gives-none"
+
+    def arrays(self, result):
+        return [*result, None]
+
+
+class Nameless(Runtime):
+    """Nothing to call its row."""
+
+
 class Slow(Doubles):
     """As slow as something without schedules."""
 

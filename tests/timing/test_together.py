@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from tunekit.timing.rounds import Entry, RoundSettings
 from tunekit.timing.together import Instances, Together, run_together
 
 if TYPE_CHECKING:
+    from tests.conftest import StillRunning
     from tests.timing.conftest import Array
 
 BRIEF = RoundSettings(rounds=1, threads=2, warm_up_s=0.01)
@@ -54,6 +62,53 @@ def test_one_that_fails_is_told_and_nothing_is_added(
     failed = run(tmp_path, inputs, "toy_runtimes:SegfaultsAtOnce", Instances(2))
     assert failed.reason == "SIGSEGV (segmentation fault)"
     assert (failed.runs_per_s, failed.seconds) == ([], [])
+
+
+def test_more_processes_than_the_system_allows_are_told(
+    tmp_path: Path, inputs: dict[str, Array]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files + 12, before[1]))
+    try:
+        failed = run(tmp_path, inputs, "toy_runtimes:Doubles", Instances(16))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert failed.reason == "OSError: [Errno 24] Too many open files"
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+import numpy as np
+from tunekit.timing.rounds import Entry, RoundSettings
+from tunekit.timing.together import Instances, run_together
+entry, settings = Entry("toy", "toy_runtimes:Hangs", {}), RoundSettings(1, 2, warm_up_s=0.01)
+say = lambda line: print(line, flush=True)
+folder = Path(sys.argv[1])
+run_together(entry, {"x": np.ones(3)}, settings, Instances(2), folder=folder, say=say)
+"""
+
+
+def test_ctrl_c_ends_them_without_waiting_for_their_turn(
+    tmp_path: Path, still_running: StillRunning
+) -> None:
+    paths = os.pathsep.join(entry for entry in sys.path if entry)
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(3)  # most likely in the middle of a turn by then; it must not matter
+        children = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+        # A turn may last for 300 s.
+        _, errors = process.communicate(timeout=100)
+    assert errors.splitlines()[-1] == b"KeyboardInterrupt"
+    assert still_running(children) == []
 
 
 def test_cores_are_dealt_out_and_taken_twice_where_there_are_too_few() -> None:

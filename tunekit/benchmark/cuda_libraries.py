@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.cache import content_key
+from tunekit.errors import TargetError
 from tunekit.machine.tvm_loading import arrays_of, runtime_only
 from tunekit.runtimes.gpu import OnGpu
-from tunekit.runtimes.runtime import Preparation
+from tunekit.runtimes.runtime import NotApplicable, Preparation
 
 if TYPE_CHECKING:
     from tunekit.library import Library
@@ -29,9 +30,7 @@ class TvmCuda(OnGpu):
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
-        from tunekit.machine.target import resolve_target
-
-        return cls.plan(preparation, resolve_target("cuda"))
+        return cls.plan(preparation, _the_gpu())
 
     @classmethod
     def plan(cls, preparation: Preparation, target: ResolvedTarget) -> dict[str, Any]:
@@ -79,7 +78,22 @@ class TvmCudaTuned(TvmCuda):
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
         from tunekit.library import tuned_library
 
+        _the_gpu()
         return library_plan(tuned_library(on_gpu(preparation.recipe), say=preparation.say))
+
+
+def _the_gpu() -> ResolvedTarget:
+    """This machine's GPU, as TVM sees it.
+
+    Raises:
+        NotApplicable: TVM sees none, which concerns these rows alone.
+    """
+    from tunekit.machine.target import resolve_target
+
+    try:
+        return resolve_target("cuda")
+    except TargetError as error:
+        raise NotApplicable(error.message) from error
 
 
 def on_gpu(recipe: Recipe) -> Recipe:

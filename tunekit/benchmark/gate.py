@@ -6,11 +6,15 @@ the library is does: both had their turns in the same run. So that is compared, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tunekit.benchmark.registry import find_runtime
 from tunekit.errors import UsageError
-from tunekit.timing.statistics import PairedRatio, median, paired_ratio
+from tunekit.recipe import OWN_RUNTIMES
+from tunekit.timing.statistics import LEAST_ROUNDS, PairedRatio, median, paired_ratio
+from tunekit.wording import counted
 
 if TYPE_CHECKING:
     from tunekit.benchmark.results import Report, RuntimeResult
@@ -21,8 +25,11 @@ SUBJECT = "tuned"
 
 AGAIN = "tuned-again"
 """The same once more."""
-# How far a contestant may be from itself.
+# How far a contestant may be from itself, and how wide that may be known.
 _LEVEL = 0.02
+_WIDEST = 0.05
+# Of an interval on which an answer rests.
+_CONFIDENCE = 0.95
 
 Answer = Literal["passed", "failed", "cannot tell"]
 
@@ -68,6 +75,33 @@ def require_one_race(recipe: Recipe) -> None:
     require_one_size(recipe.model)
 
 
+def contestants(recipe: Recipe, names: Sequence[str] | None, demands: Demands) -> list[str]:
+    """Who takes part: those that were asked for, and those that the demands speak of."""
+    asked = names or (*OWN_RUNTIMES, *recipe.reference.runtimes)
+    named = () if demands.reference is None else (demands.reference,)
+    return list(dict.fromkeys([*asked, SUBJECT, *named, *demands.faster_than]))
+
+
+def require_comparable(recipe: Recipe, names: Sequence[str], demands: Demands) -> None:
+    """Refuses a baseline with which a race of these runtimes cannot be compared, before it begins.
+
+    Raises:
+        UsageError: it is of another model, or has no times of a runtime that takes part.
+    """
+    baseline = demands.baseline
+    if baseline is None:
+        return
+    from tunekit.cache import ContentCache
+    from tunekit.models import load_source
+
+    _require_one_model(load_source(recipe.model, cache=ContentCache()).digest, baseline)
+    reference = demands.reference
+    if reference is not None:
+        _require_ratio(baseline, reference)
+    elif not any(row.name in names for row in _others(baseline)):
+        raise _no_common_runtime()
+
+
 def judge(report: Report, demands: Demands) -> list[Finding]:
     """The answers to all demands, in order.
 
@@ -90,34 +124,28 @@ def judge(report: Report, demands: Demands) -> list[Finding]:
 def steadiness(report: Report) -> Finding:
     """What a difference means on this machine, from one contestant that ran as two.
 
-    Passed where the two are level: the interval of their ratio covers 1, and is narrow.
+    Passed where the two are level, and the interval of their ratio is narrow.
     """
     ratio = _ratio(report, AGAIN)
     if ratio is None:
         return Finding("failed", f"{SUBJECT} did not run to its end")
     low, high = ratio.interval.low, ratio.interval.high
     text = f"the same library against itself: {ratio.value:.3f} ({low:.3f} to {high:.3f})"
-    if abs(ratio.value - 1.0) > _LEVEL:
-        return Finding("failed", f"{text}; unstable: differences of a few percent mean nothing now")
+    if not _is_sure(ratio):
+        return Finding("cannot tell", f"{text}; {_MORE_ROUNDS}")
     smallest = max(high - 1.0, 1.0 - low, 0.0)
+    if abs(ratio.value - 1.0) > _LEVEL or smallest > _WIDEST:
+        return Finding("failed", f"{text}; unstable: differences of a few percent mean nothing now")
     return Finding("passed", f"{text}; differences from {100 * smallest:.1f}% on can be seen")
 
 
 def _against_baseline(report: Report, baseline: Report, demands: Demands) -> Finding:
-    if baseline.model.digest != report.model.digest:
-        raise UsageError(
-            f"the baseline is of another model: {baseline.model.name} ({baseline.model.source})",
-            hint="give a file that `tunekit bench -o` wrote for this recipe and these weights",
-        )
+    _require_one_model(report.model.digest, baseline)
     reference = demands.reference or _common_reference(report, baseline)
-    now, before = _ratio(report, reference), _ratio(baseline, reference)
+    before = _require_ratio(baseline, reference)
+    now = _ratio(report, reference)
     if now is None:
-        return Finding("failed", f"{SUBJECT} or {reference} did not run to its end")
-    if before is None:
-        raise UsageError(
-            f"the baseline has no times of both {SUBJECT} and {reference}",
-            hint="--reference names a runtime that ran in both",
-        )
+        return Finding("cannot tell", _why_none(report, reference))
     # The interval of the quotient, from the least favourable ends of both.
     low = before.interval.low / now.interval.high
     high = before.interval.high / now.interval.low
@@ -125,9 +153,64 @@ def _against_baseline(report: Report, baseline: Report, demands: Demands) -> Fin
     text = (
         f"against {reference} {now.value:.2f}x as fast, {before.value:.2f}x in the baseline: "
         f"{_change(before.value / now.value)} ({_change(low)} to {_change(high)}), allowed "
-        f"{_change(limit)}"
+        f"{_change(limit)}{_other_version(report, baseline, reference)}"
     )
+    here, there = report.protocol.threads, baseline.protocol.threads
+    if here != there:
+        more = f"on {counted(here, 'thread')} here, on {there} in the baseline (--threads {there})"
+        return Finding("cannot tell", f"{text}; {more}")
+    if not (_is_sure(now) and _is_sure(before)):
+        return Finding("cannot tell", f"{text}; {_MORE_ROUNDS}")
     return Finding(_answer(low, high, limit), text)
+
+
+_MORE_ROUNDS = f"an answer needs --rounds {LEAST_ROUNDS} or more"
+
+
+def _is_sure(ratio: PairedRatio) -> bool:
+    """Whether the rounds were enough for an interval on which an answer can rest."""
+    return ratio.interval.confidence >= _CONFIDENCE
+
+
+def _other_version(report: Report, baseline: Report, reference: str) -> str:
+    """What to know of a reference that is not the one that the baseline was measured against."""
+    packages = find_runtime(reference).needs.values()
+    here, there = report.environment.versions, baseline.environment.versions
+    changed = [
+        f"{name} is {here[name]} here, {there[name]} in the baseline"
+        for name in packages
+        if name in here and name in there and here[name] != there[name]
+    ]
+    return "".join(f"; {text}" for text in changed)
+
+
+def _require_one_model(digest: str, baseline: Report) -> None:
+    if baseline.model.digest != digest:
+        raise UsageError(
+            f"the baseline is of another model: {baseline.model.name} ({baseline.model.source})",
+            hint="give a file that `tunekit bench -o` wrote for this recipe and these weights",
+        )
+
+
+def _require_ratio(baseline: Report, reference: str) -> PairedRatio:
+    ratio = _ratio(baseline, reference)
+    if ratio is None:
+        raise UsageError(
+            f"the baseline has no times of both {SUBJECT} and {reference}",
+            hint="--reference names a runtime that ran in both",
+        )
+    return ratio
+
+
+def _why_none(report: Report, name: str) -> str:
+    """Why the two cannot be compared: what became of the one that has no times, or wrong ones."""
+    for wanted in (SUBJECT, name):
+        row = _row(report, wanted)
+        if row is None:
+            return f"{wanted} took no part"
+        if row.status != "ok":
+            return f"{wanted} is no measure: {row.reason or row.status}"
+    return f"{SUBJECT} and {name} have no round in common"
 
 
 def _answer(low: float, high: float, limit: float) -> Answer:
@@ -145,9 +228,11 @@ def _change(factor: float) -> str:
 def _faster(report: Report, name: str) -> Finding:
     ratio = _ratio(report, name)
     if ratio is None:
-        return Finding("failed", f"{SUBJECT} or {name} did not run to its end")
+        return Finding("failed", f"not known to be faster than {name}: {_why_none(report, name)}")
     low, high = ratio.interval.low, ratio.interval.high
     text = f"{ratio.value:.2f}x as fast as {name} ({low:.2f} to {high:.2f}), wanted: faster"
+    if not _is_sure(ratio):
+        return Finding("cannot tell", f"{text}; {_MORE_ROUNDS}")
     if high < 1.0:
         return Finding("failed", text)
     return Finding("passed" if low > 1.0 else "cannot tell", text)
@@ -175,24 +260,35 @@ def _coverage(report: Report, least: float) -> Finding:
 def _common_reference(report: Report, baseline: Report) -> str:
     """The runtime with the smallest median that ran to its end in both, and is none of tunekit's
     own."""
-    known = {row.name for row in baseline.runtimes if row.status == "ok" and row.rounds}
-    others = [
-        row
-        for row in report.runtimes
-        if row.name in known
-        and row.status == "ok"
-        and row.latency is not None
-        and not row.name.startswith((SUBJECT, "default", "unscheduled"))
-    ]
+    known = {row.name for row in _others(baseline)}
+    others = [row for row in _others(report) if row.name in known]
     if not others:
-        raise UsageError(
-            "no other runtime ran to its end here and in the baseline",
-            hint="add one to --runtimes, such as onnxruntime, and write the baseline with it",
-        )
+        raise _no_common_runtime()
     return min(others, key=lambda row: row.latency.median_ms if row.latency else 0.0).name
 
 
+def _others(report: Report) -> list[RuntimeResult]:
+    """The rows of runtimes that ran to their end, and are none of tunekit's own."""
+    return [
+        row
+        for row in report.runtimes
+        if row.status == "ok"
+        and row.latency is not None
+        and row.rounds
+        and not row.name.startswith((SUBJECT, "default", "unscheduled"))
+    ]
+
+
+def _no_common_runtime() -> UsageError:
+    return UsageError(
+        "no other runtime ran to its end here and in the baseline",
+        hint="add one to --runtimes, such as onnxruntime, and write the baseline with it",
+    )
+
+
 def _row(report: Report, name: str) -> RuntimeResult | None:
+    if ":" in name:
+        name = find_runtime(name).name
     return next((row for row in report.runtimes if row.name == name), None)
 
 

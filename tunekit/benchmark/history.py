@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ class PastRun:
         against: the best other runtime, where there was one.
         ratio: how many times as fast as that, with the interval `low` to `high` that covers the
             true value with the report's confidence; `low` and `high` are equal in a single round.
+        size: of a model that has several, of which each has a run of its own.
     """
 
     run: BenchRunInfo
@@ -35,6 +37,7 @@ class PastRun:
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    size: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:
@@ -84,14 +87,18 @@ def past_runs(
     session_id: str | None = None,
     limit: int | None = 20,
 ) -> list[PastRun]:
-    """The benchmarks of a recipe, or of a session's libraries, newest first."""
+    """The benchmarks of a recipe, or of a session's libraries, newest first.
+
+    Of a model of several sizes each size is one; `limit` counts them together.
+    """
     listed = catalogue.benchmarks.list(limit, name=name, session_id=session_id)
-    return [_past_run(catalogue.benchmarks.get(run.id)) for run in listed]
+    kept = (catalogue.benchmarks.get(run.id) for run in listed)
+    return list(itertools.chain.from_iterable(map(_past_runs, kept)))
 
 
 def _library_id(catalogue: Catalogue, report: Report, recipe: Recipe) -> int | None:
     """The tuned library that ran, if this catalogue knows it."""
-    if not any(row.name == "tuned" and row.rounds for row in report.runtimes):
+    if not any(row.runtime == "tuned" and row.rounds for row in report.runtimes):
         return None
     from tunekit.library.manifest import MANIFEST_FILE, load_manifest
     from tunekit.library.output import library_folder
@@ -103,15 +110,23 @@ def _library_id(catalogue: Catalogue, report: Report, recipe: Recipe) -> int | N
     return catalogue.libraries.find(str((folder / manifest.library).resolve()), manifest.sha256)
 
 
-def _past_run(kept: BenchRun) -> PastRun:
+def _past_runs(kept: BenchRun) -> list[PastRun]:
     rows: Iterable[Mapping[str, Any]] = kept.results.get("runtimes", ())
-    tuned = next((row for row in rows if row.get("name") == "tuned"), None)
-    if tuned is None:
-        return PastRun(kept.info)
+    tuned = [row for row in rows if _is_tuned(row)]
+    return [_past_run(kept.info, row) for row in tuned] or [PastRun(kept.info)]
+
+
+def _is_tuned(row: Mapping[str, Any]) -> bool:
+    name = str(row.get("name"))
+    return name == "tuned" or (bool(row.get("size")) and name.startswith("tuned ("))
+
+
+def _past_run(info: BenchRunInfo, tuned: Mapping[str, Any]) -> PastRun:
     latency, ratio = tuned.get("latency") or {}, tuned.get("ratio") or {}
     median_ms = latency.get("median_ms")
     return PastRun(
-        kept.info,
+        info,
+        size=tuned.get("size") or {},
         status=tuned.get("status"),
         median_s=None if median_ms is None else median_ms / 1e3,
         against=ratio.get("against"),

@@ -12,7 +12,7 @@ import importlib.util
 from tunekit.errors import UsageError
 from tunekit.recipe import GPU_RUNTIMES, PEER_RUNTIMES
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
-from tunekit.wording import did_you_mean
+from tunekit.wording import did_you_mean, error_line
 
 __all__ = ["RUNTIMES", "NotApplicable", "Preparation", "Runtime", "find_runtime", "missing_package"]
 
@@ -49,15 +49,17 @@ def find_runtime(name: str) -> type[Runtime]:
     module_name, _, class_name = class_path.partition(":")
     try:
         runtime = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a module does as it is imported
         raise UsageError(
-            f"cannot find runtime '{name}': {error}",
+            f"cannot find runtime '{name}': {error_line(error)}",
             hint="give it as package.module:Class, importable from here",
         ) from error
-    if not (isinstance(runtime, type) and issubclass(runtime, Runtime)):
+    if not (
+        isinstance(runtime, type) and issubclass(runtime, Runtime) and hasattr(runtime, "name")
+    ):
         raise UsageError(
             f"'{name}' is not a runtime",
-            hint="it must be a subclass of tunekit.benchmark.registry.Runtime",
+            hint="it must be a subclass of tunekit.benchmark.registry.Runtime with a name",
         )
     return runtime
 

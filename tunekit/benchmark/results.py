@@ -8,11 +8,12 @@ the text "Infinity" or "NaN". `schema` names this form; a reader should refuse o
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunekit.accuracy import MatchedDetections
 from tunekit.errors import UsageError
@@ -26,6 +27,7 @@ SCHEMA: Literal["tunekit.bench/1"] = "tunekit.bench/1"
 _PLAIN_ARRAY = re.compile(r"""\[\n((?:\s*(?:[-+.\w]+|"[-+.\w]*"),?\n)+\s*)\]""")
 
 Document = TypeVar("Document", bound=BaseModel)
+_Positive = Annotated[float, Field(gt=0)]
 Status = Literal["ok", "wrong", "failed", "not installed", "not applicable"]
 
 
@@ -55,10 +57,10 @@ class Model(_Frozen):
 class Latency(_Frozen):
     """Quantiles over all samples of all rounds, in milliseconds; `samples` says how many."""
 
-    best_ms: float
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
+    best_ms: _Positive
+    median_ms: _Positive
+    p10_ms: _Positive
+    p90_ms: _Positive
     samples: int
 
 
@@ -101,7 +103,7 @@ class Round(_Frozen):
 
     round: int
     position: int
-    seconds: list[float]
+    seconds: Annotated[list[_Positive], Field(min_length=1)]
     wall_s: float
     cpu_s: float
     waiting_cpu_s: float
@@ -167,6 +169,12 @@ class RuntimeResult(_Frozen):
     def runtime(self) -> str:
         """The runtime's name, without the size."""
         return self.name.partition(" (")[0] if self.size else self.name
+
+    @property
+    def fps_at_once(self) -> float | None:
+        """How many a second several processes make together, counted as `fps` is."""
+        fps = None if self.at_once is None else self.at_once.fps
+        return None if fps is None else fps * math.prod(self.size.values())
 
     @property
     def to_first_result_s(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Exit code of a demand that is not met.
 _NOT_MET = 3
+# Of a step that somebody waits for: a week.
+_LONGEST_S = 7 * 86400.0
 
 
 @recipe_verb(BUILD, CATALOGUE, ARTIFACTS)
@@ -57,6 +60,7 @@ def bench(
         float | None,
         typer.Option(
             min=0.1,
+            max=_LONGEST_S,
             metavar="SECONDS",
             help="For which a runtime may convert, load, or have its turn. Default: 900, 900, 300.",
         ),
@@ -125,7 +129,9 @@ def bench(
         AGAIN,
         SUBJECT,
         Demands,
+        contestants,
         judge,
+        require_comparable,
         require_one_race,
         steadiness,
     )
@@ -138,19 +144,23 @@ def bench(
     demands = Demands(
         baseline=None if baseline is None else _read_report(baseline),
         max_slowdown=_share(max_slowdown),
-        reference=reference,
+        reference=None if reference is None else _one_runtime(reference),
         min_accuracy=min_accuracy,
         min_coverage=min_coverage,
-        faster_than=parse_runtimes(faster_than) if faster_than else (),
+        faster_than=parse_runtimes(faster_than, "--faster-than") if faster_than else (),
     )
     if shared and instances is None:
         raise UsageError("--shared is given without --instances", hint="add --instances 2")
     asked = (baseline, min_accuracy, min_coverage, faster_than)
-    if check_noise or any(one is not None for one in asked):
+    is_gate = any(one is not None for one in asked)
+    if check_noise or is_gate:
         require_one_race(recipe)
-    names = parse_runtimes(runtimes) if runtimes is not None else None
+    names: Sequence[str] | None = parse_runtimes(runtimes) if runtimes is not None else None
     if check_noise:
         names = (SUBJECT, AGAIN)
+    elif is_gate and not history:
+        names = contestants(recipe, names, demands)
+        require_comparable(recipe, names, demands)
     if output is not None:
         check_writable(output)
     reporter = Lines(quiet=quiet)
@@ -189,6 +199,15 @@ def _read_report(path: Path) -> Report:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"the baseline {path} cannot be read: {reason}") from error
     return Report.from_json(text, file=path)
+
+
+def _one_runtime(name: str) -> str:
+    from tunekit.recipe import parse_runtimes
+
+    names = parse_runtimes(name, "--reference")
+    if len(names) > 1:
+        raise UsageError(f"--reference: {name} is more than one", hint="name one runtime")
+    return names[0]
 
 
 def _share(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tunekit.page.tuning import tuned_again, tuning_section
 from tunekit.version import __version__
 
 if TYPE_CHECKING:
+    from tunekit.benchmark.results import Report
     from tunekit.report.output import Result
 
 _TEMPLATES = Path(__file__).parent
@@ -35,7 +37,7 @@ def page(material: Material) -> str:
             "title": _title(material),
             "version": __version__,
             "sections": sections,
-            "data": [json.loads(report.to_json()) for report in material.benchmarks],
+            "data": _data(material.benchmarks),
         }
     )
 
@@ -43,6 +45,15 @@ def page(material: Material) -> str:
 def with_page(result: Result, **things: Any) -> Result:
     """A result that can be a page, too; what it shows is named as in `Material`."""
     return replace(result, html=lambda: page(Material(**things)))
+
+
+def _data(benchmarks: Sequence[Report]) -> list[dict[str, Any]]:
+    """The benchmarks as JSON has them; of several without each timed run, which are most of it."""
+    data = [json.loads(report.to_json()) for report in benchmarks]
+    if len(data) > 1:
+        for row in itertools.chain.from_iterable(report["runtimes"] for report in data):
+            row["rounds"] = []
+    return data
 
 
 def _sections(material: Material) -> list[Section]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunekit.page import charts
 from tunekit.page.parts import Chart, Facts, HtmlTable, Part, Prose, Section, TableCell
 from tunekit.page.race import interval
+from tunekit.recipe.axes import in_words
 from tunekit.report import numbers
 
 if TYPE_CHECKING:
@@ -54,9 +56,12 @@ def _of_one_model(reports: Sequence[Report]) -> HtmlTable:
             change = numbers.ratio(first.latency.median_ms / last.latency.median_ms)
         medians = [TableCell(_median(rows_of.get(name)), "right") for rows_of in by_name]
         rows.append([TableCell(name), *medians, TableCell(change, "right")])
-    against = [TableCell(_against(rows_of.get(_TUNED)), "right") for rows_of in by_name]
-    rows.append([TableCell("tuned against best"), *against, TableCell("")])
-    return HtmlTable(titles, rows, frozenset({len(rows) - 1}))
+    compared = _tuned_names(reports)
+    for name in compared:
+        against = [TableCell(_against(rows_of.get(name)), "right") for rows_of in by_name]
+        rows.append([TableCell(f"{name} against best"), *against, TableCell("")])
+    strong = frozenset(range(len(rows) - len(compared), len(rows)))
+    return HtmlTable(titles, rows, strong)
 
 
 def _of_many_models(reports: Sequence[Report]) -> HtmlTable:
@@ -71,7 +76,7 @@ def _of_many_models(reports: Sequence[Report]) -> HtmlTable:
         rows.append(
             [
                 TableCell(report.model.name),
-                TableCell(_against(by_name.get(_TUNED)), "right"),
+                TableCell(_against_at_each_size(report), "right"),
                 *(TableCell(_median(by_name.get(name)), "right") for name in names),
                 TableCell(str(report.protocol.threads), "right"),
                 TableCell(_cpu(report)),
@@ -85,14 +90,26 @@ def _names(reports: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys(row.name for report in reports for row in report.runtimes))
 
 
+def _tuned_names(reports: Sequence[Report]) -> list[str]:
+    """Of the tuned library's rows: one, or one for each size."""
+    of_all = (row for report in reports for row in report.runtimes if row.runtime == _TUNED)
+    return list(dict.fromkeys(row.name for row in of_all)) or [_TUNED]
+
+
 def labels(reports: Sequence[Report]) -> list[str]:
     """What tells several benchmarks apart: their models, their moments, or both."""
     names = [report.model.name for report in reports]
     if len(set(names)) == len(names):
         return names
     same = len(set(names)) == 1
-    return [
+    told = [
         _when(report) if same else f"{report.model.name}, {_when(report)}" for report in reports
+    ]
+    return [
+        f"{label}, {told[:index].count(label) + 1} of {told.count(label)}"
+        if told.count(label) > 1
+        else label
+        for index, label in enumerate(told)
     ]
 
 
@@ -121,10 +138,17 @@ def _against(row: RuntimeResult | None) -> str:
     return f"{numbers.ratio(ratio.value)} {ratio.against}{spread}"
 
 
+def _against_at_each_size(report: Report) -> str:
+    tuned = [row for row in report.runtimes if row.runtime == _TUNED]
+    if len(tuned) == 1:
+        return _against(tuned[0])
+    return "; ".join(f"at {in_words(row.size)} {_against(row)}" for row in tuned)
+
+
 def _verdicts(reports: Sequence[Report]) -> list[Chart]:
     """How the tuned library compares in each benchmark."""
     rows = [
-        interval(label, row.ratio)
+        interval(f"{label}, {in_words(row.size)}" if row.size else label, row.ratio)
         for report, label in zip(reports, labels(reports), strict=True)
         for row in report.runtimes
         if row.runtime == _TUNED and row.ratio is not None
@@ -159,8 +183,11 @@ def _facts(report: Report, *, recipes: bool) -> dict[str, str]:
     }
     if recipes:
         from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
 
-        facts |= dict(_flat(YAML(typ="safe", pure=True).load(report.recipe)))
+        # A file that was changed by hand is shown as far as it can be read.
+        with contextlib.suppress(YAMLError):
+            facts |= dict(_flat(YAML(typ="safe", pure=True).load(report.recipe)))
     return facts
 
 

@@ -60,7 +60,7 @@ def race_section(report: Report, *, label: str = "", of: int = 1) -> Section:
 
 def measured_again(report: Report) -> Section:
     """The command and the recipe that give the same benchmark again."""
-    names = ",".join(row.name for row in report.runtimes)
+    names = ",".join(dict.fromkeys(row.runtime for row in report.runtimes))
     command = (
         f"tunekit bench {report.model.name}.yaml --rounds {report.protocol.rounds} "
         f"--threads {report.protocol.threads} --runtimes {names}"

@@ -225,19 +225,19 @@ ReferenceRuntime = Annotated[
 ]
 
 
-def parse_runtimes(text: str) -> tuple[str, ...]:
+def parse_runtimes(text: str, option: str = "--runtimes") -> tuple[str, ...]:
     """The runtimes in a comma-separated list such as `tuned,onnxruntime`.
 
     Any that tunekit has, a name in RUNTIME_GROUPS, or the `package.module:Class` of another, each
-    once, in the given order. Raises UsageError that names the unknown one.
+    once, in the given order. Raises UsageError that names the option and the unknown one.
     """
     known = (*OWN_RUNTIMES, *TUNED_FORMS, *_OTHERS)
     parts = (part.strip() for part in text.split(",") if part.strip())
     groups = (RUNTIME_GROUPS.get(part, (part,)) for part in parts)
     names = tuple(dict.fromkeys(chain.from_iterable(groups)))
     if not names:
-        raise UsageError("--runtimes: none given", hint=f"choose from {', '.join(known)}")
+        raise UsageError(f"{option}: none given", hint=f"choose from {', '.join(known)}")
     try:
         return tuple(_runtime(name, known) for name in names)
     except PydanticCustomError as error:
-        raise UsageError(f"--runtimes: {error}") from None
+        raise UsageError(f"{option}: {error}") from None

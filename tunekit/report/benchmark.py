@@ -87,17 +87,13 @@ def _million_instructions(row: RuntimeResult) -> str | None:
     return None if row.instructions is None else f"{row.instructions / 1e6:,.1f}"
 
 
-def _at_once(row: RuntimeResult) -> float | None:
-    return row.at_once.fps if row.at_once else None
-
-
 # Of some machines, or where it was asked for.
 _SELDOM_KNOWN: tuple[Column[RuntimeResult], ...] = (
     number("M instr. a run", _million_instructions, priority=5),
     number("without transfers", _without_transfers),
     number("GPU MiB", _gpu_memory, priority=1),
     number("GPU %", lambda row: row.settings.get("gpu_percent"), priority=2),
-    number("FPS at once", lambda row: (fps := _at_once(row)) and numbers.significant(fps)),
+    number("FPS at once", lambda row: row.fps_at_once and numbers.significant(row.fps_at_once)),
 )
 _MATCHED: Column[RuntimeResult] = number("matched", _matched)
 _REMARK: Column[RuntimeResult] = Column("remark", lambda row: row.reason)
@@ -200,7 +196,7 @@ def _csv(report: Report) -> str:
         Column("busy_cores", lambda row: row.busy_cores),
         Column("instructions", lambda row: row.instructions),
         Column("idle_cpu_s", lambda row: row.idle_cpu_s),
-        Column("fps_at_once", _at_once),
+        Column("fps_at_once", lambda row: row.fps_at_once),
         Column("reason", lambda row: row.reason),
     ]
     return as_csv(columns, report.runtimes)

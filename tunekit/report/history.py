@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunekit.recipe.axes import in_words
 from tunekit.report import numbers
 from tunekit.report.output import Result, rows_result
 from tunekit.report.table import Column, number
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 KEYS = (
     "id",
     "name",
+    "size",
     "measured_at",
     "host",
     "cpu",
@@ -29,10 +31,12 @@ KEYS = (
 )
 
 
-def history_columns() -> list[Column[PastRun]]:
-    """What is shown of an earlier benchmark."""
+def history_columns(runs: Sequence[PastRun] = ()) -> list[Column[PastRun]]:
+    """What is shown of an earlier benchmark, of those that are listed."""
+    sizes = any(past.size for past in runs)
     return [
         Column("benchmark", lambda past: numbers.moment(past.run.measured_at)),
+        *([Column("size", lambda past: in_words(past.size))] if sizes else []),
         Column("machine", lambda past: past.run.cpu_name, elide=True),
         number(
             "tuned ms", lambda past: past.median_s and numbers.milliseconds(1e3 * past.median_s)
@@ -46,7 +50,7 @@ def history_columns() -> list[Column[PastRun]]:
 
 def history_result(runs: Sequence[PastRun]) -> Result:
     """A list of benchmarks."""
-    return rows_result(history_columns(), runs, KEYS, [past_value(past) for past in runs])
+    return rows_result(history_columns(runs), runs, KEYS, [past_value(past) for past in runs])
 
 
 def past_value(past: PastRun) -> dict[str, Any]:
@@ -54,6 +58,7 @@ def past_value(past: PastRun) -> dict[str, Any]:
     return {
         "id": past.run.id,
         "name": past.run.name,
+        "size": dict(past.size),
         "measured_at": past.run.measured_at,
         "host": past.run.host_fingerprint,
         "cpu": past.run.cpu_name,

@@ -178,7 +178,7 @@ def session_text(
         heading = Text("estimated latency of the model, ms, against trials", style="bold")
         parts.append(Text("\n").join([heading, *map(Text, drawn)]))
     if benchmarks:
-        parts.append(terminal(history_columns(), benchmarks, width))
+        parts.append(terminal(history_columns(benchmarks), benchmarks, width))
     return Text("\n\n").join(parts)
 
 

@@ -106,6 +106,8 @@ class Converted(Runtime):
             {package: installed_version(package) for package in cls.needs.values()},
             detect_host().fingerprint,
             preparation.threads,
+            # Which forms came to their end in time, and were found right.
+            [preparation.limit_s, preparation.tolerance, len(preparation.reference) > 0],
         )
 
     @classmethod

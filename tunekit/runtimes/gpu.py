@@ -16,7 +16,6 @@ from tunekit.runtimes.runtime import Runtime
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
 
-_WARM_UP_RUNS = 5
 _RESIDENT_S = 0.5
 _MIB = 2**20
 
@@ -41,8 +40,9 @@ class OnGpu(Runtime):
     ) -> dict[str, Any]:
         settings = self.open(plan, inputs, threads)
         self.upload()
-        for _ in range(_WARM_UP_RUNS):
-            self.compute()
+        return settings
+
+    def seen_at_last(self) -> dict[str, Any]:
         samples: list[float] = []
         busy = []
         end = time.perf_counter() + _RESIDENT_S
@@ -53,7 +53,6 @@ class OnGpu(Runtime):
             busy.append(_utilisation())
         known = [percent for percent in busy if percent is not None]
         return {
-            **settings,
             "without_transfers_ms": 1e3 * median(samples),
             "gpu_percent": median(known) if known else None,
             "gpu_mib": _memory_mib(),

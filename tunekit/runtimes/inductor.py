@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,11 @@ class Inductor(Converted):
     def infer(self) -> object:
         with self._no_grad():
             return self._run(*self._inputs)
+
+    def close(self) -> None:
+        # A package is unpacked in /tmp, and goes from there with what runs it.
+        del self._run
+        gc.collect()
 
     def arrays(self, result: Any) -> Sequence[Array]:
         return [tensor.contiguous().numpy() for tensor in flat_tensors(result)]

@@ -44,8 +44,10 @@ class OnnxRuntimeCuda(OnGpu):
             providers=[(name, dict(options)) for name, options in self.providers.items()],
         )
         taken = session.get_providers()
-        if taken[0] not in self.providers:
-            raise RuntimeError(f"onnxruntime took {taken[0]} in place of {missing or 'the GPU'}")
+        wanted = next(iter(self.providers))
+        # The others are there for what the first cannot do, and not in its place.
+        if taken[0] != wanted:
+            raise RuntimeError(f"onnxruntime took {taken[0]} in place of {wanted}")
         self._session, self._binding = session, session.io_binding()
         self._host = [inputs[entry.name] for entry in session.get_inputs()]
         self._inputs = [

@@ -64,13 +64,20 @@ class RunnerProcess:
 
     def __init__(self, class_path: str, *, threads: int, log: Path) -> None:
         command_read, command_write = os.pipe()
-        reply_read, reply_write = os.pipe()
+        try:
+            reply_read, reply_write = os.pipe()
+        except OSError:
+            os.close(command_read)
+            os.close(command_write)
+            raise
         self._log = log
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
                     [
                         sys.executable,
+                        # A file of the working directory is no package that a library asks for.
+                        "-P",
                         "-m",
                         "tunekit.runtimes.worker",
                         class_path,
@@ -150,7 +157,7 @@ class RunnerProcess:
         self._open = False
         os.close(self._commands)
         os.close(self._replies)
-        self._end()
+        self.end()
 
     def __enter__(self) -> RunnerProcess:
         return self
@@ -168,11 +175,10 @@ class RunnerProcess:
 
     def _read_line(self, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
+        replies = select.poll()
+        replies.register(self._replies, select.POLLIN)
         while b"\n" not in self._received:
-            ready, _, _ = select.select(
-                [self._replies], [], [], max(0.0, deadline - time.monotonic())
-            )
-            if not ready:
+            if not replies.poll(max(0.0, 1e3 * (deadline - time.monotonic()))):
                 raise self._hung(timeout_s)
             part = os.read(self._replies, _READ_BYTES)
             if not part:
@@ -186,7 +192,7 @@ class RunnerProcess:
         self._process.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
-        self._end()
+        self.end()
         reason = f"timeout: no answer within {timeout_s:g} s"
         return RunnerHung(f"{reason}{self._printed_last()}", self.log_tail())
 
@@ -194,7 +200,7 @@ class RunnerProcess:
         try:
             code = self._process.wait(timeout=_CLOSE_S)
         except subprocess.TimeoutExpired:
-            self._end()
+            self.end()
             return RunnerFailed("closed its pipe without answering", self.log_tail())
         reason = Exit.of_code(code).explained
         return RunnerFailed(f"{reason}{self._printed_last()}", self.log_tail())
@@ -204,8 +210,11 @@ class RunnerProcess:
         last = _last_words(self._printed())
         return f', after printing "{last}"' if last else ""
 
-    def _end(self) -> None:
-        """Kills the child, and what it started: a compiler would go on for minutes."""
+    def end(self) -> None:
+        """Kills the child, and what it started: a compiler would go on for minutes.
+
+        Another thread that waits for a reply is told that the child has died.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # it leads a group of its own
         self._process.wait()

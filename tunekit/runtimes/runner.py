@@ -107,6 +107,10 @@ class Runner(ABC):
             "cpu_s": cpu_ns / 1e9,
         }
 
+    def seen_at_last(self) -> dict[str, Any]:
+        """What the row shows besides and takes runs to find out, asked for after the last round."""
+        return {}
+
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where the time of one inference goes, from runs of about `seconds` in all.
 

@@ -170,7 +170,8 @@ def _idle(runner: Runner, *, seconds: float) -> dict[str, Any]:
     runner.turn(seconds=0, least=1, most=1, untimed=0)
     before_s = cpu_s(_process_of(runner))
     time.sleep(seconds)
-    return {"idle_cpu_s": cpu_s(_process_of(runner)) - before_s}
+    used_s = cpu_s(_process_of(runner)) - before_s
+    return {"idle_cpu_s": used_s, "settings": runner.seen_at_last()}
 
 
 def _process_of(runner: Runner | None) -> int:
@@ -182,6 +183,9 @@ def _outputs(runner: Runner, *, to: str) -> dict[str, Any]:
     import numpy as np
 
     arrays = [np.asarray(array) for array in runner.arrays(runner.infer())]
+    for index, array in enumerate(arrays):
+        if array.dtype.hasobject:
+            raise TypeError(f"output {index} is no array of numbers")
     np.savez(to, *arrays)
     return {"count": len(arrays)}
 

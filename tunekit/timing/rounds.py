@@ -256,6 +256,7 @@ def _idle(running: _Running, settings: RoundSettings) -> None:
     reply = _ask(running, what, "idle", limit_s, seconds=settings.idle_s)
     if reply:
         running.outcome.idle_cpu_s = reply["idle_cpu_s"]
+        running.outcome.settings |= reply["settings"]
 
 
 def _take_outputs(running: _Running, file: Path, settings: RoundSettings) -> None:

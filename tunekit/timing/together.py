@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.processes.child import core_ids
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.timing.rounds import Entry, RoundSettings
+from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
 
 _ROUNDS = 3
+_MOST_RUNS_A_TURN = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def run_together(
                     timeout_s=settings.run_timeout_s,
                     seconds=lasting_s,
                     least=1,
-                    most=10**9,
+                    most=_MOST_RUNS_A_TURN,
                     untimed=untimed,
                 )
 
@@ -131,12 +133,21 @@ def run_together(
                 turns = [asking.submit(turn, each, lasting_s, untimed) for each in processes]
                 return [future.result() for future in turns]
 
-            all_at_once(settings.warm_up_s, 1)
-            for _ in range(_ROUNDS):
-                replies = all_at_once(instances.turn_s, 1)
-                rates.append(sum(len(reply["seconds"]) / reply["wall_s"] for reply in replies))
-                for kept, reply in zip(seconds, replies, strict=True):
-                    kept += reply["seconds"]
+            try:
+                all_at_once(settings.warm_up_s, 1)
+                for _ in range(_ROUNDS):
+                    replies = all_at_once(instances.turn_s, 1)
+                    rates.append(sum(len(reply["seconds"]) / reply["wall_s"] for reply in replies))
+                    for kept, reply in zip(seconds, replies, strict=True):
+                        kept += reply["seconds"]
+            except BaseException:
+                # Threads wait for replies, which end with those that give them.
+                for process in processes:
+                    process.end()
+                raise
     except RunnerFailed as failure:
         return Together(threads, [], [], failure.reason)
+    except OSError as error:
+        # Not as many processes, or as many pipes to them, as were asked for.
+        return Together(threads, [], [], error_line(error))
     return Together(threads, rates, seconds)
