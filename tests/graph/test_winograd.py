@@ -198,8 +198,10 @@ def test_alternatives_leave_out_what_cannot_win() -> None:
     assert alternatives(SITE) == ("direct", "winograd4")
     # Four multiplications in ten are for places outside of a 7x7 image.
     assert "winograd4" not in alternatives(ConvProblem(1, 64, 64, 9, 9))
-    # More weights than a cache holds.
-    assert alternatives(ConvProblem(1, 1024, 1024, 56, 56)) == ("direct",)
+    # More weights than a cache holds, for few pixels and for many.
+    assert alternatives(ConvProblem(1, 512, 512, 7, 7)) == ("direct",)
+    assert alternatives(ConvProblem(1, 512, 512, 28, 28)) == ("direct", "winograd2", "winograd4")
+    assert "winograd4" in alternatives(ConvProblem(16, 512, 512, 8, 8))
     assert alternatives(ConvProblem(1, 8, 64, 56, 56)) == ("direct",)
 
 

@@ -14,9 +14,10 @@ from tunekit.graph.implementation import Algorithm, Choice, ConvProblem, is_dire
 from tunekit.graph.kernels import winograd
 from tunekit.graph.task import Task
 
-# Above this, transformed weights are read from memory in every inference, slower than the
-# multiplications that they save; a third of a common last cache.
+# Above this, transformed weights are read from memory in every inference, which has to save so many
+# multiplications for each of their bytes; a third of a common last cache.
 _LARGEST_WEIGHTS_BYTES = 12 << 20
+_LEAST_SAVED_PER_BYTE = 8
 # Up to this, they are no reason to prefer the smaller tile with its fewer weights.
 _SMALL_WEIGHTS_BYTES = 4 << 20
 # A tile that sticks out computes what nobody needs.
@@ -31,7 +32,7 @@ def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
         for m in winograd.TILES:
             tiles = winograd.tiling(problem.height, problem.width, m)
             waste = tiles.rows * tiles.columns * m * m / (problem.height * problem.width)
-            if waste <= _LARGEST_WASTE and _weights_bytes(problem, m) <= _LARGEST_WEIGHTS_BYTES:
+            if waste <= _LARGEST_WASTE and _is_worth_its_weights(problem, m):
                 algorithms.append(cast("Algorithm", f"winograd{m}"))
     if (
         {"winograd2", "winograd4"} <= set(algorithms)
@@ -120,6 +121,15 @@ def multiplications(problem: ConvProblem, algorithm: Algorithm) -> int:
         return problem.height * problem.width * winograd.KERNEL**2
     tiles = winograd.tiling(problem.height, problem.width, m)
     return tiles.rows * tiles.columns * tiles.points
+
+
+def _is_worth_its_weights(problem: ConvProblem, m: int) -> bool:
+    weights_bytes, algorithm = _weights_bytes(problem, m), cast("Algorithm", f"winograd{m}")
+    if weights_bytes <= _LARGEST_WEIGHTS_BYTES:
+        return True
+    saved = multiplications(problem, "direct") - multiplications(problem, algorithm)
+    pairs = problem.batch * problem.in_channels * problem.out_channels
+    return saved * pairs >= _LEAST_SAVED_PER_BYTE * weights_bytes
 
 
 def _weights_bytes(problem: ConvProblem, m: int) -> int:

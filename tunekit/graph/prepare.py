@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tunekit.graph.attention.fuse import fuse_attention
 from tunekit.graph.dilated_parts import dilated_in_parts
+from tunekit.graph.dilated_phases import dilated_as_phases
 from tunekit.graph.images.convert import convolutions_as_images
 from tunekit.graph.implementation import Choice, ConvProblem
 from tunekit.graph.kernels import fast_math
@@ -85,6 +86,7 @@ def prepare(
         )(module)
         module = without_outer_taps(module)
         if target.kind == "llvm":
+            module = dilated_as_phases(module)
             module = dilated_in_parts(module)
             module = fuse_attention(module, target.f32_lanes)
             module = pad_columns(module, target.f32_lanes)
