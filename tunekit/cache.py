@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tunekit.errors import CompileError, UsageError
-from tunekit.files import DISK_ERRORS
+from tunekit.files import disk_errors_as
 from tunekit.version import __version__
 
 KeyPart: TypeAlias = (
@@ -74,17 +74,15 @@ class ContentCache:
                 hint=f"set {ENVIRONMENT_VARIABLE} to a folder that can be written",
             ) from error
         try:
-            yield temporary
-            checksums = {name: _sha256(temporary / name) for name in _file_names(temporary)}
-            (temporary / _CHECKSUMS).write_text(json.dumps(checksums, indent=1), "utf-8")
-            self._publish(temporary, kind, key)
-        except OSError as error:
-            if error.errno not in DISK_ERRORS:
-                raise
-            raise UsageError(
-                f"cannot write the cache folder {self.root}: {error.strerror}",
+            with disk_errors_as(
+                UsageError,
+                f"cannot write the cache folder {self.root}",
                 hint=f"make room, or set {ENVIRONMENT_VARIABLE} to a folder on another disk",
-            ) from error
+            ):
+                yield temporary
+                checksums = {name: _sha256(temporary / name) for name in _file_names(temporary)}
+                (temporary / _CHECKSUMS).write_text(json.dumps(checksums, indent=1), "utf-8")
+                self._publish(temporary, kind, key)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tunekit.errors import UsageError
+from tunekit.errors import TunekitError, UsageError
 
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Numbers of errors of a disk that is full or broken, which are no fault of the program."""
+# Of a disk that is full or broken, which is no fault of the program.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+@contextmanager
+def disk_errors_as(kind: type[TunekitError], what: str, *, hint: str) -> Iterator[None]:
+    """Errors of a full or broken disk leave this block as an error of this kind, which says what
+    could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise kind(f"{what}: {error.strerror}", hint=hint) from error
 
 
 def check_writable(path: Path, *, flag: str = "-o") -> None:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunekit.benchmark.registry import find_runtime
+from tunekit.benchmark.registry import default_runtimes, find_runtime
 from tunekit.errors import UsageError
-from tunekit.recipe import OWN_RUNTIMES
 from tunekit.timing.statistics import LEAST_ROUNDS, PairedRatio, median, paired_ratio
 from tunekit.wording import counted
 
@@ -77,7 +76,7 @@ def require_one_race(recipe: Recipe) -> None:
 
 def contestants(recipe: Recipe, names: Sequence[str] | None, demands: Demands) -> list[str]:
     """Who takes part: those that were asked for, and those that the demands speak of."""
-    asked = names or (*OWN_RUNTIMES, *recipe.reference.runtimes)
+    asked = names or default_runtimes(recipe)
     named = () if demands.reference is None else (demands.reference,)
     return list(dict.fromkeys([*asked, SUBJECT, *named, *demands.faster_than]))
 

@@ -10,11 +10,19 @@ import importlib
 import importlib.util
 
 from tunekit.errors import UsageError
-from tunekit.recipe import GPU_RUNTIMES, PEER_RUNTIMES
+from tunekit.recipe import GPU_RUNTIMES, OWN_RUNTIMES, PEER_RUNTIMES, Recipe
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
 from tunekit.wording import did_you_mean, error_line
 
-__all__ = ["RUNTIMES", "NotApplicable", "Preparation", "Runtime", "find_runtime", "missing_package"]
+__all__ = [
+    "RUNTIMES",
+    "NotApplicable",
+    "Preparation",
+    "Runtime",
+    "default_runtimes",
+    "find_runtime",
+    "missing_package",
+]
 
 # As text: naming a runtime must not import it.
 RUNTIMES: dict[str, str] = {
@@ -32,6 +40,11 @@ RUNTIMES: dict[str, str] = {
     **PEER_RUNTIMES,
     **GPU_RUNTIMES,
 }
+
+
+def default_runtimes(recipe: Recipe) -> tuple[str, ...]:
+    """Who takes part where nobody says: tunekit's own, and those that the recipe names."""
+    return (*OWN_RUNTIMES, *recipe.reference.runtimes)
 
 
 def find_runtime(name: str) -> type[Runtime]:

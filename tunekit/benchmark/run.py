@@ -14,13 +14,14 @@ from tunekit.benchmark.registry import (
     NotApplicable,
     Preparation,
     Runtime,
+    default_runtimes,
     find_runtime,
     missing_package,
 )
 from tunekit.benchmark.results import AtOnce, Model, Protocol, Report, RuntimeResult, Tensor
 from tunekit.benchmark.sizes import bench_sizes
 from tunekit.errors import Interrupted, TunekitError, UsageError
-from tunekit.recipe import OWN_RUNTIMES, Recipe, dump_recipe, recipe_digest
+from tunekit.recipe import Recipe, dump_recipe, recipe_digest
 from tunekit.runtimes.worker import whole_text
 from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
 from tunekit.timing.statistics import median
@@ -59,7 +60,7 @@ def bench_recipe(
         ModelError: the model itself cannot be loaded.
         Interrupted: Ctrl-C, with every child gone.
     """
-    classes = _classes(runtimes or (*OWN_RUNTIMES, *recipe.reference.runtimes))
+    classes = _classes(runtimes or default_runtimes(recipe))
     try:
         if recipe.model.each_size:
             if any(name.startswith("tuned") for name in classes):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunekit.bundle.manifest import bundle_in, changes_in
 from tunekit.errors import TunekitError, UsageError
-from tunekit.files import DISK_ERRORS
+from tunekit.files import disk_errors_as
 
 _SHOWN = 3
 _ELSEWHERE = "choose another folder with -o"
@@ -66,19 +66,17 @@ def whole_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     folder = folder.resolve()
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=_existing_parent(folder)))
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        # mkdtemp makes folders for their owner alone.
-        temporary.chmod(0o777 & ~umask)
-        _replace(folder, temporary)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise TunekitError(
-            f"the bundle {folder} could not be written: {error.strerror}",
+        with disk_errors_as(
+            TunekitError,
+            f"the bundle {folder} could not be written",
             hint=f"make room, or {_ELSEWHERE}; nothing was left behind",
-        ) from error
+        ):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            # mkdtemp makes folders for their owner alone.
+            temporary.chmod(0o777 & ~umask)
+            _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import constant_value, operator_name, static_shape
+from tunekit.ir.relax import constant_value, is_finite, operator_name, static_shape
 from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
-    import numpy as np
     from tvm.ir import IRModule
     from tvm.relax import BlockBuilder, Expr
 
@@ -78,7 +77,7 @@ def _worthwhile_parts(value: Expr) -> tuple[list[_Part], list[_Part]] | None:
         return None
     shape, result = static_shape(value.args[0]), static_shape(value)
     weights = constant_value(value.args[1])
-    if shape is None or result is None or weights is None or not _is_finite(weights):
+    if shape is None or result is None or weights is None or not is_finite(weights):
         return None
     rows, columns = (
         _parts(shape[axis], result[axis], weights.shape[axis], steps[axis - 2], before)
@@ -161,10 +160,3 @@ def _part_of(builder: BlockBuilder, call: Any, row: _Part, column: _Part) -> Exp
 
 def _extent(part: _Part) -> int:
     return part.read[1] - part.read[0]
-
-
-def _is_finite(weights: np.ndarray) -> bool:
-    """What is infinite makes even zeros no numbers."""
-    import numpy as np
-
-    return bool(np.isfinite(weights).all())

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunekit.ir.relax import constant_value, operator_name, static_shape
+from tunekit.ir.relax import constant_value, is_finite, operator_name, static_shape
 from tunekit.ir.rewrite import replace_calls
 
 if TYPE_CHECKING:
-    import numpy as np
     from tvm.ir import IRModule
     from tvm.relax import Expr
 
@@ -99,13 +98,6 @@ def _smaller(value: Expr) -> _Window | None:
         for (first, end), count in zip(window.taps, weights.shape[2:], strict=True)
     )
     # A window that would have to begin behind the first pixel stays as it is.
-    if all_of_it or min(window.padding) < 0 or not _is_finite(weights):
+    if all_of_it or min(window.padding) < 0 or not is_finite(weights):
         return None
     return window
-
-
-def _is_finite(weights: np.ndarray) -> bool:
-    """What is infinite makes even zeros no numbers."""
-    import numpy as np
-
-    return bool(np.isfinite(weights).all())

@@ -44,6 +44,13 @@ def constant_value(expr: Expr) -> np.ndarray | None:
     return array
 
 
+def is_finite(array: np.ndarray) -> bool:
+    """Whether products with zeros are zeros: what is infinite makes even these no numbers."""
+    import numpy as np
+
+    return bool(np.isfinite(array).all())
+
+
 def operator_name(expr: Expr) -> str:
     """Name of the called operator without "relax.", or "" for anything but such a call."""
     from tvm import relax

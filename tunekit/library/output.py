@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunekit.errors import TunekitError, UsageError
-from tunekit.files import DISK_ERRORS
+from tunekit.files import disk_errors_as
 from tunekit.library.manifest import MANIFEST_FILE, RECIPE_FILE, load_manifest
 from tunekit.recipe import Recipe
 
@@ -52,20 +52,18 @@ def replacing(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        yield temporary
-        with _alone(folder):
-            old = _files(folder)
-            # From here until the new one is there, nobody finds a manifest with another's library.
-            (folder / MANIFEST_FILE).unlink(missing_ok=True)
-            _move(temporary, folder)
-            _remove(folder, old - _files(folder))
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise TunekitError(
-            f"the library {folder} could not be written: {error.strerror}",
+        with disk_errors_as(
+            TunekitError,
+            f"the library {folder} could not be written",
             hint="make room, or choose another folder with --artifacts (or -o)",
-        ) from error
+        ):
+            yield temporary
+            with _alone(folder):
+                old = _files(folder)
+                # Until the new one is there, nobody finds a manifest with another's library.
+                (folder / MANIFEST_FILE).unlink(missing_ok=True)
+                _move(temporary, folder)
+                _remove(folder, old - _files(folder))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
