@@ -167,3 +167,63 @@ def test_the_environment_chooses_the_folder(
     assert default_root() == tmp_path / "here"
     monkeypatch.delenv("TUNEKIT_CACHE")
     assert default_root().is_absolute()
+
+
+def _checksums(cache: ContentCache, key: str) -> Path:
+    return cache.root / "models" / key / "checksums.json"
+
+
+def _write_of(cache: ContentCache, key: str, size: int, *, unused_for_h: float) -> None:
+    with cache.put("models", key) as folder:
+        (folder / "weights").write_bytes(bytes(size))
+    unused_since = time.time() - unused_for_h * 3600
+    os.utime(_checksums(cache, key), (unused_since, unused_since))
+
+
+def test_what_was_not_used_for_longest_goes_when_the_limit_is_passed(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path, limit_bytes=4000)
+    _write_of(cache, "oldest", 1500, unused_for_h=100)
+    _write_of(cache, "read", 1500, unused_for_h=90)
+    assert cache.get("models", "read") is not None
+    _write_of(cache, "old", 500, unused_for_h=80)
+    assert cache.get("models", "oldest") is not None  # all fits; and is the latest used now
+    os.utime(_checksums(cache, "oldest"), (0, 0))
+    _write_of(cache, "new", 1500, unused_for_h=0)
+    left = {folder.name for folder in (tmp_path / "models").iterdir()}
+    assert left == {"read", "old", "new"}
+    assert cache.used_bytes() <= 4000
+
+
+def test_what_somebody_may_have_open_stays_beyond_the_limit(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path, limit_bytes=0)
+    _write_of(cache, "this morning", 100, unused_for_h=5)
+    _write_of(cache, "yesterday", 100, unused_for_h=30)
+    _write_of(cache, "now", 100, unused_for_h=0)
+    left = {folder.name for folder in (tmp_path / "models").iterdir()}
+    assert left == {"this morning", "now"}
+
+
+def test_other_things_in_the_cache_folder_are_left_alone(tmp_path: Path) -> None:
+    stranger = tmp_path / "models" / "mine" / "file"
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(bytes(1000))
+    os.utime(stranger, (0, 0))
+    write_entry(ContentCache(tmp_path, limit_bytes=0))
+    assert stranger.exists()
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan"])
+def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TUNEKIT_CACHE_GB", text)
+    with pytest.raises(UsageError, match="which is no size") as caught:
+        ContentCache()
+    assert "20 if it is not set" in str(caught.value.hint)
+
+
+def test_the_limit_is_chosen_in_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEKIT_CACHE_GB", "1.5")
+    assert ContentCache().limit_bytes == 1.5e9
+    monkeypatch.setenv("TUNEKIT_CACHE_GB", "inf")
+    assert ContentCache().limit_bytes == float("inf")
+    monkeypatch.delenv("TUNEKIT_CACHE_GB")
+    assert ContentCache().limit_bytes == 20e9

@@ -2,7 +2,8 @@
 
 An entry is a folder of files under `<root>/<kind>/<key>` with the sha256 of every file beside
 them. It appears whole or not at all, and is checked each time it is read: an entry that lost a
-file, a byte or its list is removed and reported as absent, so that it is made again.
+file, a byte or its list is removed and reported as absent, so that it is made again. When all
+together outgrow the limit, those that were not used for longest go.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,6 +31,11 @@ KeyPart: TypeAlias = (
 )
 
 ENVIRONMENT_VARIABLE = "TUNEKIT_CACHE"
+LIMIT_VARIABLE = "TUNEKIT_CACHE_GB"
+DEFAULT_LIMIT_GB = 20.0
+GB = 1e9
+# Whoever was given the folder of an entry may still open its files.
+_IN_USE_FOR_S = 6 * 3600.0
 _CHECKSUMS = "checksums.json"
 _UNFINISHED = ".unfinished-"
 _ABANDONED_AFTER_S = 24 * 3600.0
@@ -39,11 +46,16 @@ class ContentCache:
     """A folder of results, each under the key of everything that determined it.
 
     Any number of processes may read and write it at once. `root` defaults to $TUNEKIT_CACHE,
-    else to the user's cache folder; it is created by the first `put`.
+    else to the user's cache folder; it is created by the first `put`. `limit_bytes` defaults to
+    $TUNEKIT_CACHE_GB, else to 20 GB. What was used within the last hours stays also beyond it.
+
+    Raises:
+        UsageError: $TUNEKIT_CACHE_GB is no size.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, limit_bytes: float | None = None) -> None:
         self.root = root if root is not None else default_root()
+        self.limit_bytes = limit_bytes if limit_bytes is not None else _configured_limit()
 
     def get(self, kind: str, key: str) -> Path | None:
         """The folder of a complete and undamaged entry, else None (a damaged one is removed)."""
@@ -51,6 +63,8 @@ class ContentCache:
         if not folder.is_dir():
             return None
         if _is_intact(folder):
+            with suppress(OSError):
+                os.utime(folder / _CHECKSUMS)
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -85,6 +99,7 @@ class ContentCache:
                 self._publish(temporary, kind, key)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        self._make_room()
 
     def made(self, kind: str, key: str, make: Callable[[Path], None], what: str) -> Path:
         """The folder of an entry, which `make` writes where there is none.
@@ -104,6 +119,33 @@ class ContentCache:
             )
         return folder
 
+    def used_bytes(self) -> int:
+        """What all entries take on the disk."""
+        return sum(entry.size for entry in self._entries())
+
+    def _make_room(self) -> None:
+        """Remove what was not used for longest, until the rest is within the limit."""
+        entries = sorted(self._entries(), key=lambda entry: entry.used_at)
+        used = sum(entry.size for entry in entries)
+        for entry in entries:
+            if used <= self.limit_bytes or entry.used_at > time.time() - _IN_USE_FOR_S:
+                return
+            # Renamed at first: half an entry is never seen, and `_remove_abandoned` ends it
+            # where this process is killed.
+            gone = entry.folder.with_name(f"{_UNFINISHED}{entry.folder.name}")
+            with suppress(OSError):
+                entry.folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+            used -= entry.size
+
+    def _entries(self) -> Iterator[_Entry]:
+        for checksums in self.root.glob(f"*/[!.]*/{_CHECKSUMS}"):
+            folder = checksums.parent
+            # Another process may be removing it.
+            with suppress(OSError):
+                size = sum((folder / name).stat().st_size for name in _file_names(folder))
+                yield _Entry(folder, size, used_at=checksums.stat().st_mtime)
+
     def _publish(self, temporary: Path, kind: str, key: str) -> None:
         folder = self._folder(kind, key)
         while not _rename(temporary, folder):
@@ -115,6 +157,14 @@ class ContentCache:
         return self.root / kind / key
 
 
+@dataclass(frozen=True)
+class _Entry:
+    folder: Path
+    size: int
+    # Seconds since the epoch.
+    used_at: float
+
+
 def default_root() -> Path:
     """$TUNEKIT_CACHE, else the user's cache folder for tunekit (absolute)."""
     configured = os.environ.get(ENVIRONMENT_VARIABLE)
@@ -123,6 +173,24 @@ def default_root() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("tunekit", appauthor=False))
+
+
+def _configured_limit() -> float:
+    """Bytes."""
+    configured = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not configured:
+        return DEFAULT_LIMIT_GB * GB
+    try:
+        gigabytes = float(configured)
+    except ValueError:
+        gigabytes = -1.0
+    if not gigabytes >= 0:
+        raise UsageError(
+            f"{LIMIT_VARIABLE} is {configured!r}, which is no size",
+            hint=f"a number of GB, as {LIMIT_VARIABLE}=50 ({DEFAULT_LIMIT_GB:g} if it is not set; "
+            "inf for no limit)",
+        )
+    return gigabytes * GB
 
 
 def content_key(*parts: KeyPart) -> str:

@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from tunekit.errors import CatalogueError
+from tunekit.cache import GB, ContentCache
+from tunekit.errors import CatalogueError, UsageError
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import installed_version, pip_install, tvm_problems
 from tunekit.processes.exit import Exit
@@ -74,6 +75,7 @@ def diagnose(*, catalogue: str, quick: bool = False) -> Iterator[Check]:
     yield from _runtimes()
     yield _catalogue(catalogue)
     yield _disk(Path.cwd())
+    yield _cache()
     if quick:
         return
     if any(check.status == "problem" for check in tvm):
@@ -310,6 +312,15 @@ def _disk(folder: Path) -> Check:
     if free < _LITTLE_DISK_BYTES:
         return Check("disk", "note", space, "large models and their caches need a few GiB")
     return Check("disk", "ok", space)
+
+
+def _cache() -> Check:
+    try:
+        cache = ContentCache()
+    except UsageError as error:
+        return Check("cache", "problem", error.message, error.hint)
+    used, most = cache.used_bytes() / GB, cache.limit_bytes / GB
+    return Check("cache", "ok", f"{used:.1f} of {most:g} GB in {cache.root}")
 
 
 def selftest() -> Check:
