@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+Say = Callable[[str], None]
+"""Is told what is done, a line at a time."""
 
 _ERROR_CHARACTERS = 160
 # Of C++ runtimes, whose first lines say where they were in their own source.

@@ -6,7 +6,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tunekit.errors import TargetError, UsageError, VerificationFailed
 from tunekit.library import (
@@ -19,7 +21,8 @@ from tunekit.library import (
 from tunekit.library.apply import Applied, coverage_line
 from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
-from tunekit.recipe import Recipe, override
+from tunekit.models import load_source
+from tunekit.recipe import Recipe, load_recipe, override
 from tunekit.search.progress import SilentReporter
 from tunekit.sessions.run import tune_recipe
 
@@ -142,6 +145,45 @@ def test_a_fitting_library_is_used_as_it_is(compiled: tuple[Recipe, Library]) ->
     assert said == []
 
 
+_READS_ITS_WEIGHTS = """
+import torch
+def build():
+    model = torch.nn.Linear(4, 3)
+    model.load_state_dict(torch.load({file!r}))
+    return model
+"""
+
+
+def test_a_library_of_a_model_that_changed_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "weights.pt"
+    torch.save(torch.nn.Linear(4, 3).state_dict(), file)
+    (tmp_path / "retrained.py").write_text(_READS_ITS_WEIGHTS.format(file=str(file)))
+    (tmp_path / "net.yaml").write_text(
+        "name: net\nmodel: {source: 'python:retrained:build', inputs: [{name: x, shape: [2, 4]}]}\n"
+    )
+    recipe = load_recipe(tmp_path / "net.yaml")
+    compile_recipe(recipe)
+    said: list[str] = []
+    x = np.ones((2, 4), np.float32)
+    first = tuned_library(recipe, say=said.append).run(x)
+    unscheduled = _unscheduled(recipe)
+    assert said == []
+    torch.save(torch.nn.Linear(4, 3).state_dict(), file)
+    second = tuned_library(recipe, say=said.append).run(x)
+    assert said
+    [expected] = load_source(recipe.model).reference({"x": x})
+    np.testing.assert_allclose(second, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(first, second)
+    assert _unscheduled(recipe) != unscheduled
+
+
+def _unscheduled(recipe: Recipe) -> Path:
+    return build_unscheduled(recipe, model_digest=load_source(recipe.model).digest)
+
+
 def test_a_library_that_was_tampered_with_is_compiled_again(
     compiled: tuple[Recipe, Library],
 ) -> None:
@@ -155,10 +197,11 @@ def test_a_library_that_was_tampered_with_is_compiled_again(
 
 def test_the_unscheduled_library_is_built_once(tuned) -> None:
     said: list[str] = []
-    first = build_unscheduled(tuned.recipe, say=said.append)
+    digest = tuned.library.manifest.model_digest
+    first = build_unscheduled(tuned.recipe, model_digest=digest, say=said.append)
     assert "compiling without schedules" in said
     said.clear()
-    assert build_unscheduled(tuned.recipe, say=said.append) == first
+    assert build_unscheduled(tuned.recipe, model_digest=digest, say=said.append) == first
     assert "compiling without schedules" not in said
     assert first.stat().st_size > 0
 

@@ -11,8 +11,8 @@ import pytest
 
 from tunekit.errors import TunekitError
 from tunekit.library import Library, load_manifest
-from tunekit.library.output import replacing
-from tunekit.recipe import Recipe
+from tunekit.library.output import library_folder, replacing
+from tunekit.recipe import Recipe, override
 
 
 @pytest.fixture
@@ -22,6 +22,14 @@ def folder(compiled: tuple[Recipe, Library], tmp_path: Path) -> Path:
     shutil.copytree(compiled[1].folder, folder)
     (folder / "bench.json").write_text("mine")
     return folder
+
+
+def test_a_recipes_output_may_be_in_the_home_folder(
+    compiled: tuple[Recipe, Library], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = override(compiled[0], {"output": "~/libraries"})
+    assert library_folder(recipe) == tmp_path / "libraries" / recipe.name
 
 
 def test_of_the_old_library_nothing_stays(folder: Path) -> None:

@@ -18,7 +18,7 @@ from tunekit.graph.implementation import ConvProblem, Implementation
 from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library import Library, build_default, compile_recipe, load_manifest
 from tunekit.library.built_variant import BuiltVariant
-from tunekit.library.default_library import racer_beside
+from tunekit.library.default_library import standalone_beside
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
 from tunekit.library.selection import decide, take_turns, verdict
 from tunekit.library.variants import variants_of
@@ -225,14 +225,14 @@ def test_libraries_of_their_own_take_turns_without_tvm(
 ) -> None:
     prepared = sabotaged.prepared
     path = build_default(sabotaged.recipe, model_digest=prepared.source.digest)
-    racer = racer_beside(path)
-    assert racer is not None
+    standalone = standalone_beside(path)
+    assert standalone is not None
     # Whoever would load it could not.
     (tmp_path / "tvm").mkdir()
     (tmp_path / "tvm" / "__init__.py").write_text("raise ImportError('TVM is not wanted here')")
     monkeypatch.syspath_prepend(tmp_path)
     variant = variants_of(prepared, [])[0]
-    built = [BuiltVariant(variant, path, racer=racer) for _ in range(2)]
+    built = [BuiltVariant(variant, path, standalone=standalone) for _ in range(2)]
     assert take_turns(built, prepared, reference_of(prepared), tmp_path, lambda _: None) is None
     assert all(one.failure is None and len(one.rounds_s) >= 6 for one in built)
 

@@ -1,4 +1,4 @@
-"""The names that a library of its own has in C."""
+"""The names that a standalone library has in C."""
 
 from __future__ import annotations
 

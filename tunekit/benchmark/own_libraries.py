@@ -17,7 +17,7 @@ _NEEDS: Mapping[str, str] = {"tvm": "apache-tvm"}
 
 
 def tuned_plan(library: Library) -> dict[str, Any]:
-    """What a runner of a tuned library loads: the library of its own where there is one."""
+    """What a runner of a tuned library loads: the standalone library where there is one."""
     manifest = library.manifest
     standalone, selection = manifest.standalone, manifest.selection
     shown = {
@@ -69,15 +69,15 @@ class _Untuned(AnyLibrary, Runtime):
 
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
-        from tunekit.library.default_library import racer_beside
-        from tunekit.library.program import RACER
+        from tunekit.library.default_library import standalone_beside
+        from tunekit.library.program import STANDALONE_VARIANT
         from tunekit.machine.target import resolve_target
 
         path = cls.build(preparation)
-        racer = racer_beside(path)
+        standalone = standalone_beside(path)
         return {
-            "file": str((racer or path).resolve()),
-            "standalone": None if racer is None else RACER,
+            "file": str((standalone or path).resolve()),
+            "standalone": None if standalone is None else STANDALONE_VARIANT,
             "device": resolve_target(preparation.recipe.target).device,
             "input_names": [tensor.name for tensor in preparation.source.inputs],
         }
@@ -110,4 +110,9 @@ class Unscheduled(_Untuned):
     def build(preparation: Preparation) -> Path:
         from tunekit.library import build_unscheduled
 
-        return build_unscheduled(preparation.recipe, cache=preparation.cache, say=preparation.say)
+        return build_unscheduled(
+            preparation.recipe,
+            model_digest=preparation.source.digest,
+            cache=preparation.cache,
+            say=preparation.say,
+        )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tunekit.cache import ContentCache, content_key
+from tunekit.cache import ContentCache
 from tunekit.graph.pipeline import PreparedModel, prepare_model, recipe_target
 from tunekit.graph.task import Task
 from tunekit.graph.tasks import heaviest_first
+from tunekit.models import joint_digest
 from tunekit.models.sizes import AxesOf, load_sizes, told_at
 from tunekit.wording import counted
 
@@ -66,8 +67,7 @@ class PreparedSizes:
     @property
     def digest(self) -> str:
         """Identifies the model at all its sizes."""
-        digests = [model.source.digest for model in self.models]
-        return digests[0] if len(digests) == 1 else content_key(*digests)
+        return joint_digest([model.source.digest for model in self.models])
 
 
 def prepare_sizes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,14 +22,13 @@ from tunekit.library.variants import Variant, assemble
 from tunekit.library.verify import reference_of, verify, why_not_verified
 from tunekit.recipe import Recipe
 from tunekit.version import __version__
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     from tunekit.graph.implementation import Algorithm
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library import Manifest
     from tunekit.library.variants import Assembled
-
-Say = Callable[[str], None]
 
 
 def static_library(library: Library, recipe: Recipe, folder: Path, say: Say) -> Path:

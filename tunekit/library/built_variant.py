@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from tunekit.errors import CompileError, TunekitError
 from tunekit.library.apply import coverage_line
 from tunekit.library.build import Exported, export
-from tunekit.library.default_library import default_of, racer_beside
-from tunekit.library.program import RACER, build_racer
+from tunekit.library.default_library import default_of, standalone_beside
+from tunekit.library.program import STANDALONE_VARIANT, build_standalone_variant
 from tunekit.library.variants import Assembled, Variant, assemble
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     from tunekit.cache import ContentCache
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library.verify import Verified
 
-Say = Callable[[str], None]
 Seconds = Mapping[int, float]
 """Median seconds of a variant's turn in each round that it took part in."""
 
@@ -36,7 +36,7 @@ class BuiltVariant:
         verified: what it gave, once that is known to be right.
         failure: why it cannot ship.
         rounds_s: what it took in the selection.
-        racer: the same as a library of its own, where it can be one and is to be compared.
+        standalone: the same as a standalone library, where it can be one and is to be compared.
     """
 
     variant: Variant
@@ -46,7 +46,7 @@ class BuiltVariant:
     verified: Verified | None = None
     failure: TunekitError | None = None
     rounds_s: Seconds = field(default_factory=dict)
-    racer: Path | None = None
+    standalone: Path | None = None
 
     @property
     def name(self) -> str:
@@ -60,9 +60,11 @@ class BuiltVariant:
 
     @property
     def quickest(self) -> tuple[Path, str | None]:
-        """What is soonest to run: the library of its own, with the name of its functions, or the
+        """What is soonest to run: the standalone library, with the name of its functions, or the
         one for TVM's virtual machine."""
-        return (self.path, None) if self.racer is None else (self.racer, RACER)
+        return (
+            (self.path, None) if self.standalone is None else (self.standalone, STANDALONE_VARIANT)
+        )
 
     def leave_out(self, error: TunekitError, say: Say) -> None:
         """Takes it out of the selection, and says why."""
@@ -90,7 +92,7 @@ def build_first(
     say(coverage_line(built.assembled.applied, len(built.assembled.tasks)))
     built.exported = export_variant(built.assembled, prepared, built.path)
     if compared:
-        built.racer = _racer_of(built, prepared)
+        built.standalone = _standalone_of(built, prepared)
     return built
 
 
@@ -102,22 +104,22 @@ def build_other(
     try:
         if variant.name == "default":
             built.path = default_of(prepared, cache=cache, say=say)
-            built.racer = racer_beside(built.path)
+            built.standalone = standalone_beside(built.path)
         else:
             say(f"compiling the {variant.name} library to compare it")
             built.assembled = assemble(variant, prepared)
             built.exported = export_variant(built.assembled, prepared, built.path)
-            built.racer = _racer_of(built, prepared)
+            built.standalone = _standalone_of(built, prepared)
     except CompileError as error:
         built.leave_out(error, say)
     return built
 
 
-def _racer_of(built: BuiltVariant, prepared: PreparedModel) -> Path | None:
+def _standalone_of(built: BuiltVariant, prepared: PreparedModel) -> Path | None:
     assert built.exported is not None
     folder = built.path.with_suffix("")
     folder.mkdir()
-    return build_racer(prepared, built.exported, folder)
+    return build_standalone_variant(prepared, built.exported, folder)
 
 
 def export_variant(assembled: Assembled, prepared: PreparedModel, path: Path) -> Exported:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +32,9 @@ from tunekit.library.variants import Variant, variants_of
 from tunekit.library.verify import ReferenceOutputs, reference_of, why_not_verified
 from tunekit.machine.linker import require_linker
 from tunekit.machine.target import ResolvedTarget
+from tunekit.models import is_digest_of
 from tunekit.recipe import Recipe, dump_recipe
-
-Say = Callable[[str], None]
+from tunekit.wording import Say
 
 
 def compile_recipe(
@@ -58,7 +58,7 @@ def compile_recipe(
         VerificationFailed: the library's outputs differ from the reference.
         TunekitError: as for `prepare_model`.
     """
-    folder = output or library_folder(recipe)
+    folder = output.expanduser() if output is not None else library_folder(recipe)
     require_writable(folder)
     target = recipe_target(recipe, only_compiled=True)
     require_linker(recipe.cc, target)
@@ -241,6 +241,8 @@ def _fits(library: Library, recipe: Recipe) -> bool:
             manifest.standalone is None
             or _is_whole(library.folder / manifest.standalone.library, manifest.standalone.sha256)
         )
+        # The code behind a recipe's model may have changed, or the packages that make it.
+        and is_digest_of(manifest.model_digest, recipe.model)
     )
 
 

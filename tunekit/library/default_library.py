@@ -14,22 +14,32 @@ from tunekit.graph.pipeline import PreparedModel, prepare_model
 from tunekit.library.apply import apply_records
 from tunekit.library.build import export, work_digest
 from tunekit.library.manifest import LIBRARY_FILE
-from tunekit.library.program import RACER_FILE, build_racer
+from tunekit.library.program import STANDALONE_VARIANT_FILE, build_standalone_variant
 from tunekit.machine.target import resolve_target
 from tunekit.machine.toolchain import versions
+from tunekit.models.spec import code_digest
 from tunekit.recipe import Recipe
 from tunekit.standalone.build import sources_digest
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
-Say = Callable[[str], None]
-
 
 def build_unscheduled(
-    recipe: Recipe, *, cache: ContentCache | None = None, say: Say = lambda _: None
+    recipe: Recipe,
+    *,
+    model_digest: str,
+    cache: ContentCache | None = None,
+    say: Say = lambda _: None,
 ) -> Path:
     """A library of the model as imported, compiled by TVM's default pipeline: naive loops.
+
+    Args:
+        recipe: the recipe.
+        model_digest: of its model's structure and weights.
+        cache: takes the library, and imported models.
+        say: told what is done, a line at a time.
 
     Returns the path of the .so, in the cache.
     """
@@ -46,7 +56,7 @@ def build_unscheduled(
         say("compiling without schedules")
         export(imported.module, resolve_target(recipe.target), path)
 
-    return _built_once("unscheduled", recipe, cache, build)
+    return _built_once(f"unscheduled {model_digest} {code_digest()}", recipe, cache, build)
 
 
 def build_default(
@@ -84,26 +94,26 @@ def default_of(prepared: PreparedModel, *, cache: ContentCache, say: Say) -> Pat
     return _built_once(kind, prepared.recipe_as_given, cache, build)
 
 
-def racer_beside(path: Path) -> Path | None:
+def standalone_beside(path: Path) -> Path | None:
     """The same library as one of its own, where there is one."""
-    racer = path.with_name(RACER_FILE)
-    return racer if racer.is_file() else None
+    standalone = path.with_name(STANDALONE_VARIANT_FILE)
+    return standalone if standalone.is_file() else None
 
 
 def _default_kind(recipe: Recipe, model_digest: str) -> str:
-    # The layout decides here, which it does not for a model as imported. The digest, because the
-    # code behind a recipe's model may have changed, and what is compared must be of one model.
+    # The layout decides here, which it does not for a model as imported.
     return f"default {recipe.layout} {model_digest} {_code_digest()}"
 
 
 def _code_digest() -> str:
-    """Of the code that prepares, schedules, lowers and links: a default library is what it makes
-    of a model."""
+    """Of the code that imports, prepares, schedules, lowers and links: a default library is what
+    it makes of a model."""
     code = package_digest(
-        *("graph", "spaces", "extern_kernels", "detectors", "ir", "standalone"),
+        *("graph", "spaces", "standalone"),
+        *("library/apply.py", "library/build.py", "library/program.py"),
         "library/huge_page_pass.py",
     )
-    return f"{code} {sources_digest()} {extern_sources_digest()}"
+    return f"{code_digest()} {code} {sources_digest()} {extern_sources_digest()}"
 
 
 def default_module(prepared: PreparedModel) -> IRModule:
@@ -118,20 +128,20 @@ def _export_default(prepared: PreparedModel, path: Path, say: Say) -> None:
     kernels = path.with_suffix(".o")
     huge_pages = prepared.recipe.huge_pages
     exported = export(module, prepared.target, path, in_huge_pages=huge_pages, kernels=kernels)
-    build_racer(prepared, exported, path.parent)
+    build_standalone_variant(prepared, exported, path.parent)
     kernels.unlink()
 
 
 def _built_once(
-    kind: str,
+    made_of: str,
     recipe: Recipe,
     cache: ContentCache | None,
     build: Callable[[ContentCache, Path], None],
 ) -> Path:
     """Path of the library that `build` writes, in the cache, from where the next call takes it."""
     cache = cache or ContentCache()
-    key = content_key(kind, work_digest(recipe, resolve_target(recipe.target)), versions())
-    folder = kind.split()[0]
+    key = content_key(made_of, work_digest(recipe, resolve_target(recipe.target)), versions())
+    folder = made_of.split()[0]
     entry = cache.made(
         folder, key, lambda made: build(cache, made / LIBRARY_FILE), "the compiled library"
     )

@@ -55,7 +55,7 @@ def describe(
         selection: how it came to be the one.
         catalogue: where the records are.
         path: of the library.
-        standalone: the same model as a library of its own, or why there is none.
+        standalone: the same model as a standalone library, or why there is none.
     """
     assembled = shipped.assembled or assemble(shipped.variant, prepared)
     recipe, applied = prepared.recipe, assembled.applied

@@ -103,7 +103,7 @@ class Library:
         standalone = self.manifest.standalone
         if standalone is None:
             raise UsageError(
-                f"{self.folder} has several sizes and no library of its own: "
+                f"{self.folder} has several sizes and no standalone library: "
                 f"{self.manifest.not_standalone}",
                 hint="open one of them: "
                 + ", ".join(str(self.folder / size.folder) for size in self.manifest.sizes),

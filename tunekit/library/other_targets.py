@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,12 @@ from tunekit.library.variants import variants_of
 from tunekit.library.verify import verify, why_not_verified
 from tunekit.machine.cpu_features import features_of, instruction_sets
 from tunekit.machine.target import why_not_here
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     from tunekit.catalogue import Catalogue
     from tunekit.graph.pipeline import PreparedModel
     from tunekit.library.verify import ReferenceOutputs
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tunekit.recipe import Recipe
 
 def library_folder(recipe: Recipe) -> Path:
     """Where a recipe's library goes."""
-    return Path(recipe.output) / recipe.name
+    return recipe.output.expanduser() / recipe.name
 
 
 def require_writable(folder: Path) -> None:

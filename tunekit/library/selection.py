@@ -7,17 +7,18 @@ memory, its neighbours use the caches, and its seconds were a sample. The model 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.errors import CompileError, SandboxError
 from tunekit.library.manifest import RatioEntry, Selection, VariantEntry
-from tunekit.library.program import RACER
+from tunekit.library.program import STANDALONE_VARIANT
 from tunekit.library.verify import verify, why_not_verified
 from tunekit.runtimes.process import RunnerFailed
 from tunekit.timing.interleaved import interleave
-from tunekit.timing.statistics import PairedRatio, median, paired_ratio
+from tunekit.timing.statistics import median, ratio_over_common_rounds
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     from tunekit.graph.pipeline import PreparedModel
@@ -31,8 +32,6 @@ _TOTAL_S = 20.0
 _ALONE_S = 2.0
 _CONFIDENCE = 0.95
 
-Say = Callable[[str], None]
-
 
 def select(
     built_variants: Sequence[BuiltVariant],
@@ -44,7 +43,7 @@ def select(
 ) -> tuple[BuiltVariant, Selection]:
     """Verifies the variants, lets those that are right take turns, and says which one ships.
 
-    Those that can be libraries of their own run as such, without waiting for TVM; of the one that
+    Those that can be standalone libraries run as such, without waiting for TVM; of the one that
     ships the library for TVM's virtual machine is verified as well.
 
     Args:
@@ -110,7 +109,7 @@ def decide(rounds_s: Mapping[str, Seconds]) -> str:
     first, *others = rounds_s
     best, largest = first, 1.0
     for name in others:
-        ratio = _ratio(rounds_s[name], rounds_s[first])
+        ratio = ratio_over_common_rounds(rounds_s[name], rounds_s[first])
         if ratio is None or ratio.interval.confidence < _CONFIDENCE or ratio.interval.low <= 1.0:
             continue
         if ratio.value > largest:
@@ -157,7 +156,7 @@ def _shipped(
     while True:
         right = {built.name: built for built in _right(built_variants)}
         shipped = right[decide({name: built.rounds_s for name, built in right.items()})]
-        if shipped.racer is None:
+        if shipped.standalone is None:
             return shipped
         try:
             shipped.verified = verify(shipped.path, prepared, reference)
@@ -204,18 +203,18 @@ def _take_turns(
     seconds: float,
     say: Say,
 ) -> None:
-    racers = [built.racer for built in built_variants if built.racer is not None]
-    own = len(racers) == len(built_variants)
+    standalones = [built.standalone for built in built_variants if built.standalone is not None]
+    own = len(standalones) == len(built_variants)
     with tempfile.TemporaryDirectory(prefix="selection-", dir=folder) as exchange:
         turns = interleave(
-            racers if own else [built.path for built in built_variants],
+            standalones if own else [built.path for built in built_variants],
             {spec.name: reference.inputs[0][spec.name] for spec in prepared.source.inputs},
             device=prepared.target.device,
             threads=prepared.target.cores,
             seconds=seconds,
             rounds=_ROUNDS,
             folder=Path(exchange),
-            standalone=RACER if own else None,
+            standalone=STANDALONE_VARIANT if own else None,
         )
     limit = prepared.recipe.reference.relative_error
     for built, rounds_s, outputs in zip(built_variants, turns.rounds_s, turns.outputs, strict=True):
@@ -229,14 +228,6 @@ def _take_turns(
                 else f"its outputs were wrong: {comparison.reason}"
             )
             built.leave_out(SandboxError(f"in the selection {error}"), say)
-
-
-def _ratio(mine: Seconds, others: Seconds) -> PairedRatio | None:
-    """How many times as fast "mine" is, None without a common round."""
-    shared = [number for number in mine if number in others]
-    if not shared:
-        return None
-    return paired_ratio([mine[number] for number in shared], [others[number] for number in shared])
 
 
 def _summary(
@@ -268,7 +259,7 @@ def _entry(built: BuiltVariant, shipped: BuiltVariant) -> VariantEntry:
 
 
 def _ratio_entry(shipped: BuiltVariant, other: BuiltVariant) -> RatioEntry | None:
-    ratio = _ratio(shipped.rounds_s, other.rounds_s)
+    ratio = ratio_over_common_rounds(shipped.rounds_s, other.rounds_s)
     if ratio is None:
         return None
     return RatioEntry(

@@ -1,4 +1,4 @@
-"""The library of its own that ships beside the one for TVM's virtual machine: of the same kernels,
+"""The standalone library that ships beside the one for TVM's virtual machine: of the same kernels,
 and with the same outputs, bit by bit."""
 
 from __future__ import annotations
@@ -43,13 +43,18 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 1800.0
 # What C would not take as the beginning of a name is given this one.
 _PREFIX = "model_"
-# NAME.h would hide a header of C or POSIX, libNAME.so a library that programs link, NAME_open a
-# function of the runtime's.
+# NAME.h would hide a header of C or POSIX, one that theirs include, or one of the bundle's own;
+# libNAME.so a library that programs link; NAME_open a function of POSIX or of the runtime's.
 _TAKEN = re.compile(
     "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|"
     "std[a-z]+|string|tgmath|threads|time|uchar|wchar|wctype|"
-    "error|features|glob|link|memory|poll|pthread|regex|sched|search|semaphore|strings|trace|unistd|"
-    "c|dl|gcc|m|rt|util|tk|tunekit"
+    "aio|cpio|dirent|dlfcn|fcntl|fmtmsg|fnmatch|ftw|glob|grp|iconv|langinfo|libgen|monetary|mqueue|"
+    "ndbm|netdb|nl_types|poll|pthread|pwd|regex|sched|search|semaphore|spawn|strings|stropts|syslog|"
+    "tar|termios|trace|ulimit|unistd|utime|utmpx|wordexp|"
+    "alloca|endian|error|features|link|memory|"
+    "matched|read_input|relative_error|"
+    "c|dl|gcc|m|rt|util|"
+    "dbm|mq|sem|shm|tk|tunekit"
 )
 
 Say = Callable[[str], None]
@@ -89,7 +94,7 @@ def write_standalone(
     *,
     catalogue: Catalogue,
 ) -> StandaloneEntry | str:
-    """Writes the library of its own of what ships into `folder`.
+    """Writes the standalone library of what ships into `folder`.
 
     Args:
         sizes: the model.
@@ -154,7 +159,7 @@ def link_standalone(
     *,
     static: bool = False,
 ) -> Linked:
-    """Links the library of its own of what ships, at every size and for every target, into
+    """Links the standalone library of what ships, at every size and for every target, into
     `folder`; what this machine can run of it gives the same outputs, bit by bit, as TVM's virtual
     machine.
 
@@ -244,7 +249,7 @@ def _capability(target: ResolvedTarget) -> tuple[int, int]:
 
 
 def part_of(one: Chosen, workshop: Path) -> Part:
-    """What the library of its own of what ships is built from.
+    """What the standalone library of what ships is built from.
 
     Raises:
         NotStandalone: the model needs TVM's virtual machine.

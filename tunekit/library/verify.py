@@ -80,7 +80,7 @@ def verify(
         path: of the library.
         prepared: its model.
         reference: what it should give.
-        standalone: with which the functions of a library of its own begin; None for one that TVM's
+        standalone: with which the functions of a standalone library begin; None for one that TVM's
             virtual machine runs.
 
     Raises:

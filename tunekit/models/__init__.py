@@ -5,6 +5,8 @@ Importing this loads neither torch nor TVM.
 
 from tunekit.models.importer import ImportedModel, import_model
 from tunekit.models.registry import (
+    is_digest_of,
+    joint_digest,
     load_file,
     load_source,
     require_one_size,
@@ -16,6 +18,8 @@ __all__ = [
     "ImportedModel",
     "TensorSpec",
     "import_model",
+    "is_digest_of",
+    "joint_digest",
     "load_file",
     "load_source",
     "require_one_size",

@@ -75,6 +75,25 @@ def load_source(
     return source
 
 
+def joint_digest(digests: Sequence[str]) -> str:
+    """Identifies a model by its digests at all its sizes."""
+    return digests[0] if len(digests) == 1 else content_key(*digests)
+
+
+def is_digest_of(digest: str, spec: ModelSpec, cache: ContentCache | None = None) -> bool:
+    """Whether a digest, which identified a model at all its sizes, is of what a spec names now.
+
+    Raises:
+        ModelFileError: a file is missing.
+    """
+    at_sizes = [spec.at(size) for size in spec.each_size] or [spec]
+    if digest == joint_digest([source_digest(one_size) for one_size in at_sizes]):
+        return True
+    # The file that a callable names is a part of its model.
+    sources = [load_source(one_size, cache) for one_size in at_sizes]
+    return digest == joint_digest([source.digest for source in sources])
+
+
 def source_digest(spec: ModelSpec) -> str:
     """Identifies a spec's model without building it: spec, contents of files, versions.
 
@@ -132,24 +151,34 @@ def _identity(item: InputSpec, spec: ModelSpec) -> list[KeyPart]:
         said.append({"layout": item.layout, "normalize": normalize})
     if item.is_bound:
         in_file = isinstance(item.value, str)
-        said.append({"value": file_digest(Path(item.value)) if in_file else item.value})
+        said.append({"value": _digest_of(Path(item.value)) if in_file else item.value})
     return said
 
 
 def _identity_of_detector(detector: DetectorSpec) -> dict[str, KeyPart]:
     """What is said of a detector, its sample pictures by their content."""
     said = detector.model_dump(mode="json")
-    return {**said, "samples": [file_digest(file) for file in detector.samples]}
+    return {**said, "samples": [_digest_of(file) for file in detector.samples]}
+
+
+def _digest_of(file: Path) -> str:
+    if not file.is_file():
+        raise ModelFileError(f"there is no file {file}, which the recipe names")
+    return file_digest(file)
 
 
 def load_file(path: Path, spec: ModelSpec, digest: str) -> SourceModel:
-    """The model in an .onnx or .pt2 file, with the inputs and the seed of `spec`."""
+    """The model in an .onnx or .pt2 file, with the inputs and the seed of `spec`.
+
+    Its digest is of the file's contents and of `digest`, which is of all else.
+    """
     if path.suffix not in _KINDS:
         raise ModelFileError(
             f"{path} is not a model file that tunekit reads", hint="give an .onnx or a .pt2 file"
         )
     of_file = spec.model_copy(update={"source": str(path), "arguments": {}, "weights": None})
-    return _kind(of_file).load(of_file, digest, None, None)
+    kind = _kind(of_file)
+    return kind.load(of_file, content_key(digest, kind.fingerprint(of_file)), None, None)
 
 
 def file_kind(suffix: str) -> FileKind:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import random
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,8 @@ def fingerprint(spec: ModelSpec) -> Mapping[str, KeyPart]:
     files = {
         str(value): file_digest(Path(value))
         for value in spec.arguments.values()
-        if isinstance(value, str) and Path(value).is_file()
+        # pathlib's raises for a text that is too long for a name.
+        if isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113
     }
     return {"code": {path.name: file_digest(path) for path in _code(spec)}, "files": files}
 
@@ -47,7 +49,8 @@ def load(
 ) -> SourceModel:
     """Calls the callable with the recipe's arguments.
 
-    It may return a torch module, an `onnx.ModelProto`, or the path of an .onnx or .pt2 file.
+    It may return a torch module, an `onnx.ModelProto`, or the path of an .onnx or .pt2 file. What
+    that holds is a part of the model's digest: the callable may read it from anywhere.
 
     Raises:
         ModelFileError: it is not found, raises, or returns something else.
@@ -60,8 +63,11 @@ def load(
     # What is not loaded cannot be what was returned.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(result, torch.nn.Module):
+        from tunekit.models.sources.contents import module_digest
         from tunekit.models.sources.torch_model import TorchModel, Weights
 
+        if spec.weights is None:
+            digest = content_key(digest, module_digest(result))
         kind = TorchModel
         if _finds_objects(result, callable_name, inputs, spec):
             from tunekit.models.sources.detector_model import DetectorModel
@@ -79,12 +85,14 @@ def load(
         )
     onnx = sys.modules.get("onnx")
     if onnx is not None and isinstance(result, onnx.ModelProto):
+        from tunekit.models.sources.contents import proto_digest
         from tunekit.models.sources.onnx_file import OnnxModel
 
         if spec.weights is not None:
             raise ModelFileError(
                 f"{spec.source} returns an ONNX model, which holds its own weights"
             )
+        digest = content_key(digest, proto_digest(result))
         return OnnxModel(callable_name, digest, spec.seed, inputs, result, bound_values(spec))
     raise ModelFileError(
         f"{spec.source} returned {type(result).__name__}, which is no model",
@@ -113,8 +121,7 @@ def _from_file(spec: ModelSpec, path: Path, digest: str) -> SourceModel:
         raise ModelFileError(f"{spec.source} returned the path {path}, which does not exist")
     if spec.weights is not None:
         raise ModelFileError(f"{spec.source} returns a model file, which holds its own weights")
-    # The file is no part of the code that the digest is of.
-    return load_file(path.absolute(), spec, content_key(digest, file_digest(path)))
+    return load_file(path.absolute(), spec, digest)
 
 
 def _parts(spec: ModelSpec) -> tuple[str, str]:
@@ -162,13 +169,11 @@ _folders: set[Path] = set()
 
 
 def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
-    import torch
-
     with _importable(spec.folder):
         try:
             with quiet():
                 module = importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(
                 str(error.name)
             )
@@ -191,16 +196,34 @@ def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
         if not callable(target):
             raise ModelFileError(f"{spec.source} is not a callable, but {type(target).__name__}")
         try:
-            with torch.random.fork_rng(devices=[]), quiet():
-                torch.manual_seed(spec.seed)
+            with _seeded(spec.seed), quiet():
                 return target(**spec.arguments)
         except TunekitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelFileError(
                 f"{spec.source} raised {type(error).__name__}: {first_line(error)}{_place(error)}",
                 hint="check the recipe's model.arguments",
             ) from error
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The generators that a model may draw its weights with start from the seed, and go on in the
+    end from where they were."""
+    import numpy as np
+    import torch
+
+    standard, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(standard)
+            np.random.set_state(numpy_state)
 
 
 def _place(error: BaseException) -> str:
@@ -218,9 +241,11 @@ def _code(spec: ModelSpec) -> list[Path]:
     module_name, _ = _parts(spec)
     with _importable(spec.folder):
         try:
-            top = importlib.util.find_spec(module_name.partition(".")[0])
-            own = importlib.util.find_spec(module_name)
-        except (ImportError, ValueError, AttributeError, SyntaxError):
+            # Of a package within another it imports the outer one.
+            with quiet():
+                top = importlib.util.find_spec(module_name.partition(".")[0])
+                own = importlib.util.find_spec(module_name)
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever a module does; told when it loads
             return []
     if top is None or own is None or own.origin is None or not Path(own.origin).is_file():
         return []

@@ -281,13 +281,13 @@ class TorchModel(SourceModel):
         names = [spec.name for spec in self.inputs]
         return uses_of_arguments(self._by_position(self._built), arguments, names)
 
-    @property
+    @cached_property
     def state_key(self) -> str:
         """The cache's key of the weights."""
-        from tunekit.models.registry import source_digest
+        from tunekit.models.registry import load_source
 
         made_at = self._weights.made_at
-        digest = self.digest if made_at is None else source_digest(made_at)
+        digest = self.digest if made_at is None else load_source(made_at).digest
         return content_key(STATE_KIND, digest, code_digest())
 
     def arguments(self, inputs: Mapping[str, Array]) -> list[torch.Tensor]:
