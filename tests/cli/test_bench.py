@@ -422,9 +422,9 @@ def test_the_tuned_library_runs_in_every_form_and_gives_the_same(bench, tuned_ru
     # The C program is measured, not the process that asks it.
     assert rows["tuned-c"].peak_rss_bytes < 16 * 2**20 < rows["tuned"].peak_rss_bytes
     for row in rows.values():
-        assert row.first_run_s < row.to_first_result_s < 60
+        assert 0 < row.first_run_s < row.to_first_result_s
         assert row.cpu_ms > 0
-        assert 0 <= row.idle_cpu_s < 1
+        assert row.idle_cpu_s >= 0
     assert rows["tuned-c"].to_first_result_s < rows["tuned"].to_first_result_s
     assert rows["tuned"].to_first_result_s < rows["tuned-vm"].to_first_result_s
 
@@ -452,7 +452,7 @@ def test_a_model_that_is_no_library_of_its_own_runs_in_tvm_and_says_so(bench, tu
     report = Report.from_json(output)
     tuned, ctypes = report.runtimes
     assert (tuned.status, ctypes.status) == ("ok", "not applicable")
-    assert "there is no library of its own: it sorts" in ctypes.reason
+    assert "there is no standalone library: it sorts" in ctypes.reason
     assert any("tuned runs in TVM's virtual machine" in note for note in report.warnings)
     assert tuned.peak_rss_bytes > 64 * 2**20
 
@@ -506,6 +506,17 @@ def test_every_report_is_in_the_catalogue_and_listed(bench, tuned_run, workplace
         (["--reference", "onnxruntme"], "--reference: "),
         (["--reference", "gpu"], "--reference: gpu is more than one"),
         (["--faster-than", "openvin"], "--faster-than: "),
+        (["--max-slowdown", "5%"], "--max-slowdown is given without --baseline"),
+        (["--reference", "pytorch"], "--reference is given without --baseline"),
+        (
+            ["--check-noise", "--faster-than", "pytorch"],
+            "--check-noise and --faster-than are both given",
+        ),
+        (["--check-noise", "--min-accuracy", "0"], "--check-noise and --min-accuracy"),
+        (["--check-noise", "--runtimes", "pytorch"], "--check-noise and --runtimes"),
+        (["--history", "--min-coverage", "0.5"], "--history and --min-coverage"),
+        (["--history", "--check-noise"], "--history and --check-noise"),
+        (["--history", "--baseline", "b.json"], "--history and --baseline"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_loaded(

@@ -42,6 +42,24 @@ def test_json_has_the_host_the_versions_and_every_check(run_tunekit) -> None:
     assert {"apache-tvm", "cpu", "c++ compiler", "catalogue", "disk"} <= set(checks(done.stdout))
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("TUNEKIT_CACHE", "/proc/cache", "cannot write /proc/cache"),
+        ("TUNEKIT_CACHE_GB", "much", "TUNEKIT_CACHE_GB is 'much'"),
+    ],
+)
+def test_a_cache_that_cannot_be_used_is_a_problem(
+    run_tunekit, variable: str, value: str, found: str
+) -> None:
+    done = run_tunekit("doctor", "--quick", "-f", "json", env={variable: value})
+    assert done.returncode == 1
+    check = checks(done.stdout)["cache"]
+    assert check["status"] == "problem"
+    assert found in check["found"]
+    assert check["fix"]
+
+
 def test_the_wrong_pair_is_a_problem_with_its_fix_and_ends_with_1(
     run_tunekit, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import onnx
@@ -180,3 +181,67 @@ def test_an_input_of_a_recipe_gets_another_shape_and_keeps_its_type(recipe_file:
     assert changed.model.inputs == (InputSpec(name="input", shape=(4, 3, 32, 32)),)
     with pytest.raises(UsageError, match="--input image: the recipe has no such input"):
         with_inputs(recipe, {"image": (1,)})
+
+
+def test_an_input_with_another_shape_keeps_what_else_the_recipe_says_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(
+        "name: net\nmodel:\n  source: torchvision:resnet18\n  inputs:\n"
+        "    - {name: image, shape: [1, 224, 224, 3], dtype: uint8, layout: NHWC,\n"
+        "       normalize: {mean: [0.1, 0.2, 0.3]}}\n"
+        "    - {name: mask, shape: [4], dtype: int64, values: {min: 0, max: 1}}\n"
+        "    - {name: size, value: [8, 8]}\n"
+    )
+    recipe = load_recipe(file)
+    changed = with_inputs(recipe, {"image": (2, 64, 64, 3), "mask": ((8,), "int32")})
+    image, mask, size = recipe.model.inputs
+    assert changed.model.inputs == (
+        image.model_copy(update={"shape": (2, 64, 64, 3)}),
+        mask.model_copy(update={"shape": (8,), "dtype": "int32"}),
+        size,
+    )
+    with pytest.raises(UsageError, match="--input size: the recipe gives it a value"):
+        with_inputs(recipe, {"size": (2,)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["p2o.DynamicDimension.0", "batch size", "batch-size", "__import__('os').abort()", "a[0]", "("],
+)
+def test_a_file_may_call_an_open_size_anything(tmp_path: Path, name: str) -> None:
+    file = _onnx(tmp_path / "net.onnx", [name, 128])
+    given = recipe_of_model(str(file), inputs={"ids": (2, 128)})
+    assert given.model.inputs[0].shape == (2, 128)
+    chosen = recipe_of_model(str(file), dims=parse_dims([f"{name}=3"]))
+    assert chosen.model.inputs[0].shape == (3, 128)
+    with pytest.raises(UsageError, match="leaves sizes open") as caught:
+        recipe_of_model(str(file))
+    assert f"--dim {shlex.quote(name)}=" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("formula", "size"),
+    [("2*s0", 8), ("s0 + 1", 5), ("s0 - 1", 3), ("(s0 + s1)//2", 7), ("-s0 + 2*s1", 16)],
+)
+def test_sizes_that_are_computed_follow_from_the_others(
+    tmp_path: Path, formula: str, size: int
+) -> None:
+    file = _onnx(tmp_path / "net.onnx", [formula, 128])
+    sizes = {"s0": 4, "s1": 10}
+    dims = {name: number for name, number in sizes.items() if name in formula}
+    assert recipe_of_model(str(file), dims=dims).model.inputs[0].shape == (size, 128)
+
+
+@pytest.mark.parametrize("formula", ["s0//0", "s0**99", "s0 @ 2", "s0 * 0.5", "'a' * s0"])
+def test_what_cannot_be_computed_is_asked_for(tmp_path: Path, formula: str) -> None:
+    file = _onnx(tmp_path / "net.onnx", [formula, 128])
+    with pytest.raises(UsageError, match="leaves sizes open"):
+        recipe_of_model(str(file), dims={"s0": 4})
+    assert recipe_of_model(str(file), inputs={"ids": (2, 128)}).model.inputs[0].shape == (2, 128)
+
+
+def test_question_marks_are_sizes_each_for_itself(tmp_path: Path) -> None:
+    file = _onnx(tmp_path / "net.onnx", ["?", "?"])
+    with pytest.raises(UsageError, match=r"ids: \[\?, \?\] int64") as caught:
+        recipe_of_model(str(file))
+    assert "--dim" not in (caught.value.hint or "")

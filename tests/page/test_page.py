@@ -70,6 +70,26 @@ def test_a_session_is_shown_as_a_page_on_standard_output(run_warm: Make, tmp_pat
     assert f"{session}: small, finished" in shown.stdout
 
 
+def _recipe(file: Path, catalogue: str) -> None:
+    """Of the name that the sessions of `session_in` have."""
+    file.write_text(
+        "name: small\nmodel: {source: 'torchvision:resnet18', inputs: [{name: x, shape: [1]}]}\n"
+        f"catalogue: {catalogue}\n"
+    )
+
+
+def test_a_recipe_is_looked_up_in_its_own_catalogue(make: Make, tmp_path: Path) -> None:
+    session = session_in(tmp_path / "mine.db")
+    _recipe(tmp_path / "small.yaml", "mine.db")
+    made = make("small.yaml", "-o", "page.html")
+    assert made.returncode == 0, made.stderr
+    assert session in (tmp_path / "page.html").read_text("utf-8")
+    _recipe(tmp_path / "other.yaml", "yours.db")
+    refused = make("small.yaml", "other.yaml", "-o", "page.html")
+    assert refused.returncode == 2
+    assert "keep their measurements in mine.db and yours.db" in refused.stderr
+
+
 def test_nothing_is_loaded_from_elsewhere(make: Make, bench_file: Path, tmp_path: Path) -> None:
     make("bench.json", "-o", "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")

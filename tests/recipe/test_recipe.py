@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,25 @@ def test_every_key_can_be_set(recipe: Recipe) -> None:
         for part in key.split("."):
             value = value[part] if isinstance(value, dict) else None
         assert override(recipe, {key: value}) == recipe, key
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.detector.samples=[{file}]",
+        "model.inputs=[{{name: x, shape: [1]}},"
+        " {{name: y, shape: [2], dtype: float32, value: {file}}}]",
+    ],
+)
+def test_files_in_settings_are_found_from_here_and_have_to_be_there(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "there.npy", np.zeros(2, np.float32))
+    changed = override(recipe, parse_settings([setting.format(file="there.npy")]))
+    assert str(tmp_path / "there.npy") in dump_recipe(changed)
+    with pytest.raises(UsageError, match=r"missing\.npy does not exist"):
+        override(recipe, parse_settings([setting.format(file="missing.npy")]))
 
 
 def test_settings_as_typed_are_yaml(recipe: Recipe) -> None:

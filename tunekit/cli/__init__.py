@@ -1,1 +1,1 @@
-"""The command line: one module per verb. Each parses, calls the library and renders."""
+"""The command line: one module per verb. Each parses, calls the packages below and renders."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,8 +83,11 @@ def bench(
         ),
     ] = None,
     max_slowdown: Annotated[
-        str, typer.Option(metavar="SHARE", help="With --baseline: how much slower it may be.")
-    ] = "3%",
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="With --baseline: how much slower it may be. Default: 3%."
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -141,32 +144,44 @@ def bench(
     from tunekit.report.benchmark import bench_result
     from tunekit.report.output import write
 
+    asked = {
+        "--baseline": baseline,
+        "--min-accuracy": min_accuracy,
+        "--min-coverage": min_coverage,
+        "--faster-than": faster_than,
+    }
+    of_baseline = {"--max-slowdown": max_slowdown, "--reference": reference}
+    if instances is None:
+        _refuse_without("--instances", {"--shared": shared or None})
+    if output is not None:
+        check_writable(output)
+    if history:
+        others = {"--check-noise": check_noise or None, "--instances": instances}
+        _refuse_beside("--history", {**asked, **of_baseline, **others, "--runtimes": runtimes})
+        _write_history(recipe, limit, format_, output)
+        return
+    if check_noise:
+        _refuse_beside("--check-noise", {**asked, **of_baseline, "--runtimes": runtimes})
     demands = Demands(
         baseline=None if baseline is None else _read_report(baseline),
-        max_slowdown=_share(max_slowdown),
+        max_slowdown=_share("3%" if max_slowdown is None else max_slowdown),
         reference=None if reference is None else _one_runtime(reference),
         min_accuracy=min_accuracy,
         min_coverage=min_coverage,
         faster_than=parse_runtimes(faster_than, "--faster-than") if faster_than else (),
     )
-    if shared and instances is None:
-        raise UsageError("--shared is given without --instances", hint="add --instances 2")
-    asked = (baseline, min_accuracy, min_coverage, faster_than)
-    is_gate = any(one is not None for one in asked)
+    if baseline is None:
+        _refuse_without("--baseline", of_baseline)
+    is_gate = any(value is not None for value in asked.values())
     if check_noise or is_gate:
         require_one_race(recipe)
     names: Sequence[str] | None = parse_runtimes(runtimes) if runtimes is not None else None
     if check_noise:
         names = (SUBJECT, AGAIN)
-    elif is_gate and not history:
+    elif is_gate:
         names = contestants(recipe, names, demands)
         require_comparable(recipe, names, demands)
-    if output is not None:
-        check_writable(output)
     reporter = Lines(quiet=quiet)
-    if history:
-        _write_history(recipe, limit, format_, output)
-        return
     report = api.bench(
         recipe,
         runtimes=names,
@@ -188,6 +203,21 @@ def bench(
         typer.echo(f"{finding.answer}: {finding.text}", err=True)
     if any(finding.answer == "failed" for finding in findings):
         raise typer.Exit(_NOT_MET)
+
+
+def _refuse_beside(option: str, others: Mapping[str, object]) -> None:
+    """Refuses options that `option` would make meaningless: none is ignored without a word."""
+    for other, value in others.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} and {other} are both given", hint="run it once with each of them"
+            )
+
+
+def _refuse_without(option: str, others: Mapping[str, object]) -> None:
+    for other, value in others.items():
+        if value is not None:
+            raise UsageError(f"{other} is given without {option}", hint=f"add {option}, or drop it")
 
 
 def _read_report(path: Path) -> Report:

@@ -23,7 +23,7 @@ def lookup(
 
     Nothing is measured. A task is known when a session of any model has measured its workload on
     this machine, for this target and with a compatible TVM. Shares are of the latency of a library
-    compiled now: a new task would run as naive loops.
+    compiled now: a new task is reckoned as naive loops.
     """
     from tunekit import api
     from tunekit.report.lookup import known_result

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from tunekit.cache import GB, ContentCache
+from tunekit.cache import ENVIRONMENT_VARIABLE, GB, ContentCache
 from tunekit.errors import CatalogueError, UsageError
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import installed_version, pip_install, tvm_problems
@@ -319,6 +319,17 @@ def _cache() -> Check:
         cache = ContentCache()
     except UsageError as error:
         return Check("cache", "problem", error.message, error.hint)
+    folder = _nearest_folder(cache.root / "any")
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(
+            "cache",
+            "problem",
+            f"cannot write {cache.root}: {error.strerror}",
+            f"set {ENVIRONMENT_VARIABLE} to a folder that can be written",
+        )
     used, most = cache.used_bytes() / GB, cache.limit_bytes / GB
     return Check("cache", "ok", f"{used:.1f} of {most:g} GB in {cache.root}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -141,8 +142,14 @@ def with_inputs(recipe: Recipe, inputs: InputShapes) -> Recipe:
                 hint=f"its inputs are {', '.join(known)}",
             )
         own = known.get(name)
+        if own is not None and own.is_bound:
+            raise UsageError(
+                f"--input {name}: the recipe gives it a value, so that it is no input any more",
+                hint="change model.inputs in the recipe",
+            )
         spec = _spec(name, given, own.dtype if own else "float32")
-        known[name] = spec.model_copy(update={"values": own.values}) if own else spec
+        said = {"shape": spec.shape, "dtype": spec.dtype}
+        known[name] = own.model_copy(update=said) if own else spec
     data = recipe.model_dump()
     data["model"]["inputs"] = [spec.model_dump() for spec in known.values()]
     return _validated(data, recipe.name)
@@ -213,7 +220,7 @@ def _resolved(
             )
     names = [name for item in declared for name in item.open]
     for name in dims:
-        if name not in names:
+        if name not in names and not any(name in item.dims for item in declared):
             raise UsageError(
                 f"--dim {name}: {model} has no size of that name{did_you_mean(name, names)}",
                 hint=f"its inputs are {'; '.join(map(str, declared))}",
@@ -253,7 +260,8 @@ def _open_sizes(model: str, declared: Sequence[DeclaredInput]) -> UsageError:
     )
     hint = f"say them, for example {shapes}"
     if all(item.is_named for item in declared):
-        hint += f", or {' '.join(f'--dim {name}={size}' for name, size in likely.items())}"
+        named = [f"--dim {shlex.quote(name)}={size}" for name, size in likely.items()]
+        hint += f", or {' '.join(named)}"
     return UsageError(
         f"{model} leaves sizes open: {'; '.join(map(str, declared))}",
         hint=hint,

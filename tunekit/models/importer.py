@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from tunekit.errors import ImportMismatch, ModelFileError, SandboxError
 from tunekit.machine.toolchain import require_tvm
 from tunekit.models.spec import TensorSpec, code_digest
 from tunekit.processes.slow_step import told_if_slow
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     import tvm
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tunekit.models.source import Array, SourceModel
     from tunekit.recipe.schema import ModelSpec
 
-Say = Callable[[str], None]
 
 _KIND = "imported"
 _METADATA = "imported.json"

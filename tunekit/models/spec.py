@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import add, floordiv, mul, sub
 from typing import TYPE_CHECKING, cast
 
 from tunekit.cache import package_digest
 
 if TYPE_CHECKING:
     from tunekit.recipe.inputs import ValueRange
+
+
+_HYPHENATED = re.compile(r"[^\W\d]\w*(-[^\W\d]\w*)+")
+_COMPUTES: Mapping[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: add,
+    ast.Sub: sub,
+    ast.Mult: mul,
+    ast.FloorDiv: floordiv,
+}
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,9 @@ class DeclaredInput:
 
     @property
     def open(self) -> tuple[str, ...]:
-        """The names of its open sizes, each once."""
-        return tuple(
-            dict.fromkeys(dim for dim in self.dims if isinstance(dim, str) and dim.isidentifier())
-        )
+        """The names of its open sizes, each once, also of those that others are computed from."""
+        names = [name for dim in self.dims if isinstance(dim, str) for name in _names_in(dim)]
+        return tuple(dict.fromkeys(names))
 
     @property
     def is_named(self) -> bool:
@@ -83,12 +94,47 @@ def _size(dim: int | str | None, sizes: Mapping[str, int]) -> int | None:
         return dim
     if dim in sizes:
         return sizes[dim]
-    if dim.isidentifier():
-        return None
-    import sympy
+    formula = _formula(dim)
+    return None if formula is None else _value(formula, sizes)
 
-    value = sympy.sympify(dim).subs(dict(sizes))
-    return int(value) if value.is_Integer else None
+
+def _names_in(dim: str) -> list[str]:
+    """What a size is computed from, as "2*s0" is; all other texts are names themselves."""
+    formula = _formula(dim)
+    if formula is None:
+        return [dim]
+    return [node.id for node in ast.walk(formula) if isinstance(node, ast.Name)]
+
+
+def _formula(text: str) -> ast.expr | None:
+    """A text that computes with sizes, where it is one: a file may call a size anything."""
+    if _HYPHENATED.fullmatch(text):
+        return None
+    try:
+        formula = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    known = (ast.BinOp, ast.operator, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant)
+    return formula if all(isinstance(node, known) for node in ast.walk(formula)) else None
+
+
+def _value(formula: ast.expr, sizes: Mapping[str, int]) -> int | None:
+    """What it comes to; None where a size in it is open, or it is no formula of sizes."""
+    match formula:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Name(id=name):
+            return sizes.get(name)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            value = _value(operand, sizes)
+            return None if value is None else -value
+        case ast.BinOp(left=left, op=op, right=right):
+            one, other = _value(left, sizes), _value(right, sizes)
+            compute = _COMPUTES.get(type(op))
+            if one is None or other is None or compute is None:
+                return None
+            return compute(one, other) if other or compute is not floordiv else None
+    return None
 
 
 def code_digest() -> str:

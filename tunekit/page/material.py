@@ -50,11 +50,16 @@ def gather(things: Sequence[str], catalogue: Catalogue | None) -> Material:
         path = Path(thing)
         if path.suffix == ".json":
             _add_file(material, path)
-        elif path.suffix in (".yaml", ".yml"):
+        elif is_recipe(thing):
             _add_recipe(material, path, _required(catalogue, thing))
         else:
             _add_session(material, thing, _required(catalogue, thing))
     return material
+
+
+def is_recipe(thing: str) -> bool:
+    """Whether what a page shall be about is the file of a recipe."""
+    return Path(thing).suffix in (".yaml", ".yml")
 
 
 def _required(catalogue: Catalogue | None, thing: str) -> Catalogue:

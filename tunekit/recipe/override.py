@@ -1,4 +1,4 @@
-"""Values laid over a recipe by their dotted keys, as flags and the Python door give them."""
+"""Values laid over a recipe by their dotted keys, as flags and the Python API give them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _BUDGETS = ("tuning.trials", "tuning.trials_per_task_factor")
 _FREE = ("target", "model.arguments", "model.axes", "model.size")
 """Mappings in which any key may stand."""
 
-_PATHS = ("model.source", "model.folder", "model.weights", "model")
-"""What may be given relative to the working directory, and has to be there."""
+_PATHS = (
+    *("model", "model.source", "model.folder", "model.weights"),
+    *("model.inputs", "model.detector", "model.detector.samples"),
+)
+"""In which paths may be given relative to the working directory, of what has to be there."""
 
 
 def override(

@@ -83,7 +83,7 @@ def tune_recipe(
 def _writable(recipe: Recipe, folder: Path | None) -> Path:
     """The library's folder: told to be one that cannot be written before TVM is loaded, which takes
     seconds."""
-    folder = folder or library_folder(recipe)
+    folder = folder.expanduser() if folder is not None else library_folder(recipe)
     require_writable(folder)
     return folder
 

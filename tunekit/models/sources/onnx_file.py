@@ -233,7 +233,8 @@ def _declared_inputs(model: onnx.ModelProto) -> list[DeclaredInput]:
             dtype = f"of the unknown type {tensor.elem_type}"
         require_dtype(value.name, dtype)
         dims = tuple(
-            dim.dim_value if dim.dim_value > 0 else dim.dim_param or None
+            # "?" says of each size for itself that it is open.
+            dim.dim_value if dim.dim_value > 0 else dim.dim_param.strip(" ?") or None
             for dim in tensor.shape.dim
         )
         declared.append(DeclaredInput(value.name, dims, dtype))
