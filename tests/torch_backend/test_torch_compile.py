@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from tunekit.cache import ContentCache
 from tunekit.errors import UsageError
 from tunekit.torch_backend import library as libraries
 from tunekit.torch_backend.backend import tunekit_backend
@@ -227,6 +228,99 @@ def test_changed_weights_are_noticed(options: dict[str, Any]) -> None:
         model.second.bias.add_(1)
         with pytest.warns(UserWarning, match="weights have changed"):
             torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_models_that_share_a_graph_have_a_library_each(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _made(monkeypatch)
+    one, x = _mlp(), torch.randn(2, 16)
+    other = copy.deepcopy(one)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.second.bias.add_(1)
+        # Without a reset in between: dynamo has one graph for both.
+        for _ in range(2):
+            for model in (one, other):
+                compiled = torch.compile(model, backend=tunekit_backend, options=options)
+                torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    assert len({library.path for library in made}) == len(made) == 2
+
+
+def test_other_memory_under_a_weight_is_noticed(options: dict[str, Any]) -> None:
+    model, x = _mlp(), torch.randn(2, 16)
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with torch.no_grad():
+        compiled(x)
+        model.second.bias.data = torch.ones(4)
+        with pytest.warns(UserWarning, match="weights have changed"):
+            torch.testing.assert_close(compiled(x), model(x))
+        torch.compiler.reset()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again = torch.compile(model, backend=tunekit_backend, options=options)
+            torch.testing.assert_close(again(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_cache_that_cannot_be_written_leaves_the_model_with_pytorch(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEKIT_CACHE", "/proc/cache")
+    model, x = _mlp(), torch.randn(2, 16)
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"cannot write .*TUNEKIT_CACHE"):
+        torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_two_processes_that_begin_at_once_compile_a_model_once(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    script = f"""
+{MODEL}
+
+from tunekit.torch_backend import backend, library
+
+make = library._made
+def noted(*arguments):
+    print("compiled")
+    return make(*arguments)
+library._made = noted
+
+model = torch.compile(Mlp().eval(), backend=backend.tunekit_backend, options={options!r})
+with torch.inference_mode():
+    print(model(torch.ones(2, 16)).tolist())
+"""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TUNEKIT_CACHE": str(tmp_path / "cache"),
+    }
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error::UserWarning", "-c", script],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(len(lines) for lines in said) == [1, 2]
+    assert said[0][-1] == said[1][-1]
+
+
+def test_what_is_compiled_counts_for_the_limit_of_the_cache(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TUNEKIT_CACHE", str(tmp_path / "cache"))
+    made = _made(monkeypatch)
+    with torch.inference_mode():
+        torch.compile(_mlp(), backend=tunekit_backend, options=options)(torch.randn(2, 16))
+    [library] = made
+    sizes = [file.stat().st_size for file in library.folder.iterdir() if file.is_file()]
+    assert ContentCache().used_bytes() >= sum(sizes) > 0
 
 
 def test_a_budget_tunes(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

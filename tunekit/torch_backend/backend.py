@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.fx import GraphModule
 
 from tunekit.errors import Interrupted, TunekitError
-from tunekit.torch_backend.graph import WeightedGraph
+from tunekit.torch_backend.graph import TrackedWeights, WeightedGraph
 from tunekit.torch_backend.library import check_options, library_of, run
+
+# As many as dynamo makes graphs of one function.
+_MOST_MODELS = 8
 
 
 def tunekit_backend(
@@ -25,7 +29,7 @@ def tunekit_backend(
 
     The library is made at the first call, and kept in the cache: another process with the same
     model, options and machine starts with it at once. What cannot be compiled runs in PyTorch, and
-    a warning says why; so does everything once the weights have changed.
+    a warning says why; so does a model once its weights have changed.
 
         model = torch.compile(model.eval(), backend="tunekit", options={"trials": 200})
         with torch.inference_mode():
@@ -52,9 +56,17 @@ def tunekit_backend(
     return _Compiled(graph, examples, options or {})
 
 
+@dataclass(eq=False)
+class _Model:
+    """What runs a graph with one model's weights."""
+
+    weights: TrackedWeights
+    run: Callable[..., Any]
+
+
 class _Compiled:
     """A graph as a function, which has its library made when it is first called: torch is busy
-    with a trace of its own before."""
+    with a trace of its own before. Models that share the graph have a library each."""
 
     def __init__(
         self, graph: GraphModule, examples: Sequence[Any], options: Mapping[str, Any]
@@ -62,14 +74,25 @@ class _Compiled:
         self._eager = graph
         self._graph = WeightedGraph(graph, examples)
         self._options = options
-        self._run: Callable[..., Any] | None = None
+        self._models: list[_Model] = []
+        self._is_full = False
 
     def __call__(self, *arguments: Any) -> Any:
-        if self._run is None:
-            self._run = self._made(arguments)
-        return self._run(*arguments)
+        for model in self._models:
+            if model.weights.are_in(arguments):
+                return model.run(*arguments)
+        if len(self._models) == _MOST_MODELS:
+            # Somebody makes new weights for each call: no library would be run twice.
+            if not self._is_full:
+                _warn(f"{_MOST_MODELS} models share a graph; what others there are run in PyTorch")
+            self._is_full = True
+            return self._eager(*arguments)
+        model = self._model_of(arguments)
+        self._models.append(model)
+        return model.run(*arguments)
 
-    def _made(self, arguments: Sequence[Any]) -> Callable[..., Any]:
+    def _model_of(self, arguments: Sequence[Any]) -> _Model:
+        model = _Model(TrackedWeights(self._graph.weights(arguments)), self._eager)
         try:
             self._graph.require_compilable(arguments)
             # What is drawn on the way is not missing in the model's own numbers.
@@ -80,19 +103,20 @@ class _Compiled:
         except TunekitError as error:
             hint = f" ({error.hint})" if error.hint else ""
             _warn(f"a graph stays with PyTorch: {error.message}{hint}")
-            return self._eager
+            return model
 
         def call(*arguments: Any) -> Any:
-            if self._graph.is_changed(arguments):
+            if model.weights.were_written():
                 _warn(
                     "the model's weights have changed since it was compiled, so it runs in PyTorch "
-                    "(torch.compile it again)"
+                    "(torch.compiler.reset() and torch.compile compile it again)"
                 )
-                self._run = self._eager
+                model.run = self._eager
                 return self._eager(*arguments)
             return run(library, self._graph.inputs(arguments))
 
-        return call
+        model.run = call
+        return model
 
 
 def _warn(text: str) -> None:

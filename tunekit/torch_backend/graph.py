@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import torch
 from torch.export.graph_signature import TensorArgument
 from torch.fx import GraphModule
 
-from tunekit.cache import content_key
+from tunekit.cache import ENVIRONMENT_VARIABLE, content_key
 from tunekit.errors import TunekitError
 from tunekit.machine.host import detect_host
 from tunekit.machine.toolchain import versions
+from tunekit.models.sources.contents import tensor_digest
 from tunekit.processes.quiet import quiet
 from tunekit.wording import first_line
 
@@ -23,39 +23,57 @@ class NotCompiled(TunekitError):  # noqa: N818 - reads as what happened
     """A graph that stays with PyTorch; the message says why."""
 
 
+class TrackedWeights:
+    """The weights of a model, as they are now.
+
+    Args:
+        tensors: by their places in a call's arguments.
+    """
+
+    def __init__(self, tensors: Mapping[int, torch.Tensor]) -> None:
+        self._tensors = tensors
+        self._versions = [_version(tensor) for tensor in tensors.values()]
+
+    def are_in(self, arguments: Sequence[Any]) -> bool:
+        """Whether a call is this model's."""
+        return all(arguments[place] is tensor for place, tensor in self._tensors.items())
+
+    def were_written(self) -> bool:
+        """Whether they have changed since, in a way that torch counts."""
+        return [_version(tensor) for tensor in self._tensors.values()] != self._versions
+
+
 class WeightedGraph:
-    """A graph and those of its arguments that are the model's weights.
+    """A graph, some of whose arguments are a model's weights. Models of one class share it.
 
     Attributes:
         module: the graph, which takes weights and inputs in one row and gives a tuple.
-        weights: the weights by their place in that row, as they were when dynamo found the graph.
     """
 
     def __init__(self, module: GraphModule, examples: Sequence[Any]) -> None:
         self.module = module
-        self.weights = {place: value for place, value in enumerate(examples) if _is_weight(value)}
-        self._versions = {place: _version(value) for place, value in self.weights.items()}
+        self._places = {place for place, value in enumerate(examples) if _is_weight(value)}
+
+    def weights(self, arguments: Sequence[Any]) -> dict[int, torch.Tensor]:
+        """Those of a call's arguments that are weights, by their places."""
+        return {place: arguments[place] for place in sorted(self._places)}
 
     def inputs(self, arguments: Sequence[Any]) -> list[Any]:
         """Those of a call's arguments that are no weights."""
-        return [value for place, value in enumerate(arguments) if place not in self.weights]
-
-    def is_changed(self, arguments: Sequence[Any]) -> bool:
-        """Whether a call comes with other weights, or these were written to."""
-        return any(
-            arguments[place] is not weight or _version(weight) != self._versions[place]
-            for place, weight in self.weights.items()
-        )
+        return [value for place, value in enumerate(arguments) if place not in self._places]
 
     def digest(self, arguments: Sequence[Any], options: Mapping[str, Any]) -> str:
         """Identifies the library: the graph's code, its weights, its inputs' form, the options,
         this machine and what is installed."""
         parts = [part for part in self.module.modules() if isinstance(part, GraphModule)]
-        constants = {name: _content(value) for name, value in _tensors(self.module).items()}
+        constants = {name: tensor_digest(value) for name, value in _tensors(self.module).items()}
         return content_key(
             [part.code for part in parts],
             constants,
-            {str(place): _content(weight) for place, weight in self.weights.items()},
+            {
+                str(place): tensor_digest(weight)
+                for place, weight in self.weights(arguments).items()
+            },
             [[list(value.shape), str(value.dtype)] for value in self.inputs(arguments)],
             {name: str(value) for name, value in options.items()},
             detect_host().fingerprint,
@@ -90,7 +108,7 @@ class WeightedGraph:
             NotCompiled: torch cannot export it, or it does more than give tensors.
         """
         self._require_no_writes(arguments)
-        module = _Bound(self.module, self.weights, len(arguments))
+        module = _Bound(self.module, self.weights(arguments), len(arguments))
         inputs = tuple(value.detach().clone() for value in self.inputs(arguments))
         try:
             with quiet(), torch.inference_mode(False), torch.no_grad():
@@ -100,8 +118,15 @@ class WeightedGraph:
         outputs = program.graph_signature.output_specs
         if not all(isinstance(output.arg, TensorArgument) for output in outputs):
             raise NotCompiled("it gives something else than tensors")
-        with quiet():
-            torch.export.save(program, path)
+        try:
+            with quiet():
+                torch.export.save(program, path)
+        except (OSError, RuntimeError) as error:  # torch's own of a full disk
+            path.unlink(missing_ok=True)
+            raise NotCompiled(
+                f"{path} cannot be written: {first_line(error)}",
+                hint=f"make room, or set {ENVIRONMENT_VARIABLE} to a folder on another disk",
+            ) from error
 
     def _require_no_writes(self, arguments: Sequence[Any]) -> None:
         """Refuses a graph that changes weights or inputs, by letting it run on copies of them."""
@@ -135,17 +160,14 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, torch.nn.Parameter) or hasattr(value, "_dynamo_static_input_type")
 
 
-def _version(tensor: torch.Tensor) -> int:
-    """Grows with every write to a tensor; those made in inference mode do not count."""
-    return -1 if tensor.is_inference() else tensor._version
+def _version(tensor: torch.Tensor) -> tuple[int, int]:
+    """Another one with every write to a tensor that torch counts, and with other memory under it.
+
+    What is written through `.data`, or to tensors made in inference mode, is not counted.
+    """
+    return -1 if tensor.is_inference() else tensor._version, tensor.data_ptr()
 
 
 def _tensors(module: GraphModule) -> Mapping[str, torch.Tensor]:
     """Those that a graph holds itself."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-def _content(tensor: torch.Tensor) -> str:
-    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-    digest = hashlib.sha256(flat.numpy().data).hexdigest()
-    return f"{tensor.dtype} {list(tensor.shape)} {digest}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tunekit import api
-from tunekit.cache import default_root
-from tunekit.errors import TunekitError
+from tunekit.cache import ENVIRONMENT_VARIABLE, ContentCache
+from tunekit.errors import TunekitError, UsageError
 from tunekit.library import Library
 from tunekit.library.manifest import MANIFEST_FILE
 from tunekit.recipe import Recipe
@@ -20,6 +22,7 @@ from tunekit.search.progress import SilentReporter
 if TYPE_CHECKING:
     from tunekit.torch_backend.graph import WeightedGraph
 
+_KIND = "torch-compile"
 _LOG = logging.getLogger("tunekit.torch_backend")
 
 
@@ -53,16 +56,48 @@ def library_of(
     Raises:
         TunekitError: it cannot be compiled.
     """
+    cache = ContentCache()
     digest = graph.digest(arguments, options)
-    folder = default_root() / "torch-compile" / digest
+    folder = cache.root / _KIND / digest
     library = _found(folder)
     if library is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Sessions of the catalogue are named so.
-        program = folder / f"graph-{digest[:8]}.pt2"
-        graph.save(arguments, program)
-        library = _compiled(_recipe(program, options), folder, tuned="trials" in options)
+        with _alone(folder):
+            # Unless another process compiled it meanwhile.
+            library = _found(folder) or _made(graph, arguments, options, folder)
+    with suppress(OSError):  # A cache that is only read holds it, too.
+        cache.adopt(_KIND, digest)
     return library
+
+
+def _made(
+    graph: WeightedGraph, arguments: Sequence[Any], options: Mapping[str, Any], folder: Path
+) -> Library:
+    # Sessions of the catalogue are named so.
+    program = folder / f"graph-{folder.name[:8]}.pt2"
+    graph.save(arguments, program)
+    return _compiled(_recipe(program, options), folder, tuned="trials" in options)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for other processes that compile the same graph.
+
+    Raises:
+        UsageError: the cache cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_name(f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the cache folder {folder.parent}: {error.strerror or error}",
+            hint=f"set {ENVIRONMENT_VARIABLE} to a folder that can be written",
+        ) from error
+    with lock:
+        # Not every file system has locks.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(library: Library, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
