@@ -1,4 +1,4 @@
-"""Sorts are kernels in C: a library of its own has them, and in torch's order."""
+"""Sorts are kernels in C: a standalone library has them, and in torch's order."""
 
 from __future__ import annotations
 

@@ -300,3 +300,32 @@ def test_garbage_is_an_error_with_a_hint_never_a_traceback(spec: str | dict[str,
     assert caught.value.hint
     assert "Traceback" not in caught.value.message
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("fp asimd aes atomics fphp asimdhp asimddp", "neoverse-n1"),
+        ("fp asimd aes crc32", "cortex-a72"),
+        ("", "generic"),
+    ],
+)
+def test_native_on_arm_leaves_out_what_the_hypervisor_masks(features: str, expected: str) -> None:
+    host = dataclasses.replace(
+        detect_host(), architecture="aarch64", features=frozenset(features.split())
+    )
+    assert native_cpu(host) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "registers"),
+    [
+        ("llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72", 32),
+        ({"kind": "llvm", "mtriple": "armv7l-linux-gnueabihf", "mattr": ["+neon"]}, 16),
+        ("llvm -mcpu=haswell", 16),
+        ("llvm -mcpu=skylake-avx512", 32),
+    ],
+)
+def test_tiles_are_for_the_registers_that_a_cpu_has(target: object, registers: int) -> None:
+    resolved = resolve_target(target, _host(), measured_elsewhere=True)  # type: ignore[arg-type]
+    assert resolved.vector_registers == registers

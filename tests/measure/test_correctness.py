@@ -17,6 +17,7 @@ from tvm.script import tirx as T
 from tunekit.catalogue import FailureKind
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure import correctness
+from tunekit.measure.correctness import Expected, References, random_pool
 from tunekit.measure.local.measurer import LocalMeasurer
 from tunekit.measure.measurer import (
     Candidate,
@@ -25,8 +26,10 @@ from tunekit.measure.measurer import (
     MeasureResult,
     TensorArgument,
 )
+from tunekit.measure.reference_runs import ReferenceRuns
 from tunekit.measure.remote.measurer import RpcMeasurer
 from tunekit.measure.remote.protocol import Linking, Remote
+from tunekit.processes.child import fork
 from tunekit.search.candidates import candidate_of
 
 _N = 48
@@ -94,6 +97,40 @@ def _logarithm(scale: float = 1.0) -> tvm.ir.IRModule:
     a = te.placeholder((16,), name="a")
     b = te.compute((16,), lambda i: te.log(a[i]) * te.const(scale, "float32"), name="b")
     return tvm.IRModule({"main": te.create_prim_func([a, b])})
+
+
+def test_a_workloads_outputs_are_computed_once_for_all_its_candidates() -> None:
+    arguments = (TensorArgument((16,), "float32"),) * 2
+    candidates = [
+        *_candidates(_logarithm(), arguments, *[_logarithm()] * 3),
+        *_candidates(_logarithm(2.0), arguments, *[_logarithm(2.0)] * 2),
+    ]
+    runs = ReferenceRuns(candidates, References(), random_pool(), "llvm")
+    # Processes that end without a word: how many there are is what counts here.
+    while runs.start_next(lambda _: fork(lambda _: None)):
+        pass
+    assert len(runs.running) == 2
+    assert runs.unknown == {candidate.workload_json for candidate in candidates}
+    for run in list(runs.running):
+        runs.take(run, None)
+        run.process.kill()
+    assert runs.are_done
+
+
+def test_what_a_batch_needs_does_not_give_way_to_what_it_brings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tunekit.measure.correctness._KEPT_BYTES", 100)
+    arguments = (TensorArgument((16,), "float32"),) * 2
+    references = References()
+    known = Expected(outputs=(1,), signed=True, reduction=1)
+    for workload in ("old", "needed", "older"):
+        assert references.make_room(workload, arguments)
+        references.note(workload, known, arguments)
+    assert not references.make_room("older", arguments)  # Used again: "old" is what was not.
+    assert references.make_room("new", arguments, needed=("needed", "new"))
+    kept = {name for name in ("old", "needed", "older") if references.get(name) == known}
+    assert kept == {"needed"}
 
 
 def _candidates(

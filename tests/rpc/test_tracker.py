@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -82,3 +83,34 @@ def test_devices_asked_of_something_that_is_no_tracker(machines: Machines, run_w
     done = run_warm("devices", "--rpc-tracker", server)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"what answers at {server} does not behave like an RPC tracker" in done.stderr
+
+
+def _serve(tracker: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tunekit.rpc.device_server", "--tracker", tracker]
+    return subprocess.Popen(
+        [*command, "--key", "k"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_device_finds_a_tracker_by_its_ipv6_address_as_it_is_printed() -> None:
+    try:
+        listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    with listening:
+        listening.settimeout(120)
+        device = _serve(f"[::1]:{listening.getsockname()[1]}")
+        try:
+            connection, _ = listening.accept()
+            with connection:
+                assert len(connection.recv(4)) == 4  # What trackers are greeted with.
+        finally:
+            device.kill()
+            device.communicate()
+
+
+def test_a_tracker_on_a_machine_that_is_not_known_is_told() -> None:
+    device = _serve("no.such.machine.invalid:9190")
+    _, told = device.communicate(timeout=120)
+    assert device.returncode == 2
+    assert "no.such.machine.invalid is no machine that is known here" in told

@@ -26,7 +26,8 @@ _FEWEST_CHANNELS = 16
 
 
 def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
-    """The algorithms worth measuring for a dense 3x3 convolution of stride 1, "direct" first."""
+    """The algorithms that may be worth measuring for a dense 3x3 convolution of stride 1, "direct"
+    first; `accurate` says which are."""
     algorithms: list[Algorithm] = ["direct"]
     if min(problem.in_channels, problem.out_channels) >= _FEWEST_CHANNELS:
         for m in winograd.TILES:
@@ -34,13 +35,6 @@ def alternatives(problem: ConvProblem) -> tuple[Algorithm, ...]:
             waste = tiles.rows * tiles.columns * m * m / (problem.height * problem.width)
             if waste <= _LARGEST_WASTE and _is_worth_its_weights(problem, m):
                 algorithms.append(cast("Algorithm", f"winograd{m}"))
-    if (
-        {"winograd2", "winograd4"} <= set(algorithms)
-        and _weights_bytes(problem, 4) <= _SMALL_WEIGHTS_BYTES
-        and multiplications(problem, "winograd4") < 0.75 * multiplications(problem, "winograd2")
-    ):
-        # A quarter of the multiplications less: the smaller tile cannot catch up.
-        algorithms.remove("winograd2")
     return tuple(algorithms)
 
 
@@ -52,12 +46,21 @@ def rounding_error(problem: ConvProblem, algorithm: Algorithm) -> float:
 
 
 def accurate(problem: ConvProblem, limit: float) -> list[Algorithm]:
-    """The alternatives whose rounding error is expected to be within the limit, "direct" first."""
-    return [
+    """The alternatives whose rounding error is expected to be within the limit, "direct" first,
+    but for those that cannot be faster than another."""
+    algorithms = [
         algorithm
         for algorithm in alternatives(problem)
         if rounding_error(problem, algorithm) <= limit
     ]
+    if (
+        {"winograd2", "winograd4"} <= set(algorithms)
+        and _weights_bytes(problem, 4) <= _SMALL_WEIGHTS_BYTES
+        and multiplications(problem, "winograd4") < 0.75 * multiplications(problem, "winograd2")
+    ):
+        # A quarter of the multiplications less: the smaller tile cannot catch up.
+        algorithms.remove("winograd2")
+    return algorithms
 
 
 def is_selected(task: Task, choice: Choice) -> bool:

@@ -90,6 +90,9 @@ _X86_LADDER: dict[str, tuple[str, ...]] = {
 }
 _X86_GENERIC = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
 _X86_ARCHITECTURES = ("x86_64", "amd64", "AMD64")
+# A hypervisor gives its guests SVE only where it is told to.
+_ARM64_LADDER = ("neoverse-n1", "cortex-a72", "generic")
+_ARM64_ARCHITECTURES = ("aarch64", "arm64")
 
 
 def native_cpu(host: Host) -> str:
@@ -97,18 +100,20 @@ def native_cpu(host: Host) -> str:
     require_tvm()
     from tvm.target import codegen
 
-    if host.architecture not in _X86_ARCHITECTURES:
-        return str(codegen.llvm_get_system_cpu())
-    candidates = (
-        str(codegen.llvm_get_system_cpu()),
-        *_X86_LADDER.get(host.vendor, ()),
-        *_X86_GENERIC,
-    )
-    known = known_cpus({"kind": "llvm"})
-    for cpu in candidates:
-        if cpu in known and not missing_features(_cpu_features(cpu), host):
+    system_cpu = str(codegen.llvm_get_system_cpu())
+    if host.architecture in _X86_ARCHITECTURES:
+        config = {"kind": "llvm"}
+        ladder = (*_X86_LADDER.get(host.vendor, ()), *_X86_GENERIC)
+    elif host.architecture in _ARM64_ARCHITECTURES:
+        config = {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}
+        ladder = _ARM64_LADDER
+    else:
+        return system_cpu
+    known = known_cpus(config)
+    for cpu in (system_cpu, *ladder):
+        if cpu in known and not missing_features(_cpu_features(config, cpu), host):
             return cpu
-    return "x86-64"
+    return ladder[-1]
 
 
 def known_cpus(config: Mapping[str, Any]) -> set[str]:
@@ -132,10 +137,10 @@ def features_of(target: Target) -> frozenset[str]:
     return frozenset(features)
 
 
-def _cpu_features(cpu: str) -> frozenset[str]:
+def _cpu_features(config: Mapping[str, str], cpu: str) -> frozenset[str]:
     from tvm.target import Target
 
-    return features_of(Target({"kind": "llvm", "mcpu": cpu}))
+    return features_of(Target({**config, "mcpu": cpu}))
 
 
 def missing_features(features: frozenset[str], host: Host) -> list[str]:

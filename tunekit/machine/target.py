@@ -81,8 +81,9 @@ class ResolvedTarget:
 
     @property
     def vector_registers(self) -> int:
-        """How many there are: 32 with AVX-512 and NEON, 16 with AVX2 and before."""
-        return 32 if self.vector_bits >= 512 or "neon" in self.spec else 16
+        """How many there are: 32 with AVX-512 and on 64-bit ARM, 16 with AVX2 and before and on
+        32-bit ARM, whose NEON has 16 of 128 bits."""
+        return 32 if self.vector_bits >= 512 or self.architecture == "aarch64" else 16
 
     @property
     def architecture(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,16 +93,25 @@ class References:
         self._kept: dict[str, Expected | str] = {}
         self._bytes: dict[str, int] = {}
 
-    def make_room(self, workload: str, arguments: Sequence[TensorArgument]) -> bool:
+    def make_room(
+        self,
+        workload: str,
+        arguments: Sequence[TensorArgument],
+        *,
+        needed: Collection[str] = (),
+    ) -> bool:
         """Whether the reference of this workload has to be computed now, into `memory`.
 
-        What was met longest ago gives way where the outputs kept are too many. Not to be called
-        while processes work on references.
+        What was met longest ago gives way where the outputs kept are too many, but for `needed`,
+        the workloads of the batch. Not to be called while processes work on references.
         """
         if workload in self._kept:
+            if workload in self._bytes:
+                self._bytes[workload] = self._bytes.pop(workload)
             return False
-        while self._bytes and sum(self._bytes.values()) > _KEPT_BYTES:
-            oldest = next(iter(self._bytes))
+        for oldest in [known for known in self._bytes if known not in needed]:
+            if sum(self._bytes.values()) <= _KEPT_BYTES:
+                break
             del self._bytes[oldest], self._kept[oldest], self._memory[oldest]
         try:
             self._memory[workload] = mmap.mmap(-1, max(1, _offsets(arguments)[-1]))

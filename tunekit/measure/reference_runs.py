@@ -58,11 +58,16 @@ class ReferenceRuns:
         self._references = references
         self._pool = pool
         self._target = target
+        # One candidate of each workload stands for all.
+        firsts = {
+            candidate.workload_json: candidate
+            for candidate in reversed(candidates)
+            if candidate.workload_json is not None
+        }
         self._waiting = deque(
             candidate
-            for candidate in candidates
-            if candidate.workload_json is not None
-            and references.make_room(candidate.workload_json, candidate.unscheduled_arguments)
+            for workload, candidate in reversed(firsts.items())
+            if references.make_room(workload, candidate.unscheduled_arguments, needed=firsts.keys())
         )
         self.running: list[ReferenceRun] = []
 

@@ -14,8 +14,11 @@ import argparse
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
+
+_RETRY_S = 5.0
 
 
 def main() -> None:
@@ -26,19 +29,26 @@ def main() -> None:
     )
     parser.add_argument("--tracker", required=True, metavar="HOST:PORT")
     parser.add_argument("--key", required=True, help="kind of device, the same for equal ones")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--host", help="address to listen on; default: all of the tracker's kind")
     parser.add_argument("--port", type=int, default=9090, help="first port to try")
     parser.add_argument("--port-end", type=int, default=9199, help="port after the last to try")
     parser.add_argument("--custom-addr", help="address that others reach this machine under")
     parser.add_argument("--threads", type=int, help="of TVM's thread pool; default: TVM's choice")
     arguments = parser.parse_args()
     host, _, port = arguments.tracker.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdigit():
         parser.error(f"--tracker: {arguments.tracker!r} is not host:port")
+    try:
+        family = socket.getaddrinfo(host, int(port))[0][0]
+    except OSError as error:
+        parser.error(f"--tracker: {host} is no machine that is known here: {error}")
     if arguments.threads is not None:
         # Read when a session's process makes its thread pool.
         os.environ["TVM_NUM_THREADS"] = str(arguments.threads)
-    listener = _listen(arguments.host, arguments.port, arguments.port_end)
+    # Clients come to the address under which the tracker sees this machine.
+    any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"
+    listener = _listen(arguments.host or any_address, arguments.port, arguments.port_end)
     serve(listener, (host, int(port)), arguments.key, custom_address=arguments.custom_addr)
 
 
@@ -46,10 +56,10 @@ def serve(
     listener: socket.socket, tracker: tuple[str, int], key: str, *, custom_address: str | None
 ) -> None:
     """Serves sessions on a listening socket, registered with a tracker; does not return."""
-    from tvm.rpc import server
+    from tvm.rpc import base, server
 
     logger = logging.getLogger("RPCServer")
-    one_session = server._serving
+    one_session, connect = server._serving, base.connect_with_retry
 
     def guarded(connection: socket.socket, *arguments: Any) -> None:
         folder = Path.cwd()
@@ -61,7 +71,18 @@ def serve(
             os.chdir(folder)
             connection.close()
 
-    server._serving = guarded
+    def patient(address: tuple[str, int]) -> socket.socket:
+        # TVM's loop tries again at once, for ever, where a network is down.
+        while True:
+            try:
+                found: socket.socket = connect(address)
+            except OSError as error:
+                logger.warning("no tracker at %s port %d: %s; trying again", *address, error)
+                time.sleep(_RETRY_S)
+            else:
+                return found
+
+    server._serving, base.connect_with_retry = guarded, patient
     server._listen_loop(listener, listener.getsockname()[1], key, tracker, None, custom_address)
 
 

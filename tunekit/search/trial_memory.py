@@ -45,10 +45,6 @@ class TrialMemory:
 
     # -- what there is to try -------------------------------------------------------------------
 
-    def is_done(self, digest: str) -> bool:
-        """Whether a candidate has its result and is not to be proposed again."""
-        return digest in self._done
-
     def undone(self, items: Iterable[ScheduledCandidate | None]) -> list[ScheduledCandidate]:
         """The candidates without a result, each once."""
         unique = {item.digest: item for item in items if item is not None}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.catalogue import Catalogue, FailureKind, NewWorkload, SessionInfo, comparable
 from tunekit.catalogue.conditions import CpuCache
-from tunekit.errors import SandboxError
+from tunekit.errors import DeviceError, SandboxError
 from tunekit.measure.measurer import MeasureOptions, Measurer, MeasureResult
 from tunekit.search import warm_start
 from tunekit.search.final_groups import FinalGroups
@@ -278,9 +278,20 @@ class Tuner:
 
 
 def _require_a_survivor(results: Sequence[MeasureResult]) -> None:
-    """Raises SandboxError where the measurer died with every candidate of a batch."""
-    if results and all(result.failure is FailureKind.LOST_DEVICE for result in results):
-        raise SandboxError(
-            f"the measuring server died with every candidate of a batch: {results[0].text}",
-            hint="run `tunekit doctor`; what was measured is kept",
+    """Refuses to go on where every candidate of a batch was lost.
+
+    Raises:
+        DeviceError: with the device that measured them.
+        SandboxError: with this machine's measuring server.
+    """
+    if not results or any(result.failure is not FailureKind.LOST_DEVICE for result in results):
+        return
+    if results[0].device is not None:
+        raise DeviceError(
+            f"the device was lost with every candidate of a batch: {results[0].text}",
+            hint="`tunekit devices` lists those that answer; what was measured is kept",
         )
+    raise SandboxError(
+        f"the measuring server died with every candidate of a batch: {results[0].text}",
+        hint="run `tunekit doctor`; what was measured is kept",
+    )

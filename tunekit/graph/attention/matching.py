@@ -115,8 +115,8 @@ class Bindings:
         if any(step.shape[-1] != shape.keys for step in steps):
             return None
         first, second = self.values[scores].args
-        of_query = static_shape(first)
-        if of_query is None or len(of_query) < 2 or static_shape(second) is None:
+        of_query, of_key = static_shape(first), static_shape(second)
+        if of_query is None or of_key is None or min(len(of_query), len(of_key)) < 2:
             return None
         last, joined = self._joined(var, shape)
         result = static_shape(last)

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from tvm.relax import Call, Expr
 
 
+# Winograd's sums have a hundred times the size of what they are of: shorter floats overflow, and
+# round by percents.
+_LEAST_FLOAT_BYTES = 4
+
+
 @dataclass
 class Convolutions:
     """The rule of convolutions.
@@ -140,6 +145,8 @@ class Convolutions:
     ) -> Implementation | None:
         """How the convolution is computed by the choice, None where there is nothing to choose."""
         if not shape.plain or weights.shape[2:] != (winograd.KERNEL, winograd.KERNEL):
+            return None
+        if weights.dtype.itemsize < _LEAST_FLOAT_BYTES:
             return None
         problem = ConvProblem(output[0], weights.shape[1], *output[1:])
         if len(alternatives(problem)) == 1:

@@ -1,7 +1,7 @@
 """Kernels that are skipped where a switch is zero (see `graph.switches`).
 
 The switch becomes an argument, and all of a kernel is under a condition: TVM's virtual machine and
-the libraries of their own call it as ever. This comes after schedules were looked up, so that a
+the standalone libraries call it as ever. This comes after schedules were looked up, so that a
 task is the kernel without its condition.
 """
 

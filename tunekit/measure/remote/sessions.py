@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tunekit.rpc.tracker import Grant
 
 _CONNECT_S = 10.0
-# For bringing candidates to a device, loading them and allocating their tensors there.
+# For bringing a candidate to a device, loading it and allocating its tensors there.
 _SETUP_S = 10.0
 _PARTING_S = 3.0
 
@@ -116,7 +116,8 @@ class DeviceSessions:
         """Takes in what the process of a session says, or that it says nothing (any more)."""
         match message:
             case DeviceReady(facts=facts):
-                self._allow(session, _SETUP_S)
+                # Nothing is said until all candidates are there.
+                self._allow(session, _setup_s(session.job))
                 if facts is not None:
                     self._devices.proven[session.device] = dict(facts)
             case Running(key=key):
@@ -184,7 +185,7 @@ class DeviceSessions:
         """How long a session may take at the most."""
         compared = sum(pending.candidate.workload_json is not None for pending in job.candidates)
         measuring_s = self._options.run_timeout_s * self._rounds * len(job.candidates)
-        return _SETUP_S + measuring_s + compared * (_SETUP_S + self._options.run_timeout_s)
+        return _setup_s(job) + measuring_s + compared * (_SETUP_S + self._options.run_timeout_s)
 
     def _upload(self, pending: RemoteCandidate) -> Upload:
         check = self._check(pending)
@@ -256,3 +257,7 @@ class DeviceSessions:
     def _leave(self, session: _OpenSession) -> None:
         self.running.remove(session)
         self._assets.children.end(session.process)
+
+
+def _setup_s(job: Job) -> float:
+    return _SETUP_S * max(1, len(job.candidates))
