@@ -42,6 +42,13 @@ def check_writable(path: Path, *, flag: str = "-o") -> None:
     Path(name).unlink()
 
 
+def open_to_others(path: Path) -> None:
+    """Gives a temporary file or folder, which is its owner's alone, what any new one has."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes the whole text or nothing: a reader never sees a part of it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tunekit-")
@@ -51,10 +58,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files for their owner alone; a report is as open as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        open_to_others(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -120,18 +123,59 @@ def test_folders_of_others_are_left_alone(own: Library, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work/main.c").touch()
     (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     for place, reason in (
         (tmp_path / "work", "is there, and is no bundle"),
         (tmp_path / "file", "is a file"),
         (tmp_path / "file/below", "cannot write"),
         (own.folder, "is there, and is no bundle"),
         (Path("/proc/bundle"), "cannot write"),
+        (Path("/proc"), "is a mount point"),
+        (tmp_path / ("long" * 100), "cannot write .*: File name too long"),
+        (tmp_path / "circle", "links lead in a circle"),
     ):
         with pytest.raises(UsageError, match=reason):
             export_library(own, folder=place, force=True)
     assert _names(tmp_path / "work") == {"main.c"}
     (tmp_path / "empty").mkdir()
     assert export_library(own, folder=tmp_path / "empty").manifest.kind == "standalone"
+
+
+_MOUNTED = """\
+import sys
+from pathlib import Path
+
+from tunekit.bundle.place import whole_folder
+from tunekit.errors import TunekitError
+
+try:
+    with whole_folder(Path(sys.argv[1])) as new:
+        (new / "file").touch()
+except TunekitError as error:
+    print(f"{error.message}; {error.hint}")
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_a_folder_that_cannot_be_moved_is_told_and_left_alone(tmp_path: Path) -> None:
+    """What is mounted from the same disk looks like any folder until it is to be moved."""
+    place, other = tmp_path / "place", tmp_path / "other"
+    place.mkdir()
+    other.mkdir()
+    script = 'mount --bind "$1" "$2" && echo mounted && exec "$3" -c "$4" "$2"'
+    apart = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh")
+    done = subprocess.run(
+        [*apart, other, place, sys.executable, _MOUNTED],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    if "mounted" not in done.stdout:
+        pytest.skip(f"needs the right to mount: {done.stderr}")
+    assert f"{place} cannot be replaced: Device or resource busy" in done.stdout, done.stderr
+    assert "name a folder inside of it" in done.stdout
+    assert sorted(tmp_path.rglob("*")) == [other, place]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from PIL import Image
 from shell import shell
 
 from tunekit.bundle import Bundle, export_library
+from tunekit.library.program import expected_values
+from tunekit.library.verify import ReferenceOutputs, Verified
+from tunekit.machine.host import detect_host
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "06_detect.c"
 
@@ -75,6 +79,31 @@ def test_what_another_program_found_is_matched(
     assert "is WRONG on this machine" in said
 
 
+def test_a_detector_without_stages_has_its_example_and_is_matched(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    """As those whose graph is not cut by operators in C: RT-DETR, and YOLO that chooses itself."""
+    other = "aarch64" if detect_host().architecture == "x86_64" else "x86_64"
+    target = {"kind": "llvm", "mtriple": f"{other}-linux-gnu", "num-cores": 2}
+    manifest = compiled.library.manifest.model_copy(update={"stages": (), "target": target})
+    library = replace(compiled.library, manifest=manifest)
+    folder = export_library(library, folder=tmp_path / "bundle").folder
+    assert "build/detect --least 0.5" in (folder / "README.md").read_text()
+    said = shell("make", "check", "CXX=no-such-compiler", cwd=folder).stdout
+    assert len(re.findall(r"sample [01]: \d+ of \d+ detections have a partner", said)) == 2
+    assert (folder / "build/detect").is_file()
+
+
+def test_where_nobody_ran_it_the_self_test_expects_no_detection_at_its_place(
+    compiled: Compiled,
+) -> None:
+    inputs = compiled.source.sample_inputs(1)
+    outputs = compiled.source.reference(inputs)
+    reference = ReferenceOutputs([inputs], [outputs], inputs, outputs)
+    assert expected_values(compiled.source, 1e-3, reference, None) == []
+    assert expected_values(compiled.source, 1e-3, reference, Verified((0.0,), [outputs]))
+
+
 def test_what_c_finds_is_what_the_library_finds(
     bundle: Bundle, compiled: Compiled, scene: Any, tmp_path: Path
 ) -> None:
@@ -116,6 +145,21 @@ def test_what_is_no_picture_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     file.write_text("hello")
     assert "no PPM of 8 bits" in shell("build/detect", file, cwd=bundle.folder, code=1).stderr
     assert "usage: " in shell("build/detect", cwd=bundle.folder, code=2).stderr
+
+
+def test_a_bad_picture_leaves_the_others_and_the_form_whole(
+    bundle: Bundle, scene: Any, tmp_path: Path
+) -> None:
+    good, bad, huge = (tmp_path / f"{name}.ppm" for name in ("good", "bad", "huge"))
+    Image.fromarray(scene).save(good)
+    bad.write_text("hello")
+    huge.write_bytes(b"P6 999999 999999 255\n")
+    done = shell("build/detect", "--least", "0", bad, good, huge, good, cwd=bundle.folder, code=1)
+    entries = json.loads(done.stdout)
+    assert {entry["image_id"] for entry in entries} == {1, 3}
+    assert f"{len(entries)} objects in 2 pictures" in done.stderr
+    assert f"{bad}: no PPM of 8 bits" in done.stderr
+    assert f"{huge}: " in done.stderr
 
 
 def test_the_example_is_the_one_of_bundles(bundle: Bundle) -> None:

@@ -75,9 +75,9 @@ def own_choice() -> Any:
     return module
 
 
-def pooled(ratio: int) -> Any:
+def pooled(ratio: int, size: int = 14) -> Any:
     module: Any = tiny_detectors.mask_rcnn()
-    module.roi_heads.mask_roi_pool = MultiScaleRoIAlign(["0", "1"], 14, ratio)
+    module.roi_heads.mask_roi_pool = MultiScaleRoIAlign(["0", "1"], size, ratio)
     return module
 
 
@@ -95,6 +95,7 @@ def own_head() -> Any:
         (own_choice, "a choice of boxes of its own, OwnHeads in place of RoIHeads"),
         (lambda: pooled(0), "a sampling_ratio of 0 in its RoI pooling; 1 to 4"),
         (lambda: pooled(5), "a sampling_ratio of 5 in its RoI pooling; 1 to 4"),
+        (lambda: pooled(2, 33), "it pools RoIs to 33x33; an output_size of at most 32"),
         (own_head, "a classification head of its own, Identity"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,6 +121,22 @@ def test_files_that_are_there_are_replaced_by_force_only(
     ]
 
 
+def test_a_folder_may_be_on_another_disk_than_the_one_that_it_is_in(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """As a mount point is."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second disk")
+    with tempfile.TemporaryDirectory(dir=memory) as disk:
+        out = tmp_path / "out"
+        out.symlink_to(disk)
+        export_records(catalogue, RecordFilter(), out, top=1)
+        report = export_records(catalogue, RecordFilter(), out, force=True)
+        assert len(_lines(out, RECORDS)) == report.records
+        assert {path.name for path in Path(disk).iterdir()} == {RECORDS, WORKLOADS}
+
+
 def test_records_for_several_targets_or_hosts_lie_apart(
     tuned: Tuned, catalogue: Catalogue, tmp_path: Path
 ) -> None:
@@ -171,6 +188,8 @@ def test_what_cannot_be_exported_is_told_before_anything_is_written(
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
         export_records(catalogue, RecordFilter(), tmp_path / "file")
+    with pytest.raises(UsageError, match=r"cannot write into .*: File name too long"):
+        export_records(catalogue, RecordFilter(), tmp_path / ("long" * 100))
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "file").read_text() == "mine"
     assert not list(tmp_path.glob(".tunekit*"))

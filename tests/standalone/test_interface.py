@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tunekit.library.standalone import c_name
 from tunekit.machine import cpu_features
 from tunekit.standalone import abi, loaded
 from tunekit.standalone.build import SOURCES, Toolchain
@@ -47,6 +48,19 @@ def test_the_table_has_the_functions_of_the_header_in_order() -> None:
     declared = re.findall(r"\bnet_(\w+)\(", header("net"))
     members = [name for name, *_ in abi.CApi._fields_]
     assert declared == [*members[3:], "api"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sem", "mq", "shm", "iconv", "aio", "dbm"),
+        *("alloca", "endian", "dirent", "mqueue", "spawn"),
+        *("read_input", "relative_error", "matched"),
+    ],
+)
+def test_a_name_hides_no_function_of_posix_and_no_header_of_posix_or_the_bundle(name: str) -> None:
+    assert c_name(name) == f"model_{name}"
+    assert c_name(f"{name}2") == f"{name}2"
 
 
 def test_the_constants_are_those_of_the_header() -> None:

@@ -57,6 +57,11 @@ def test_without_sanitizers_too(toy: Path) -> None:
         _run(build_program(program, toy, "gcc -O2"))
 
 
+@pytest.mark.parametrize("kibibytes", [230, 3 << 10], ids=lambda size: f"{size} KiB")
+def test_workers_have_room_beside_thread_local_variables(toy: Path, kibibytes: int) -> None:
+    _run(build_program("threads", toy, "gcc -O2", f"-DTHREAD_LOCAL_BYTES={kibibytes << 10}"))
+
+
 def test_memory_comes_in_pages_as_large_as_asked(tmp_path: Path) -> None:
     program = tmp_path / "memory_pages"
     subprocess.run(

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from toy_library import toy_program
 
-from tunekit.standalone.build import SOURCES
+from tunekit.errors import SandboxError
+from tunekit.library.program import expected_values
+from tunekit.library.verify import ReferenceOutputs, Verified
+from tunekit.models.sources.onnx_file import OnnxModel
+from tunekit.standalone.build import SOURCES, Part, Toolchain, build
 from tunekit.standalone.elements import element_of
+from tunekit.standalone.emit import ExpectedValue
+from tunekit.standalone.loaded import LoadedModel
 from tunekit.standalone.self_test import checks_of, make_input, range_of
 
 _RANGES = {
@@ -94,3 +105,63 @@ def test_integers_are_expected_exactly_and_reals_nearly() -> None:
     assert real.tolerance == pytest.approx(8e-3)
     assert all(check.tolerance == 0.0 for check in checks_of([np.arange(9)], 1e-3))
     assert not checks_of([np.zeros((0, 3))], 1e-3)
+
+
+def _rounding_model() -> OnnxModel:
+    """One that rounds as it runs, so that a right result may be some steps off."""
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["p"]),
+        helper.make_node("Cast", ["p"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["c", "s"], ["y"]),
+        helper.make_node("Cast", ["p"], ["b"], to=TensorProto.BOOL),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "rounding",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 16])],
+        [onnx.ValueInfoProto(name=name) for name in ("y", "q", "b")],
+        [numpy_helper.from_array(np.ones((16, 8), "int8"), "w")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return OnnxModel("rounding", "digest", 0, [], proto)
+
+
+def test_what_nobody_ran_may_be_as_far_off_as_a_verification_would_allow() -> None:
+    source = _rounding_model()
+    outputs = [np.array([-4.0, 2.0], "float32"), np.array([200, 3], "uint8"), np.array([True])]
+    reference = ReferenceOutputs([], [], {}, outputs)
+    step = source.rounding_step(outputs)
+    assert 1 / 255 < step < 0.5
+    for limit, allowed in ((1e-3, step), (0.5, 0.5)):
+        checks = expected_values(source, limit, reference, None)
+        largest = [4.0, 200.0, 1.0]
+        assert {check.output for check in checks} == {0, 1, 2}
+        for check in checks:
+            assert check.tolerance == pytest.approx(allowed * largest[check.output])
+    # The same kernels give the same integers.
+    ran = expected_values(source, 0.5, reference, Verified((0.0,), [outputs]))
+    assert {check.tolerance for check in ran if check.output} == {0.0}
+    assert max(check.tolerance for check in ran) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("by_framework", "words"), [(False, "was"), (True, "the model's framework gave")]
+)
+def test_who_gave_another_value_is_said(
+    toy: Path, tmp_path: Path, by_framework: bool, words: str
+) -> None:
+    program = replace(
+        toy_program(),
+        checks=[ExpectedValue(0, 5, -1.0, 0.5)],
+        checked_by_framework=by_framework,
+    )
+    built = build("toy", [Part(program, toy / "kernels.o")], tmp_path, Toolchain("gcc"))
+    with (
+        LoadedModel(built.shared, "toy") as model,
+        pytest.raises(
+            SandboxError,
+            match=rf"element 5 of output 0 \(first\) is \S+, and {words} -1 where the library was",
+        ),
+    ):
+        model.self_test()

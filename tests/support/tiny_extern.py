@@ -52,7 +52,7 @@ class Made:
         return [result.numpy() for result in results]
 
     def part(self, target: ResolvedTarget) -> Part:
-        """What a library of its own is linked from."""
+        """What a standalone library is linked from."""
         ranges = [(0.0, 1.0), (0.0, ROWS)]
         return part_of(self.exported, target, NAMES, ["values", "positive", "masks"], ranges)
 
@@ -64,7 +64,7 @@ def part_of(
     outputs: Sequence[str],
     ranges: Sequence[tuple[float, float]],
 ) -> Part:
-    """What a library of its own is linked from; inputs, outputs and the inputs' ranges by turn."""
+    """What a standalone library is linked from; inputs, outputs and the inputs' ranges by turn."""
     assert exported.kernels is not None
     program = Program(
         plan=plan(exported.lowered, exported.unneeded),

@@ -34,7 +34,7 @@ _DTYPES = ("float32", "int64")
 class TinyLibrary:
     """Attributes:
     machine: path of the library for TVM's virtual machine.
-    own: path of the library of its own.
+    own: path of the standalone library.
     part: what that was built from.
     """
 

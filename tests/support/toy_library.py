@@ -1,4 +1,4 @@
-"""A small library of its own, whose kernels are written in C: no compiler but the system's."""
+"""A small standalone library, whose kernels are written in C: no compiler but the system's."""
 
 from __future__ import annotations
 

@@ -101,10 +101,11 @@ def export_library(
         _require_whole(library.path, manifest.sha256)
     recipe = _recipe(manifest, catalogue)
     samples, framework = _samples(recipe, say)
+    finds_objects = any(sample.matched for sample in samples)
     if why_not_here(target) is None:
         outputs = _run(path, samples, manifest, target, vm=vm)
         require_right(samples, outputs)
-        if any(sample.matched for sample in samples):
+        if finds_objects:
             samples, framework = as_given(samples, outputs), ITSELF
     with whole_folder(folder, force=force) as temporary:
         (temporary / _LIBRARIES).mkdir()
@@ -135,7 +136,12 @@ def export_library(
             write_vm_bundle(bundle, manifest, target.architecture, temporary)
         else:
             write_standalone_bundle(
-                bundle, bundle.standalone, manifest, target.architecture, temporary
+                bundle,
+                bundle.standalone,
+                manifest,
+                target.architecture,
+                temporary,
+                finds_objects=finds_objects,
             )
         bundle = seal(bundle, temporary)
     return Bundle(folder, bundle)

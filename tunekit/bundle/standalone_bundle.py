@@ -24,6 +24,8 @@ def write_standalone_bundle(
     library: Manifest,
     architecture: str,
     folder: Path,
+    *,
+    finds_objects: bool,
 ) -> None:
     """Writes headers, examples, build files and the text for people.
 
@@ -33,14 +35,22 @@ def write_standalone_bundle(
         library: what it was made from.
         architecture: of the machines that it is for.
         folder: of the bundle.
+        finds_objects: whether the model is a detector, whose samples are matched.
     """
     include = folder / "include"
     include.mkdir()
     (include / f"{entry.name}.h").write_text(header(entry.name), "utf-8")
     shutil.copy(SOURCES / _PUBLIC_HEADER, include)
-    values = _values(bundle, entry, library, folder) | {"CPU": _cpu(entry, library, architecture)}
+    # Whether the samples have what another program found.
+    matched = finds_objects and bundle.framework != ITSELF
+    values = {
+        **_values(bundle, entry, library, folder),
+        "CPU": _cpu(entry, library, architecture),
+        "MATCHED": str(int(matched)),
+        "DETECTOR_SECTION": _detector_section(matched=matched) if finds_objects else "",
+    }
     write_templates("standalone", folder, values)
-    if library.stages:
+    if finds_objects:
         write_templates("detector", folder, values | _limits())
     shutil.copy(LICENSE, folder)
 
@@ -60,14 +70,7 @@ def _values(
         "AXES": str(len(entry.axes)),
         "SAMPLE_SIZES": _sample_sizes(bundle),
         "SIZES_SECTION": _sizes_section(bundle, entry),
-        "MATCHED": str(int(_is_matched(bundle, library))),
-        "DETECTOR_SECTION": _detector_section(bundle, library),
     }
-
-
-def _is_matched(bundle: BundleManifest, library: Manifest) -> bool:
-    """Whether the samples have what another program found."""
-    return bool(library.stages) and bundle.framework != ITSELF
 
 
 def _limits() -> dict[str, str]:
@@ -106,11 +109,8 @@ matched with the framework's when it was packed."""
 _OTHER_SAMPLES = """`make check` therefore looks for a partner of each detection of the samples."""
 
 
-def _detector_section(bundle: BundleManifest, library: Manifest) -> str:
-    if not library.stages:
-        return ""
-    compared = _OTHER_SAMPLES if _is_matched(bundle, library) else _OWN_SAMPLES
-    return _DETECTOR.format(compared=compared)
+def _detector_section(*, matched: bool) -> str:
+    return _DETECTOR.format(compared=_OTHER_SAMPLES if matched else _OWN_SAMPLES)
 
 
 def _sample_sizes(bundle: BundleManifest) -> str:

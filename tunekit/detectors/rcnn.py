@@ -35,10 +35,10 @@ from tunekit.detectors.matching import (
     MatchingRule,
 )
 from tunekit.detectors.operators.chunks import chunk_rows
+from tunekit.detectors.operators.pooling import MOST_BINS, MOST_RATIO
 from tunekit.detectors.original import PaddedOriginal
 from tunekit.detectors.random_weights import bias_for, last_layers, outputs_of, spread
 
-_MOST_SAMPLES = 4
 _MASK_SIZE = 28
 _SEEN_BOXES = 64
 
@@ -73,13 +73,18 @@ class RCNNDetector(Detector):
         ):
             return Refusal(f"has {odd}", known)
         for pool in self._pools():
-            if not 1 <= pool.sampling_ratio <= _MOST_SAMPLES:
+            if not 1 <= pool.sampling_ratio <= MOST_RATIO:
                 return Refusal(
                     f"has a sampling_ratio of {pool.sampling_ratio} in its RoI pooling",
-                    f"1 to {_MOST_SAMPLES}: torchvision's own is 2",
+                    f"1 to {MOST_RATIO}: torchvision's own is 2",
                 )
             if pool.output_size[0] != pool.output_size[1]:
                 return Refusal("pools RoIs to what is no square", "an output_size of one number")
+            if pool.output_size[0] > MOST_BINS:
+                return Refusal(
+                    f"pools RoIs to {pool.output_size[0]}x{pool.output_size[0]}",
+                    f"an output_size of at most {MOST_BINS}: torchvision's own are 7 and 14",
+                )
         return odd_size(self.canvas, module.transform.size_divisible)
 
     def _pools(self) -> list[Any]:

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from tunekit.catalogue import Catalogue
 from tunekit.catalogue.queries.contents import RecordContent
 from tunekit.catalogue.queries.filters import RecordFilter
 from tunekit.errors import UsageError
+from tunekit.files import open_to_others
 from tunekit.interchange.json_files import RECORDS, WORKLOADS
 from tunekit.ir.trace import portable
 from tunekit.machine.toolchain import require_tvm
 from tunekit.wording import last_lines
 
 _Group = tuple[str, str, str]
+_SCRATCH = ".tunekit-export-"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def export_records(
         UsageError: files are there, the folder cannot be written, or there is no such record.
     """
     require_tvm()
-    _refuse_existing(folder, force=force)
+    with _refused(folder):
+        _refuse_existing(folder, force=force)
     count, failures = catalogue.records.counts(record_filter)
     if not count:
         raise UsageError(
@@ -96,14 +100,11 @@ def export_records(
     chosen = record_filter
     if top is not None:
         chosen = replace(record_filter, ids=tuple(catalogue.records.best_ids(record_filter, top)))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".tunekit-export-", dir=folder.parent))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder.parent}: {error.strerror or error}",
-            hint="choose a folder that you may write to",
-        ) from error
+    # Inside of a folder that is there: it may be a mount point, or all that may be written to.
+    base = folder if folder.is_dir() else folder.parent
+    with _refused(base):
+        base.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
     try:
         writers: dict[_Group, _Writer] = {}
         unwritable: list[tuple[int, str]] = []
@@ -120,7 +121,8 @@ def export_records(
         folders = []
         for group, writer in writers.items():
             workloads = writer.workloads
-            _put(writer.scratch, places[group])
+            with _refused(places[group]):
+                _put(writer.scratch, places[group])
             folders.append(
                 ExportedFolder(places[group], group[0], group[1], workloads, writer.records)
             )
@@ -176,6 +178,18 @@ class _Writer:
         self.records += 1
 
 
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Errors of a folder that cannot be used leave this block as wrong usage."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {folder}: {error.strerror or error}",
+            hint="choose a folder that you may write to",
+        ) from error
+
+
 def _refuse_existing(folder: Path, *, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"-o {folder} is a file", hint="give the name of a folder")
@@ -215,21 +229,28 @@ def _name(group: _Group) -> str:
 
 def _put(scratch: Path, place: Path) -> None:
     """Moves the two files to their place, or the whole folder where there is none yet."""
-    for name in (WORKLOADS, RECORDS):
-        descriptor = os.open(scratch / name, os.O_RDONLY)
+    if not place.exists():
+        _sync(scratch / WORKLOADS, scratch / RECORDS)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        open_to_others(scratch)
+        scratch.rename(place)
+        return
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=place) as inside:
+        # Onto the same disk: what is there goes when nothing but its name is left to be changed.
+        workloads = Path(shutil.move(scratch / WORKLOADS, Path(inside) / "workloads"))
+        records = Path(shutil.move(scratch / RECORDS, Path(inside) / "records"))
+        _sync(workloads, records)
+        # Records point at workloads by their line. Without records the old workloads mean nothing,
+        # so at no moment do the two files that a reader finds not belong together.
+        (place / RECORDS).unlink(missing_ok=True)
+        workloads.replace(place / WORKLOADS)
+        records.replace(place / RECORDS)
+
+
+def _sync(*files: Path) -> None:
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o777 & ~umask)
-        scratch.rename(place)
-        return
-    # Records point at workloads by their line. Without records the old workloads mean nothing, so
-    # at no moment do the two files that a reader finds not belong together.
-    (place / RECORDS).unlink(missing_ok=True)
-    (scratch / WORKLOADS).replace(place / WORKLOADS)
-    (scratch / RECORDS).replace(place / RECORDS)

@@ -1,4 +1,4 @@
-"""Compiles and links libraries of their own, for this machine or, by a cross compiler, another."""
+"""Compiles and links standalone libraries, for this machine or, by a cross compiler, another."""
 
 from __future__ import annotations
 

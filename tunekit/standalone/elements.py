@@ -44,7 +44,7 @@ def element_of(name: str) -> Element:
     match = re.fullmatch(r"(int|uint|float|bfloat)(\d+)", name)
     if match is None or int(match[2]) not in _CPU_BITS:
         raise CompileError(
-            f"a library of its own cannot hold tensors of {name}",
+            f"a standalone library cannot hold tensors of {name}",
             hint="`tunekit export --vm` writes a bundle with TVM's runtime, which can",
         )
     return Element(name, _CODES[match[1]], int(match[2]))

@@ -48,6 +48,8 @@ class Program:
         checks: what the self test expects.
         huge_pages: whether activations are to be in huge pages.
         workspace: what kernels take while they run.
+        checked_by_framework: whether `checks` have what the model's framework gave, as nobody ran
+            these kernels.
         size: of each of the library's axes.
         input_axes: for each input and each of its dimensions the number of the library's axis that
             it is, or -1; none where the library has no axes.
@@ -63,6 +65,7 @@ class Program:
     checks: Sequence[ExpectedValue]
     huge_pages: bool
     workspace: Workspace
+    checked_by_framework: bool = False
     size: Sequence[int] = ()
     input_axes: Sequence[Sequence[int]] = ()
     output_axes: Sequence[Sequence[int]] = ()
@@ -159,6 +162,7 @@ def program_source(program: Program, symbol: str, weight_offsets: Sequence[int])
                     "check_count": len(program.checks),
                     "cores": program.cores,
                     "huge_pages": int(program.huge_pages),
+                    "checked_by_framework": int(program.checked_by_framework),
                     "arena_bytes": plan.arena,
                     "kernel_workspace_bytes": program.workspace.kernel,
                     "task_workspace_bytes": program.workspace.task,

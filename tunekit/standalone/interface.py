@@ -1,4 +1,4 @@
-"""What a library of its own offers to C: its functions, declared and defined."""
+"""What a standalone library offers to C: its functions, declared and defined."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ _FUNCTIONS = (
         "tunekit_model *model",
         "return tk_self_test(model);",
         "Runs the model on inputs of its own and compares with what it gave where it was made: "
-        "TUNEKIT_DAMAGED if that differs. What is bound stays bound, and is not written.",
+        "TUNEKIT_DAMAGED if that differs. Kernels that nobody ran there are compared with what the "
+        "model's framework gave, and those of a detector with nothing. What is bound stays bound, "
+        "and is not written.",
     ),
     _Function(
         "int",

@@ -1,4 +1,4 @@
-"""Runs a library of its own from Python, by ctypes: NumPy arrays in and out, without TVM."""
+"""Runs a standalone library from Python, by ctypes: NumPy arrays in and out, without TVM."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load(
             processes, or "huge_pages", copied once.
 
     Raises:
-        UsageError: there is no library of its own in the folder.
+        UsageError: there is no standalone library in the folder.
         TargetError: this CPU lacks instructions that it uses.
     """
     path = Path(folder) / "manifest.json"
@@ -93,7 +93,7 @@ def load(
     if entry is None:
         reason = manifest.get("not_standalone") or "it is from an older tunekit"
         raise UsageError(
-            f"{folder} holds no library of its own: {reason}",
+            f"{folder} holds no standalone library: {reason}",
             hint="tunekit.Library.open(folder).run runs it by TVM's virtual machine",
         )
     library = Path(folder) / entry["library"]
@@ -108,7 +108,7 @@ def load(
 
 
 class LoadedModel:
-    """A model in a library of its own, ready to run in this process.
+    """A model in a standalone library, ready to run in this process.
 
         with tunekit.load("artifacts/resnet50") as model:
             scores = model.run(image)
@@ -252,7 +252,7 @@ class LoadedModel:
         """Runs the model on inputs of its own.
 
         Raises:
-            SandboxError: it computes something else than where it was made.
+            SandboxError: it computes something else than it should.
         """
         with self._lock:
             self._must(self._api.self_test)

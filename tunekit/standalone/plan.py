@@ -23,7 +23,7 @@ class NotStandalone(CompileError):  # noqa: N818 - reads as what it says
 def refusal(reason: str) -> NotStandalone:
     """The error that says why a model needs TVM's virtual machine."""
     return NotStandalone(
-        f"the model cannot be a library of its own: {reason}",
+        f"the model cannot be a standalone library: {reason}",
         hint="`tunekit export --vm` writes a bundle with TVM's runtime, which runs every model",
     )
 

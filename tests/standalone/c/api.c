@@ -2,7 +2,6 @@
 #include <math.h>
 #include <sched.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "checks.h"
@@ -53,8 +52,8 @@ static void* no_memory(size_t bytes, size_t alignment, void* context) {
 }
 
 static void options_are_checked(void) {
-  refused((tunekit_options){.threads = -1}, "options.threads is -1; it may be 0 to 256");
-  refused((tunekit_options){.threads = 257}, "options.threads");
+  refused((tunekit_options){.threads = -1}, "options.threads is -1; it may be 0 to 1024");
+  refused((tunekit_options){.threads = 1025}, "options.threads");
   refused((tunekit_options){.pin = 4}, "options.pin");
   refused((tunekit_options){.weights = -1}, "options.weights");
   refused((tunekit_options){.reserved = 1}, "options.reserved");
@@ -226,7 +225,8 @@ static void open_gives_back_all_when_memory_ends(void) {
   CHECK(memory.held == 0);
   memory.off_by = 32;
   memory.fails_at = -1;
-  CHECK(toy_open(&model, &options) == TUNEKIT_NO_MEMORY && memory.held == 0);
+  CHECK(toy_open(&model, &options) == TUNEKIT_BAD_ARGUMENT && memory.held == 0);
+  CHECK(mentions(toy_error(NULL), "options.allocate gave memory that does not begin at"));
 }
 
 static void the_self_test_leaves_what_is_bound(void) {
@@ -288,11 +288,6 @@ static void models_live_side_by_side(void) {
   toy_close(second);
 }
 
-static void ends_well(pid_t child) {
-  int status;
-  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 /* A model that was open before a fork runs in parent, child and grandchild. */
 static void forks_go_on(void) {
   tunekit_options options = {.threads = 3};
@@ -352,7 +347,7 @@ static void a_process_without_memory_gets_an_error(void) {
   limit_memory(0);
   CHECK(toy_open(&model, &options) == TUNEKIT_NO_MEMORY && !model);
   CHECK(mentions(toy_error(NULL), "no memory for toy: it needs "));
-  limit_memory(4 << 20); /* for the model, and stacks of a few threads */
+  limit_memory(4 << 20); /* for the model, and the stack of a thread */
   CHECK(toy_open(&model, &options) == TUNEKIT_NO_THREADS && !model);
   CHECK(mentions(toy_error(NULL), "63 threads could not be started"));
   limit_memory(-1);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <toy.h>
 
 enum { SIZE = 1024, NUMBERS = 4 };
@@ -22,6 +23,11 @@ enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
 #endif
+
+static inline void ends_well(pid_t child) {
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
 
 /* What a model is run with: 64-byte aligned, with room to be off by some bytes. */
 typedef struct {

@@ -1,5 +1,6 @@
 /* What a library of several sizes does: batch 1, 2 or 4; width 3 or 8, and what is smaller. */
 #include "checks.h"
+#include "held.h"
 
 enum { MOST = 64 };
 
@@ -107,6 +108,37 @@ static void the_self_test_runs_every_size_and_leaves_what_is_set(tunekit_model* 
   check_run(model, 4, 7, 2);
 }
 
+static tunekit_model* shared;
+
+static void* held_self_test(void* argument) {
+  CHECK(toy_self_test(shared) == TUNEKIT_OK);
+  return argument;
+}
+
+/* While another thread is in the self test, at another size. */
+static void the_child_of_a_fork_has_the_size_that_is_set(void) {
+  tunekit_options options = {.threads = 2, .parallel_for = held_loop};
+  shared = opened(&options);
+  CHECK(set(shared, 4, 7) == TUNEKIT_OK);
+  bind_inputs(shared, 4, 7, 2);
+  CHECK(toy_bind_output(shared, 0, y, 4 * 7 * 4) == TUNEKIT_OK);
+  pthread_t thread = begin_held(held_self_test);
+  pid_t child = fork();
+  if (child == 0) {
+    let_it_go();
+    CHECK(toy_size(shared, 0) == 4 && toy_size(shared, 1) == 7);
+    check_run(shared, 4, 7, 2);
+    CHECK(toy_describe_input(shared, 0)->shape[1] == 7 && toy_output(shared, 0) == y);
+    toy_close(shared);
+    _exit(0);
+  }
+  ends_well(child);
+  let_it_go();
+  pthread_join(thread, NULL);
+  check_run(shared, 4, 7, 2);
+  toy_close(shared);
+}
+
 int main(void) {
   for (int weights = TUNEKIT_WEIGHTS_SHARED; weights <= TUNEKIT_WEIGHTS_HUGE_PAGES; weights++) {
     tunekit_options options = {.threads = 2, .weights = weights};
@@ -121,6 +153,7 @@ int main(void) {
     the_self_test_runs_every_size_and_leaves_what_is_set(model);
     toy_close(model);
   }
+  the_child_of_a_fork_has_the_size_that_is_set();
   puts("all is well");
   return 0;
 }

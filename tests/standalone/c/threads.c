@@ -1,14 +1,17 @@
 /* Many threads, each with a model of its own or all with one. */
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "checks.h"
+#include "held.h"
 
 enum { THREADS = 4, RUNS = 60 };
 
-/* More than workers have for their stacks. */
-static __thread char large[1 << 20];
+/* What thread-local variables of an application take comes off the stacks of workers. */
+#ifndef THREAD_LOCAL_BYTES
+#define THREAD_LOCAL_BYTES (1 << 20)
+#endif
+static __thread volatile char large[THREAD_LOCAL_BYTES];
 
 static void* own_models(void* argument) {
   static arrays all[THREADS];
@@ -65,37 +68,46 @@ static void why_open_failed_is_told_to_the_thread_that_tried(void) {
   CHECK(mentions(toy_error(NULL), "options.threads is -7"));
 }
 
-/* One thread is in a run, in the midst of a parallel loop, until it is let go. */
-static tunekit_model* shared;
-static int began, let_go;
-
-static int held_loop(tunekit_task task, int count, void* data, void* context) {
-  int code = 0;
-  (void)context;
-  __atomic_store_n(&began, 1, __ATOMIC_RELEASE);
-  while (!__atomic_load_n(&let_go, __ATOMIC_ACQUIRE)) usleep(1000);
-  for (int index = 0; index < count; index++) code |= task(index, count, data);
-  return code;
+static void threads_that_ended_leave_room_for_the_words_of_others(void) {
+  tunekit_options wrong = {.threads = -7};
+  tunekit_model* model;
+  pthread_t thread;
+  CHECK(toy_open(&model, &wrong) == TUNEKIT_BAD_ARGUMENT);
+  for (int i = 0; i < 100; i++) {
+    CHECK(pthread_create(&thread, NULL, fail_to_open, NULL) == 0);
+    pthread_join(thread, NULL);
+  }
+  CHECK(mentions(toy_error(NULL), "options.threads is -7"));
 }
+
+/* One thread is in this model. */
+static tunekit_model* shared;
+static tunekit_event written[64];
 
 static void* held_run(void* argument) {
   CHECK(toy_run(shared) == TUNEKIT_OK);
   return argument;
 }
 
-static pthread_t begin_held_run(arrays* a) {
-  pthread_t thread;
+static void* held_self_test(void* argument) {
+  CHECK(toy_self_test(shared) == TUNEKIT_OK);
+  return argument;
+}
+
+static void* held_trace(void* argument) {
+  int32_t count;
+  CHECK(toy_trace(shared, written, sizeof written / sizeof *written, &count) == TUNEKIT_OK);
+  CHECK(count > 0 && written[0].kernel);
+  return argument;
+}
+
+static pthread_t begin_with(void* (*use)(void*), arrays* a) {
   tunekit_options options = {.threads = 2, .parallel_for = held_loop};
   shared = opened(&options);
   bind(shared, a);
   fill(a, 1);
-  began = let_go = 0;
-  CHECK(pthread_create(&thread, NULL, held_run, NULL) == 0);
-  while (!__atomic_load_n(&began, __ATOMIC_ACQUIRE)) usleep(1000);
-  return thread;
+  return begin_held(use);
 }
-
-static void let_it_go(void) { __atomic_store_n(&let_go, 1, __ATOMIC_RELEASE); }
 
 static void* let_it_go_soon(void* argument) {
   usleep(50000);
@@ -105,7 +117,7 @@ static void* let_it_go_soon(void* argument) {
 
 static void a_second_thread_is_told_that_the_model_is_busy(void) {
   static arrays a;
-  pthread_t thread = begin_held_run(&a);
+  pthread_t thread = begin_with(held_run, &a);
   CHECK(toy_run(shared) == TUNEKIT_BUSY);
   CHECK(strcmp(toy_error(shared), "another thread is running this model") == 0);
   CHECK(toy_bind_input(shared, 0, a.x, 4096) == TUNEKIT_BUSY);
@@ -120,7 +132,7 @@ static void a_second_thread_is_told_that_the_model_is_busy(void) {
 
 static void close_waits_for_a_run(void) {
   static arrays a;
-  pthread_t thread = begin_held_run(&a), other;
+  pthread_t thread = begin_with(held_run, &a), other;
   CHECK(pthread_create(&other, NULL, let_it_go_soon, NULL) == 0);
   toy_close(shared);
   CHECK(a.y[0] == 2 && a.y[1] == 6); /* it came to its end */
@@ -128,22 +140,29 @@ static void close_waits_for_a_run(void) {
   pthread_join(other, NULL);
 }
 
-static void the_child_of_a_fork_in_a_run_has_the_model_to_itself(void) {
+/* Whatever another thread is at, with what that has bound, and written to. */
+static void the_child_of_a_fork_has_the_model_to_itself(void* (*use)(void*)) {
   static arrays a;
-  int status;
-  pthread_t thread = begin_held_run(&a);
+  pthread_t thread = begin_with(use, &a);
   pid_t child = fork();
   if (child == 0) {
     let_it_go();
+    memset(written, 0, sizeof written);
     fill(&a, 4);
+    CHECK(toy_output(shared, 0) == a.y);
     CHECK(toy_run(shared) == TUNEKIT_OK);
+    CHECK(toy_output(shared, 0) == a.y);
     check_outputs(shared, 4);
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) CHECK(!written[i].kernel);
     toy_close(shared);
     _exit(0);
   }
-  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  ends_well(child);
   let_it_go();
   pthread_join(thread, NULL);
+  fill(&a, 5);
+  CHECK(toy_run(shared) == TUNEKIT_OK);
+  check_outputs(shared, 5);
   toy_close(shared);
 }
 
@@ -191,10 +210,15 @@ int main(int argc, char** argv) {
   (void)argv;
   threads_have_models_of_their_own();
   why_open_failed_is_told_to_the_thread_that_tried();
+  threads_that_ended_leave_room_for_the_words_of_others();
   a_second_thread_is_told_that_the_model_is_busy();
   a_trace_says_what_each_thread_did();
   close_waits_for_a_run();
-  if (argc == 1) the_child_of_a_fork_in_a_run_has_the_model_to_itself();
+  if (argc == 1) {
+    the_child_of_a_fork_has_the_model_to_itself(held_run);
+    the_child_of_a_fork_has_the_model_to_itself(held_self_test);
+    the_child_of_a_fork_has_the_model_to_itself(held_trace);
+  }
   puts("all is well");
   return 0;
 }

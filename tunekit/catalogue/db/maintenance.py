@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from tunekit.catalogue.db import schema
 from tunekit.errors import CatalogueError
+from tunekit.files import open_to_others
 
 _COUNTED = (
     schema.Session,
@@ -144,9 +145,7 @@ def backup(
             Path(name + rest).unlink(missing_ok=True)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        open_to_others(temporary)
         # A log of the file that is being replaced would be taken for the copy's.
         for rest in ("-wal", "-shm"):
             Path(f"{destination}{rest}").unlink(missing_ok=True)

@@ -138,8 +138,10 @@ def _pooled(
 
 
 # As in `roi_align.h`.
-_MOST_BINS = 32
-_MOST_RATIO = 4
+MOST_BINS = 32
+"""Of a side of what a box is pooled to."""
+MOST_RATIO = 4
+"""Points that are read in each direction for each of them."""
 
 
 def _code(
@@ -173,10 +175,10 @@ def _pooling(
 ) -> ExternCode:
     maps, boxes = inputs[:-2], f"in{len(inputs) - 2}"
     bins, ratio = whole(attributes["output_size"]), whole(attributes["sampling_ratio"])
-    if bins > _MOST_BINS or not 0 < ratio <= _MOST_RATIO:
+    if bins > MOST_BINS or not 0 < ratio <= MOST_RATIO:
         raise ValueError(
             f"RoIAlign of {bins} bins and sampling ratio {ratio}: there are kernels of up to "
-            f"{_MOST_BINS} bins and of sampling ratios from 1 to {_MOST_RATIO}"
+            f"{MOST_BINS} bins and of sampling ratios from 1 to {MOST_RATIO}"
         )
     scales = cast(Sequence[float], attributes["scales"])
     finest, coarsest = level_range(scales)

@@ -22,7 +22,7 @@ static void* map(size_t bytes, size_t alignment) {
   return start + before;
 }
 
-void* tk_take(const tunekit_options* options, size_t bytes, int in_huge_pages) {
+void* tk_take(const tunekit_options* options, size_t bytes, int in_huge_pages, int* misaligned) {
   void* memory;
   if (bytes == 0) bytes = 1;
   if (bytes > SIZE_MAX / 2) return NULL;
@@ -30,6 +30,7 @@ void* tk_take(const tunekit_options* options, size_t bytes, int in_huge_pages) {
     memory = options->allocate(bytes, TK_ALIGNMENT, options->context);
     if (memory && (uintptr_t)memory % TK_ALIGNMENT) {
       options->release(memory, bytes, options->context);
+      *misaligned = 1;
       return NULL;
     }
     if (memory) memset(memory, 0, bytes);

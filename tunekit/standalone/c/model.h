@@ -5,7 +5,7 @@
 #include "tunekit.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error libraries of their own are for little-endian CPUs
+#error standalone libraries are for little-endian CPUs
 #endif
 
 /* TVM's calling convention: https://github.com/apache/tvm-ffi, c_api.h; DLPack's tensor. */
@@ -102,6 +102,8 @@ typedef struct {
   uint32_t input_count, output_count, check_count;
   int32_t cores;      /* that its kernels were made for */
   int32_t huge_pages; /* whether activations are to be in huge pages */
+  /* Whether the checks have values of the model's framework: nobody ran these kernels. */
+  int32_t checked_by_framework;
   uint64_t arena_bytes;
   uint64_t kernel_workspace_bytes; /* that a kernel takes outside of its parallel loops */
   uint64_t task_workspace_bytes;   /* and inside, for each task */

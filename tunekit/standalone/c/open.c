@@ -131,9 +131,9 @@ static size_t dimensions_of(const tk_library* library, const tk_program* program
 }
 
 /* Takes all memory of a model whose programs need at most what `program` does; 0 where there is not
- * enough. */
+ * enough, or the application's is `misaligned`. */
 static int take_memory(tunekit_model** result, const tk_library* library, const tk_program* program,
-                       const tunekit_options* options, int32_t threads) {
+                       const tunekit_options* options, int32_t threads, int* misaligned) {
   size_t tensors = program->tensor_count * sizeof(tk_dltensor);
   size_t arguments = program->argument_count * sizeof(tk_any);
   size_t inputs = program->input_count * sizeof(tk_binding);
@@ -143,10 +143,10 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   size_t shapes = dimensions_of(library, program) * sizeof(int64_t);
   size_t described = (program->input_count + program->output_count) * sizeof(tunekit_tensor);
   size_t bytes = (size_t)(tk_aligned(sizeof(tunekit_model)) + tk_aligned(tensors) +
-                          tk_aligned(arguments) + tk_aligned(inputs) + tk_aligned(outputs) +
-                          tk_aligned(inputs + outputs) + tk_aligned(seats) + 2 * tk_aligned(sizes) +
+                          tk_aligned(arguments) + 2 * tk_aligned(inputs) +
+                          2 * tk_aligned(outputs) + tk_aligned(seats) + 2 * tk_aligned(sizes) +
                           tk_aligned(shapes) + tk_aligned(described));
-  unsigned char* memory = tk_take(options, bytes, 0);
+  unsigned char* memory = tk_take(options, bytes, 0, misaligned);
   if (!memory) return 0;
   unsigned char* next = memory;
   tunekit_model* model = part(&next, sizeof *model);
@@ -157,26 +157,28 @@ static int take_memory(tunekit_model** result, const tk_library* library, const 
   model->memory_bytes = bytes;
   model->tensors = part(&next, tensors);
   model->arguments = part(&next, arguments);
-  model->inputs = part(&next, inputs);
-  model->outputs = part(&next, outputs);
-  model->kept = part(&next, inputs + outputs);
+  for (int i = 0; i < 2; i++) {
+    tk_settings* settings = i ? &model->tested : &model->own;
+    settings->inputs = part(&next, inputs);
+    settings->outputs = part(&next, outputs);
+    settings->sizes = part(&next, sizes);
+  }
+  tk_use(model, &model->own);
   model->pool.seats = part(&next, seats);
-  model->sizes = part(&next, sizes);
-  model->kept_sizes = part(&next, sizes);
   model->shapes = part(&next, shapes);
   model->described = library->axis_count ? part(&next, described) : NULL;
   model->pool.threads = threads;
   uint64_t arena = arena_of(program, threads);
   if (arena > SIZE_MAX / 2) return 0;
   model->arena_bytes = (size_t)arena;
-  model->arena = tk_take(options, model->arena_bytes, program->huge_pages);
+  model->arena = tk_take(options, model->arena_bytes, program->huge_pages, misaligned);
   if (!model->arena) return 0;
   model->workspace = model->arena + tk_aligned(program->arena_bytes);
   model->kernel_workspace = (size_t)tk_aligned(program->kernel_workspace_bytes);
   model->task_workspace = (size_t)tk_aligned(program->task_workspace_bytes);
   if (options->weights != TUNEKIT_WEIGHTS_HUGE_PAGES || library->weights_bytes == 0) return 1;
   if (library->weights_bytes > SIZE_MAX / 2) return 0;
-  model->copied_weights = tk_take(options, (size_t)library->weights_bytes, 1);
+  model->copied_weights = tk_take(options, (size_t)library->weights_bytes, 1, misaligned);
   if (!model->copied_weights) return 0;
   tk_copy_weights(model->copied_weights, library->weights, (size_t)library->weights_bytes);
   return 1;
@@ -212,8 +214,15 @@ int tk_open(const tk_library* library, tunekit_model** result, const tunekit_opt
   }
   tk_program most = most_of(programs, library->size_count);
   int32_t threads = threads_for(&most, &options);
-  if (!take_memory(&model, library, &most, &options, threads)) {
+  int misaligned = 0;
+  if (!take_memory(&model, library, &most, &options, threads, &misaligned)) {
     if (model) give_memory(model);
+    if (misaligned) {
+      return tk_fail(tk_remark(NULL), TUNEKIT_BAD_ARGUMENT,
+                     "options.allocate gave memory that does not begin at a multiple of the "
+                     "alignment, %d",
+                     TK_ALIGNMENT);
+    }
     return tk_fail(tk_remark(NULL), TUNEKIT_NO_MEMORY,
                    "no memory for %s: it needs %llu bytes besides its weights", library->name,
                    (unsigned long long)arena_of(&most, threads));

@@ -50,7 +50,10 @@
  * has a higher real-time priority than the worker that it waits for and keeps off that core. */
 #define NAP_AFTER_NS 20000000
 #define NAP_NS 50000
-#define STACK_BYTES (256 << 10)
+/* Kernels have their memory elsewhere, and little of this is ever touched: it is address space. But
+ * thread-local variables of the application and of its libraries come off it, and how many bytes
+ * those are only a private symbol of glibc's says. */
+#define STACK_BYTES (2 << 20)
 
 /* Of linux/futex.h, which not every C library comes with. */
 enum { FUTEX_WAIT_PRIVATE_ = 128, FUTEX_WAKE_PRIVATE_ = 129 };
@@ -142,7 +145,7 @@ static void* work(void* argument) {
   }
 }
 
-/* A worker, with a small stack if the process lets it: kernels have their memory elsewhere. */
+/* A worker, with a smaller stack than the system's if the process lets it. */
 static int start_worker(tk_seat* seat) {
   pthread_attr_t attributes;
   int failed = 1;

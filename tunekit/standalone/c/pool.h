@@ -7,7 +7,7 @@
 
 #include "model.h"
 
-#define TK_MOST_THREADS 256
+#define TK_MOST_THREADS 1024
 /* Begins a cache line, so that those who poll what is on it are not disturbed by other writes. */
 #define TK_LINE __attribute__((aligned(64)))
 

@@ -18,7 +18,7 @@ const tunekit_axis* tk_describe_axis(const tunekit_model* model, int32_t index) 
 
 int64_t tk_size(const tunekit_model* model, int32_t axis) {
   if (axis < 0 || axis >= tk_axes(model)) return 0;
-  return model->sizes[axis];
+  return model->own.sizes[axis];
 }
 
 int32_t tk_input_axis(const tunekit_model* model, int32_t index, int32_t dimension) {
@@ -71,26 +71,50 @@ static void describe(tunekit_model* model, tunekit_tensor* now, const tunekit_te
   *shapes += whole->ndim;
 }
 
-int tk_use_sizes(tunekit_model* model, const int64_t* sizes) {
-  int32_t number = find(model, sizes);
-  if (number < 0) return 0;
-  const tk_program* program = model->programs[number];
+/* Takes the program of the sizes that are set, and describes inputs and outputs. */
+static void take_program(tunekit_model* model, const tk_program* program) {
   int64_t* shapes = model->shapes;
-  memcpy(model->sizes, sizes, model->library->axis_count * sizeof *sizes);
   for (uint32_t i = 0; i < program->input_count; i++) {
     const tk_input* input = &program->inputs[i];
     describe(model, &model->described[i], &input->tensor, input->axes, &shapes);
-    model->inputs[i].stale = model->inputs[i].bound;
   }
   for (uint32_t i = 0; i < program->output_count; i++) {
     const tk_output* output = &program->outputs[i];
     describe(model, &model->described[program->input_count + i], &output->tensor, output->axes,
              &shapes);
-    model->outputs[i].stale = model->outputs[i].bound;
   }
   model->program = program;
   tk_set_up_tensors(model);
+}
+
+int tk_use_sizes(tunekit_model* model, const int64_t* sizes) {
+  int32_t number = find(model, sizes);
+  if (number < 0) return 0;
+  const tk_program* program = model->programs[number];
+  for (uint32_t i = 0; i < program->input_count; i++)
+    model->inputs[i].stale = model->inputs[i].bound;
+  for (uint32_t i = 0; i < program->output_count; i++)
+    model->outputs[i].stale = model->outputs[i].bound;
+  /* The child of a fork in the midst of this never has new sizes with what is bound for the old. */
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  memcpy(model->sizes, sizes, model->library->axis_count * sizeof *sizes);
+  take_program(model, program);
   return 1;
+}
+
+void tk_use_own(tunekit_model* model) {
+  tk_use(model, &model->own);
+  if (model->library->axis_count) {
+    int32_t number = find(model, model->sizes);
+    if (number < 0) { /* a thread of the parent was writing them at the fork */
+      number = 0;
+      model->error[0] = '\0';
+      memcpy(model->sizes, model->programs[0]->size,
+             model->library->axis_count * sizeof *model->sizes);
+    }
+    take_program(model, model->programs[number]);
+  }
+  model->rebound = 1;
 }
 
 int tk_set_sizes(tunekit_model* model, const int64_t* sizes, int32_t count) {

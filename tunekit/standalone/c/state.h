@@ -15,6 +15,12 @@ typedef struct {
   uint8_t stale;  /* bound while another size was set */
 } tk_binding;
 
+/* What inputs and outputs are bound to and, of a library with axes, the sizes that are set. */
+typedef struct {
+  tk_binding *inputs, *outputs;
+  int64_t* sizes;
+} tk_settings;
+
 struct tunekit_model {
   tk_pool pool;
   const tk_library* library;
@@ -23,11 +29,14 @@ struct tunekit_model {
   tunekit_options options;
   tk_dltensor* tensors;
   tk_any* arguments;
-  tk_binding *inputs, *outputs, *kept;
-  /* Of a library with axes: the sizes that are set, those that come back after a self test, and
-   * inputs and outputs as they are then, with their shapes. */
-  int64_t *sizes, *kept_sizes, *shapes;
+  /* Those in use: the application's own, or the self test's while it runs, which never writes to
+   * the application's. The child of a fork in the midst of it has these whole. */
+  tk_binding *inputs, *outputs;
+  int64_t* sizes;
+  tk_settings own, tested;
+  /* Of a library with axes: inputs and outputs at the sizes in use, and their shapes. */
   tunekit_tensor* described;
+  int64_t* shapes;
   unsigned char *memory, *arena, *workspace, *copied_weights;
   size_t memory_bytes, arena_bytes;
   size_t task_workspace, kernel_workspace;
@@ -55,6 +64,14 @@ int tk_leave(tunekit_model* model, int code);
 void tk_enter_last(tunekit_model* model);
 /* Sets a size that the library has, or that is padded: 0 where there is none, and why. */
 int tk_use_sizes(tunekit_model* model, const int64_t* sizes);
+/* Takes bindings and sizes into use. */
+static inline void tk_use(tunekit_model* model, const tk_settings* settings) {
+  model->inputs = settings->inputs;
+  model->outputs = settings->outputs;
+  model->sizes = settings->sizes;
+}
+/* Takes the application's into use, and makes everything else what belongs to them. */
+void tk_use_own(tunekit_model* model);
 /* The sizes at which an input has so many bytes, if only they can be meant; else 0. */
 int tk_sizes_of_bytes(const tunekit_model* model, int32_t input, size_t bytes, int64_t* sizes);
 /* Points all tensors that are no inputs and outputs to where they are, and these to the model's own

@@ -41,7 +41,10 @@ int tk_enter(tunekit_model* model) {
   tk_forget_remark(model);
   model->error[0] = '\0';
   if (model->family == family) return TUNEKIT_OK;
-  /* After a fork, when the pool's threads are in the parent. */
+  /* After a fork, when the pool's threads are in the parent, and so is a thread that was at a self
+   * test, a trace or a change of sizes. */
+  model->events = NULL;
+  tk_use_own(model);
   if (tk_pool_start(&model->pool) == TUNEKIT_OK) {
     model->family = family;
     return TUNEKIT_OK;
@@ -128,7 +131,7 @@ int tk_bind_output(tunekit_model* model, int32_t index, void* data, size_t bytes
 
 const void* tk_output_data(const tunekit_model* model, int32_t index) {
   if (index < 0 || index >= tk_outputs(model)) return NULL;
-  return model->outputs[index].data;
+  return model->own.outputs[index].data;
 }
 
 /* Whether kernels cannot read an input where it is bound: it is not aligned as they expect, it is

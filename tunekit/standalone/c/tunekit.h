@@ -37,7 +37,7 @@ enum {
   TUNEKIT_NOT_BOUND = 5,  /* run before every input was bound */
   TUNEKIT_BUSY = 6,       /* another thread is running this model */
   TUNEKIT_FAILED = 7,     /* a kernel gave up */
-  TUNEKIT_DAMAGED = 8,    /* the self test got other values than where the library was made */
+  TUNEKIT_DAMAGED = 8,    /* the self test got other values than it should */
   TUNEKIT_NO_SIZE = 9     /* a library of several sizes has none that fits; the words list them */
 };
 

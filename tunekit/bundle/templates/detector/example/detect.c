@@ -5,10 +5,12 @@
  *
  * MODEL is the library's name. Each picture is brought onto the canvas that the library takes, as
  * large as it fits, in the upper left; boxes are in the picture's own pixels. The last line says
- * how many pictures a second that were, reading and scaling counted.
+ * how many pictures a second that were, reading and scaling counted. One that cannot be read is
+ * left out, and the exit code is 1 then.
  */
 #define _POSIX_C_SOURCE 200112L
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +62,8 @@ static long header_number(FILE* file) {
   return digits && isspace(character) ? number : -1;
 }
 
-/* 0 where a picture was read, whose pixels are the caller's then. */
+/* 0 where a picture was read, whose pixels are the caller's then. A long can count their bytes, and
+ * so can a size_t. */
 static int read_picture(const char* path, picture* read) {
   FILE* file = fopen(path, "rb");
   if (!file) return refuse(path, "cannot be read");
@@ -70,6 +73,8 @@ static int read_picture(const char* path, picture* read) {
   int failed = 1;
   if (read->width < 1 || read->height < 1 || header_number(file) != 255) {
     refuse(path, "no PPM of 8 bits, in binary form");
+  } else if (read->width > LONG_MAX / CHANNELS / read->height) {
+    refuse(path, "has more pixels than this program can count");
   } else {
     size_t bytes = CHANNELS * (size_t)read->width * (size_t)read->height;
     read->pixels = malloc(bytes);
@@ -187,11 +192,37 @@ static double now_s(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Prints what is found in a picture, behind what was printed before. How many objects that are; -1
+ * where it cannot be read or looked at, which is said. */
+static long look_at(const tunekit_api* api, tunekit_model* model, const canvas_form* form,
+                    void** memory, const char* path, int image, double least, long printed) {
+  picture given = {0, 0, NULL};
+  if (read_picture(path, &given)) return -1;
+  memset(memory[0], 0, api->describe_input(model, 0)->bytes);
+  double scale = bring(&given, form, memory[0]);
+  if (api->inputs(model) > 1) {
+    write_size(&given, api->describe_input(model, 1), memory[1]);
+    scale = 1;
+  }
+  free(given.pixels);
+  if (api->run(model)) {
+    refuse(path, api->error(model));
+    return -1;
+  }
+  const detections found = {
+      output_called(api, model, "boxes"), output_called(api, model, "scores"),
+      output_called(api, model, "labels"), output_called(api, model, "count")};
+  return print_found(&found, path, image, least, scale, &given, printed);
+}
+
 /* Looks at every picture. The exit code. */
 static int detect(const tunekit_api* api, tunekit_model* model, char** paths, int pictures,
                   double least, void** memory) {
+  static const char* const NEEDED[] = {"boxes", "scores", "labels", "count"};
   canvas_form form;
   int32_t inputs = api->inputs(model);
+  for (size_t i = 0; i < sizeof NEEDED / sizeof *NEEDED; i++)
+    if (!output_called(api, model, NEEDED[i])) return refuse(api->name, "is no detector");
   if (inputs < 1 || inputs > MOST_INPUTS || read_form(api->describe_input(model, 0), &form))
     return refuse(api->name, "takes no picture");
   for (int32_t i = 0; i < inputs; i++) {
@@ -202,29 +233,18 @@ static int detect(const tunekit_api* api, tunekit_model* model, char** paths, in
   }
   double start = now_s();
   long printed = 0;
+  int seen = 0;
   printf("[");
   for (int i = 0; i < pictures; i++) {
-    picture given = {0, 0, NULL};
-    if (read_picture(paths[i], &given)) return 1;
-    memset(memory[0], 0, api->describe_input(model, 0)->bytes);
-    double scale = bring(&given, &form, memory[0]);
-    if (inputs > 1) {
-      write_size(&given, api->describe_input(model, 1), memory[1]);
-      scale = 1;
-    }
-    free(given.pixels);
-    if (api->run(model)) return refuse(api->name, api->error(model));
-    const detections found = {
-        output_called(api, model, "boxes"), output_called(api, model, "scores"),
-        output_called(api, model, "labels"), output_called(api, model, "count")};
-    if (!found.boxes || !found.scores || !found.labels || !found.count)
-      return refuse(api->name, "is no detector");
-    printed += print_found(&found, paths[i], i, least, scale, &given, printed);
+    long found = look_at(api, model, &form, memory, paths[i], i, least, printed);
+    if (found < 0) continue;
+    printed += found;
+    seen++;
   }
   printf("\n]\n");
-  fprintf(stderr, "%ld objects in %d pictures, %.1f a second\n", printed, pictures,
-          pictures / (now_s() - start));
-  return 0;
+  fprintf(stderr, "%ld objects in %d pictures, %.1f a second\n", printed, seen,
+          seen / (now_s() - start));
+  return seen < pictures;
 }
 
 int main(int count, char** words) {

@@ -153,7 +153,7 @@ class Model {
     }
   }
 
-  // Throws unless the model computes what it computed where it was made.
+  // Throws unless the model computes what it should.
   void self_test() { must(api_->self_test(model_)); }
 
   // For what C offers besides.
