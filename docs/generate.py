@@ -19,6 +19,7 @@ import ast
 import html
 import importlib
 import inspect
+import pkgutil
 import re
 import textwrap
 import typing
@@ -42,6 +43,16 @@ DOCS = Path(__file__).resolve().parent
 _PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):\n((?:[ \t]+.*\n?|\n)*)", re.M)
 _ENTRY = re.compile(r"^(\*{0,2}[\w.`, ]+): (.*(?:\n[ \t]+.*)*)", re.M)
+
+_PARTS_OF_RESULTS = (
+    "tunekit.standalone.loaded:TensorInfo",
+    "tunekit.standalone.loaded:AxisInfo",
+    "tunekit.standalone.events:TraceEvent",
+    "tunekit.benchmark.results:RuntimeResult",
+    "tunekit.attribution.results:Operator",
+    "tunekit.attribution.results:RuntimeEntry",
+    "tunekit.library.coverage:TaskKnowledge",
+)
 
 
 def main() -> None:
@@ -147,6 +158,14 @@ def _default(field: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def ready() -> str:
+    """The recipes that come with tunekit, each with what its comment says of it."""
+    from tunekit.recipe.ready import about, ready_recipes
+
+    rows = [(f"`{name}`", _cell(about(file))) for name, file in ready_recipes().items()]
+    return "\n".join(_table(("recipe", "what it is"), rows))
+
+
 # The manifest
 
 
@@ -237,19 +256,25 @@ def api() -> str:
     return "\n".join(_public(name, things[name]) for name in (*functions, *classes))
 
 
+def results() -> str:
+    """What the results of public functions are made of."""
+    kinds = [pkgutil.resolve_name(place) for place in _PARTS_OF_RESULTS]
+    return "\n".join(_class(kind.__name__, kind, level=3) for kind in kinds)
+
+
 def catalogue() -> str:
-    """What each door of the catalogue offers."""
-    from tunekit.catalogue import doors
+    """What each group of the catalogue's calls offers."""
+    from tunekit.catalogue import collections
 
     lines: list[str] = []
-    for door in ("sessions", "trials", "records", "libraries", "benchmarks", "maintenance"):
-        module = importlib.import_module(f"{doors.__name__}.{door}")
-        kind = getattr(module, door.capitalize())
+    for group in ("sessions", "trials", "records", "libraries", "benchmarks", "maintenance"):
+        module = importlib.import_module(f"{collections.__name__}.{group}")
+        kind = getattr(module, group.capitalize())
         rows = [
             (_code(f"{name}{_arguments(method)}"), _summary(method))
             for name, method in _members(kind)
         ]
-        lines += [f"### `catalogue.{door}`", "", _prose(_doc(kind)), ""]
+        lines += [f"### `catalogue.{group}`", "", _prose(_doc(kind)), ""]
         lines += [*_table(("call", "what it does"), rows), ""]
     return "\n".join(lines)
 
@@ -269,15 +294,31 @@ def _public(name: str, thing: Any) -> str:
     return f"## `{name}`\n\n`{thing!r}`\n"
 
 
-def _class(name: str, kind: type) -> str:
-    lines = [f"## class `{name}`", "", _documented(kind)]
+def _class(name: str, kind: type, level: int = 2) -> str:
+    lines = [f"{'#' * level} class `{name}`", "", _documented(kind)]
+    fields = _fields_without_words(kind)
+    if fields:
+        lines += ["**Fields**", "", *fields, ""]
     for member, what in _members(kind):
         if isinstance(what, property):
             lines += [f"**`{member}`**: {_summary(what.fget)}", ""]
         else:
             function = what.__func__ if isinstance(what, staticmethod | classmethod) else what
-            lines += [_signature(member, function, level=3), _documented(function)]
+            lines += [_signature(member, function, level=level + 1), _documented(function)]
     return "\n".join(lines)
+
+
+def _fields_without_words(kind: type) -> list[str]:
+    """The fields that neither a docstring nor a description speaks of, with their types."""
+    said = set(_attributes(kind.__doc__ or ""))
+    for name, field in getattr(kind, "model_fields", {}).items():
+        if field.description:
+            said.add(name)
+    return [
+        f"- `{name}: {_short(annotation)}`"
+        for name, annotation in inspect.get_annotations(kind).items()
+        if name not in said and not name.startswith(("_", "model_")) and not name.endswith("_")
+    ]
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
@@ -347,20 +388,21 @@ def _documented(thing: Any) -> str:
 # Architecture
 
 
-def floors() -> str:
-    """The rooms of the package from the ground up, as the test of the architecture has them."""
+def layers() -> str:
+    """The layers of tunekit from the ground up, as the test of the architecture has them."""
     test = ast.parse((DOCS.parent / "tests/test_architecture.py").read_text("utf-8"))
     (plan,) = (
         ast.literal_eval(statement.value)
         for statement in test.body
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FLOORS"
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "LAYERS"
     )
     rows = []
-    for floor in plan:
-        for room in sorted(floor - {"api", "__main__"}):
-            module = importlib.import_module(f"tunekit.{room}")
-            rows.append((f"`{room}`", _summary(module).rstrip(".")))
-    return "\n".join(_table(("room", "what it is"), rows))
+    for number, layer in enumerate(plan, 1):
+        # Whoever imports `__main__` runs it.
+        for package in sorted(layer - {"__main__"}):
+            module = importlib.import_module(f"tunekit.{package}")
+            rows.append((str(number), f"`{package}`", _summary(module).rstrip(".")))
+    return "\n".join(_table(("layer", "package", "what it is"), rows))
 
 
 # Pieces
@@ -409,12 +451,14 @@ def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "recipe": recipe,
+    "ready": ready,
     "manifest": manifest,
     "bundle": bundle,
     "errors": errors,
     "api": api,
+    "results": results,
     "catalogue": catalogue,
-    "floors": floors,
+    "layers": layers,
     "deployment": lambda: deployment_page.page(_table),
     "detectors": lambda: detectors_page.races(_table),
     "whole": detectors_page.headline,
@@ -423,6 +467,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "weights": lambda: forms_page.weights(_table),
     "gate": gate_page.page,
     "headline": lambda: models_page.headline(_table),
+    "caption": models_page.caption,
     "imports": lambda: imports_page.page(_table),
     "shipped": lambda: zoo_page.shipped(_table),
     "models": lambda: models_page.page(_table),

@@ -1,5 +1,5 @@
-"""What docs/results/models.md and the README say of benchmarks/results/RECIPE.json and
-benchmarks/results/contestants/, and the picture and sample pages of the same.
+"""What docs/index.md, docs/results/index.md and the README say of benchmarks/results/RECIPE.json
+and benchmarks/results/contestants/, and the picture and sample pages of the same.
 
     python docs/models_page.py
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,18 @@ def headline(table: Table) -> str:
     return "\n".join([*lines, "", together(known)])
 
 
+def caption() -> str:
+    """What the picture shows: how it was measured and where, and what the rows say together."""
+    known = rows()
+    raced = [row for row in known if row.ratio is not None]
+    threads = _listed(sorted(str(row.report.protocol.threads) for row in raced))
+    cpus = _listed(sorted(_cpu(row) for row in raced))
+    return (
+        "How many times as fast the tuned library is as the best other runtime, with the interval "
+        f"of the median: batch 1, fp32, {threads} threads, on {cpus}. {together(known)}"
+    )
+
+
 def together(known: Sequence[Row]) -> str:
     """Wins, losses and what cannot be told apart, and the mean."""
     ratios = {row.name: row.ratio for row in known if row.ratio is not None}
@@ -153,13 +165,22 @@ def _raced(row: Row) -> set[str]:
 
 
 def _cells(row: Row, shown: Sequence[str]) -> tuple[str, ...]:
-    host = row.report.environment.host
-    cpu = row.tuning.get("target", {}).get("mcpu") or host.get("cpu_name", "unknown")
     medians = [_median(row, name) for name in shown]
     return (
-        *(f"`{row.name}`", str(cpu), row.report.environment.date[:10], *_spent(row)),
+        *(f"`{row.name}`", _cpu(row), row.report.environment.date[:10], *_spent(row)),
         *(*medians, _ratio(row)),
     )
+
+
+def _cpu(row: Row) -> str:
+    """LLVM's name of the CPU, or what it calls itself."""
+    host = row.report.environment.host
+    return str(row.tuning.get("target", {}).get("mcpu") or host.get("cpu_name", "unknown"))
+
+
+def _listed(words: Iterable[str]) -> str:
+    """Each once, in the order given, joined by "and"."""
+    return " and ".join(dict.fromkeys(words))
 
 
 def _short(row: Row) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The Python door: nothing to import, everything offered, and a script that needs no guard."""
+"""The Python API: nothing to import, everything offered, and a script that needs no guard."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The plan of the house, held to what its files say.
+"""The architecture, held to what the files say.
 
-A room is a package or a module right below `tunekit`. Rooms stand on floors; a file may use what
-lies on its own room's floor or below. What is imported inside of a function, or for type checkers
-alone, counts as well: it is read all the same.
+A package is a folder or a module right below `tunekit`. Packages lie in layers; a file may use
+what lies in its own package's layer or below. What is imported inside of a function, or
+for type checkers alone, counts as well: it is read all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent.parent / "tunekit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up.
-FLOORS = (
+LAYERS = (
     {"errors", "environment", "implementations", "version"},
     {"wording", "files", "accuracy", "cache"},
     {"machine"},
@@ -56,7 +56,7 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-LARGEST_ROOM = 0.16
+LARGEST_PACKAGE = 0.16
 LONGEST_FILE = 400
 # What takes seconds or hundreds of megabytes to load is loaded where it is used.
 HEAVY = {"tvm", "torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "openvino", "xgboost"}
@@ -97,8 +97,8 @@ def module_name(file: Path) -> str:
 MODULES = {module_name(file): file for file in FILES}
 
 
-def room(module: str) -> str:
-    """The room of a module; the package's own face counts as the public API that it offers."""
+def package(module: str) -> str:
+    """The package of a module; the package's own face counts as the public API that it offers."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "api"
 
@@ -131,25 +131,25 @@ def docstrings(file: Path) -> Iterator[str]:
                 yield text
 
 
-def test_every_room_has_its_floor() -> None:
-    placed = list(chain.from_iterable(FLOORS))
+def test_every_package_has_its_layer() -> None:
+    placed = list(chain.from_iterable(LAYERS))
     assert len(placed) == len(set(placed))
-    assert {room(module) for module in MODULES} == set(placed)
+    assert {package(module) for module in MODULES} == set(placed)
 
 
 def test_no_import_runs_up() -> None:
-    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    layer = {name: number for number, names in enumerate(LAYERS) for name in names}
     upward = [
         f"{file.relative_to(PACKAGE)}:{line} imports {module}"
         for file in FILES
         for module, line in imports(file)
-        if floor[room(module)] > floor[room(module_name(file))]
+        if layer[package(module)] > layer[package(module_name(file))]
     ]
     assert upward == []
 
 
 def test_no_circle_of_imports() -> None:
-    """Neither of rooms nor of files: who reads a file can read what it stands on first."""
+    """Neither of packages nor of files: who reads a file can read what it stands on first."""
     arrows = {
         module: {target for target, _ in imports(file) if target not in ("tunekit", module)}
         for module, file in MODULES.items()
@@ -166,12 +166,12 @@ def test_no_circle_of_imports() -> None:
     assert sorted(left) == []
 
 
-def test_no_room_is_larger_than_a_sixth_of_the_house() -> None:
+def test_no_package_is_larger_than_a_sixth_of_the_project() -> None:
     lines: dict[str, int] = {}
     for module, file in MODULES.items():
-        lines[room(module)] = lines.get(room(module), 0) + len(file.read_text().splitlines())
+        lines[package(module)] = lines.get(package(module), 0) + len(file.read_text().splitlines())
     total = sum(lines.values())
-    assert {name: n for name, n in lines.items() if n > LARGEST_ROOM * total} == {}
+    assert {name: n for name, n in lines.items() if n > LARGEST_PACKAGE * total} == {}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -131,6 +131,34 @@ def test_the_readme_is_a_page() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_front_pages_lead_to_every_guide(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    for guide in sorted((DOCS / "guides").glob("*.md")):
+        assert f"guides/{guide.name})" in text, guide.name
+
+
+def test_every_ready_recipe_is_documented() -> None:
+    from tunekit.recipe.ready import ready_recipes
+
+    page = (DOCS / "reference/recipe.md").read_text("utf-8")
+    for name in ready_recipes():
+        assert f"| `{name}` |" in page, name
+
+
+def test_lists_in_the_code_are_where_contributing_says() -> None:
+    """Such as "`VERBS` of `tunekit/cli/app.py`"."""
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text("utf-8").split())
+    named = re.findall(
+        r"`([A-Z_]+)`(?: or `([A-Z_]+)`)? (?:of|in) `((?:tunekit|tests)/[\w/]+\.py)`", text
+    )
+    assert len(named) >= 7
+    for *names, path in named:
+        code = (ROOT / path).read_text("utf-8")
+        for name in filter(None, names):
+            assert re.search(rf"^{name}\b.* = ", code, re.M), f"{name} in {path}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_that_exist(page: Path) -> None:
     prose = _BLOCK.sub("", page.read_text("utf-8"))

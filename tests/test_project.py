@@ -1,4 +1,4 @@
-"""What a fresh clone relies on: the make targets, the pins, and the command's other doors."""
+"""What a fresh clone relies on: the make targets, the pins, and other ways to call the command."""
 
 from __future__ import annotations
 

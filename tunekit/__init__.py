@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tunekit.api import (
         Bundle,
         Catalogue,
+        Explanation,
+        Knowledge,
         Library,
+        LoadedModel,
         Manifest,
         Recipe,
         Report,
@@ -40,7 +43,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Bundle",
     "Catalogue",
+    "Explanation",
+    "Knowledge",
     "Library",
+    "LoadedModel",
     "Manifest",
     "Recipe",
     "Report",
@@ -61,7 +67,7 @@ def __getattr__(name: str) -> Any:
     """What `__all__` offers, from `tunekit.api` (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "load":
+    if name in ("load", "LoadedModel"):
         # Whoever only runs a model waits for nothing else.
         from tunekit.standalone import loaded as api
     else:

@@ -1,4 +1,4 @@
-"""What tunekit does, for Python: the functions that the command line calls, and nothing else.
+"""For Python what the verbs tune, resume, compile, export, bench, explain and lookup do.
 
 Long because each function says what all of its arguments are.
 
@@ -35,7 +35,7 @@ from tunekit.errors import TunekitError, UsageError
 from tunekit.recipe import Recipe, override
 from tunekit.recipe import load_recipe as _read_recipe
 from tunekit.search.progress import Reporter, SilentReporter
-from tunekit.standalone.loaded import load
+from tunekit.standalone.loaded import LoadedModel, load
 
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Bundle",
     "Catalogue",
+    "Explanation",
+    "Knowledge",
     "Library",
+    "LoadedModel",
     "Manifest",
     "Recipe",
     "Report",
@@ -66,6 +69,8 @@ __all__ = [
 
 _TYPES = {
     "Bundle": "tunekit.bundle",
+    "Explanation": "tunekit.attribution.results",
+    "Knowledge": "tunekit.library.coverage",
     "Library": "tunekit.library",
     "Manifest": "tunekit.library",
     "Report": "tunekit.benchmark.results",

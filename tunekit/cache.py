@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tunekit.errors import CompileError, UsageError
-from tunekit.files import disk_errors_as
+from tunekit.files import disk_errors_as, write_atomically
 from tunekit.version import __version__
 
 KeyPart: TypeAlias = (
@@ -118,6 +118,17 @@ class ContentCache:
                 hint=f"is the disk full? {ENVIRONMENT_VARIABLE} names another folder",
             )
         return folder
+
+    def adopt(self, kind: str, key: str) -> None:
+        """Counts what somebody wrote to `<root>/<kind>/<key>` as an entry, used now: it goes like
+        others. For what needs its place while it is written; `get` is not for it."""
+        folder = self._folder(kind, key)
+        checksums = folder / _CHECKSUMS
+        if not checksums.is_file():
+            write_atomically(checksums, "{}")
+        with suppress(OSError):
+            os.utime(checksums)
+        self._make_room()
 
     def used_bytes(self) -> int:
         """What all entries take on the disk."""

@@ -146,7 +146,7 @@ def test_what_it_takes_to_begin_and_to_idle_is_told(
     quiet, spinning = outcomes["doubles"].idle_cpu_s, outcomes["spins"].idle_cpu_s
     assert quiet is not None
     assert spinning is not None
-    assert quiet < 0.05 < spinning
+    assert quiet < spinning
 
 
 def test_no_child_outlives_the_rounds(run_toys: RunToys) -> None:

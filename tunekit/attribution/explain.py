@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
-from tunekit.attribution.operators import Profiled, break_down, operator_name
+from tunekit.attribution.operators import Profiled, break_down, kernel_name
 from tunekit.attribution.profilers import LIBRARY, PROFILED, STAGES, THREADS
 from tunekit.attribution.results import Explanation, Sort
 from tunekit.attribution.stages import stage_entries
-from tunekit.benchmark.registry import Preparation, find_runtime, missing_package
-from tunekit.errors import SandboxError, TunekitError
+from tunekit.benchmark.registry import Preparation, Unprepared, find_runtime, prepared
+from tunekit.errors import SandboxError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.standalone.events import TraceEvent
-from tunekit.wording import error_line
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tunekit.library import Library
     from tunekit.recipe import Recipe
-
-    Say = Callable[[str], None]
 
 
 _TIMEOUT_S = 1800.0
@@ -88,7 +86,7 @@ def explain_recipe(
     preparation = Preparation(recipe, source, inputs, cache, settings.threads, say)
     own_plan, remarks = _own_plan(library, preparation)
     staged = bool(library.manifest.stages and runtimes)
-    plans, missing = _prepared([*runtimes, _EAGER] if staged else runtimes, preparation)
+    plans, missing = _plans([*runtimes, _EAGER] if staged else runtimes, preparation)
     with tempfile.TemporaryDirectory(prefix="tunekit-explain-") as folder:
         measured = _measure({_LIBRARY: own_plan, **plans}, inputs, settings, Path(folder), say)
         try:
@@ -150,33 +148,19 @@ def _own_plan(library: Library, preparation: Preparation) -> tuple[dict[str, Any
     return plan, []
 
 
-def _prepared(
+def _plans(
     names: Sequence[str], preparation: Preparation
-) -> tuple[dict[str, dict[str, Any]], list[Profiled]]:
+) -> tuple[dict[str, Mapping[str, Any]], list[Profiled]]:
     """The plans of the runtimes that can be compared with, and the reasons of the others."""
-    plans: dict[str, dict[str, Any]] = {}
+    plans: dict[str, Mapping[str, Any]] = {}
     missing = []
     for name in dict.fromkeys(names):
-        plan, reason = _prepare(name, preparation)
-        if plan is not None:
-            plans[name] = plan
+        plan = prepared(name, find_runtime(name), preparation)
+        if isinstance(plan, Unprepared):
+            missing.append(Profiled(name, plan.reason))
         else:
-            missing.append(Profiled(name, reason))
+            plans[name] = plan
     return plans, missing
-
-
-def _prepare(name: str, preparation: Preparation) -> tuple[dict[str, Any] | None, str]:
-    """The plan of a runtime, or why there is none."""
-    runtime = find_runtime(name)
-    if package := missing_package(runtime):
-        return None, f"not installed: pip install {package}"
-    preparation.say(f"preparing {name}")
-    try:
-        return runtime.prepare(preparation), ""
-    except TunekitError as error:
-        return None, error.message
-    except Exception as error:  # noqa: BLE001 - an exporter may raise anything: it is a remark
-        return None, f"{error_line(error)} (while preparing)"
 
 
 def _measure(
@@ -229,8 +213,7 @@ def _traced(
         )
         told = process.ask("profile", timeout_s=_TIMEOUT_S, seconds=settings.turn_s)
     return tuple(
-        TraceEvent(**{**event, "kernel": operator_name(event["kernel"])})
-        for event in told["events"]
+        TraceEvent(**{**event, "kernel": kernel_name(event["kernel"])}) for event in told["events"]
     )
 
 

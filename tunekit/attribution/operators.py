@@ -24,7 +24,7 @@ from tunekit.graph.lowering.guards import SWITCHED
 from tunekit.library.manifest import TaskEntry
 
 
-def operator_name(function: str) -> str:
+def kernel_name(function: str) -> str:
     """The name of the kernel that a function of a library is.
 
     TVM renames what computes with weights that were packed when compiling, tunekit what may be
@@ -164,7 +164,7 @@ def _timed_kernels(library: Profiled, tasks: Sequence[TaskEntry]) -> list[_Timed
     for position, call in enumerate(calls):
         if call.get("skipped"):
             continue
-        positions[operator_name(str(call["function"]))].append(position)
+        positions[kernel_name(str(call["function"]))].append(position)
 
     def measured(position: int, key: str) -> list[float]:
         return [profile["calls"][position][key] for profile in library.profiles]

@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 
-from tunekit.attribution.operators import Profiled, operator_name
+from tunekit.attribution.operators import Profiled, kernel_name
 from tunekit.attribution.results import StageEntry
 from tunekit.detectors.stages import IN_ROI_HEAD, REST, ROI_HEAD, STAGES
 from tunekit.library.manifest import StagedCallEntry
@@ -51,7 +51,7 @@ def _of_library(library: Profiled, calls: Sequence[StagedCallEntry]) -> dict[str
         stages[call.kernel].append(call.stage)
     seconds: dict[str, float] = defaultdict(float)
     for position, call in enumerate(library.profiles[0]["calls"]):
-        waiting = stages[operator_name(str(call["function"]))]
+        waiting = stages[kernel_name(str(call["function"]))]
         stage = waiting.popleft() if waiting else REST
         seconds[stage] += statistics.median(
             profile["calls"][position]["seconds"] for profile in library.profiles

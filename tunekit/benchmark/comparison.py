@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.benchmark.results import (
@@ -15,7 +15,7 @@ from tunekit.benchmark.results import (
     Status,
 )
 from tunekit.runtimes.process import LONGER
-from tunekit.timing.statistics import median, paired_ratio, quantile, relative_spread
+from tunekit.timing.statistics import median, quantile, ratio_over_common_rounds, relative_spread
 from tunekit.wording import counted
 
 if TYPE_CHECKING:
@@ -153,13 +153,9 @@ def _ratio(mine: RuntimeResult, others: Iterable[RuntimeResult]) -> Ratio | None
     if not timed or not mine.rounds:
         return None
     best = min(timed, key=lambda other: other.latency.median_ms if other.latency else 0.0)
-    own, best_by_round = _round_medians(mine), _round_medians(best)
-    shared = [number for number in own if number in best_by_round]
-    if not shared:
+    paired = ratio_over_common_rounds(mine.round_medians_s, best.round_medians_s)
+    if paired is None:
         return None
-    paired = paired_ratio(
-        [own[number] for number in shared], [best_by_round[number] for number in shared]
-    )
     return Ratio(
         against=best.name,
         value=paired.value,
@@ -168,10 +164,6 @@ def _ratio(mine: RuntimeResult, others: Iterable[RuntimeResult]) -> Ratio | None
         confidence=paired.interval.confidence,
         rounds=paired.rounds,
     )
-
-
-def _round_medians(result: RuntimeResult) -> Mapping[int, float]:
-    return {turn.round: median(turn.seconds) for turn in result.rounds}
 
 
 def verdict(rows: Sequence[RuntimeResult]) -> str:
@@ -239,7 +231,7 @@ def warnings(rows: Sequence[RuntimeResult], noise: Noise, *, threads: int, cores
 
 def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
     if reason := result.settings.get("virtual_machine"):
-        yield f"{result.name} runs in TVM's virtual machine, not as a library of its own: {reason}"
+        yield f"{result.name} runs in TVM's virtual machine, not as a standalone library: {reason}"
     coverage = result.settings.get("coverage")
     if result.settings.get("candidate") == "default":
         yield (
@@ -248,8 +240,8 @@ def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
         )
     elif coverage is not None and coverage < _FULL_COVERAGE:
         yield (
-            f"records cover {coverage:.0%} of {result.name}'s estimated latency; the rest has no "
-            "schedule: tune it longer"
+            f"records cover {coverage:.0%} of {result.name}'s estimated latency; the rest has "
+            "default schedules: tune it longer"
         )
     if left := result.settings.get("undelegated"):
         names = ", ".join(f"{count} x {name}" for name, count in left.items())
@@ -266,6 +258,6 @@ def _about(result: RuntimeResult, cores: int) -> Iterable[str]:
     if wall and taken > _NOISY_SHARE * wall * cores:
         share = taken / wall / cores
         yield f"waiting runtimes used {share:.0%} of the CPU in {result.name}'s turns"
-    medians = list(_round_medians(result).values())
+    medians = list(result.round_medians_s.values())
     if len(medians) >= 4 and relative_spread(medians) > _NOISY_SPREAD:
         yield f"{result.name} strays by {relative_spread(medians):.0%} from round to round"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tunekit.benchmark.registry import default_runtimes, find_runtime
 from tunekit.errors import UsageError
-from tunekit.timing.statistics import LEAST_ROUNDS, PairedRatio, median, paired_ratio
+from tunekit.timing.statistics import LEAST_ROUNDS, PairedRatio, ratio_over_common_rounds
 from tunekit.wording import counted
 
 if TYPE_CHECKING:
@@ -296,9 +296,4 @@ def _ratio(report: Report, name: str) -> PairedRatio | None:
     subject, other = _row(report, SUBJECT), _row(report, name)
     if subject is None or other is None or {subject.status, other.status} != {"ok"}:
         return None
-    mine = {turn.round: median(turn.seconds) for turn in subject.rounds}
-    theirs = {turn.round: median(turn.seconds) for turn in other.rounds}
-    common = sorted(mine.keys() & theirs.keys())
-    if not common:
-        return None
-    return paired_ratio([mine[key] for key in common], [theirs[key] for key in common])
+    return ratio_over_common_rounds(subject.round_medians_s, other.round_medians_s)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from tunekit.errors import UsageError
+from tunekit.errors import TunekitError, UsageError
 from tunekit.recipe import GPU_RUNTIMES, OWN_RUNTIMES, PEER_RUNTIMES, Recipe
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
+from tunekit.runtimes.worker import whole_text
 from tunekit.wording import did_you_mean, error_line
 
 __all__ = [
@@ -19,9 +23,11 @@ __all__ = [
     "NotApplicable",
     "Preparation",
     "Runtime",
+    "Unprepared",
     "default_runtimes",
     "find_runtime",
     "missing_package",
+    "prepared",
 ]
 
 # As text: naming a runtime must not import it.
@@ -72,7 +78,7 @@ def find_runtime(name: str) -> type[Runtime]:
     ):
         raise UsageError(
             f"'{name}' is not a runtime",
-            hint="it must be a subclass of tunekit.benchmark.registry.Runtime with a name",
+            hint="it must be a subclass of tunekit.runtimes.runtime.Runtime with a name",
         )
     return runtime
 
@@ -83,6 +89,43 @@ def missing_package(runtime: type[Runtime]) -> str | None:
         if not _is_installed(module):
             return requirement
     return None
+
+
+@dataclass(frozen=True)
+class Unprepared:
+    """Why a runtime does not take part: `reason` in a line, `detail` all there is."""
+
+    status: Literal["not applicable", "not installed", "failed"]
+    reason: str
+    detail: str | None = None
+
+
+def prepared(
+    name: str, runtime: type[Runtime], preparation: Preparation
+) -> Mapping[str, Any] | Unprepared:
+    """What a runtime's runner is started with, or why it is not.
+
+    Raises:
+        UsageError: the recipe or a flag is wrong, which concerns all runtimes.
+    """
+    if missing := runtime.lacks():
+        return Unprepared("not applicable", f"there is no {missing} here")
+    if package := missing_package(runtime):
+        return Unprepared(
+            "not installed", f"not installed: pip install {runtime.install or package}"
+        )
+    preparation.say(f"preparing {name}")
+    try:
+        return runtime.prepare(preparation)
+    except UsageError:
+        raise
+    except NotApplicable as error:
+        return Unprepared("not applicable", str(error))
+    except TunekitError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Unprepared("failed", f"{error}{hint}", whole_text(error))
+    except Exception as error:  # noqa: BLE001 - an exporter may raise anything: it is the reason
+        return Unprepared("failed", f"{error_line(error)} (while preparing)", whole_text(error))
 
 
 def _is_installed(module: str) -> bool:

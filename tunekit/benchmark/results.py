@@ -171,6 +171,11 @@ class RuntimeResult(_Frozen):
         return self.name.partition(" (")[0] if self.size else self.name
 
     @property
+    def round_medians_s(self) -> dict[int, float]:
+        """The median of a run in each round, by the round's number; seconds."""
+        return {turn.round: median(turn.seconds) for turn in self.rounds}
+
+    @property
     def fps_at_once(self) -> float | None:
         """How many a second several processes make together, counted as `fps` is."""
         fps = None if self.at_once is None else self.at_once.fps

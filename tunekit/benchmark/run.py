@@ -11,22 +11,20 @@ from tunekit.benchmark import comparison, environment
 from tunekit.benchmark.history import keep
 from tunekit.benchmark.registry import (
     RUNTIMES,
-    NotApplicable,
     Preparation,
     Runtime,
+    Unprepared,
     default_runtimes,
     find_runtime,
-    missing_package,
+    prepared,
 )
 from tunekit.benchmark.results import AtOnce, Model, Protocol, Report, RuntimeResult, Tensor
 from tunekit.benchmark.sizes import bench_sizes
-from tunekit.errors import Interrupted, TunekitError, UsageError
+from tunekit.errors import Interrupted, TunekitError
 from tunekit.recipe import Recipe, dump_recipe, recipe_digest
-from tunekit.runtimes.worker import whole_text
 from tunekit.timing.rounds import Entry, RoundSettings, run_rounds
 from tunekit.timing.statistics import median
 from tunekit.timing.together import Instances, run_together
-from tunekit.wording import error_line
 
 if TYPE_CHECKING:
     from tunekit.models.source import SourceModel
@@ -186,32 +184,9 @@ def _classes(names: Sequence[str]) -> dict[str, type[Runtime]]:
 
 def _prepare(name: str, runtime: type[Runtime], preparation: Preparation) -> Entry | RuntimeResult:
     """The runtime ready to start, or the row that says why it does not."""
-    if missing := runtime.lacks():
-        return RuntimeResult(
-            name=name, status="not applicable", reason=f"there is no {missing} here"
-        )
-    if package := missing_package(runtime):
-        command = f"pip install {runtime.install or package}"
-        return RuntimeResult(name=name, status="not installed", reason=f"not installed: {command}")
-    preparation.say(f"preparing {name}")
-    try:
-        plan = runtime.prepare(preparation)
-    except UsageError:
-        raise  # the recipe or a flag is wrong, which concerns the whole benchmark
-    except NotApplicable as error:
-        return RuntimeResult(name=name, status="not applicable", reason=str(error))
-    except TunekitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        return RuntimeResult(
-            name=name, status="failed", reason=f"{error}{hint}", detail=whole_text(error)
-        )
-    except Exception as error:  # noqa: BLE001 - an exporter may raise anything: it is the row's reason
-        return RuntimeResult(
-            name=name,
-            status="failed",
-            reason=f"{error_line(error)} (while preparing)",
-            detail=whole_text(error),
-        )
+    plan = prepared(name, runtime, preparation)
+    if isinstance(plan, Unprepared):
+        return RuntimeResult(name=name, status=plan.status, reason=plan.reason, detail=plan.detail)
     class_path = f"{runtime.__module__}:{runtime.__qualname__}"
     return Entry(name, class_path, plan, few_samples=runtime.few_samples)
 

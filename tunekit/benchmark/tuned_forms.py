@@ -77,7 +77,7 @@ def _standalone(preparation: Preparation) -> tuple[Library, dict[str, Any]]:
     manifest = library.manifest
     if manifest.standalone is None:
         reason = manifest.not_standalone or "it is from an older tunekit"
-        raise NotApplicable(f"there is no library of its own: {reason}")
+        raise NotApplicable(f"there is no standalone library: {reason}")
     return library, {
         "file": str((library.folder / manifest.standalone.library).resolve()),
         "standalone": manifest.standalone.name,

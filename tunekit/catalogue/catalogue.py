@@ -7,23 +7,24 @@ from types import TracebackType
 
 from sqlalchemy import Engine
 
+from tunekit.catalogue.collections.benchmarks import Benchmarks
+from tunekit.catalogue.collections.libraries import Libraries
+from tunekit.catalogue.collections.maintenance import Maintenance
+from tunekit.catalogue.collections.records import Records
+from tunekit.catalogue.collections.sessions import Sessions
+from tunekit.catalogue.collections.trials import Trials
 from tunekit.catalogue.db import connect
 from tunekit.catalogue.db.transactions import Transactions
-from tunekit.catalogue.doors.benchmarks import Benchmarks
-from tunekit.catalogue.doors.libraries import Libraries
-from tunekit.catalogue.doors.maintenance import Maintenance
-from tunekit.catalogue.doors.records import Records
-from tunekit.catalogue.doors.sessions import Sessions
-from tunekit.catalogue.doors.trials import Trials
 
 
 class Catalogue:
     """The ledger of everything measured.
 
-    Each call of a door's method is one transaction: when it returns, what it wrote survives SIGKILL
-    and (on SQLite) a power cut; when it raises, nothing of it was written. Several processes may
-    write at once; they wait for each other. One thread at a time uses an instance. A forked child
-    must not use its parent's (RuntimeError): it opens its own, or leaves by `os._exit`.
+    Each call of a collection's method is one transaction: when it returns, what it wrote survives
+    SIGKILL and (on SQLite) a power cut; when it raises, nothing of it was written. Several
+    processes may write at once; they wait for each other. One thread at a time uses an instance. A
+    forked child must not use its parent's (RuntimeError): it opens its own, or leaves by
+    `os._exit`.
 
     All calls raise `CatalogueError` when the database cannot do its part (disk full, read-only,
     server gone) and for a session id that does not exist.

@@ -88,7 +88,7 @@ def run_library(
         timeout_s: for all sets together, the start of the process and loading included.
         elsewhere: run on such a device, to which the process here only talks; the device's threads
             are those of its server.
-        standalone: name of a library of its own, with which its functions begin; None for one that
+        standalone: name of a standalone library, with which its functions begin; None for one that
             TVM's virtual machine runs.
 
     Returns:

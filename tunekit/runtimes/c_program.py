@@ -1,4 +1,4 @@
-"""A program in C as a runner: it runs a library of its own and times itself."""
+"""A program in C as a runner: it runs a standalone library and times itself."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AnyLibrary(Runner):
-    """A library of its own where the plan's `standalone` names its functions; else one for TVM's
+    """A standalone library where the plan's `standalone` names its functions; else one for TVM's
     virtual machine. Its plan besides: see either."""
 
     def imports(self, plan: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A library of its own as a Python program calls it, with what Python and NumPy cost."""
+"""A standalone library as a Python program calls it, with what Python and NumPy cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A library of its own as a runner: its C functions, called from this process."""
+"""A standalone library as a runner: its C functions, called from this process."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def interleave(
         seconds: after which no round begins, once there were six.
         rounds: at most.
         folder: takes the inputs, the outputs and what the process prints.
-        standalone: with which the functions of libraries of their own begin; None where TVM's
+        standalone: with which the functions of standalone libraries begin; None where TVM's
             virtual machine runs them.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: Of values, that an interval for their median covers it with 95 %: none does from fewer.
@@ -75,6 +75,17 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
             break
         rank, covered = rank + 1, narrower
     return Interval(ordered[rank - 1], ordered[count - rank], covered)
+
+
+def ratio_over_common_rounds(
+    mine_s: Mapping[int, float], others_s: Mapping[int, float]
+) -> PairedRatio | None:
+    """As `paired_ratio`, of median seconds by the numbers of their rounds; None where the two have
+    no round in common."""
+    common = sorted(mine_s.keys() & others_s.keys())
+    if not common:
+        return None
+    return paired_ratio([mine_s[key] for key in common], [others_s[key] for key in common])
 
 
 def paired_ratio(

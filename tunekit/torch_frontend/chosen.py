@@ -15,7 +15,7 @@ import torch
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
-from tunekit.torch_frontend.table import CHECKS, operator_name
+from tunekit.torch_frontend.table import CHECKS, converter_key
 
 aten = torch.ops.aten
 
@@ -59,13 +59,13 @@ class _Rewriting:
             elif any(source in self.chosen for source in node.all_input_nodes):
                 self._rewrite(node)
         for node in reversed(list(self.graph.nodes)):
-            if node.op == "call_function" and operator_name(node.target).startswith(CHECKS):
+            if node.op == "call_function" and converter_key(node.target).startswith(CHECKS):
                 self.graph.erase_node(node)
         self.graph.eliminate_dead_code()
 
     def _rewrite(self, node: Node) -> None:
         sources = [self.chosen[item] for item in node.all_input_nodes if item in self.chosen]
-        name = operator_name(node.target)
+        name = converter_key(node.target)
         if not all(_are_equal(source.mask, sources[0].mask) for source in sources):
             return
         with self.graph.inserting_before(node):
@@ -164,7 +164,7 @@ _NUMBERS: dict[str, Callable[[_Rewriting, _Chosen, Node], Node]] = {
 
 def _is_read(node: Node) -> bool:
     """Whether a mask chooses in it, and is all that does."""
-    if node.op != "call_function" or operator_name(node.target) not in _READS:
+    if node.op != "call_function" or converter_key(node.target) not in _READS:
         return False
     indices: Any = node.args[1]
     return len(indices) == 1 and isinstance(indices[0], Node) and _is_mask(indices[0])

@@ -30,7 +30,7 @@ from tunekit.torch_frontend.table import (
     COMPLEX_CONVERTERS,
     CONVERTERS,
     MOVING,
-    operator_name,
+    converter_key,
 )
 from tunekit.torch_frontend.tracing import DataDependent
 from tunekit.wording import first_line
@@ -197,7 +197,7 @@ class _Importer:
     def _value(self, node: Any, owner: torch.fx.GraphModule) -> Any:
         if node.op == "get_attr":
             return getattr(owner, node.target)
-        target, name = node.target, operator_name(node.target)
+        target, name = node.target, converter_key(node.target)
         if name.startswith(CHECKS):
             return None
         arguments = map_arg(node.args, self.values.__getitem__)

@@ -15,7 +15,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from tunekit.torch_frontend.table import CHECKS, CONVERTERS, DECOMPOSITIONS, operator_name
+from tunekit.torch_frontend.table import CHECKS, CONVERTERS, DECOMPOSITIONS, converter_key
 
 aten = torch.ops.aten
 
@@ -144,7 +144,7 @@ _COMPUTING = frozenset(
 
 
 def _name(node: Node) -> str:
-    return operator_name(node.target)
+    return converter_key(node.target)
 
 
 def _convolution(dimensions: int) -> Restatement:

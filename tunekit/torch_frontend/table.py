@@ -30,7 +30,7 @@ CHECKS = ("_assert_", "sym_constrain_")
 """How operators begin that only check what was true when the model was traced."""
 
 
-def operator_name(target: Any) -> str:
+def converter_key(target: Any) -> str:
     """`add.Tensor`, `torchvision.roi_align.default`, `getitem`: the key of a converter."""
     if isinstance(target, torch._ops.OpOverload):
         return str(target).removeprefix("aten.")

@@ -1,4 +1,4 @@
-"""What the threads of a library of its own do in one inference."""
+"""What the threads of a standalone library do in one inference."""
 
 from __future__ import annotations
 

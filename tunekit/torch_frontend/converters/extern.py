@@ -14,7 +14,7 @@ from tunekit.extern_kernels.glue import is_in_c
 from tunekit.extern_kernels.kernel import ExternKernel
 from tunekit.frontends.problems import Unsupported
 from tunekit.torch_frontend.graph import Graph, computing_name, dtype_of, shape_of
-from tunekit.torch_frontend.table import CONVERTERS, Converter, operator_name
+from tunekit.torch_frontend.table import CONVERTERS, Converter, converter_key
 
 _NAMESPACE = "tunekit"
 
@@ -28,7 +28,7 @@ def know_extern_operators(graph: torch.fx.Graph) -> None:
             continue
         operator = operator_of(target._schema.name.partition("::")[2])
         if operator is not None:
-            CONVERTERS[operator_name(target)] = _converter(operator, target)
+            CONVERTERS[converter_key(target)] = _converter(operator, target)
 
 
 def _converter(operator: ExternOperator, target: torch._ops.OpOverload) -> Converter:

@@ -206,8 +206,3 @@ def _along(graph: Graph, operator: Any, data: Any, dim: int) -> Any:
     if not shape_of(data):
         return graph.reshape(graph.emit(operator(graph.reshape(data, (1,)), axis=0)), ())
     return operator(data, axis=dim)
-
-
-def size_of(shape: Sequence[int]) -> int:
-    """How many elements a shape has."""
-    return prod(shape)
