@@ -74,7 +74,7 @@ def import_model(
     """Import a model and check it against its reference on two seeded inputs, or read it back.
 
     An import is kept in `cache` by what made it: the source's digest, the versions and
-    tunekit's own importer. A spec that is found there is not even built.
+    tunekit's own importer. A model that is found there is neither traced nor converted.
 
     Raises:
         ModelFileError: the model cannot be read, or does not fit the recipe.
@@ -83,11 +83,11 @@ def import_model(
         SandboxError: the process of the check died.
     """
     require_tvm()
-    from tunekit.models.registry import load_source, source_digest
+    from tunekit.models.registry import load_source
     from tunekit.models.source import SourceModel
 
-    digest = model.digest if isinstance(model, SourceModel) else source_digest(model)
-    key = content_key(_KIND, digest, code_digest())
+    source = model if isinstance(model, SourceModel) else load_source(model, cache)
+    key = content_key(_KIND, source.digest, code_digest())
     kept = cache.get(_KIND, key)
     if kept is not None:
         cached = _read(kept)
@@ -96,7 +96,6 @@ def import_model(
         )
         say(f"{cached.name}: import found in the cache")
         return cached
-    source = model if isinstance(model, SourceModel) else load_source(model, cache)
     # Little is said before this works: where it does not, the error stands alone.
     start = time.perf_counter()
     with told_if_slow(say, f"{source.name}: importing: building, tracing and converting it"):
@@ -108,7 +107,7 @@ def import_model(
     checked = time.perf_counter()
     result = ImportedModel(
         name=source.name,
-        digest=digest,
+        digest=source.digest,
         framework=source.framework,
         module=module,
         inputs=source.inputs,
