@@ -6,7 +6,7 @@ import json
 import mmap
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from tunekit.models import load_source
 from tunekit.processes.sandbox import run_library
 from tunekit.recipe import Recipe, override, parse_recipe
 from tunekit.version import __version__
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +46,6 @@ _TIMEOUT_S = 1800.0
 _LIBRARIES = "lib"
 # A name in the table of versions, behind the end of another.
 _GLIBC_VERSION = rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from tunekit.recipe.axes import in_words
 from tunekit.standalone.axes import SizedAxis
 from tunekit.standalone.build import Linked, Part, build
 from tunekit.version import __version__
+from tunekit.wording import Say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,8 +57,6 @@ _TAKEN = re.compile(
     "c|dl|gcc|m|rt|util|"
     "dbm|mq|sem|shm|tk|tunekit"
 )
-
-Say = Callable[[str], None]
 
 
 def c_name(name: str) -> str:
