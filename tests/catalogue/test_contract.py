@@ -820,8 +820,10 @@ class TestLibrariesAndBenchmarks:
 class TestSoundness:
     def test_foreign_keys_are_enforced(self, catalogue: Catalogue, new: Examples) -> None:
         session = catalogue.sessions.begin(new.session())
+        (task,) = catalogue.trials.ensure_tasks(session.id, [new.task("a")])
+        (trial,) = catalogue.trials.add(session.id, [new.trial(task)])
         with pytest.raises(sqlalchemy.exc.IntegrityError):
-            catalogue.trials.reuse(12345, [67890])
+            catalogue.trials.reuse(12345, [trial])
         assert catalogue.sessions.get(session.id).reused == 0
         assert catalogue.maintenance.check() == []
 

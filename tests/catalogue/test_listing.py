@@ -194,6 +194,9 @@ def test_removed_records_leave_a_sound_catalogue(filled: Catalogue, new: Example
     session = filled.sessions.begin(new.session(recipe_digest="again"))
     (task,) = filled.trials.ensure_tasks(session.id, [new.task("a")])
     filled.trials.reuse(task, [2])
+    with pytest.raises(CatalogueError, match=r"is being run by process .* took results"):
+        filled.records.remove(RecordFilter(operator="*_a"))
+    filled.sessions.close(session.id, "finished")
     assert filled.records.remove(RecordFilter(operator="*_a")) == 2
     assert _ids(filled) == [5, 3]
     assert filled.maintenance.check() == []
@@ -220,6 +223,16 @@ def test_records_of_a_session_that_runs_stay(filled: Catalogue, new: Examples, u
     assert filled.records.remove(RecordFilter(session=running.id)) == count > 0
     assert filled.sessions.get(running.id).trials_done == failed
     assert filled.maintenance.check() == []
+
+
+def test_a_trial_that_was_removed_since_it_was_read_is_not_noted(
+    filled: Catalogue, new: Examples
+) -> None:
+    session = filled.sessions.begin(new.session(recipe_digest="again"))
+    (task,) = filled.trials.ensure_tasks(session.id, [new.task("a")])
+    filled.records.remove(RecordFilter(ids=(1,)))
+    filled.trials.reuse(task, [1, 2])
+    assert filled.sessions.get(session.id).reused == 1
 
 
 def test_an_import_goes_with_its_last_record(catalogue: Catalogue, new: Examples) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,8 @@ def remove(connection: Connection, record_filter: RecordFilter) -> int:
     """Deletes the records; how many there were. Finals that they won and notes of their reuse go
     with them. The trials that stay close ranks, and an import that has none left goes too.
 
-    CatalogueError when a living process runs one of the sessions: it counts on its trials.
+    CatalogueError when a living process runs one of the sessions, or one that took results of the
+    trials: it counts on them.
     """
     condition = filters.condition(connection, record_filter)
     touched = connection.execute(
@@ -29,14 +31,19 @@ def remove(connection: Connection, record_filter: RecordFilter) -> int:
         .where(_sessions.id.in_(select(_trials.session_id).where(condition)))
         .with_for_update()
     ).all()
-    for session in touched:
-        owner = Owner(session.owner_pid, session.owner_started, session.owner_machine)
-        if session.state == "running" and owner.lives(session.heartbeat_at):
-            raise CatalogueError(
-                f"session {session.public_id} is being run by process {session.owner_pid}, which "
-                "counts on its records",
-                hint="wait for it to end, or leave its records out (`--session`, `--until`)",
+    takers = connection.execute(
+        select(_sessions)
+        .where(
+            _sessions.id.in_(
+                select(schema.Task.session_id)
+                .join(schema.Reuse, schema.Reuse.task_id == schema.Task.id)
+                .where(schema.Reuse.trial_id.in_(select(_trials.id).where(condition)))
             )
+        )
+        .with_for_update()
+    ).all()
+    _require_ended(touched, "counts on its records")
+    _require_ended(takers, "took results from other sessions' records among these")
     deleted = connection.execute(delete(_trials).where(condition)).rowcount
     for session in touched:
         _close_ranks(connection, session.id)
@@ -52,6 +59,17 @@ def remove(connection: Connection, record_filter: RecordFilter) -> int:
                 .values(updated_at=datetime.now(UTC))
             )
     return deleted
+
+
+def _require_ended(sessions: Iterable[Any], why: str) -> None:
+    for session in sessions:
+        owner = Owner(session.owner_pid, session.owner_started, session.owner_machine)
+        if session.state == "running" and owner.lives(session.heartbeat_at):
+            raise CatalogueError(
+                f"session {session.public_id} is being run by process {session.owner_pid}, which "
+                f"{why}",
+                hint="wait for it to end, or leave its records out (`--session`, `--until`)",
+            )
 
 
 def _close_ranks(connection: Connection, session_id: int) -> None:

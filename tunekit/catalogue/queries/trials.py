@@ -257,10 +257,13 @@ def reuse(connection: Connection, task_id: int, trial_ids: Iterable[int]) -> Non
     there = set(
         connection.scalars(select(schema.Reuse.trial_id).where(schema.Reuse.task_id == task_id))
     )
+    wanted = dict.fromkeys(trial_ids)
+    # Somebody may have removed one since it was read.
+    kept = set(connection.scalars(select(_trials.id).where(_trials.id.in_(wanted))))
     rows = [
         {"task_id": task_id, "trial_id": trial_id, "reused_at": now}
-        for trial_id in dict.fromkeys(trial_ids)
-        if trial_id not in there
+        for trial_id in wanted
+        if trial_id in kept and trial_id not in there
     ]
     if rows:
         connection.execute(insert(schema.Reuse), rows)
