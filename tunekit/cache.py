@@ -145,9 +145,11 @@ class ContentCache:
             # where this process is killed.
             gone = entry.folder.with_name(f"{_UNFINISHED}{entry.folder.name}")
             with suppress(OSError):
-                entry.folder.rename(gone)
+                # Another process may have taken it since it was looked at.
+                if (entry.folder / _CHECKSUMS).stat().st_mtime == entry.used_at:
+                    entry.folder.rename(gone)
+                    used -= entry.size
             shutil.rmtree(gone, ignore_errors=True)
-            used -= entry.size
 
     def _entries(self) -> Iterator[_Entry]:
         for checksums in self.root.glob(f"*/[!.]*/{_CHECKSUMS}"):

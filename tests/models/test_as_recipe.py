@@ -206,7 +206,16 @@ def test_an_input_with_another_shape_keeps_what_else_the_recipe_says_of_it(tmp_p
 
 @pytest.mark.parametrize(
     "name",
-    ["p2o.DynamicDimension.0", "batch size", "batch-size", "__import__('os').abort()", "a[0]", "("],
+    [
+        "p2o.DynamicDimension.0",
+        "batch size",
+        "batch-size",
+        "__import__('os').abort()",
+        "a[0]",
+        "(",
+        "None",
+        "s0**2",
+    ],
 )
 def test_a_file_may_call_an_open_size_anything(tmp_path: Path, name: str) -> None:
     file = _onnx(tmp_path / "net.onnx", [name, 128])
@@ -235,7 +244,7 @@ def test_sizes_that_are_computed_follow_from_the_others(
 @pytest.mark.parametrize("formula", ["s0//0", "s0**99", "s0 @ 2", "s0 * 0.5", "'a' * s0"])
 def test_what_cannot_be_computed_is_asked_for(tmp_path: Path, formula: str) -> None:
     file = _onnx(tmp_path / "net.onnx", [formula, 128])
-    with pytest.raises(UsageError, match="leaves sizes open"):
+    with pytest.raises(UsageError, match=r"leaves sizes open|has no size of that name"):
         recipe_of_model(str(file), dims={"s0": 4})
     assert recipe_of_model(str(file), inputs={"ids": (2, 128)}).model.inputs[0].shape == (2, 128)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +166,44 @@ def test_weights_drawn_by_any_generator_come_from_the_seed(tmp_path: Path) -> No
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     other = recipe.model.model_copy(update={"seed": 1})
     assert load_source(other).digest != first
+
+
+_MADE_AT_IMPORT = """
+import torch
+NET = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+def build():
+    return NET
+"""
+
+
+def test_a_model_made_at_import_is_the_same_in_each_process(tmp_path: Path) -> None:
+    recipe = tmp_path / "net.yaml"
+    _recipe_of(tmp_path, _MADE_AT_IMPORT)
+    script = (
+        "import sys; from pathlib import Path; from tunekit.models import load_source; "
+        "from tunekit.recipe import load_recipe; "
+        "print(load_source(load_recipe(Path(sys.argv[1])).model).digest)"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(recipe)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(digests) == 1
+
+
+def test_an_object_that_is_returned_again_is_the_same_model(tmp_path: Path) -> None:
+    recipe = _recipe_of(tmp_path, _MADE_AT_IMPORT)
+    first = load_source(recipe.model)
+    first.reference(first.sample_inputs(0))  # With its random weights calibrated.
+    again = load_source(recipe.model)
+    assert again.digest == first.digest
+    assert is_digest_of(first.digest, recipe.model)
 
 
 @pytest.mark.parametrize(

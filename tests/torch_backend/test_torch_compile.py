@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import subprocess
 import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,53 @@ def test_models_that_share_a_graph_have_a_library_each(
                 compiled = torch.compile(model, backend=tunekit_backend, options=options)
                 torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
     assert len({library.path for library in made}) == len(made) == 2
+
+
+def test_threads_that_call_a_model_at_once_have_one_library(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _made(monkeypatch)
+    model, x = _mlp(), torch.randn(2, 16)
+    graphs: list[Any] = []
+    calls: list[tuple[Any, ...]] = []
+
+    def noted(graph: Any, examples: Any, **more: Any) -> Any:
+        """dynamo traces in each thread that is early; this is about a graph that is there."""
+        graphs.append(tunekit_backend(graph, examples, **more))
+
+        def eager(*arguments: Any) -> Any:
+            calls.append(arguments)
+            return graph(*arguments)
+
+        return eager
+
+    with torch.no_grad():
+        expected = torch.compile(model, backend=noted, options=options)(x)
+    [graph], [arguments] = graphs, calls
+
+    def call(_: int) -> torch.Tensor:
+        with torch.no_grad():
+            [result] = graph(*arguments)
+        assert isinstance(result, torch.Tensor)
+        return result
+
+    with ThreadPoolExecutor(6) as pool:
+        for result in pool.map(call, range(6)):
+            torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    assert len(made) == 1
+
+
+def test_a_model_that_is_gone_makes_place_for_another(options: dict[str, Any]) -> None:
+    x = torch.randn(2, 16)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(10):
+            model = _mlp()
+            model.second.bias.add_(number % 2)
+            compiled = torch.compile(model, backend=tunekit_backend, options=options)
+            torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+            del model, compiled
+            gc.collect()
 
 
 def test_other_memory_under_a_weight_is_noticed(options: dict[str, Any]) -> None:

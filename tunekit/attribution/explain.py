@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
 from tunekit.attribution.operators import Profiled, break_down, kernel_name
-from tunekit.attribution.profilers import LIBRARY, PROFILED, STAGES, THREADS
+from tunekit.attribution.profilers import LIBRARY, PROFILED, STAGES, THREADS, parse_profiled
 from tunekit.attribution.results import Explanation, Sort
 from tunekit.attribution.stages import stage_entries
 from tunekit.benchmark.registry import Preparation, Unprepared, find_runtime, prepared
-from tunekit.errors import SandboxError
+from tunekit.errors import SandboxError, UsageError
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.standalone.events import TraceEvent
 from tunekit.wording import Say
@@ -71,6 +71,7 @@ def explain_recipe(
         say: told what is done, a line at a time.
 
     Raises:
+        UsageError: a runtime does not say where its time goes.
         SandboxError: the library itself crashed or hung.
         TunekitError: as for `tuned_library`.
     """
@@ -78,6 +79,7 @@ def explain_recipe(
     from tunekit.library import tuned_library
     from tunekit.models import load_source, require_one_size
 
+    runtimes = parse_profiled(",".join(runtimes) or "none")
     require_one_size(recipe.model)
     library = tuned_library(recipe, say=say)
     cache = ContentCache()
@@ -155,7 +157,10 @@ def _plans(
     plans: dict[str, Mapping[str, Any]] = {}
     missing = []
     for name in dict.fromkeys(names):
-        plan = prepared(name, find_runtime(name), preparation)
+        try:
+            plan = prepared(name, find_runtime(name), preparation)
+        except UsageError as error:
+            plan = Unprepared("failed", error.message)
         if isinstance(plan, Unprepared):
             missing.append(Profiled(name, plan.reason))
         else:

@@ -90,8 +90,7 @@ def is_digest_of(digest: str, spec: ModelSpec, cache: ContentCache | None = None
     if digest == joint_digest([source_digest(one_size) for one_size in at_sizes]):
         return True
     # The file that a callable names is a part of its model.
-    sources = [load_source(one_size, cache) for one_size in at_sizes]
-    return digest == joint_digest([source.digest for source in sources])
+    return digest == joint_digest([load_source(one_size, cache).digest for one_size in at_sizes])
 
 
 def source_digest(spec: ModelSpec) -> str:

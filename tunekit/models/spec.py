@@ -103,7 +103,8 @@ def _names_in(dim: str) -> list[str]:
     formula = _formula(dim)
     if formula is None:
         return [dim]
-    return [node.id for node in ast.walk(formula) if isinstance(node, ast.Name)]
+    names = [node.id for node in ast.walk(formula) if isinstance(node, ast.Name)]
+    return names or [dim]
 
 
 def _formula(text: str) -> ast.expr | None:
@@ -114,14 +115,22 @@ def _formula(text: str) -> ast.expr | None:
         formula = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    known = (ast.BinOp, ast.operator, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant)
+    known: tuple[type[ast.AST], ...] = (
+        ast.BinOp,
+        *_COMPUTES,
+        ast.UnaryOp,
+        ast.USub,
+        ast.Name,
+        ast.Load,
+        ast.Constant,
+    )
     return formula if all(isinstance(node, known) for node in ast.walk(formula)) else None
 
 
 def _value(formula: ast.expr, sizes: Mapping[str, int]) -> int | None:
     """What it comes to; None where a size in it is open, or it is no formula of sizes."""
     match formula:
-        case ast.Constant(value=int(number)):
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
             return number
         case ast.Name(id=name):
             return sizes.get(name)
@@ -130,8 +139,8 @@ def _value(formula: ast.expr, sizes: Mapping[str, int]) -> int | None:
             return None if value is None else -value
         case ast.BinOp(left=left, op=op, right=right):
             one, other = _value(left, sizes), _value(right, sizes)
-            compute = _COMPUTES.get(type(op))
-            if one is None or other is None or compute is None:
+            compute = _COMPUTES[type(op)]
+            if one is None or other is None:
                 return None
             return compute(one, other) if other or compute is not floordiv else None
     return None

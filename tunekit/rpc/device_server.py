@@ -41,8 +41,10 @@ def main() -> None:
         parser.error(f"--tracker: {arguments.tracker!r} is not host:port")
     try:
         family = socket.getaddrinfo(host, int(port))[0][0]
-    except OSError as error:
-        parser.error(f"--tracker: {host} is no machine that is known here: {error}")
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) != socket.EAI_AGAIN:
+            parser.error(f"--tracker: {host} is no machine that is known here: {error}")
+        family = socket.AF_INET  # The network is not there yet.
     if arguments.threads is not None:
         # Read when a session's process makes its thread pool.
         os.environ["TVM_NUM_THREADS"] = str(arguments.threads)
@@ -72,11 +74,12 @@ def serve(
             connection.close()
 
     def patient(address: tuple[str, int]) -> socket.socket:
-        # TVM's loop tries again at once, for ever, where a network is down.
+        # TVM tries again at once, for ever, where a network is down, and gives up after a minute
+        # where only the tracker is.
         while True:
             try:
                 found: socket.socket = connect(address)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 logger.warning("no tracker at %s port %d: %s; trying again", *address, error)
                 time.sleep(_RETRY_S)
             else:

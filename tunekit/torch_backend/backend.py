@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,20 +77,30 @@ class _Compiled:
         self._options = options
         self._models: list[_Model] = []
         self._is_full = False
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
-        for model in self._models:
-            if model.weights.are_in(arguments):
-                return model.run(*arguments)
-        if len(self._models) == _MOST_MODELS:
-            # Somebody makes new weights for each call: no library would be run twice.
-            if not self._is_full:
-                _warn(f"{_MOST_MODELS} models share a graph; what others there are run in PyTorch")
-            self._is_full = True
-            return self._eager(*arguments)
-        model = self._model_of(arguments)
-        self._models.append(model)
-        return model.run(*arguments)
+        model = self._known(arguments)
+        if model is None:
+            with self._lock:
+                # Unless another thread was faster.
+                model = self._known(arguments) or self._new(arguments)
+        return self._eager(*arguments) if model is None else model.run(*arguments)
+
+    def _known(self, arguments: Sequence[Any]) -> _Model | None:
+        return next((model for model in self._models if model.weights.are_in(arguments)), None)
+
+    def _new(self, arguments: Sequence[Any]) -> _Model | None:
+        """A model that was not met yet; None where there are too many."""
+        self._models = [model for model in self._models if not model.weights.are_gone]
+        if len(self._models) < _MOST_MODELS:
+            self._models.append(self._model_of(arguments))
+            return self._models[-1]
+        # Somebody makes new weights for each call: no library would be run twice.
+        if not self._is_full:
+            _warn(f"{_MOST_MODELS} models share a graph; what others there are run in PyTorch")
+        self._is_full = True
+        return None
 
     def _model_of(self, arguments: Sequence[Any]) -> _Model:
         model = _Model(TrackedWeights(self._graph.weights(arguments)), self._eager)
@@ -106,7 +117,7 @@ class _Compiled:
             return model
 
         def call(*arguments: Any) -> Any:
-            if model.weights.were_written():
+            if model.weights.were_written(arguments):
                 _warn(
                     "the model's weights have changed since it was compiled, so it runs in PyTorch "
                     "(torch.compiler.reset() and torch.compile compile it again)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,22 @@ class TrackedWeights:
     """
 
     def __init__(self, tensors: Mapping[int, torch.Tensor]) -> None:
-        self._tensors = tensors
-        self._versions = [_version(tensor) for tensor in tensors.values()]
+        # A model that nobody else has any more is not kept.
+        self._tensors = {place: weakref.ref(tensor) for place, tensor in tensors.items()}
+        self._versions = {place: _version(tensor) for place, tensor in tensors.items()}
+
+    @property
+    def are_gone(self) -> bool:
+        """Whether some are, and with them the model."""
+        return any(tensor() is None for tensor in self._tensors.values())
 
     def are_in(self, arguments: Sequence[Any]) -> bool:
         """Whether a call is this model's."""
-        return all(arguments[place] is tensor for place, tensor in self._tensors.items())
+        return all(arguments[place] is tensor() for place, tensor in self._tensors.items())
 
-    def were_written(self) -> bool:
-        """Whether they have changed since, in a way that torch counts."""
-        return [_version(tensor) for tensor in self._tensors.values()] != self._versions
+    def were_written(self, arguments: Sequence[Any]) -> bool:
+        """Whether a call's, which are these, have changed since, in a way that torch counts."""
+        return any(_version(arguments[place]) != was for place, was in self._versions.items())
 
 
 class WeightedGraph:

@@ -60,12 +60,15 @@ def library_of(
     digest = graph.digest(arguments, options)
     folder = cache.root / _KIND / digest
     library = _found(folder)
-    if library is None:
-        with _alone(folder):
-            # Unless another process compiled it meanwhile.
-            library = _found(folder) or _made(graph, arguments, options, folder)
-    with suppress(OSError):  # A cache that is only read holds it, too.
-        cache.adopt(_KIND, digest)
+    try:
+        if library is None:
+            with _alone(folder):
+                # Unless another process compiled it meanwhile.
+                library = _found(folder) or _made(graph, arguments, options, folder)
+    finally:
+        # The program of a graph that cannot be compiled is there, too; or the cache is only read.
+        with suppress(OSError):
+            cache.adopt(_KIND, digest)
     return library
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import importlib.util
 import os
@@ -78,7 +79,7 @@ def load(
             digest,
             spec.seed,
             inputs,
-            lambda: result,
+            lambda: _own_copy(result, spec, state),
             Weights(spec.weights, state, cache=cache, made_at=spec.smallest if spec.size else None),
             bound_values(spec),
             spec.detector,
@@ -98,6 +99,19 @@ def load(
         f"{spec.source} returned {type(result).__name__}, which is no model",
         hint="return a torch.nn.Module, an onnx.ModelProto or the path of an .onnx or .pt2 file",
     )
+
+
+def _own_copy(module: torch.nn.Module, spec: ModelSpec, state: Path | None) -> torch.nn.Module:
+    """The module, or a copy where its weights are replaced: the callable may return the same object
+    again, which then is to be what it was."""
+    from tunekit.models.weights import is_untrained
+
+    if spec.weights is None and state is None and not is_untrained(module):
+        return module
+    try:
+        return copy.deepcopy(module)
+    except Exception:  # noqa: BLE001 - not every module can be copied
+        return module
 
 
 def _finds_objects(
@@ -171,7 +185,8 @@ _folders: set[Path] = set()
 def _call(spec: ModelSpec, module_name: str, callable_name: str) -> Any:
     with _importable(spec.folder):
         try:
-            with quiet():
+            # A module may make its model as it is imported.
+            with _seeded(spec.seed), quiet():
                 module = importlib.import_module(module_name)
         except (Exception, SystemExit) as error:
             missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(
@@ -242,7 +257,7 @@ def _code(spec: ModelSpec) -> list[Path]:
     with _importable(spec.folder):
         try:
             # Of a package within another it imports the outer one.
-            with quiet():
+            with _seeded(spec.seed), quiet():
                 top = importlib.util.find_spec(module_name.partition(".")[0])
                 own = importlib.util.find_spec(module_name)
         except (Exception, SystemExit):  # noqa: BLE001 - whatever a module does; told when it loads
