@@ -28,12 +28,13 @@ help: ## this list
 
 install: $(STAMP) ## create .venv and install the pinned versions (once)
 
-$(BIN)/python:
+# pip is the last that a new environment gets: one that was not finished is made again.
+$(BIN)/pip:
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
 	$(PYTHON) -m venv $(VENV)
 
 # The stamp is newer than what it was installed from: a second call installs nothing.
-$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	touch $@
 

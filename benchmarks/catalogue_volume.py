@@ -215,7 +215,7 @@ def measure(
             lambda: lambda: catalogue.trials.known(generator.choice(tasks), digests),
         ),
         "task summaries": (50, lambda: lambda: catalogue.trials.summaries(session_id)),
-        "newest 20 sessions": (20, lambda: catalogue.sessions),
+        "newest 20 sessions": (20, lambda: lambda: catalogue.sessions.list(20)),
         "open": (20, lambda: lambda: Catalogue.open(catalogue.location).close()),
     }
     for name, (repeats, prepare) in calls.items():

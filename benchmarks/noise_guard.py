@@ -37,7 +37,7 @@ from tunekit.cache import ContentCache
 from tunekit.graph.pipeline import prepare_model
 from tunekit.machine.host import detect_host
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import MeasureOptions, MeasureResult, TensorArgument, Variant
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult, TensorArgument
 from tunekit.recipe import load_recipe
 from tunekit.search.tuner import measure_options
 from tunekit.spaces import space_for
@@ -101,7 +101,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
 
 
-def draw(task: Any, target: Any, count: int) -> list[Variant]:
+def draw(task: Any, target: Any, count: int) -> list[Candidate]:
     """Random candidates of a task's search space, no two of them alike."""
     import tvm
     from tvm.s_tir import meta_schedule as ms
@@ -115,7 +115,7 @@ def draw(task: Any, target: Any, count: int) -> list[Variant]:
         Trace(list(made.trace.insts), {}) for made in space.generate_design_space(task.module)
     ]
     generator = random.Random(1)
-    found: dict[str, Variant] = {}
+    found: dict[str, Candidate] = {}
     for _ in range(count * 20):
         if len(found) == count:
             break
@@ -127,7 +127,7 @@ def draw(task: Any, target: Any, count: int) -> list[Variant]:
         except (RuntimeError, ValueError):
             continue
         text = tvm.ir.save_json(schedule.mod)
-        found.setdefault(text, Variant(len(found), text, task_arguments(task), math.inf))
+        found.setdefault(text, Candidate(len(found), text, task_arguments(task), math.inf))
     del context
     return list(found.values())
 
@@ -145,7 +145,7 @@ def compare(
     measurer: LocalMeasurer,
     plain: MeasureOptions,
     guarded: MeasureOptions,
-    candidates: list[Variant],
+    candidates: list[Candidate],
     repeats: int,
 ) -> dict[str, Any]:
     """Every way of measuring the candidates, and what each makes of them."""
@@ -179,7 +179,7 @@ def compare(
 
 
 def one_run(
-    measurer: LocalMeasurer, candidates: Sequence[Variant], reference: dict[int, float]
+    measurer: LocalMeasurer, candidates: Sequence[Candidate], reference: dict[int, float]
 ) -> dict[str, Any]:
     """The candidates measured as tuning measures them, and a final between the best of them."""
     started = time.monotonic()
@@ -208,7 +208,7 @@ def one_run(
     }
 
 
-def batch(measurer: LocalMeasurer, candidates: Sequence[Variant]) -> dict[int, MeasureResult]:
+def batch(measurer: LocalMeasurer, candidates: Sequence[Candidate]) -> dict[int, MeasureResult]:
     """Outcomes by key; each batch of 8 knows the best of those before, as in tuning."""
     outcomes: dict[int, MeasureResult] = {}
     for start in range(0, len(candidates), 8):

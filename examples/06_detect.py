@@ -84,4 +84,7 @@ def main(library: Path, pictures: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    if len(sys.argv) == 4:
+        main(*map(Path, sys.argv[1:]))
+    else:
+        print(__doc__)

@@ -135,3 +135,11 @@ def test_settings_in_python_are_named_by_their_keys(recipe_file: Path) -> None:
         tunekit.load_recipe(recipe, settings={"tuning.measure.repeat": 0})
     with pytest.raises(UsageError, match="is a recipe, which has no sizes with names"):
         tunekit.load_recipe(recipe, dims={"batch": 1})
+
+
+@pytest.mark.parametrize("name", ["mnn", "tuned", "openvno"])
+def test_who_does_not_say_where_its_time_goes_is_refused_at_once(
+    recipe_file: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' does not say where its time goes"):
+        tunekit.explain(recipe_file, runtimes=[name])

@@ -273,3 +273,14 @@ def _defines(file: Path, name: str) -> bool:
         or (isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == name)
         for node in tree(file).body
     )
+
+
+@pytest.mark.parametrize(
+    "file", sorted((PACKAGE.parent / "benchmarks").glob("*.py")), ids=lambda file: str(file.name)
+)
+def test_what_a_benchmark_imports_is_there(file: Path) -> None:
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "tunekit":
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name) or f"{node.module}.{name.name}" in MODULES

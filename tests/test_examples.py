@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,10 @@ def test_metaschedule_finds_in_the_catalogue_what_it_put_there(
 ) -> None:
     load("05_metaschedule_database").main(tmp_path)
     assert "metaschedule.db: 3\n" in capsys.readouterr().out
+
+
+def test_one_that_needs_pictures_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["06_detect.py"])
+        runpy.run_path(str(EXAMPLES[-1]), run_name="__main__")
+    assert "python examples/06_detect.py artifacts/" in capsys.readouterr().out

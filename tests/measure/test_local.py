@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pickle
 import signal
@@ -14,13 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tvm
 import wild_kernels as wild
 
 from tunekit.catalogue import FailureKind
 from tunekit.errors import SandboxError
 from tunekit.machine.target import ResolvedTarget
 from tunekit.measure.local.measurer import LocalMeasurer
-from tunekit.measure.measurer import MeasureOptions, MeasureResult, TensorArgument
+from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult, TensorArgument
 
 _REPEAT = 2
 
@@ -317,3 +319,17 @@ def test_a_server_that_cannot_start_is_an_error_with_its_last_words(
         list(measurer.measure([wild.candidate(0, wild.good(10))]))
     assert "this TVM is broken" in caught.value.message
     assert "tunekit doctor" in (caught.value.hint or "")
+
+
+def test_a_file_of_the_working_directory_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: ResolvedTarget
+) -> None:
+    for name in ("numpy", "statistics", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the one')\n")
+    monkeypatch.chdir(tmp_path)
+    options = MeasureOptions(native.spec, "cpu", 2, 1, 60, 30, 2, 1, "warm", 2 << 30)
+    with LocalMeasurer(options) as measurer:
+        (result,) = measurer.measure(
+            [Candidate(0, tvm.ir.save_json(wild.good()), wild.VECTORS, math.inf)]
+        )
+    assert result.failure is None

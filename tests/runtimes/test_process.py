@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tunekit.processes.child import tvm_may_pin
 from tunekit.runtimes.process import RunnerFailed, RunnerProcess
 from tunekit.runtimes.worker import whole_text
 
@@ -66,6 +67,42 @@ def test_a_file_of_the_working_directory_is_no_package(
     monkeypatch.chdir(tmp_path)
     given = {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
     with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
+        runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
+
+
+def test_what_a_runner_keeps_goes_also_when_somebody_presses_ctrl_c(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", np.ones(2))
+    log, given = tmp_path / "log", {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+    kept = tmp_path / "kept"
+
+    def interrupted() -> None:
+        with RunnerProcess("toy_runtimes:KeepsAFile", threads=1, log=log) as runner:
+            runner.ask("load", timeout_s=60, plan={"file": str(kept)}, threads=1, **given)
+            assert kept.exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not kept.exists()
+
+
+def test_tvm_pins_no_thread_of_a_runner_that_has_a_part_of_the_cores(tmp_path: Path) -> None:
+    for apart, said in ((False, str(int(tvm_may_pin()))), (True, "0")):
+        with RunnerProcess(
+            "toy_runtimes:Doubles", threads=1, log=tmp_path / "log", apart=apart
+        ) as runner:
+            assert psutil.Process(runner.pid).environ()["TVM_BIND_THREADS"] == said
+
+
+def test_what_lies_beside_a_notebook_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside_a_notebook.py").write_text("from toy_runtimes import Doubles as Mine\n")
+    np.savez(tmp_path / "in.npz", np.ones(2))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    given = {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+    with RunnerProcess("beside_a_notebook:Mine", threads=1, log=tmp_path / "log") as runner:
         runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,20 @@ class Doubles(Runtime):
 
     def arrays(self, result):
         return result
+
+
+class KeepsAFile(Doubles):
+    """Which goes when it closes."""
+
+    name = "keeps-a-file"
+
+    def load(self, plan, inputs, threads):
+        self.file = Path(plan["file"])
+        self.file.touch()
+        return super().load({}, inputs, threads)
+
+    def close(self):
+        self.file.unlink()
 
 
 class DoublesAgain(Doubles):

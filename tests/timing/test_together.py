@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -69,8 +70,11 @@ def test_more_processes_than_the_system_allows_are_told(
     tmp_path: Path, inputs: dict[str, Array]
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files + 12, before[1]))
+    taken = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+    # The limit is for the numbers: those that are free below count as well.
+    free = (number for number in itertools.count() if number not in taken)
+    limit = next(itertools.islice(free, 12, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         failed = run(tmp_path, inputs, "toy_runtimes:Doubles", Instances(16))
     finally:

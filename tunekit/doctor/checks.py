@@ -22,6 +22,7 @@ from tunekit.errors import CatalogueError, UsageError
 from tunekit.machine.host import Host, detect_host
 from tunekit.machine.toolchain import installed_version, pip_install, tvm_problems
 from tunekit.processes.exit import Exit
+from tunekit.processes.python import python_module, with_this_package
 from tunekit.wording import counted, last_lines
 
 Status = Literal["ok", "note", "problem"]
@@ -336,11 +337,16 @@ def _cache() -> Check:
 
 def selftest() -> Check:
     """`python -m tunekit.doctor.selftest` in a process of its own."""
-    command = [sys.executable, "-m", "tunekit.doctor.selftest"]
+    command = python_module("tunekit.doctor.selftest")
     fix = f"run it yourself for the whole text: {shlex.join(command)}"
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SELFTEST_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_SELFTEST_TIMEOUT_S,
+            check=False,
+            env=with_this_package(),
         )
     except subprocess.TimeoutExpired:
         return Check("self-test", "problem", f"not done after {_SELFTEST_TIMEOUT_S} s", fix)

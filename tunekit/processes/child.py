@@ -178,6 +178,12 @@ def core_ids() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def tvm_may_pin() -> bool:
+    """Whether TVM may pin its threads: to the cores numbered from 0, whichever this process may
+    use."""
+    return core_ids() == list(range(os.cpu_count() or 1))
+
+
 def pin_to_cores(count: int) -> None:
     """Keeps this process, and threads that it starts from now on, on its first so many cores."""
     if hasattr(os, "sched_setaffinity"):

@@ -25,6 +25,7 @@ from tunekit.errors import SandboxError
 from tunekit.machine.tvm_loading import arrays_of, runtime_only
 from tunekit.processes.child import die_with_parent, leave_no_core
 from tunekit.processes.exit import Exit
+from tunekit.processes.python import python_module, with_this_package
 from tunekit.standalone.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -128,16 +129,12 @@ def run_library(
 
 
 def _run_child(folder: Path, library: Path, *, threads: int | None, timeout_s: float) -> None:
-    environment = dict(os.environ)
-    package_home = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (package_home, environment.get("PYTHONPATH")) if part
-    )
+    environment = with_this_package()
     if threads is not None:
         environment["TVM_NUM_THREADS"] = str(threads)
     with (folder / _OUTPUT).open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tunekit.processes.sandbox", str(folder)],
+            python_module("tunekit.processes.sandbox", str(folder)),
             # Not the caller's folder: `-m` would let its files shadow the packages.
             cwd=folder,
             env=environment,

@@ -3,16 +3,15 @@ for those that inherit this."""
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import tempfile
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from tunekit.errors import SandboxError
+from tunekit.processes.python import python_module, with_this_package
 from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class ServerProcess:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115
         mine, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self.MODULE, str(theirs.fileno())],
+            python_module(self.MODULE, str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -85,7 +84,7 @@ class ServerProcess:
 
     def _environment(self) -> dict[str, str]:
         # Symbolizing a C++ backtrace takes TVM up to tens of seconds a failure.
-        return {**os.environ, "TVM_BACKTRACE": "0"}
+        return {**with_this_package(), "TVM_BACKTRACE": "0"}
 
     @property
     def _socket(self) -> Connection:

@@ -39,9 +39,10 @@ class IREE(Converted):
         cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
     ) -> dict[str, dict[str, Any]]:
         source = folder / "model.mlir"
-        importer = (sys.executable, "-m", "iree.compiler.tools.import_onnx")
+        importer = (sys.executable, "-P", "-m", "iree.compiler.tools.import_onnx")
         run_tool("iree-import-onnx", *importer, given["file"], "-o", str(source))
-        compiler = (sys.executable, "-m", "iree.compiler.tools.scripts.iree_compile", str(source))
+        scripts = "iree.compiler.tools.scripts"
+        compiler = (sys.executable, "-P", "-m", f"{scripts}.iree_compile", str(source))
         forms = {"generated kernels": "generated", "microkernels": "micro"}
         for kind, more in (("generated", ()), ("micro", ("--iree-llvmcpu-enable-ukernels=all",))):
             run_tool(

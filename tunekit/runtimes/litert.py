@@ -72,7 +72,12 @@ class LiteRT(Converted):
         return [self._model.get_tensor(place) for place in self._results]
 
     def arrays(self, result: Any) -> Sequence[Array]:
-        return in_shapes(result, self._outputs)
+        # Integers of 64 bits have become such of 32.
+        cast = [
+            array.astype(dtype) if array.dtype.kind in "iu" else array
+            for array, (_, dtype) in zip(result, self._outputs, strict=True)
+        ]
+        return in_shapes(cast, self._outputs)
 
 
 def _in_order(details: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

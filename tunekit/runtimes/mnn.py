@@ -39,7 +39,7 @@ class MNN(Converted):
     def convert(
         cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
     ) -> dict[str, dict[str, Any]]:
-        converter = (sys.executable, "-c", _CONVERTER, "-f", "ONNX", "--bizCode", "tunekit")
+        converter = (sys.executable, "-P", "-c", _CONVERTER, "-f", "ONNX", "--bizCode", "tunekit")
         source, made = ("--modelFile", given["file"]), ("--MNNModel", str(folder / _FILE))
         said = run_tool("MNN's converter", *converter, *source, *made)
         if not (folder / _FILE).is_file():

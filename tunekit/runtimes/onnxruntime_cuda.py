@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -79,3 +80,10 @@ class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
         "TensorrtExecutionProvider": {},
         **OnnxRuntimeCuda.providers,
     }
+
+    def open(
+        self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
+    ) -> dict[str, Any]:
+        # The provider has no option for it: https://github.com/microsoft/onnxruntime/issues/26029
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        return super().open(plan, inputs, threads)

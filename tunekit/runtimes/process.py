@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tunekit.processes.child import tvm_may_pin
 from tunekit.processes.exit import Exit
 from tunekit.wording import last_lines
 
@@ -32,6 +33,7 @@ LONGER = "--runtime-timeout SECONDS gives it longer"
 _LOG_TAIL_LINES = 20
 _READ_BYTES = 1 << 16
 _CLOSE_S = 5.0
+_HASTY_CLOSE_S = 1.0
 
 
 class RunnerFailed(Exception):  # noqa: N818 - reads as what happened
@@ -57,12 +59,13 @@ class RunnerProcess:
         class_path: `package.module:Class` of the runner.
         threads: threads its libraries may use.
         log: file that takes what it prints.
+        apart: whether it gets a part of this process's cores once it runs.
 
     Raises:
         OSError: the process cannot be started; `ask` says when it has died.
     """
 
-    def __init__(self, class_path: str, *, threads: int, log: Path) -> None:
+    def __init__(self, class_path: str, *, threads: int, log: Path, apart: bool = False) -> None:
         command_read, command_write = os.pipe()
         try:
             reply_read, reply_write = os.pipe()
@@ -89,7 +92,7 @@ class RunnerProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=(command_read, reply_write),
-                    env=_environment(threads),
+                    env=_environment(threads, may_pin=tvm_may_pin() and not apart),
                     # Ctrl-C in the terminal goes to the parent alone, which ends its children.
                     start_new_session=True,
                 )
@@ -138,13 +141,13 @@ class RunnerProcess:
             return 0.0
         return float(times.user + times.system)
 
-    def close(self) -> None:
+    def close(self, limit_s: float = _CLOSE_S) -> None:
         """Asks the child to end, and ends it if it does not. May be called again."""
         if not self._open:
             return
         try:
             if self._process.poll() is None:
-                self.ask("close", timeout_s=_CLOSE_S)
+                self.ask("close", timeout_s=limit_s)
         except RunnerFailed:
             pass  # closing is the child's last duty; its row is already written
         finally:
@@ -168,10 +171,8 @@ class RunnerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.kill()
+        # What it keeps on the disk goes when it closes, also where somebody presses Ctrl-C.
+        self.close(_CLOSE_S if kind is None else _HASTY_CLOSE_S)
 
     def _read_line(self, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
@@ -233,7 +234,7 @@ def _last_words(log: str) -> str:
     return last_lines(own)[:160]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, *, may_pin: bool) -> dict[str, str]:
     """The child's environment: this one, with every thread pool set to `threads`.
 
     How long idle threads spin (OMP_WAIT_POLICY and the like) is left at each library's default,
@@ -243,7 +244,9 @@ def _environment(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         **{name: str(threads) for name in _THREAD_VARIABLES},
-        # What the parent can import (a model given as package.module:callable), the child can.
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "TVM_BIND_THREADS": str(int(may_pin)),
+        # What the parent can import (a model given as package.module:callable), the child can; ""
+        # is where a notebook lies.
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
         "PYTHONUNBUFFERED": "1",
     }

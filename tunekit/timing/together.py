@@ -105,7 +105,12 @@ def run_together(
             processes = []
             for number in range(instances.count):
                 process = children.enter_context(
-                    RunnerProcess(entry.class_path, threads=threads, log=folder / f"{number}.log")
+                    RunnerProcess(
+                        entry.class_path,
+                        threads=threads,
+                        log=folder / f"{number}.log",
+                        apart=True,
+                    )
                 )
                 if hasattr(os, "sched_setaffinity"):
                     os.sched_setaffinity(process.pid, instances.cores(number, usable))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 from tunekit.catalogue.entries import FailureKind
 from tunekit.measure.local.protocol import LocalRequest
 from tunekit.measure.measurer import Candidate, MeasureOptions, MeasureResult
-from tunekit.processes.child import core_ids
+from tunekit.processes.child import tvm_may_pin
 from tunekit.processes.server import ServerProcess
 
 # A server that has grown by this much since it was ready is replaced between two batches.
@@ -83,9 +82,8 @@ class LocalMeasurer(ServerProcess):
         return {
             **super()._environment(),
             "TVM_NUM_THREADS": str(self.options.threads),
-            # TVM pins its threads to the cores numbered from 0, whichever this process may use.
-            # Where those are not the same, only the process is pinned, by `pin_to_cores`.
-            "TVM_BIND_THREADS": str(int(core_ids() == list(range(os.cpu_count() or 1)))),
+            # Where it may not, only the process is pinned, by `pin_to_cores`.
+            "TVM_BIND_THREADS": str(int(tvm_may_pin())),
         }
 
     def _await_ready(self) -> None:
