@@ -48,6 +48,8 @@ def main() -> None:
             print("\n".join(map(shlex.join, commands)))
             continue
         RESULTS.mkdir(parents=True, exist_ok=True)
+        # What an earlier run wrote is not taken for this one's.
+        file.unlink(missing_ok=True)
         for command in commands:
             run(command, end - time.monotonic())
         if file.is_file():

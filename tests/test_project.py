@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from tunekit import __version__
+from tunekit.benchmark.registry import find_runtime
 from tunekit.machine import toolchain
+from tunekit.recipe import PEER_RUNTIMES
 
 ROOT = Path(__file__).parent.parent
 PINS = dict(
@@ -88,3 +92,14 @@ def test_the_pinned_pair_is_the_one_that_the_toolchain_check_accepts() -> None:
 def test_the_package_has_one_version() -> None:
     assert metadata.version("tunekit") == __version__
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_what_a_missing_runtime_is_installed_with_is_its_extra() -> None:
+    """With the versions that fit, and all of its packages at once."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    names = [name for name in PEER_RUNTIMES if name in extras]
+    assert len(names) == 6
+    for name in names:
+        assert shlex.split(find_runtime(name).install) == extras[name]

@@ -126,8 +126,13 @@ def test_a_library_may_have_to_be_faster_than_a_runtime(other: float, answer: st
     assert answers(race(10.0, other), faster_than=("onnxruntime",)) == [answer]
 
 
-def test_a_runtime_that_did_not_run_is_not_beaten() -> None:
-    assert answers(race(10.0), faster_than=("openvino",)) == ["failed"]
+def test_whether_one_that_did_not_run_is_beaten_nobody_can_tell() -> None:
+    assert answers(race(10.0), faster_than=("openvino",)) == ["cannot tell"]
+    crashed = timed("tuned", [10.0] * 6).model_copy(
+        update={"status": "failed", "reason": "SIGSEGV"}
+    )
+    report = report_of(crashed, timed("onnxruntime", [12.0] * 6))
+    assert answers(report, faster_than=("onnxruntime",)) == ["failed"]
 
 
 @pytest.mark.parametrize(

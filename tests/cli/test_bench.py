@@ -180,7 +180,8 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
         "torch.yaml",
         "--runtimes",
         "onnxruntime,toy_runtimes:Doubles,toy_runtimes:Missing,toy_runtimes:SegfaultsAtOnce,"
-        "toy_runtimes:RefusesToPrepare,toy_runtimes:GivesNone",
+        "toy_runtimes:RefusesToPrepare,toy_runtimes:GivesNone,toy_runtimes:PlansAPath,"
+        "toy_runtimes:PlansNothing,toy_runtimes:AsksWrongly",
         *("--rounds", "1", "-f", "md", "-o", "report.md"),
         # Not a catalogue: what was measured is not lost for it.
         *("--catalogue", "torch.yaml"),
@@ -194,7 +195,11 @@ def test_runtimes_of_other_people_may_enter_and_fail_without_failing_the_command
     assert "SIGSEGV (segmentation fault) (while loading)" in rows["segfaults-at-once"]
     assert "RuntimeError: exporter stumbled (while preparing)" in rows["unprepared"]
     assert "TypeError: output 1 is no array of numbers" in rows["gives-none"]
+    assert "PosixPath is not JSON serializable (while preparing)" in rows["plans-a-path"]
+    assert "'NoneType' object is not iterable (while preparing)" in rows["plans-nothing"]
+    assert "RuntimeError: no such file (while preparing)" in rows["asks-wrongly"]
     assert "onnxruntime" in output
+    assert "looking for the model" not in output
 
 
 def test_whatever_a_converter_does_is_its_row_and_the_others_are_not_disturbed(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -44,7 +45,13 @@ SHOWN: dict[str, Callable[[Any], float]] = {
     "first run": lambda row: 1e3 * row["first_run_s"],
     "CPU ms a run": lambda row: row["cpu_ms"],
     "CPU ms idle": lambda row: 1e3 * row["idle_cpu_s"],
+    "vs best*": lambda row: row["ratio"]["value"],
+    "busy cores": lambda row: row["busy_cores"],
+    "M instr. a run": lambda row: row["instructions"] / 1e6,
+    "FPS at once": lambda row: median(row["at_once"]["runs_per_s"]),
 }
+TWO_PLACES = 0.0051
+WORDS = ("runtime", "remark", "matched")
 TABLES = """
 return [...document.querySelectorAll("section:first-of-type table")].map(table =>
   [...table.rows].map(row => [...row.cells].map(cell => cell.innerText.trim())))
@@ -93,17 +100,34 @@ def test_every_number_is_that_of_the_file(
     browser: webdriver.Chrome, page: str, bench_file: Path
 ) -> None:
     rows = {row["name"]: row for row in json.loads(bench_file.read_text("utf-8"))["runtimes"]}
-    compared = 0
+    compared = set()
     for titles, *lines in opened(browser, page).execute_script(TABLES):
         for name, *cells in (line for line in lines if line[0] in rows):
             for title, cell in zip(titles[1:], cells, strict=True):
-                if cell and title in SHOWN:
-                    # Three digits of each, two of errors.
-                    digits = 0.05 if "err" in title or title == "mse" else 0.005
-                    expected = pytest.approx(SHOWN[title](rows[name]), rel=digits)
-                    assert float(cell) == expected, (name, title)
-                    compared += 1
-    assert compared == len(SHOWN) * sum(row["latency"] is not None for row in rows.values())
+                if not cell or title in WORDS:
+                    continue
+                if title == "interval":
+                    ratio = rows[name]["ratio"]
+                    low, high = map(float, cell.removesuffix("x").split(" to "))
+                    bounds = pytest.approx((ratio["low"], ratio["high"]), rel=0.005, abs=TWO_PLACES)
+                    assert (low, high) == bounds
+                    continue
+                # Three digits of each, two of errors, and two behind the point of some.
+                digits = 0.05 if "err" in title or title == "mse" else 0.005
+                least = TWO_PLACES if title in ("busy cores", "vs best*") else None
+                expected = pytest.approx(SHOWN[title](rows[name]), rel=digits, abs=least)
+                assert float(cell.removesuffix("x").replace(",", "")) == expected, (name, title)
+                compared.add((name, title))
+    known = {(name, title) for name, row in rows.items() for title in SHOWN if is_known(row, title)}
+    assert compared == known
+
+
+def is_known(row: Any, title: str) -> bool:
+    """Whether the file says it; of a runtime that did not run it says nothing."""
+    try:
+        return SHOWN[title](row) is not None and row["latency"] is not None
+    except TypeError:
+        return False
 
 
 @pytest.mark.parametrize("size", [PHONE, SCREEN])

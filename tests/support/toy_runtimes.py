@@ -53,6 +53,33 @@ class KeepsAFile(Doubles):
         self.file.unlink()
 
 
+class PlansAPath(Doubles):
+    """No JSON, which the runner's process is sent."""
+
+    name = "plans-a-path"
+
+    @classmethod
+    def prepare(cls, preparation):
+        print("looking for the model")
+        return {"file": Path("model")}
+
+
+class PlansNothing(Doubles):
+    name = "plans-nothing"
+
+    @classmethod
+    def prepare(cls, preparation):
+        return None
+
+
+class AsksWrongly(Doubles):
+    name = "asks-wrongly"
+
+    @classmethod
+    def lacks(cls):
+        raise RuntimeError("no such file")
+
+
 class DoublesAgain(Doubles):
     name = "again"
 

@@ -6,8 +6,11 @@ accepted wherever a name is.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,15 +111,18 @@ def prepared(
     Raises:
         UsageError: the recipe or a flag is wrong, which concerns all runtimes.
     """
-    if missing := runtime.lacks():
-        return Unprepared("not applicable", f"there is no {missing} here")
-    if package := missing_package(runtime):
-        return Unprepared(
-            "not installed", f"not installed: pip install {runtime.install or package}"
-        )
-    preparation.say(f"preparing {name}")
     try:
-        return runtime.prepare(preparation)
+        if missing := runtime.lacks():
+            return Unprepared("not applicable", f"there is no {missing} here")
+        if package := missing_package(runtime):
+            command = f"pip install {runtime.install or package}"
+            return Unprepared("not installed", f"not installed: {command}")
+        preparation.say(f"preparing {name}")
+        # Standard output is the report's.
+        with contextlib.redirect_stdout(sys.stderr):
+            plan = dict(runtime.prepare(preparation))
+        json.dumps(plan)  # As it goes to the runner's process.
+        return plan
     except UsageError:
         raise
     except NotApplicable as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass
 class Material:
     """Attributes:
-    benchmarks: newest last.
+    benchmarks: those of one model newest last.
     explanations: of libraries.
     sessions: of tuning.
     libraries: manifests.
@@ -54,6 +54,8 @@ def gather(things: Sequence[str], catalogue: Catalogue | None) -> Material:
             _add_recipe(material, path, _required(catalogue, thing))
         else:
             _add_session(material, thing, _required(catalogue, thing))
+    if len({report.model.digest for report in material.benchmarks}) == 1:
+        material.benchmarks.sort(key=lambda report: report.environment.date)
     return material
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunekit.page import charts
+from tunekit.page.machine import cpu, machine
 from tunekit.page.parts import Chart, Facts, HtmlTable, Part, Prose, Section, TableCell
 from tunekit.page.race import interval
 from tunekit.recipe.axes import in_words
@@ -29,7 +30,8 @@ def matrix_section(reports: Sequence[Report]) -> Section:
     parts += _verdicts(reports)
     differences = _differences(reports, recipes=one_model)
     if differences:
-        parts += [Prose("What differs between them:"), Facts(differences)]
+        parts.append(Prose("What differs between them:"))
+        parts.append(_side_by_side(reports, differences) if one_model else _in_all(differences))
     return Section("Benchmarks", parts)
 
 
@@ -79,7 +81,7 @@ def _of_many_models(reports: Sequence[Report]) -> HtmlTable:
                 TableCell(_against_at_each_size(report), "right"),
                 *(TableCell(_median(by_name.get(name)), "right") for name in names),
                 TableCell(str(report.protocol.threads), "right"),
-                TableCell(_cpu(report)),
+                TableCell(cpu(report.environment.host)),
                 TableCell(report.environment.date[:10]),
             ]
         )
@@ -115,10 +117,6 @@ def labels(reports: Sequence[Report]) -> list[str]:
 
 def _when(report: Report) -> str:
     return report.environment.date[:16].replace("T", " ")
-
-
-def _cpu(report: Report) -> str:
-    return str(report.environment.host.get("cpu_name", "unknown"))
 
 
 def _median(row: RuntimeResult | None) -> str:
@@ -160,22 +158,35 @@ def _verdicts(reports: Sequence[Report]) -> list[Chart]:
     return [Chart("The tuned library", note, charts.intervals(rows, order, "times as fast", 1.0))]
 
 
-def _differences(reports: Sequence[Report], *, recipes: bool) -> list[tuple[str, str]]:
-    """What is not the same in all benchmarks: machines, versions, and of one model the recipe."""
-    seen: dict[str, list[str]] = {}
+def _differences(reports: Sequence[Report], *, recipes: bool) -> dict[str, list[str]]:
+    """What is not the same in all benchmarks, with the value of each: machines, versions, and of
+    one model the recipe."""
     each = [_facts(report, recipes=recipes) for report in reports]
-    for name in dict.fromkeys(name for facts in each for name in facts):
-        seen[name] = [facts.get(name, "none") for facts in each]
-    return [
-        (name, ", ".join(dict.fromkeys(values)))
-        for name, values in sorted(seen.items())
-        if len(set(values)) > 1
+    seen = {
+        name: [facts.get(name, "none") for facts in each]
+        for name in dict.fromkeys(name for facts in each for name in facts)
+    }
+    return {name: values for name, values in seen.items() if len(set(values)) > 1}
+
+
+def _side_by_side(reports: Sequence[Report], differences: Mapping[str, list[str]]) -> HtmlTable:
+    """A column for each benchmark."""
+    titles = [TableCell("what"), *(TableCell(_when(report)) for report in reports)]
+    rows = [
+        [TableCell(name), *(TableCell(value) for value in values)]
+        for name, values in differences.items()
     ]
+    return HtmlTable(titles, rows)
+
+
+def _in_all(differences: Mapping[str, list[str]]) -> Facts:
+    """The values that there are, where a column for each would be too many."""
+    return Facts([(name, ", ".join(dict.fromkeys(values))) for name, values in differences.items()])
 
 
 def _facts(report: Report, *, recipes: bool) -> dict[str, str]:
     facts = {
-        "CPU": _cpu(report),
+        **dict(machine(report.environment.host)),
         "system": report.environment.system,
         "threads": str(report.protocol.threads),
         "rounds": str(report.protocol.rounds),

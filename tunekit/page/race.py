@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.page import charts
+from tunekit.page.machine import machine
 from tunekit.page.parts import (
     Chart,
     Code,
@@ -65,6 +66,9 @@ def measured_again(report: Report) -> Section:
         f"tunekit bench {report.model.name}.yaml --rounds {report.protocol.rounds} "
         f"--threads {report.protocol.threads} --runtimes {names}"
     )
+    at_once = next((row.at_once for row in report.runtimes if row.at_once), None)
+    if at_once is not None:
+        command += f" --instances {at_once.instances}" + (" --shared" if at_once.shared else "")
     return Section("How to do it again", [Code(command), Code(report.recipe)])
 
 
@@ -129,7 +133,7 @@ def _conditions(report: Report) -> list[tuple[str, str]]:
         ("rounds", f"{protocol.rounds}, each runtime {protocol.turn_s:g} s at a time"),
         ("threads", str(protocol.threads)),
         ("tolerance", f"{protocol.relative_error:g} of the largest output"),
-        ("CPU", str(environment.host.get("cpu_name", "unknown"))),
+        *machine(environment.host),
         ("system", environment.system),
         ("measured", environment.date),
         *sorted(environment.versions.items()),

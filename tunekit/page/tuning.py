@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.page import charts
+from tunekit.page.machine import machine
 from tunekit.page.parts import Chart, Code, Facts, HtmlTable, Part, Prose, Section, TableCell
 from tunekit.report import numbers
 from tunekit.report.sessions import session_value
@@ -28,7 +29,7 @@ def tuning_section(report: SessionReport) -> Section:
                 ("failed", str(session.failures)),
                 ("begun", f"{session.created_at:%Y-%m-%d %H:%M} UTC"),
                 ("searched", numbers.duration(spent)),
-                ("CPU", str(report.host.get("cpu_name", "unknown"))),
+                *machine(report.host),
                 ("target", session.target_json),
             ]
         )

@@ -25,6 +25,7 @@ class ExecuTorch(Converted):
 
     name = "executorch"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "executorch": "executorch"}
+    install = "'executorch>=1.3,<1.4'"
     packages = ("torch", "executorch.extension.pybindings.portable_lib")
     reads = "torch"
 

@@ -31,6 +31,7 @@ class IREE(Converted):
         "iree.runtime": "iree-base-runtime",
         "onnx": "onnx",
     }
+    install = "'iree-base-compiler>=3.13' 'iree-base-runtime>=3.13'"
     packages = ("iree.runtime",)
     reads = "onnx"
 

@@ -32,6 +32,7 @@ class MNN(Converted):
 
     name = "mnn"
     needs: ClassVar[Mapping[str, str]] = {"MNN": "MNN", "onnx": "onnx"}
+    install = "'MNN>=3.6'"
     packages = ("MNN",)
     reads = "onnx"
 

@@ -23,6 +23,7 @@ class NCNN(Converted):
 
     name = "ncnn"
     needs: ClassVar[Mapping[str, str]] = {"ncnn": "ncnn", "pnnx": "pnnx", "onnx": "onnx"}
+    install = "'ncnn>=1.0.20261020' 'pnnx>=20261020'"
     packages = ("ncnn",)
     reads = "onnx"
 

@@ -18,6 +18,7 @@ class OpenCV(Converted):
 
     name = "opencv"
     needs: ClassVar[Mapping[str, str]] = {"cv2": "opencv-python-headless", "onnx": "onnx"}
+    install = "'opencv-python-headless>=5.0'"
     packages = ("cv2",)
     reads = "onnx"
 

@@ -60,7 +60,8 @@ class Runtime(Runner):
     """Import name -> what pip installs, for each package without which `load` cannot work."""
 
     install: ClassVar[str] = ""
-    """What `pip install` is given for it, where the missing package alone would not do."""
+    """What `pip install` is given for it, where the missing package alone would not do: with the
+    versions that fit."""
 
     few_samples: ClassVar[bool] = False
     """So slow that it takes part in a few rounds only, with as little warming up as possible."""

@@ -27,6 +27,7 @@ class ZenTorch(Converted):
 
     name = "zentorch"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "zentorch": "zentorch"}
+    install = "'zentorch>=2.12,<2.13'"
     packages = ("torch", "zentorch")  # in this order: its library links torch's
     reads = "torch"
 
