@@ -181,7 +181,7 @@ def _side_by_side(reports: Sequence[Report], differences: Mapping[str, list[str]
 
 def _in_all(differences: Mapping[str, list[str]]) -> Facts:
     """The values that there are, where a column for each would be too many."""
-    return Facts([(name, ", ".join(dict.fromkeys(values))) for name, values in differences.items()])
+    return Facts([(name, "; ".join(dict.fromkeys(values))) for name, values in differences.items()])
 
 
 def _facts(report: Report, *, recipes: bool) -> dict[str, str]:
