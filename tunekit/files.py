@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunekit.errors import TunekitError, UsageError
@@ -40,6 +41,19 @@ def check_writable(path: Path, *, flag: str = "-o") -> None:
         ) from error
     os.close(descriptor)
     Path(name).unlink()
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Waits for other processes that have the same file or folder in such a block."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Not every file system has locks.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_to_others(path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -59,20 +59,26 @@ def test_a_killed_parent_takes_its_runners_along(
     assert still_running([child]) == []
 
 
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    """What `load` is told of the inputs: one, of two numbers."""
+    np.savez(tmp_path / "in.npz", np.ones(2))
+    return {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+
+
 def test_a_file_of_the_working_directory_is_no_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
 ) -> None:
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not the one')\n")
-    np.savez(tmp_path / "in.npz", np.ones(2))
     monkeypatch.chdir(tmp_path)
-    given = {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
     with RunnerProcess("toy_runtimes:Doubles", threads=1, log=tmp_path / "log") as runner:
         runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
 
 
-def test_what_a_runner_keeps_goes_also_when_somebody_presses_ctrl_c(tmp_path: Path) -> None:
-    np.savez(tmp_path / "in.npz", np.ones(2))
-    log, given = tmp_path / "log", {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+def test_what_a_runner_keeps_goes_also_when_somebody_presses_ctrl_c(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    log = tmp_path / "log"
     kept = tmp_path / "kept"
 
     def interrupted() -> None:
@@ -95,20 +101,19 @@ def test_tvm_pins_no_thread_of_a_runner_that_has_a_part_of_the_cores(tmp_path: P
 
 
 def test_what_lies_beside_a_notebook_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
 ) -> None:
     (tmp_path / "beside_a_notebook.py").write_text("from toy_runtimes import Doubles as Mine\n")
-    np.savez(tmp_path / "in.npz", np.ones(2))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    given = {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
     with RunnerProcess("beside_a_notebook:Mine", threads=1, log=tmp_path / "log") as runner:
         runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
 
 
-def test_what_a_runner_started_ends_with_it(tmp_path: Path, still_running: StillRunning) -> None:
-    np.savez(tmp_path / "in.npz", np.ones(2))
-    log, given = tmp_path / "log", {"inputs": str(tmp_path / "in.npz"), "names": ["x"]}
+def test_what_a_runner_started_ends_with_it(
+    tmp_path: Path, given: dict[str, Any], still_running: StillRunning
+) -> None:
+    log = tmp_path / "log"
     with RunnerProcess("toy_converters:StartsAProgram", threads=1, log=log) as runner:
         reply = runner.ask("load", timeout_s=60, plan={}, threads=1, **given)
         program = psutil.Process(reply["settings"]["program"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunekit.errors import TunekitError, UsageError
-from tunekit.files import disk_errors_as
+from tunekit.files import alone_with, disk_errors_as
 from tunekit.library.manifest import MANIFEST_FILE, RECIPE_FILE, load_manifest
 from tunekit.recipe import Recipe
 
@@ -58,7 +56,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             hint="make room, or choose another folder with --artifacts (or -o)",
         ):
             yield temporary
-            with _alone(folder):
+            with alone_with(folder):  # Another process may write a library here.
                 old = _files(folder)
                 # Until the new one is there, nobody finds a manifest with another's library.
                 (folder / MANIFEST_FILE).unlink(missing_ok=True)
@@ -66,19 +64,6 @@ def replacing(folder: Path) -> Iterator[Path]:
                 _remove(folder, old - _files(folder))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits for another process that writes a library here."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Not every file system has locks.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> set[Path]:

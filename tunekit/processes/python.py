@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
-    """The command, for an environment of `with_this_package`."""
+    """The command; the environment has to say where the package is, as `with_this_package` does."""
     # A file of the working directory is no package that a library asks for.
     return [sys.executable, "-P", "-m", module, *arguments]
 

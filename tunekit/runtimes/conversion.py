@@ -171,6 +171,16 @@ def run_tool(name: str, *command: str) -> str:
     return f"{done.stdout}\n{done.stderr}"
 
 
+def in_integer_types(
+    arrays: Sequence[Array], outputs: Sequence[tuple[Sequence[int], str]]
+) -> list[Array]:
+    """The arrays, integers in the model's types: some runtimes have one type for all of them."""
+    return [
+        array.astype(dtype) if array.dtype.kind in "iu" else array
+        for array, (_, dtype) in zip(arrays, outputs, strict=True)
+    ]
+
+
 def in_shapes(arrays: Sequence[Array], outputs: Sequence[tuple[Sequence[int], str]]) -> list[Array]:
     """The arrays in the model's shapes, where a runtime has no batch axis or numbers of its own.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunekit.runtimes.conversion import Converted, in_shapes
+from tunekit.runtimes.conversion import Converted, in_integer_types, in_shapes
 from tunekit.runtimes.pytorch import built_module
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ class LiteRT(Converted):
         return [self._model.get_tensor(place) for place in self._results]
 
     def arrays(self, result: Any) -> Sequence[Array]:
-        # Integers of 64 bits have become such of 32.
-        cast = [
-            array.astype(dtype) if array.dtype.kind in "iu" else array
-            for array, (_, dtype) in zip(result, self._outputs, strict=True)
-        ]
-        return in_shapes(cast, self._outputs)
+        return in_shapes(in_integer_types(result, self._outputs), self._outputs)
 
 
 def _in_order(details: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunekit.runtimes.conversion import Converted, in_shapes, run_tool
+from tunekit.runtimes.conversion import Converted, in_integer_types, in_shapes, run_tool
 from tunekit.wording import last_lines
 
 if TYPE_CHECKING:
@@ -95,8 +95,4 @@ class MNN(Converted):
         import numpy as np
 
         found = [np.array(outside.getNumpyData()) for _, outside in result]
-        cast = [
-            array.astype(dtype) if array.dtype.kind in "iu" else array
-            for array, (_, dtype) in zip(found, self._shapes, strict=True)
-        ]
-        return in_shapes(cast, self._shapes)
+        return in_shapes(in_integer_types(found, self._shapes), self._shapes)

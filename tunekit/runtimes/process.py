@@ -16,6 +16,7 @@ from typing import Any
 
 from tunekit.processes.child import tvm_may_pin
 from tunekit.processes.exit import Exit
+from tunekit.processes.python import python_module
 from tunekit.wording import last_lines
 
 # Whatever sizes a thread pool when its library loads, before any code could set it.
@@ -77,17 +78,13 @@ class RunnerProcess:
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        # A file of the working directory is no package that a library asks for.
-                        "-P",
-                        "-m",
+                    python_module(
                         "tunekit.runtimes.worker",
                         class_path,
                         str(command_read),
                         str(reply_write),
                         str(time.monotonic()),
-                    ],
+                    ),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ import torch
 from tunekit import api
 from tunekit.cache import ENVIRONMENT_VARIABLE, ContentCache
 from tunekit.errors import TunekitError, UsageError
+from tunekit.files import alone_with
 from tunekit.library import Library
 from tunekit.library.manifest import MANIFEST_FILE
 from tunekit.recipe import Recipe
@@ -90,16 +90,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock").open("w")
+        lock = folder.with_name(f".{folder.name}.lock")
+        lock.touch()
     except OSError as error:
         raise UsageError(
             f"cannot write the cache folder {folder.parent}: {error.strerror or error}",
             hint=f"set {ENVIRONMENT_VARIABLE} to a folder that can be written",
         ) from error
-    with lock:
-        # Not every file system has locks.
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone_with(lock):
         yield
 
 
