@@ -151,7 +151,7 @@ def alone(recipe: str, name: str, limit_s: float) -> dict[str, Any]:
         words = ["bench", recipe, "--runtimes", f"tuned,{name}", "-o", str(file), "--quiet"]
         # A step that hangs leaves the others of its form their time.
         words += ["--rounds", str(ROUNDS_ALONE), "--runtime-timeout", f"{0.75 * limit_s:.0f}"]
-        reason = _run([*TUNEKIT, *words], limit_s)
+        reason = run_within(limit_s, [*TUNEKIT, *words])
         date = datetime.now(UTC).isoformat(timespec="seconds")
         if not file.is_file():
             return _kept(RuntimeResult(name=name, status="failed", reason=reason), date, {})
@@ -160,11 +160,11 @@ def alone(recipe: str, name: str, limit_s: float) -> dict[str, Any]:
         return _kept(row, report.environment.date, report.environment.versions)
 
 
-def _run(command: Sequence[str], limit_s: float) -> str:
-    """Runs a benchmark, and says why there is no report where there is none."""
+def run_within(limit_s: float, command: Sequence[str]) -> str:
+    """Runs a tunekit command, and says how it ended: why there is no result where there is none."""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         try:
-            return f"tunekit bench ended with {process.wait(limit_s)}"
+            return f"tunekit {command[len(TUNEKIT)]} ended with {process.wait(limit_s)}"
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # which ends what it has started, too
             try:

@@ -17,6 +17,7 @@ from tunekit import __version__
 from tunekit.benchmark.registry import find_runtime
 from tunekit.machine import toolchain
 from tunekit.recipe import PEER_RUNTIMES
+from tunekit.runtimes import nvml
 
 ROOT = Path(__file__).parent.parent
 PINS = dict(
@@ -33,6 +34,11 @@ def make(*arguments: str) -> str:
         check=True,
     )
     return done.stdout
+
+
+def optional_dependencies() -> dict[str, list[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return dict(project["optional-dependencies"])
 
 
 def normal(name: str) -> str:
@@ -96,10 +102,15 @@ def test_the_package_has_one_version() -> None:
 
 def test_what_a_missing_runtime_is_installed_with_is_its_extra() -> None:
     """With the versions that fit, and all of its packages at once."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    extras = optional_dependencies()
     names = [name for name in PEER_RUNTIMES if name in extras]
     assert len(names) == 6
     for name in names:
         assert shlex.split(find_runtime(name).install) == extras[name]
+
+
+def test_what_is_said_to_be_missing_beside_a_gpu_is_its_extra() -> None:
+    extras = optional_dependencies()
+    assert extras["gpu"] == [nvml.PACKAGE]
+    # What this package asks for itself is in step with the extra of that name.
+    assert set(extras["executorch"]) < set(shlex.split(find_runtime("torch-tensorrt").install))

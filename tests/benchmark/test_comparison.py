@@ -188,3 +188,24 @@ def test_operators_that_run_in_slow_kernels_are_named():
         "3 operators of executorch run in portable kernels, which are slow: "
         "2 x aten.roll, 1 x aten.sort"
     ) in notes
+
+
+def test_what_is_not_known_of_a_gpu_is_said_once():
+    missing = "NVML's package is not installed: pip install 'nvidia-ml-py>=12'"
+    rows = [
+        timed(name, [10.0] * 6).model_copy(update={"settings": {"gpu_problem": missing}})
+        for name in ("pytorch-cuda", "tensorrt")
+    ]
+    assert warnings([*rows, timed("onnxruntime", [10.0] * 6)], QUIET, threads=2, cores=2) == [
+        f"GPU memory and utilisation are not all known: {missing}"
+    ]
+
+
+def test_memory_that_is_known_by_growth_is_said_to_be():
+    known = {"pytorch-cuda": "process", "tensorrt": "growth", "tvm-cuda": "growth"}
+    rows = [
+        timed(name, [10.0] * 6).model_copy(update={"settings": {"gpu_mib": 9.0, "gpu_mib_by": by}})
+        for name, by in known.items()
+    ]
+    [note] = warnings(rows, QUIET, threads=2, cores=2)
+    assert note.startswith("GPU memory of tensorrt, tvm-cuda (~) is what more was in use")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
+from bench_reports import failed, report_of, timed
 from onnx import TensorProto, helper, numpy_helper
 from targets import unoptimized
 
@@ -21,10 +25,11 @@ from tunekit.machine.host import detect_host
 from tunekit.machine.target import resolve_target
 from tunekit.machine.tvm_loading import cuda_home
 from tunekit.models import load_source
-from tunekit.recipe import load_recipe
+from tunekit.recipe import GPU_RUNTIMES, load_recipe
 from tunekit.runtimes.process import RunnerProcess
 from tunekit.runtimes.runtime import NotApplicable, Preparation
 
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 HOPPER = {"kind": "cuda", "arch": "sm_90"}
 
 
@@ -112,6 +117,9 @@ def test_it_runs_with_transfers_and_tells_what_it_takes_without(
     # It takes runs to find out, which are no part of loading.
     assert "without_transfers_ms" not in reply["settings"]
     assert 0 < at_last["without_transfers_ms"] < 1000
+    if not detect_host().gpus:
+        assert (at_last["gpu_mib"], at_last["gpu_percent"]) == (None, None)
+        assert at_last["gpu_problem"]
     with np.load(tmp_path / "outputs.npz") as archive:
         outputs = [archive[name] for name in archive.files]
     reference = preparation.source.reference(preparation.inputs)
@@ -151,14 +159,60 @@ def test_what_runs_modules_does_not_take_a_model_in_onnx(
         find_runtime(name).prepare(preparation)
 
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/gpu.py, which imports from the script beside it."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("gpu")
+
+
 def test_the_script_for_a_gpu_searches_where_the_race_looks_and_says_that_there_is_none() -> None:
-    script = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
-    command = [sys.executable, str(script), "vanilla_cnn_onnx"]
-    planned = subprocess.run([*command, "--plan"], capture_output=True, text=True, check=True)
-    tune, bench = map(shlex.split, planned.stdout.splitlines())
-    assert tune[3:5] == ["tune", bench[4]]
-    assert tune[-1] == f"output={on_gpu(load_recipe(Path(bench[4]))).output}"
-    assert "gpu,onnxruntime" in bench
+    command = [sys.executable, str(SCRIPT), "vanilla_cnn_onnx"]
+    planned = subprocess.run(
+        [*command, "--plan", "--again", "tvm-cuda-tuned"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    commands = [shlex.split(line)[3:] for line in planned.stdout.splitlines()]
+    [searching] = [number for number, words in enumerate(commands) if words[0] == "tune"]
+    tune, bench = commands[searching : searching + 2]
+    assert tune[:2] == ["tune", bench[1]]
+    assert tune[-1] == f"output={on_gpu(load_recipe(Path(bench[1]))).output}"
+    assert bench[2:4] == ["--runtimes", "tvm-cuda-tuned"]
     if not detect_host().gpus:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (1, "there is no NVIDIA GPU here\n")
+
+
+def test_the_script_for_a_gpu_goes_on_where_it_was(script: ModuleType, tmp_path: Path) -> None:
+    assert script.due(tmp_path) == [*GPU_RUNTIMES, "onnxruntime"]
+    rows = [
+        timed("pytorch-cuda", [10.0]),
+        failed("inductor-cuda", "timeout: no answer within 180 s"),
+        failed("tensorrt", "not installed: pip install tensorrt", status="not installed"),
+    ]
+    for row in rows:
+        (tmp_path / f"{row.name}.json").write_text(report_of(row).to_json(), "utf-8")
+    due = script.due(tmp_path)
+    assert "pytorch-cuda" not in due
+    # It would hang again; what was not installed may be by now.
+    assert "inductor-cuda" not in due
+    assert "tensorrt" in due
+    assert "pytorch-cuda" in script.due(tmp_path, again=["pytorch-cuda"])
+    shown = script.table([report.runtimes[0] for report in script.known(tmp_path).values()])
+    assert [line.split(" ")[1] for line in shown.splitlines()[2:]] == [
+        "pytorch-cuda",
+        "inductor-cuda",
+        "tensorrt",
+    ]
+
+
+def test_without_time_the_script_for_a_gpu_keeps_what_it_has(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "pytorch-cuda.json"
+    file.write_text("measured before")
+    said = script.measure("vanilla_cnn_onnx", "pytorch-cuda", 30, file, time.monotonic())
+    assert said == "no time, call this again"
+    assert file.read_text() == "measured before"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 
 import pytest
 from bench_reports import failed, full_report, report_of, timed
 
 from tunekit.report import numbers
-from tunekit.report.benchmark import COLUMNS, COSTS, bench_markdown, bench_text
+from tunekit.report.benchmark import COLUMNS, COSTS, bench_markdown, bench_result, bench_text
+from tunekit.report.output import Format, in_format
 
 
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
@@ -56,6 +59,29 @@ def test_what_is_seldom_known_makes_no_line_too_wide_and_no_name_unreadable(widt
     assert "without transfers" in top
     assert ("M instr. a run" in top) == shown
     assert sum(line.startswith("onnxruntime-tensorrt ") for line in lines) == 2
+
+
+def test_what_is_known_of_a_gpu_is_in_every_form():
+    used = {"without_transfers_ms": 12.2, "gpu_mib": 803.4, "gpu_percent": 93}
+    grown = {"gpu_mib": 2041.5, "gpu_mib_by": "growth"}
+    settings = {"tensorrt": {**used, "gpu_mib_by": "process"}, "tvm-cuda": grown, "tuned": {}}
+    rows = [
+        timed(name, [10.0]).model_copy(update={"settings": known})
+        for name, known in settings.items()
+    ]
+    report = report_of(*rows)
+    cells = csv.DictReader(io.StringIO(in_format(bench_result(report), Format.csv)))
+    columns = ("without_transfers_ms", "gpu_mib", "gpu_mib_by", "gpu_percent")
+    assert {row["runtime"]: [row[name] for name in columns] for row in cells} == {
+        "tensorrt": ["12.2", "803.4", "process", "93"],
+        "tvm-cuda": ["", "2041.5", "growth", ""],
+        "tuned": ["", "", "", ""],
+    }
+    for text in (bench_text(report, width=200).plain, bench_markdown(report)):
+        assert "GPU MiB" in text
+        assert " 803 " in text
+        # Not the process's own, as far as anybody knows.
+        assert " ~2,042" in text
 
 
 def test_a_report_from_before_these_were_measured_has_no_such_table():

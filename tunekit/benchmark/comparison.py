@@ -14,6 +14,7 @@ from tunekit.benchmark.results import (
     RuntimeResult,
     Status,
 )
+from tunekit.runtimes.nvml import BY_GROWTH
 from tunekit.runtimes.process import LONGER
 from tunekit.timing.statistics import median, quantile, ratio_over_common_rounds, relative_spread
 from tunekit.wording import counted
@@ -226,7 +227,21 @@ def warnings(rows: Sequence[RuntimeResult], noise: Noise, *, threads: int, cores
         notes.append(f"other processes used {noise.others_share:.0%} of the CPU time")
     for row in rows:
         notes.extend(_about(row, cores))
+    notes.extend(_about_gpus(rows))
     return notes
+
+
+def _about_gpus(rows: Sequence[RuntimeResult]) -> Iterable[str]:
+    """Once for all rows: what holds for one of them holds for all on this machine."""
+    problems = [row.settings.get("gpu_problem") for row in rows]
+    for problem in dict.fromkeys(filter(None, problems)):
+        yield f"GPU memory and utilisation are not all known: {problem}"
+    grown = [row.name for row in rows if row.settings.get("gpu_mib_by") == BY_GROWTH]
+    if grown:
+        yield (
+            f"GPU memory of {', '.join(grown)} (~) is what more was in use on the whole GPU after "
+            "warming up than before loading: NVML does not name the process, as in containers"
+        )
 
 
 def _about(result: RuntimeResult, cores: int) -> Iterable[str]:

@@ -10,6 +10,7 @@ from tunekit.benchmark.results import Report, RuntimeResult
 from tunekit.report import numbers
 from tunekit.report.output import Result
 from tunekit.report.table import Column, as_csv, escaped, markdown, number, terminal, wrapped
+from tunekit.runtimes.nvml import BY_GROWTH
 from tunekit.wording import counted
 
 if TYPE_CHECKING:
@@ -79,8 +80,11 @@ def _without_transfers(row: RuntimeResult) -> str | None:
 
 
 def _gpu_memory(row: RuntimeResult) -> str | None:
+    """`~` where it is by how much the whole GPU's memory in use grew."""
     known = row.settings.get("gpu_mib")
-    return None if known is None else f"{known:,.0f}"
+    if known is None:
+        return None
+    return f"{'~' if row.settings.get('gpu_mib_by') == BY_GROWTH else ''}{known:,.0f}"
 
 
 def _million_instructions(row: RuntimeResult) -> str | None:
@@ -196,6 +200,10 @@ def _csv(report: Report) -> str:
         Column("busy_cores", lambda row: row.busy_cores),
         Column("instructions", lambda row: row.instructions),
         Column("idle_cpu_s", lambda row: row.idle_cpu_s),
+        Column("without_transfers_ms", lambda row: row.settings.get("without_transfers_ms")),
+        Column("gpu_mib", lambda row: row.settings.get("gpu_mib")),
+        Column("gpu_mib_by", lambda row: row.settings.get("gpu_mib_by")),
+        Column("gpu_percent", lambda row: row.settings.get("gpu_percent")),
         Column("fps_at_once", lambda row: row.fps_at_once),
         Column("reason", lambda row: row.reason),
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import time
 from abc import abstractmethod
@@ -11,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tunekit.runtimes.nvml import Nvml, memory_of
 from tunekit.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -28,12 +27,17 @@ class OnGpu(Runtime):
     """
 
     device: ClassVar[str] = "cuda"
+    _used_after: int | None = None
 
     @classmethod
     def lacks(cls) -> str | None:
         from tunekit.machine.host import detect_host
 
         return None if detect_host().gpus else "NVIDIA GPU"
+
+    def seen_at_first(self) -> None:
+        self._nvml = Nvml()
+        self._used_before = self._nvml.used_bytes()
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
@@ -50,13 +54,25 @@ class OnGpu(Runtime):
             before = time.perf_counter()
             self.compute()
             samples.append(time.perf_counter() - before)
-            busy.append(_utilisation())
+            busy.append(self._nvml.utilisation())
         known = [percent for percent in busy if percent is not None]
-        return {
+        seen: dict[str, Any] = {
             "without_transfers_ms": 1e3 * median(samples),
             "gpu_percent": median(known) if known else None,
-            "gpu_mib": _memory_mib(),
+            **self._memory(),
         }
+        if seen["gpu_percent"] is None or seen["gpu_mib"] is None:
+            seen["gpu_problem"] = self._nvml.problem or "NVML names no memory of this process"
+        return seen
+
+    def _memory(self) -> dict[str, Any]:
+        processes = self._nvml.processes()
+        before, after = self._used_before, self._used_after
+        known = memory_of(os.getpid(), processes, before=before, after=after)
+        if known is None:
+            return {"gpu_mib": None}
+        used, known_by = known
+        return {"gpu_mib": used / _MIB, "gpu_mib_by": known_by}
 
     @abstractmethod
     def open(
@@ -82,28 +98,7 @@ class OnGpu(Runtime):
         return self.download()
 
     def arrays(self, result: Any) -> Sequence[Array]:
+        # The first time it has warmed up, and no other runtime has begun to load.
+        if self._used_after is None:
+            self._used_after = self._nvml.used_bytes()
         return list(result)
-
-
-def _utilisation() -> int | None:
-    """Percent of the time in which the GPU worked of late; None where NVML does not tell."""
-    with contextlib.suppress(Exception):
-        nvml, handle = _gpu()
-        return int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-    return None
-
-
-def _memory_mib() -> float | None:
-    """Of this process on the GPU; None where NVML does not tell."""
-    with contextlib.suppress(Exception):
-        nvml, handle = _gpu()
-        for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == os.getpid() and process.usedGpuMemory:
-                return float(process.usedGpuMemory) / _MIB
-    return None
-
-
-def _gpu() -> tuple[Any, Any]:
-    nvml: Any = importlib.import_module("pynvml")
-    nvml.nvmlInit()
-    return nvml, nvml.nvmlDeviceGetHandleByIndex(0)

@@ -42,9 +42,9 @@ class OtherProcess:
 class Runner(ABC):
     """Something that runs a model, in a process of its own.
 
-    Everything happens on one instance, in this order: `imports`, `load`, then `infer` many times,
-    with `arrays` on some of its results, then `close`. An exception from any of them, or the death
-    of the process, is this runner's failure; it never stops the others.
+    Everything happens on one instance, in this order: `imports`, `seen_at_first`, `load`, then
+    `infer` many times, with `arrays` on some of its results, then `close`. An exception from any of
+    them, or the death of the process, is this runner's failure; it never stops the others.
     """
 
     elsewhere: OtherProcess | None = None
@@ -57,6 +57,9 @@ class Runner(ABC):
         """Imports what `load` works with, for its time to be told apart."""
         for name in self.packages:
             importlib.import_module(name)
+
+    def seen_at_first(self) -> None:  # noqa: B027 - most have nothing to see
+        """Notes what `seen_at_last` compares with, before anything is loaded. Not timed."""
 
     @abstractmethod
     def load(

@@ -21,6 +21,8 @@ class TensorRT(OnGpu, Converted):
 
     name = "tensorrt"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "tensorrt": "tensorrt", "onnx": "onnx"}
+    # Version 11 has no flag for fp16; this is the series of the torch-tensorrt for our torch.
+    install = "'tensorrt>=10.16.1,<10.17'"
     packages = ("torch", "tensorrt")
     reads = "onnx"
     half: ClassVar[bool] = False

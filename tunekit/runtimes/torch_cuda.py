@@ -102,6 +102,8 @@ class TorchTensorRT(PyTorchCuda):
 
     name = "torch-tensorrt"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torch_tensorrt": "torch-tensorrt"}
+    # It would take an executorch that is for a newer torch.
+    install = "'torch-tensorrt>=2.12,<2.13' 'executorch>=1.3,<1.4'"
     packages = ("torch", "torch_tensorrt")
 
     def on_device(self, plan: Mapping[str, Any]) -> Any:

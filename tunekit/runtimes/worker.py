@@ -122,6 +122,7 @@ def _load(
     importlib.import_module("numpy")  # every runner is given its arrays
     import_s = time.monotonic() - started_s
     arrays = _arrays(inputs, names)
+    runner.seen_at_first()
     start = time.perf_counter()
     settings = {**runner.load(plan, arrays, threads), **plan.get("shown", {})}
     load_s = time.perf_counter() - start
