@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import importlib
+import math
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,13 +20,16 @@ if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
 
 _WARM_UP_RUNS = 3
+_TURNS = 10
+_DEEPEST = 20_000
+_FORMATS = {False: "as it is", True: "channels last"}
 
 
 class Inductor(Converted):
     """AOTInductor's package with frozen weights; `torch.compile` where none can be made.
 
-    Forms: the memory format as the model has it or channels last, and with `max_autotune`. Loading
-    a package checks its compiler, which takes seconds.
+    Forms: the memory format as the model has it or channels last, and the faster of both with
+    `max_autotune`. Loading a package checks its compiler, which takes seconds.
     """
 
     name = "inductor"
@@ -36,27 +42,33 @@ class Inductor(Converted):
         cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
     ) -> dict[str, dict[str, Any]]:
         use_threads(threads)  # kernels are compiled for a number of threads
+        _allow_depth()
         module = built_module(given)
-        formats = (False, True) if convolves(module) else (False,)
         forms: dict[str, dict[str, Any]] = {}
         refused: dict[str, str] = {}
+
+        def package(*, channels_last: bool, autotuned: bool = False) -> None:
+            name = _FORMATS[channels_last] + (", max-autotune" if autotuned else "")
+            file = f"{len(forms) + len(refused)}.pt2"
+            try:
+                _package(module, inputs, channels_last, autotuned, folder / file)
+            except Exception as error:  # noqa: BLE001 - a compiler may raise anything
+                refused[name] = error_line(error)
+                (folder / file).unlink(missing_ok=True)
+            else:
+                forms[name] = {"package": file, "channels_last": channels_last}
+
+        formats = (False, True) if convolves(module) else (False,)
         for channels_last in formats:
-            for autotuned in (False, True) if channels_last == formats[-1] else (False,):
-                name = "channels last" if channels_last else "as it is"
-                name += ", max-autotune" if autotuned else ""
-                file = f"{len(forms) + len(refused)}.pt2"
-                try:
-                    _package(module, inputs, channels_last, autotuned, folder / file)
-                except Exception as error:  # noqa: BLE001 - a compiler may raise anything
-                    refused[name] = error_line(error)
-                    (folder / file).unlink(missing_ok=True)
-                else:
-                    forms[name] = {"package": file, "channels_last": channels_last}
+            package(channels_last=channels_last)
+        if forms:
+            # It takes minutes, and changes what products cost: the format that is slower without
+            # is slower with it.
+            quickest = _quickest(forms, inputs, folder)
+            package(channels_last=forms[quickest]["channels_last"], autotuned=True)
         if not forms:
             forms = {
-                f"torch.compile, {'channels last' if channels_last else 'as it is'}": {
-                    "channels_last": channels_last
-                }
+                f"torch.compile, {_FORMATS[channels_last]}": {"channels_last": channels_last}
                 for channels_last in formats
             }
         for form in forms.values():
@@ -109,6 +121,36 @@ def _package(
         )
 
 
+def _quickest(
+    forms: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Array], folder: Path
+) -> str:
+    """The form whose package has the fastest run, by turns."""
+    import torch
+
+    inductor: Any = importlib.import_module("torch._inductor")
+    seconds = dict.fromkeys(forms, math.inf)
+    if len(forms) > 1:
+        runs = {
+            name: (
+                inductor.aoti_load_package(str(folder / form["package"])),
+                tensors(inputs, channels_last=form["channels_last"]),
+            )
+            for name, form in forms.items()
+        }
+        with torch.no_grad():
+            for _ in range(_TURNS):
+                for name, (run, arguments) in runs.items():
+                    start = time.perf_counter()
+                    run(*arguments)
+                    seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def _allow_depth() -> None:
+    """Compilers of torch go through the layers of a deep network by calls in calls."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST))
+
+
 def convolves(module: Any) -> bool:
     """Whether a module has weights of convolutions of images, which know memory formats."""
     return any(parameter.dim() == 4 for parameter in module.parameters())
@@ -138,6 +180,7 @@ def compiled_at_once(module: Any, inputs: Sequence[Any], backend: str) -> Callab
     """The module by `torch.compile` with frozen weights, compiled before this returns."""
     import torch
 
+    _allow_depth()
     config: Any = importlib.import_module("torch._inductor.config")
     compiled: Callable[..., Any] = torch.compile(module, backend=backend)
     with torch.no_grad(), config.patch(freezing=True):

@@ -39,6 +39,8 @@ class OnnxRuntimeCuda(OnGpu):
                 f"this onnxruntime has no {missing[0]}: pip uninstall onnxruntime; "
                 "pip install onnxruntime-gpu"
             )
+        # CUDA's libraries may have come with PyTorch, in a folder that no loader looks into.
+        ort.preload_dlls()
         session = ort.InferenceSession(
             plan["file"],
             sess_options=session_options(threads),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
 
 if TYPE_CHECKING:
+    from tunekit.models.source import SourceModel
     from tunekit.runtimes.runner import Array
 
 
@@ -57,15 +58,19 @@ def module_plan(preparation: Preparation, who: str) -> dict[str, Any]:
     }
 
 
-def built_module(plan: Mapping[str, Any]) -> Any:
-    """The module of a `module_plan`, in evaluation mode; it takes the inputs by position."""
+def loaded_source(plan: Mapping[str, Any]) -> SourceModel:
+    """The model of a `module_plan`."""
     from pathlib import Path
 
     from tunekit.models import load_source
     from tunekit.recipe import ModelSpec
 
-    spec = ModelSpec.model_validate(plan["model"])
-    module = load_source(spec, state=Path(plan["state"])).torch_module()
+    return load_source(ModelSpec.model_validate(plan["model"]), state=Path(plan["state"]))
+
+
+def built_module(plan: Mapping[str, Any]) -> Any:
+    """The module of a `module_plan`, in evaluation mode; it takes the inputs by position."""
+    module = loaded_source(plan).torch_module()
     if module is None:
         raise NotApplicable("the model has no PyTorch module")
     return module

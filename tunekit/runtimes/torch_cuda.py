@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunekit.runtimes.gpu import OnGpu
 from tunekit.runtimes.pytorch import built_module, flat_tensors, module_plan
 from tunekit.runtimes.runtime import Preparation
-from tunekit.runtimes.torchscript import TorchScript
+from tunekit.runtimes.torchscript import TorchScript, traced_module
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
@@ -77,7 +77,7 @@ class TorchScriptCuda(PyTorchCuda):
         import torch
 
         jit: Any = torch.jit
-        return jit.freeze(jit.load(plan["file"], map_location=self.device).eval())
+        return jit.freeze(traced_module(plan, self.device))
 
 
 class InductorCuda(PyTorchCuda):

@@ -7,51 +7,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunekit.runtimes.pytorch import flat_tensors, use_threads
-from tunekit.runtimes.runtime import NotApplicable, Preparation, Runtime
+from tunekit.runtimes.conversion import Converted
+from tunekit.runtimes.pytorch import flat_tensors, loaded_source, use_threads
 
 if TYPE_CHECKING:
     import torch
 
     from tunekit.runtimes.runner import Array
 
+_FILE = "traced.pt"
 # Frozen graphs specialise on what they see in their first runs.
 _PROFILING_RUNS = 3
 
 
-class TorchScript(Runtime):
+class TorchScript(Converted):
     """`torch.jit.trace`, `freeze`, `optimize_for_inference`: batch norm folded, oneDNN layouts."""
 
     name = "torchscript"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     packages = ("torch",)
+    reads = "torch"
     frozen: ClassVar[bool] = True
 
     @classmethod
-    def prepare(cls, preparation: Preparation) -> dict[str, Any]:
+    def convert(
+        cls, given: Mapping[str, Any], inputs: Mapping[str, Array], threads: int, folder: Path
+    ) -> dict[str, dict[str, Any]]:
         import torch
 
-        from tunekit.cache import content_key
-        from tunekit.processes.quiet import quiet
-
-        module = preparation.source.torch_module(traced=True)
-        if module is None:
-            raise NotApplicable("the model is an ONNX file, which TorchScript does not run")
         jit: Any = torch.jit  # most of it has no types
-        cache = preparation.cache
-        key = content_key("torchscript", preparation.source.digest, torch.__version__)
-        entry = cache.get("torchscript", key)
-        if entry is None:
-            examples = tuple(torch.from_numpy(array) for array in preparation.inputs.values())
-            with torch.inference_mode(), quiet():
-                traced = jit.trace(_flat(module), examples, strict=False, check_trace=False)
-            with cache.put("torchscript", key) as folder:
-                jit.save(traced, str(folder / "traced.pt"))
-            entry = cache.get("torchscript", key)
-            assert entry is not None, "an entry just put is there"
+        use_threads(threads)
+        source = loaded_source(given)
+        module = source.torch_module(traced=True)
+        assert module is not None, "only a model of PyTorch has a plan"
+        examples = tuple(torch.from_numpy(array) for array in inputs.values())
+        with torch.inference_mode():
+            traced = jit.trace(_flat(module), examples, strict=False, check_trace=False)
+        jit.save(traced, str(folder / _FILE))
         # A detector's trace calls operators that torchvision defines.
-        operators = ["torchvision"] if preparation.source.finds_objects else []
-        return {"file": str(Path(entry) / "traced.pt"), "operators": operators}
+        return {"traced": {"operators": ["torchvision"] if source.finds_objects else []}}
 
     def imports(self, plan: Mapping[str, Any]) -> None:
         super().imports(plan)
@@ -65,9 +59,9 @@ class TorchScript(Runtime):
 
         jit: Any = torch.jit
         settings = use_threads(threads)
-        module = jit.load(plan["file"], map_location="cpu").eval()
+        module = traced_module(plan, "cpu")
         # optimize_for_inference moves weights into oneDNN's layouts, which no file can carry:
-        # that is why it is done here and not in `prepare`.
+        # that is why it is done here and not in `convert`.
         self._module = jit.optimize_for_inference(jit.freeze(module)) if self.frozen else module
         self._inputs = [torch.from_numpy(array) for array in inputs.values()]
         self._inference_mode = torch.inference_mode
@@ -88,6 +82,14 @@ class TorchScriptTraced(TorchScript):
 
     name = "torchscript-traced"
     frozen = False
+
+
+def traced_module(plan: Mapping[str, Any], device: str) -> Any:
+    """What `TorchScript.convert` traced, in evaluation mode on a device."""
+    import torch
+
+    jit: Any = torch.jit
+    return jit.load(str(Path(plan["folder"]) / _FILE), map_location=device).eval()
 
 
 def _flat(module: torch.nn.Module) -> torch.nn.Module:
