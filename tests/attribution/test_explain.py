@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +14,10 @@ import pytest
 
 from tunekit.attribution import profilers
 from tunekit.attribution.explain import ExplainSettings, explain_recipe
+from tunekit.attribution.kept import keep, kept
 from tunekit.errors import UsageError
+from tunekit.library import Library
+from tunekit.library.output import EXPLANATION_FILE, library_folder
 from tunekit.report.explanation import explanation_markdown, explanation_text
 from tunekit.report.trace import trace_text
 
@@ -105,6 +110,41 @@ def test_the_roofline_is_of_this_machine(explanation):
         attainable = max(one.flops / peaks.flops_per_s, one.bytes / peaks.bytes_per_s)
         assert one.of_peak == pytest.approx(attainable / one.seconds)
         assert one.gain_s == pytest.approx(max(0.0, one.seconds - attainable))
+
+
+def test_it_is_kept_with_its_library_and_shown_on_the_recipes_page(
+    explanation, recipe, recipe_file, run_warm, tmp_path
+):
+    folder = library_folder(recipe)
+    assert kept(folder) == explanation
+    made = run_warm("report", str(recipe_file))
+    assert made.returncode == 0, made.stderr
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for one in explanation.operators:
+        assert html.escape(one.work) in page
+    again = "tunekit explain small.yaml --runtimes onnxruntime,openvino --rounds 2 --threads 2"
+    assert again in page
+
+
+def test_that_of_a_library_that_was_replaced_meanwhile_is_not_kept(explanation, recipe, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(library_folder(recipe), folder)
+    old = Library.open(folder)
+    (folder / EXPLANATION_FILE).unlink()
+    old.manifest.model_copy(update={"sha256": "0" * 64}).write(folder)
+    keep(explanation, old, pytest.fail)
+    assert kept(folder) is None
+
+
+def test_one_that_cannot_be_kept_is_said_and_not_lost(explanation, recipe, tmp_path):
+    shutil.copytree(library_folder(recipe), tmp_path / "small")
+    library = Library.open(tmp_path / "small")
+    shutil.rmtree(library.folder)
+    said = []
+    keep(explanation, library, said.append)
+    assert said == [
+        "warning: the explanation is not kept with the library: No such file or directory"
+    ]
 
 
 def test_the_json_form_says_which_it_is_and_loses_nothing(explanation):

@@ -11,7 +11,7 @@ import pytest
 
 from tunekit.errors import TunekitError
 from tunekit.library import Library, load_manifest
-from tunekit.library.output import library_folder, replacing
+from tunekit.library.output import EXPLANATION_FILE, library_folder, replacing
 from tunekit.recipe import Recipe, override
 
 
@@ -21,6 +21,7 @@ def folder(compiled: tuple[Recipe, Library], tmp_path: Path) -> Path:
     folder = tmp_path / "library"
     shutil.copytree(compiled[1].folder, folder)
     (folder / "bench.json").write_text("mine")
+    (folder / EXPLANATION_FILE).write_text("of the old library")
     return folder
 
 
@@ -41,6 +42,7 @@ def test_of_the_old_library_nothing_stays(folder: Path) -> None:
         manifest.model_copy(update={"standalone": None}).write(new)
     # A program that links against it would run the old model.
     assert not (folder / manifest.standalone.library).exists()
+    assert not (folder / EXPLANATION_FILE).exists()
     assert (folder / manifest.library).read_text() == "other code"
     assert (folder / "bench.json").read_text() == "mine"
     assert load_manifest(folder).standalone is None

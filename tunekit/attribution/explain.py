@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.attribution import roofline
+from tunekit.attribution.kept import keep
 from tunekit.attribution.operators import Profiled, break_down, kernel_name
 from tunekit.attribution.profilers import LIBRARY, PROFILED, STAGES, THREADS, parse_profiled
 from tunekit.attribution.results import Explanation, Sort
@@ -63,6 +64,8 @@ def explain_recipe(
 ) -> Explanation:
     """Says where the time of a recipe's library goes; compiles it if there is none that fits.
 
+    What it finds is kept in the library's folder, for pages.
+
     Args:
         recipe: the recipe.
         runtimes: to compare with, of PROFILED; one that fails or is missing becomes a remark.
@@ -113,7 +116,7 @@ def explain_recipe(
     )
     if source.finds_objects and not library.manifest.stages:
         remarks.append("the library does not say what its stages are: `tunekit compile` again")
-    return Explanation(
+    explanation = Explanation(
         name=recipe.name,
         source=recipe.model.source,
         library=str(library.path),
@@ -130,6 +133,8 @@ def explain_recipe(
         trace=trace,
         stages=stage_entries(own, library.manifest.stages, eager),
     )
+    keep(explanation, library, say)
+    return explanation
 
 
 def _own_plan(library: Library, preparation: Preparation) -> tuple[dict[str, Any], list[str]]:

@@ -13,6 +13,9 @@ from tunekit.files import alone_with, disk_errors_as
 from tunekit.library.manifest import MANIFEST_FILE, RECIPE_FILE, load_manifest
 from tunekit.recipe import Recipe
 
+# What `explain` found out of the library; another library has another one.
+EXPLANATION_FILE = "explanation.json"
+
 
 def library_folder(recipe: Recipe) -> Path:
     """Where a recipe's library goes."""
@@ -60,6 +63,7 @@ def replacing(folder: Path) -> Iterator[Path]:
                 old = _files(folder)
                 # Until the new one is there, nobody finds a manifest with another's library.
                 (folder / MANIFEST_FILE).unlink(missing_ok=True)
+                (folder / EXPLANATION_FILE).unlink(missing_ok=True)
                 _move(temporary, folder)
                 _remove(folder, old - _files(folder))
     finally:
