@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None, reason="there is no Chromium with its chromedriver"
 )
 PHONE, SCREEN = (390, 844), (1400, 900)
+# Of A4 between its margins, in CSS pixels.
+PAPER = 720
 
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -52,8 +54,11 @@ SHOWN: dict[str, Callable[[Any], float]] = {
 }
 TWO_PLACES = 0.0051
 WORDS = ("runtime", "remark", "matched")
+# Of the section under a heading.
 TABLES = """
-return [...document.querySelectorAll("section:first-of-type table")].map(table =>
+const [section] = [...document.querySelectorAll("section")].filter(
+  section => section.querySelector("h2").innerText === arguments[0]);
+return [...section.querySelectorAll("table")].map(table =>
   [...table.rows].map(row => [...row.cells].map(cell => cell.innerText.trim())))
 """
 DRAWN = """
@@ -101,7 +106,7 @@ def test_every_number_is_that_of_the_file(
 ) -> None:
     rows = {row["name"]: row for row in json.loads(bench_file.read_text("utf-8"))["runtimes"]}
     compared = set()
-    for titles, *lines in opened(browser, page).execute_script(TABLES):
+    for titles, *lines in opened(browser, page).execute_script(TABLES, "Race"):
         for name, *cells in (line for line in lines if line[0] in rows):
             for title, cell in zip(titles[1:], cells, strict=True):
                 if not cell or title in WORDS:
@@ -120,6 +125,87 @@ def test_every_number_is_that_of_the_file(
                 compared.add((name, title))
     known = {(name, title) for name, row in rows.items() for title in SHOWN if is_known(row, title)}
     assert compared == known
+
+
+def test_operators_are_those_of_the_explanation(browser: webdriver.Chrome, page: str) -> None:
+    [[titles, *rows]] = opened(browser, page).execute_script(TABLES, "Operators")
+    [operator] = explanation().operators
+    [cells] = rows
+    shown = dict(zip(titles, cells, strict=True))
+    assert shown == {
+        "operator": operator.work,
+        "calls": str(operator.calls),
+        "ms": "2.50",
+        "share": "50.0%",
+        "GFLOP/s": "80.0",
+        "GB/s": "0.400",
+        "of peak": "80%",
+        "bound": operator.bound,
+        "gain ms": "0.500",
+        "trials": "10",
+        "space": operator.space,
+    }
+
+
+def test_kernels_are_those_of_the_session(
+    browser: webdriver.Chrome, page: str, run_warm: Make
+) -> None:
+    told = run_warm("show", "-f", "json", "--catalogue", "catalogue.db")
+    tasks = json.loads(told.stdout)["tasks"]
+    [[titles, *rows]] = opened(browser, page).execute_script(TABLES, "Tuning")
+    shown = [dict(zip(titles, cells, strict=True)) for cells in rows]
+    assert [
+        (row["kernel"], row["calls"], row["trials"], int(row["failed"] or 0)) for row in shown
+    ] == [
+        (
+            task["operation"],
+            str(task["weight"]),
+            str(task["trials"]),
+            sum(task["failures"].values()),
+        )
+        for task in tasks
+    ]
+    best_s = [float(row["best ms"]) / 1e3 for row in shown]
+    assert best_s == pytest.approx([task["best_s"] for task in tasks], rel=0.005)
+
+
+SAMPLES = sorted((Path(__file__).parents[2] / "docs/results/samples").glob("*.html"))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+def test_the_samples_of_the_documents_are_drawn_without_a_complaint(
+    browser: webdriver.Chrome, sample: Path
+) -> None:
+    assert set(opened(browser, sample.as_uri()).execute_script(DRAWN)) == {1}
+    assert browser.get_log("browser") == []
+
+
+def test_on_paper_it_is_black_on_white_unfolded_and_no_wider(
+    browser: webdriver.Chrome, make: Make, bench_file: Path, tmp_path: Path
+) -> None:
+    other = json.loads(bench_file.read_text("utf-8"))
+    other["model"] |= {"name": "another", "digest": "2" * 64}
+    (tmp_path / "another.json").write_text(json.dumps(other), "utf-8")
+    assert make("bench.json", "another.json").returncode == 0
+    metrics = {"width": PAPER, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics | {"width": 1400})
+    opened(browser, (tmp_path / "report.html").as_uri())
+    folded = "return document.querySelectorAll('details:not([open])').length"
+    assert browser.execute_script(folded) > 0
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert browser.execute_script(folded) == 0
+    # Drawn for a screen, and then laid out on a sheet.
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+    try:
+        wide = "return [...document.querySelectorAll('.chart svg')].map(s => s.clientWidth)"
+        assert max(browser.execute_script(wide)) <= PAPER
+        body = "return getComputedStyle(document.body)"
+        assert brightness(browser.execute_script(f"{body}.backgroundColor")) == 3 * 255
+        assert brightness(browser.execute_script(f"{body}.color")) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": []})
 
 
 def is_known(row: Any, title: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from bench_reports import full_report, report_of, timed
-from page_sources import explanation, session_in
+from page_sources import contested_library, explanation, session_in
 
 from tunekit.benchmark.results import Report
 from tunekit.catalogue import Catalogue, NewBenchRun, NewLibrary
@@ -216,11 +216,50 @@ def test_a_session_of_another_tunekit_is_shown_as_far_as_this_one_reads_it(
     done = make(session, "--catalogue", "catalogue.db")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "the session&#39;s library is not shown" in page
+    assert "the library is not shown: " in page
     assert "is not a manifest that this tunekit reads" in page
     assert "is not shown: not a benchmark report: schema is" in page
     assert f"{session}: small, finished" in page
     assert "Estimated latency against trials" in page
+
+
+def test_the_commands_that_do_it_again_are_of_all_that_is_shown() -> None:
+    first = full_report()
+    second = first.model_copy(
+        update={
+            "model": first.model.model_copy(update={"name": "another", "digest": "2" * 64}),
+            "recipe": "name: another\n",
+        }
+    )
+    material = Material(benchmarks=[first, second], explanations=[explanation()])
+    page = html.unescape(page_of(material))
+    again = page[page.index("<h2>How to do it again") :]
+    for name in (first.model.name, "another"):
+        assert f"tunekit bench {name}.yaml --rounds {first.protocol.rounds}" in again
+        # Of several each recipe is folded below its name.
+        assert f"<summary>{name}.yaml</summary>" in again
+    assert "tunekit explain small.yaml --runtimes none --rounds 5 --threads 2 --sort gain" in again
+
+
+def test_what_a_runtime_was_set_to_is_told() -> None:
+    settings = {"undelegated": {"aten.any.dim": 6}, "fp16": False, "forms": {"slow": "9 ms"}}
+    rows = [
+        row.model_copy(update={"settings": settings})
+        for row in report_of(timed("one", [1.0])).runtimes
+    ]
+    shown = page_of(Material(benchmarks=[report_of().model_copy(update={"runtimes": rows})]))
+    told = "undelegated: (aten.any.dim: 6); fp16: no; forms: (slow: 9 ms)"
+    assert f"<dt>one</dt><dd>{told}</dd>" in shown
+
+
+def test_a_contest_says_what_shipped_and_what_was_left_out() -> None:
+    shown = page_of(Material(libraries=[contested_library()]))
+    rows = [cells(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", shown, re.DOTALL)]
+    assert ["tuned", "4.00", "", "1.2e-05", ""] in rows
+    assert ["direct", "5.00", "1.22 to 1.28x as fast", "9.0e-06", ""] in rows
+    assert ["default", "", "", "", "SIGILL (illegal instruction)"] in rows
+    [strong] = re.findall(r'<tr class="strong[^"]*">(.*?)</tr>', shown, re.DOTALL)
+    assert cells(strong)[0] == "tuned"
 
 
 def test_an_explanation_is_shown_with_its_roofline(make: Make, tmp_path: Path) -> None:

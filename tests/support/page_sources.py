@@ -1,4 +1,4 @@
-"""What pages are made of: a session, an explanation."""
+"""What pages are made of: a session, a library, an explanation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from tunekit.attribution.results import Explanation, Operator, PeaksEntry, RuntimeEntry
 from tunekit.catalogue import Catalogue, NewSession, NewTask, NewTrial, NewWorkload
 from tunekit.catalogue.entries import Failure, FailureKind
+from tunekit.library.manifest import Manifest, RatioEntry, Selection, VariantEntry
 
 
 def session_in(path: Path) -> str:
@@ -53,6 +54,47 @@ def session_in(path: Path) -> str:
         catalogue.sessions.add_seconds(session.id, {"measure": 90.0, "sample": 30.0})
         catalogue.sessions.close(session.id, "finished")
         return session.id
+
+
+def contested_library() -> Manifest:
+    """One that was faster than a variant, of which a third one crashed."""
+    variants = (
+        VariantEntry(name="tuned", relative_error=1.2e-5, median_ms=4.0, rounds_ms=(4.0,) * 6),
+        VariantEntry(
+            name="direct",
+            relative_error=9e-6,
+            median_ms=5.0,
+            rounds_ms=(5.0,) * 6,
+            ratio=RatioEntry(value=1.25, low=1.22, high=1.28, confidence=0.97),
+        ),
+        VariantEntry(name="default", left_out="SIGILL (illegal instruction)"),
+    )
+    return Manifest(
+        name="small",
+        sha256="0" * 64,
+        size_bytes=4 * 2**20,
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        inputs=(),
+        outputs=(),
+        target={"kind": "llvm"},
+        device="cpu",
+        layout="NCHWc",
+        layout_transforms=0,
+        coverage=0.5,
+        applied=1,
+        kernels=2,
+        estimated_latency_s=4e-3,
+        relative_errors=(1.2e-5,),
+        model_digest="1" * 64,
+        work_digest="2" * 64,
+        recipe_digest="3" * 64,
+        recipe={},
+        catalogue="catalogue.db",
+        host={},
+        versions={},
+        tasks=(),
+        selection=Selection(shipped="tuned", threads=2, rounds=6, variants=variants),
+    )
 
 
 def explanation() -> Explanation:

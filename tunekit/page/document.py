@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.cache import ContentCache, content_key
+from tunekit.page.again import again_section
 from tunekit.page.library import library_section
 from tunekit.page.material import Material
 from tunekit.page.matrix import labels, matrix_section
 from tunekit.page.operators import operators_section
 from tunekit.page.parts import Prose, Section
-from tunekit.page.race import measured_again, race_section
-from tunekit.page.tuning import tuned_again, tuning_section
+from tunekit.page.race import race_section
+from tunekit.page.tuning import tuning_section
 from tunekit.version import __version__
 
 if TYPE_CHECKING:
@@ -73,10 +74,8 @@ def _sections(material: Material) -> list[Section]:
     sections += [library_section(manifest) for manifest in material.libraries]
     sections += [tuning_section(report) for report in material.sessions]
     sections += [operators_section(explanation) for explanation in material.explanations]
-    sections += [tuned_again(report) for report in material.sessions]
-    if not material.sessions and len(benchmarks) == 1:
-        sections.append(measured_again(benchmarks[0]))
-    return sections
+    again = again_section(material)
+    return sections if again is None else [*sections, again]
 
 
 def _title(material: Material) -> str:

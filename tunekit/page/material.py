@@ -100,19 +100,26 @@ def _add_file(material: Material, path: Path) -> None:
 
 
 def _add_recipe(material: Material, path: Path, catalogue: Catalogue) -> None:
+    from tunekit.library.manifest import MANIFEST_FILE
+    from tunekit.library.output import library_folder
     from tunekit.recipe import load_recipe
 
     recipe = load_recipe(path)
     sessions = catalogue.sessions.list(limit=1, name=recipe.name)
-    if sessions:
-        _add_session(material, sessions[0].id, catalogue)
-    else:
-        _add_benchmarks(material, catalogue, name=recipe.name)
-    if not (sessions or material.benchmarks):
+    compiled = (library_folder(recipe) / MANIFEST_FILE).is_file()
+    benchmarked = bool(catalogue.benchmarks.list(name=recipe.name, limit=1))
+    if not (sessions or compiled or benchmarked):
         raise UsageError(
             f"{catalogue.location} has no session and no benchmark of {recipe.name}",
             hint=f"`tunekit tune {path}` and `tunekit bench {path}` make some",
         )
+    if sessions:
+        _add_session(material, sessions[0].id, catalogue)
+        return
+    # Compiled from records that others measured, or with none.
+    if compiled:
+        _add_library(material, library_folder(recipe))
+    _add_benchmarks(material, catalogue, name=recipe.name)
 
 
 def _add_session(material: Material, prefix: str, catalogue: Catalogue) -> None:
@@ -125,12 +132,21 @@ def _add_session(material: Material, prefix: str, catalogue: Catalogue) -> None:
 
 
 def _add_library(material: Material, folder: Path) -> None:
+    """The library in a folder, and what `explain` found out of it."""
+    from tunekit.attribution.kept import kept
     from tunekit.library.manifest import load_manifest
 
     try:
         material.libraries.append(load_manifest(folder))
     except UsageError as error:
-        material.remarks.append(f"the session's library is not shown: {error.message}")
+        material.remarks.append(f"the library is not shown: {error.message}")
+        return
+    try:
+        explanation = kept(folder)
+    except UsageError as error:
+        material.remarks.append(f"the library's explanation is not shown: {error.message}")
+    else:
+        material.explanations += [] if explanation is None else [explanation]
 
 
 def _add_benchmarks(material: Material, catalogue: Catalogue, *, name: str) -> None:

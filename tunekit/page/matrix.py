@@ -27,6 +27,8 @@ def matrix_section(reports: Sequence[Report]) -> Section:
         parts += [_of_one_model(reports), Prose(_UNPAIRED, "note")]
     else:
         parts.append(_of_many_models(reports))
+    if any(row.status == "ok" and row.reason for report in reports for row in report.runtimes):
+        parts.append(Prose("In parentheses: with a remark in its race below.", "note"))
     parts += _verdicts(reports)
     differences = _differences(reports, recipes=one_model)
     if differences:
@@ -125,7 +127,9 @@ def _median(row: RuntimeResult | None) -> str:
     if row.latency is None:
         return "-" if row.status == "not applicable" else row.status
     median = numbers.milliseconds(row.latency.median_ms)
-    return median if row.status == "ok" else f"{median} ({row.status})"
+    if row.status != "ok":
+        return f"{median} ({row.status})"
+    return f"({median})" if row.reason else median
 
 
 def _against(row: RuntimeResult | None) -> str:

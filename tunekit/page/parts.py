@@ -61,9 +61,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to copy."""
+    """Lines to copy; with a title they are folded below it."""
 
     text: str
+    title: str = ""
     kind: Literal["code"] = "code"
 
 

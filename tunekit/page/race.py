@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.page import charts
 from tunekit.page.machine import machine
 from tunekit.page.parts import (
     Chart,
-    Code,
     Facts,
     Part,
     Prose,
@@ -18,6 +17,7 @@ from tunekit.page.parts import (
     table_of,
 )
 from tunekit.report.benchmark import columns, costs, footnote
+from tunekit.timing.statistics import evenly
 
 if TYPE_CHECKING:
     from tunekit.benchmark.results import Ratio, Report, RuntimeResult
@@ -55,28 +55,18 @@ def race_section(report: Report, *, label: str = "", of: int = 1) -> Section:
     ratios = [row for row in measured if row.ratio is not None and row.ratio.rounds > 1]
     if ratios:
         parts.append(_ratios(ratios))
+    settings = [(row.name, _in_words(row.settings)) for row in report.runtimes if row.settings]
+    if settings:
+        parts.append(Facts(settings, "Settings of the runtimes"))
     parts.append(Facts(_conditions(report), "Conditions and versions" if of > 1 else ""))
     return Section(f"Race: {label}" if label else "Race", parts, short=label)
-
-
-def measured_again(report: Report) -> Section:
-    """The command and the recipe that give the same benchmark again."""
-    names = ",".join(dict.fromkeys(row.runtime for row in report.runtimes))
-    command = (
-        f"tunekit bench {report.model.name}.yaml --rounds {report.protocol.rounds} "
-        f"--threads {report.protocol.threads} --runtimes {names}"
-    )
-    at_once = next((row.at_once for row in report.runtimes if row.at_once), None)
-    if at_once is not None:
-        command += f" --instances {at_once.instances}" + (" --shared" if at_once.shared else "")
-    return Section("How to do it again", [Code(command), Code(report.recipe)])
 
 
 def _samples(rows: Sequence[RuntimeResult], order: Sequence[str], most: int) -> Chart:
     samples = [
         {"name": row.name, "value": round(1e3 * seconds, 6)}
         for row in rows
-        for seconds in _thinned(
+        for seconds in evenly(
             list(itertools.chain.from_iterable(turn.seconds for turn in row.rounds)), most
         )
     ]
@@ -98,12 +88,6 @@ def _samples(rows: Sequence[RuntimeResult], order: Sequence[str], most: int) -> 
     )
 
 
-def _thinned(values: Sequence[float], most: int) -> Sequence[float]:
-    if len(values) <= most:
-        return values
-    return [values[index * len(values) // most] for index in range(most)]
-
-
 def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
     data = [
         interval(f"{row.name} against {row.ratio.against}", row.ratio) for row in rows if row.ratio
@@ -119,6 +103,21 @@ def _ratios(rows: Sequence[RuntimeResult]) -> Chart:
 def interval(name: str, ratio: Ratio) -> dict[str, object]:
     """A ratio with its interval, as a chart has it."""
     return {"name": name, "value": ratio.value, "low": ratio.low, "high": ratio.high}
+
+
+def _in_words(value: object) -> str:
+    """A setting of a runtime: a word, a number, or several of them by their names."""
+    if isinstance(value, Mapping):
+        each = {str(name).replace("_", " "): one for name, one in value.items()}
+        return "; ".join(
+            f"{name}: ({_in_words(one)})"
+            if isinstance(one, Mapping)
+            else f"{name}: {_in_words(one)}"
+            for name, one in each.items()
+        )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _conditions(report: Report) -> list[tuple[str, str]]:

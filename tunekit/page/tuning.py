@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.page import charts
 from tunekit.page.machine import machine
-from tunekit.page.parts import Chart, Code, Facts, HtmlTable, Part, Prose, Section, TableCell
+from tunekit.page.parts import Chart, Facts, HtmlTable, Part, Prose, Section, TableCell
 from tunekit.report import numbers
 from tunekit.report.sessions import session_value
 
@@ -80,15 +80,6 @@ def _curves(report: SessionReport, curve: Sequence[tuple[int, float]]) -> list[P
             )
         )
     return parts
-
-
-def tuned_again(report: SessionReport) -> Section:
-    """The command, the recipe and the versions that give the same work again."""
-    command = f"tunekit tune {report.session.name}.yaml --trials {report.session.budget_trials}"
-    return Section(
-        "How to do it again",
-        [Code(command), Code(report.session.recipe_yaml), Facts(sorted(report.toolchain.items()))],
-    )
 
 
 def _tasks(value: dict[str, object]) -> HtmlTable:

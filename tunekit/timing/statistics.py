@@ -31,6 +31,13 @@ class PairedRatio:
     rounds: int
 
 
+def evenly(values: Sequence[float], most: int) -> Sequence[float]:
+    """At most so many of the values, at even distances, in their order."""
+    if len(values) <= most:
+        return values
+    return [values[index * len(values) // most] for index in range(most)]
+
+
 def quantile(values: Sequence[float], q: float) -> float:
     """The q-quantile (0 <= q <= 1), linear between order statistics (Hyndman and Fan's type 7).
 

@@ -1,0 +1,67 @@
+"""How to do all of a page again: commands, recipes, versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunekit.page.parts import Code, Facts, Section
+
+if TYPE_CHECKING:
+    from tunekit.attribution.results import Explanation
+    from tunekit.benchmark.results import Report
+    from tunekit.catalogue import SessionReport
+    from tunekit.page.material import Material
+
+
+def again_section(material: Material) -> Section | None:
+    """The commands in the order in which one calls them, the recipes that they read, and the
+    versions of sessions, which benchmarks have with their conditions; None where nothing was done.
+    """
+    sessions, benchmarks = material.sessions, material.benchmarks
+    commands = [
+        *map(_tune, sessions),
+        *map(_bench, benchmarks),
+        *map(_explain, material.explanations),
+    ]
+    if not commands:
+        return None
+    # Of several of one model the newest.
+    recipes = {report.model.name: report.recipe for report in benchmarks}
+    recipes |= {report.session.name: report.session.recipe_yaml for report in sessions}
+    lines = "\n".join(dict.fromkeys(commands))
+    return Section(
+        "How to do it again",
+        [
+            Code(lines),
+            *(
+                Code(text, f"{name}.yaml" if len(recipes) > 1 else "")
+                for name, text in recipes.items()
+            ),
+            *(Facts(sorted(report.toolchain.items())) for report in sessions),
+        ],
+    )
+
+
+def _tune(report: SessionReport) -> str:
+    return f"tunekit tune {report.session.name}.yaml --trials {report.session.budget_trials}"
+
+
+def _bench(report: Report) -> str:
+    names = ",".join(dict.fromkeys(row.runtime for row in report.runtimes))
+    command = (
+        f"tunekit bench {report.model.name}.yaml --rounds {report.protocol.rounds} "
+        f"--threads {report.protocol.threads} --runtimes {names}"
+    )
+    at_once = next((row.at_once for row in report.runtimes if row.at_once), None)
+    if at_once is not None:
+        command += f" --instances {at_once.instances}" + (" --shared" if at_once.shared else "")
+    return command
+
+
+def _explain(explanation: Explanation) -> str:
+    _, *others = (runtime.name for runtime in explanation.runtimes)
+    return (
+        f"tunekit explain {explanation.name}.yaml --runtimes {','.join(others) or 'none'} "
+        f"--rounds {explanation.rounds} --threads {explanation.threads} "
+        f"--sort {explanation.sorted_by}"
+    )
