@@ -9,12 +9,13 @@ Needs a quiet machine. For each recipe (all but the quickstart, if none is named
 2. each contestant by itself in turns with the library, a few rounds, within its share of the
    minutes that a recipe has: contestants/RECIPE.json, a row for each
 3. the library, the same without records and the fastest contestants in turns together: RECIPE.json,
-   with every raw sample and the machine
+   with raw samples and the machine
+4. of one of them what `tunekit report` says of the recipe: a page in docs/results/samples/
 
-All of it is in benchmarks/results/. What is there is not done again: call it again after an
+The rest is in benchmarks/results/. What is there is not done again: call it again after an
 interruption. A contestant that did not get its turn for want of time has it then; one that failed,
 hung or was wrong has its row with the reason, and `--again NAME` tries it once more. In the end
-docs/models_page.py draws the picture and the sample pages, and docs/generate.py writes the tables.
+docs/models_page.py draws the picture and the page of all, and docs/generate.py writes the tables.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from tunekit.errors import TunekitError
 from tunekit.files import write_atomically
 from tunekit.library import load_manifest
 from tunekit.recipe import PEER_RUNTIMES, REFERENCE_RUNTIMES
+from tunekit.timing.statistics import evenly
 from tunekit.wording import counted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,13 +46,16 @@ RESULTS = Path(__file__).resolve().parent / "results"
 TUNEKIT = [sys.executable, "-m", "tunekit"]
 CONTESTANTS = (*REFERENCE_RUNTIMES, *PEER_RUNTIMES)
 NOT_RACED = ("quickstart",)
-EXPLAINED = ("resnet50_x86",)
+# Of which there is a page.
+SAMPLE_PAGES = {"resnet50_x86": ROOT / "docs/results/samples/resnet50.html"}
 # By itself with the library.
 ROUNDS_ALONE = 6
 # Of its recipe's minutes, that one contestant may take.
 SHARE = 1 / 3
 LEAST_S = 60.0
 ENDING_S = 30.0
+# Of a turn, that are kept.
+MOST_SAMPLES = 200
 # Who is that much slower than the fastest cannot be the best, and costs minutes and memory.
 WITHIN = 2.0
 MOST_FINALISTS = 6
@@ -96,11 +101,15 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     else:
         runtimes = ",".join(["tuned", "default", *best])
         words = ["bench", recipe, "--rounds", str(arguments.rounds), "-o", str(race)]
+        words += step_limit(share_s(arguments.minutes))
         subprocess.run([*TUNEKIT, *words, "--runtimes", runtimes], check=True, cwd=ROOT)
-        write_atomically(race, without_place(race.read_text("utf-8")))
-    if name in EXPLAINED:
-        explained = str(RESULTS / f"{name}.explain.json")
-        subprocess.run([*TUNEKIT, "explain", recipe, "-o", explained], check=True, cwd=ROOT)
+        report = Report.from_json(race.read_text("utf-8"), file=race)
+        write_atomically(race, without_place(thinned(report).to_json()))
+    if name in SAMPLE_PAGES:
+        subprocess.run([*TUNEKIT, "explain", recipe], check=True, cwd=ROOT)
+        page = SAMPLE_PAGES[name]
+        subprocess.run([*TUNEKIT, "report", recipe, "-o", str(page)], check=True, cwd=ROOT)
+        write_atomically(page, without_place(page.read_text("utf-8")))
 
 
 def is_tuned(name: str) -> bool:
@@ -108,6 +117,23 @@ def is_tuned(name: str) -> bool:
     with contextlib.suppress(TunekitError):
         return load_manifest(ROOT / "artifacts" / name).applied > 0
     return False
+
+
+def thinned(report: Report) -> Report:
+    """The report with some runs of each turn, evenly from all where there are many: those of a
+    model of microseconds would be megabytes. Its medians and quantiles are of all."""
+    rows = [
+        row.model_copy(
+            update={
+                "rounds": [
+                    turn.model_copy(update={"seconds": evenly(turn.seconds, MOST_SAMPLES)})
+                    for turn in row.rounds
+                ]
+            }
+        )
+        for row in report.runtimes
+    ]
+    return report.model_copy(update={"runtimes": rows})
 
 
 def without_place(text: str) -> str:
@@ -126,11 +152,11 @@ def meet(recipe: str, rows: Rows, file: Path, *, minutes: float, again: Sequence
         if name in rows and name not in again:
             continue
         # With less than its share it would be called slow for what others took.
-        share_s = max(60 * minutes * SHARE, LEAST_S)
-        if end - time.monotonic() < share_s:
+        limit_s = share_s(minutes)
+        if end - time.monotonic() < limit_s:
             print(f"no time for {name}: call this again", flush=True)
             continue
-        row = alone(recipe, name, share_s)
+        row = alone(recipe, name, limit_s)
         if row["status"] == "not installed":
             print(f"{name}: {row['reason']}", flush=True)
             continue
@@ -144,13 +170,25 @@ def meet(recipe: str, rows: Rows, file: Path, *, minutes: float, again: Sequence
     return met
 
 
+def share_s(minutes: float) -> float:
+    """Seconds that a contestant has of its recipe's minutes."""
+    return max(60 * minutes * SHARE, LEAST_S)
+
+
+def step_limit(limit_s: float) -> list[str]:
+    """Options by which a step that hangs leaves the others of a contestant their time.
+
+    The same for all races of a recipe: what was converted under another limit is converted anew.
+    """
+    return ["--runtime-timeout", f"{0.75 * limit_s:.0f}"]
+
+
 def alone(recipe: str, name: str, limit_s: float) -> dict[str, Any]:
     """The row of a contestant that takes turns with the library, without its samples."""
     with tempfile.TemporaryDirectory(prefix="tunekit-models-") as folder:
         file = Path(folder) / "bench.json"
         words = ["bench", recipe, "--runtimes", f"tuned,{name}", "-o", str(file), "--quiet"]
-        # A step that hangs leaves the others of its form their time.
-        words += ["--rounds", str(ROUNDS_ALONE), "--runtime-timeout", f"{0.75 * limit_s:.0f}"]
+        words += ["--rounds", str(ROUNDS_ALONE), *step_limit(limit_s)]
         reason = run_within(limit_s, [*TUNEKIT, *words])
         date = datetime.now(UTC).isoformat(timespec="seconds")
         if not file.is_file():

@@ -32,7 +32,9 @@ import detectors_page
 import forms_page
 import gate_page
 import imports_page
+import instances_page
 import models_page
+import noise_page
 import threads_page
 import zoo_page
 from pydantic import BaseModel
@@ -466,6 +468,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "forms": lambda: forms_page.forms(_table),
     "weights": lambda: forms_page.weights(_table),
     "gate": gate_page.page,
+    "instances": lambda: instances_page.page(_table),
+    "noise": noise_page.page,
     "headline": lambda: models_page.headline(_table),
     "caption": models_page.caption,
     "imports": lambda: imports_page.page(_table),

@@ -16,9 +16,9 @@ from typing import Any
 from deployment_page import Table
 from ratio_picture import Bar, ratio_picture
 
-from tunekit.benchmark.results import Ratio, Report
+from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 from tunekit.page.document import page as html_page
-from tunekit.page.material import gather
+from tunekit.page.material import Material
 from tunekit.recipe import OWN_RUNTIMES, PEER_RUNTIMES, REFERENCE_RUNTIMES
 from tunekit.report.numbers import significant
 
@@ -30,7 +30,8 @@ ON_THE_README = (
     *("resnet50_x86", "mobilenet_v2_x86", "efficientnet_b4_x86"),
     *("maskrcnn_backbone_x86", "vit_b_16_x86"),
 )
-ONE_MODEL = "resnet50_x86"
+# What the rows of contestants have besides those of a report.
+BESIDES = {"date", "versions"}
 
 
 @dataclass(frozen=True)
@@ -142,19 +143,28 @@ def picture(known: Sequence[Row]) -> str:
 
 
 def samples(known: Sequence[Row]) -> dict[str, str]:
-    """What `tunekit report` makes of one model's race and explanation, and of all races."""
-    names = [row.name for row in known]
-    pages = {}
-    if names:
-        pages["models.html"] = _html([RESULTS / f"{name}.json" for name in names])
-    if ONE_MODEL in names:
-        files = [RESULTS / f"{ONE_MODEL}{end}" for end in (".json", ".explain.json")]
-        pages["resnet50.html"] = _html([file for file in files if file.is_file()])
-    return pages
+    """What `tunekit report` makes of all races, with who raced the library alone."""
+    return {"models.html": html_page(Material(benchmarks=[_with_all(row) for row in known]))}
 
 
-def _html(files: Sequence[Path]) -> str:
-    return html_page(gather([str(file) for file in files], None))
+def _with_all(row: Row) -> Report:
+    """The race, and below it those that had no place in it, each with why."""
+    met = {one.name for one in row.report.runtimes}
+    others = [_apart(name, one) for name, one in row.alone.items() if name not in met]
+    return row.report.model_copy(update={"runtimes": [*row.report.runtimes, *others]})
+
+
+def _apart(name: str, one: dict[str, Any]) -> RuntimeResult:
+    values = {key: value for key, value in one.items() if key not in BESIDES}
+    result = RuntimeResult(name=name, **values)
+    if result.status != "ok" or result.ratio is None:
+        return result
+    ratio = result.ratio
+    reason = (
+        f"in turns with the library alone, {one['date'][:10]}: {ratio.value:.2f} times as fast "
+        f"({ratio.low:.2f} to {ratio.high:.2f})"
+    )
+    return result.model_copy(update={"ratio": None, "reason": reason})
 
 
 def _raced(row: Row) -> set[str]:
