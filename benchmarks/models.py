@@ -98,18 +98,31 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     best = finalists(rows)
     if not met and known is not None and {*best} <= {row.name for row in known.runtimes}:
         print(f"{race.name} has all of them", flush=True)
-    else:
-        runtimes = ",".join(["tuned", "default", *best])
-        words = ["bench", recipe, "--rounds", str(arguments.rounds), "-o", str(race)]
-        words += step_limit(share_s(arguments.minutes))
-        subprocess.run([*TUNEKIT, *words, "--runtimes", runtimes], check=True, cwd=ROOT)
-        report = Report.from_json(race.read_text("utf-8"), file=race)
-        write_atomically(race, without_place(thinned(report).to_json()))
+        return
+    write_atomically(race, raced(recipe, best, arguments))
     if name in SAMPLE_PAGES:
+        # Now that the newest benchmark in the catalogue is this race.
         subprocess.run([*TUNEKIT, "explain", recipe], check=True, cwd=ROOT)
-        page = SAMPLE_PAGES[name]
-        subprocess.run([*TUNEKIT, "report", recipe, "-o", str(page)], check=True, cwd=ROOT)
-        write_atomically(page, without_place(page.read_text("utf-8")))
+        write_atomically(SAMPLE_PAGES[name], page_of(recipe))
+
+
+def raced(recipe: str, others: Sequence[str], arguments: argparse.Namespace) -> str:
+    """The report of the race in the end."""
+    with tempfile.TemporaryDirectory(prefix="tunekit-models-") as folder:
+        file = Path(folder) / "bench.json"
+        words = ["bench", recipe, "--runtimes", ",".join(["tuned", "default", *others])]
+        words += ["--rounds", str(arguments.rounds), *step_limit(share_s(arguments.minutes))]
+        subprocess.run([*TUNEKIT, *words, "-o", str(file)], check=True, cwd=ROOT)
+        report = Report.from_json(file.read_text("utf-8"), file=file)
+    return without_place(thinned(report).to_json())
+
+
+def page_of(recipe: str) -> str:
+    """What `tunekit report` says of a recipe."""
+    with tempfile.TemporaryDirectory(prefix="tunekit-models-") as folder:
+        file = Path(folder) / "report.html"
+        subprocess.run([*TUNEKIT, "report", recipe, "-o", str(file)], check=True, cwd=ROOT)
+        return without_place(file.read_text("utf-8"))
 
 
 def is_tuned(name: str) -> bool:
@@ -138,7 +151,7 @@ def thinned(report: Report) -> Report:
 
 def without_place(text: str) -> str:
     """A file's text with paths as they are in any checkout."""
-    return text.replace(f"{ROOT}/", "")
+    return text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")
 
 
 def meet(recipe: str, rows: Rows, file: Path, *, minutes: float, again: Sequence[str]) -> list[str]:

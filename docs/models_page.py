@@ -144,10 +144,10 @@ def picture(known: Sequence[Row]) -> str:
 
 def samples(known: Sequence[Row]) -> dict[str, str]:
     """What `tunekit report` makes of all races, with who raced the library alone."""
-    return {"models.html": html_page(Material(benchmarks=[_with_all(row) for row in known]))}
+    return {"models.html": html_page(Material(benchmarks=[with_all(row) for row in known]))}
 
 
-def _with_all(row: Row) -> Report:
+def with_all(row: Row) -> Report:
     """The race, and below it those that had no place in it, each with why."""
     met = {one.name for one in row.report.runtimes}
     others = [_apart(name, one) for name, one in row.alone.items() if name not in met]

@@ -32,7 +32,7 @@ def test_a_tiny_model_has_a_row_of_every_runtime(
     assert set(rows) == set(deployment_page.NAMES)
     assert {name for name, row in rows.items() if "failed" in row} == set()
     for name in ("vm-cpp", "vm-python", "onnxruntime", "openvino"):
-        for key in ("import_ms", "peak_bytes", "two_processes_bytes", "besides_weights_bytes"):
+        for key in ("peak_bytes", "two_processes_bytes", "besides_weights_bytes"):
             assert rows["c"][key] < rows[name][key], (name, key)
     monkeypatch.setattr(deployment_page, "FILE", output)
     page = deployment_page.page(_table)

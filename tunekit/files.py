@@ -46,7 +46,8 @@ def check_writable(path: Path, *, flag: str = "-o") -> None:
 @contextmanager
 def alone_with(path: Path) -> Iterator[None]:
     """Waits for other processes that have the same file or folder in such a block."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Over a network a lock is given to who can write; a folder can only be read.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         # Not every file system has locks.
         with suppress(OSError):

@@ -116,7 +116,7 @@ def test_it_runs_with_transfers_and_tells_what_it_takes_without(
         at_last = process.ask("idle", timeout_s=60, seconds=0.0)["settings"]
     # It takes runs to find out, which are no part of loading.
     assert "without_transfers_ms" not in reply["settings"]
-    assert 0 < at_last["without_transfers_ms"] < 1000
+    assert at_last["without_transfers_ms"] > 0
     if not detect_host().gpus:
         assert (at_last["gpu_mib"], at_last["gpu_percent"]) == (None, None)
         assert at_last["gpu_problem"]

@@ -143,6 +143,15 @@ def test_outputs_have_to_be_as_exact_as_asked(error: float, answer: str) -> None
     assert answers(report, min_accuracy=0.999) == [answer]
 
 
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [({"coverage": 0.9}, "passed"), ({"coverage": 0.7}, "failed"), ({}, "failed")],
+)
+def test_records_have_to_cover_as_much_as_asked(settings: dict[str, float], answer: str) -> None:
+    row = timed("tuned", [10.0] * 3).model_copy(update={"settings": settings})
+    assert answers(report_of(row), min_coverage=0.8) == [answer]
+
+
 def test_a_baseline_of_another_model_is_refused() -> None:
     before = race(10.0)
     other = before.model_copy(

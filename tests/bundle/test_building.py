@@ -56,7 +56,9 @@ def test_make_check_notices_a_byte_that_changed(unpacked: Path) -> None:
     values = np.fromfile(sample, "float32")
     values[1] += 1
     values.tofile(sample)
-    assert "make: ***" in shell("make", "check", cwd=unpacked, code=2).stderr
+    refused = shell("make", "check", cwd=unpacked, code=2)
+    assert "make: ***" in refused.stderr
+    assert refused.stdout.splitlines() == ["samples/1/output0.raw: FAILED"]
     wrong = shell("build/check", "samples", cwd=unpacked, code=1).stdout
     assert "sample 1, output_0: relative error" in wrong
     assert "WRONG: above 1e-03" in wrong

@@ -203,7 +203,8 @@ def test_a_full_disk_leaves_nothing_behind(own: Library, tmp_path: Path) -> None
 def test_a_changed_byte_is_refused(own: Library) -> None:
     assert own.manifest.standalone is not None
     path = own.folder / own.manifest.standalone.library
-    content = bytearray(path.read_bytes())
+    original = path.read_bytes()
+    content = bytearray(original)
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"libtiny_net\.so is not the file that the manifest"):
@@ -211,9 +212,10 @@ def test_a_changed_byte_is_refused(own: Library) -> None:
     path.unlink()
     with pytest.raises(UsageError, match=r"libtiny_net\.so cannot be read"):
         export_library(own)
+    path.write_bytes(original)
     own.path.write_bytes(own.path.read_bytes() + b"\0")
     for how in ({"vm": True}, {"static": True}):
-        with pytest.raises(UsageError, match=r"cannot be read|model\.so is not the file"):
+        with pytest.raises(UsageError, match=r"model\.so is not the file"):
             export_library(own, **how)
     assert not (own.folder / "bundle").exists()
 

@@ -123,6 +123,16 @@ def test_main_cpp_prints_each_output(built: Path) -> None:
     assert refused.startswith("tiny_net: ")
 
 
+# Runs a script with its arguments, and says which packages of a training machine it loaded.
+LOADED_BY = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(sorted(loaded & {"torch", "tvm", "tvm_ffi", "tunekit"}))
+"""
+
+
 def test_run_py_needs_numpy_alone(built: Path) -> None:
     script = (sys.executable, built / "example/run.py")
     first, second = shell(*script, *_INPUTS, cwd=built).stdout.splitlines()
@@ -131,6 +141,8 @@ def test_run_py_needs_numpy_alone(built: Path) -> None:
         [float(value) for value in first.split("] ")[1].split()], _expected(built)[:5], rtol=1e-3
     )
     assert second.startswith("output_1: int64[1, 5] ")
+    loaded = shell(sys.executable, "-c", LOADED_BY, *script[1:], *_INPUTS, cwd=built).stdout
+    assert loaded.splitlines()[-1] == "[]"
     assert "usage: run.py INPUT... (the inputs: image ids)" in (
         shell(*script, cwd=built, code=1).stderr
     )

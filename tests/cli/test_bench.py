@@ -93,16 +93,19 @@ def test_one_word_names_all_runtimes_of_others():
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "words"),
     [
-        *("onnxruntim", "tunekit.nowhere:A", "tunekit.errors:UsageError"),
-        *("toy_runtimes:Nameless", "not_python:Runtime"),
+        ("onnxruntim", "no runtime is called"),
+        ("tunekit.nowhere:A", "cannot find runtime .*nowhere"),
+        ("tunekit.errors:UsageError", "is not a runtime"),
+        ("toy_runtimes:Nameless", "is not a runtime"),
+        ("not_python:Runtime", "never closed"),
     ],
 )
-def test_what_is_no_runtime_is_refused(name, tmp_path, monkeypatch):
+def test_what_is_no_runtime_is_refused(name, words, tmp_path, monkeypatch):
     (tmp_path / "not_python.py").write_text("class Runtime(\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=words):
         find_runtime(name)
 
 
@@ -291,7 +294,7 @@ def test_what_runs_on_a_gpu_is_timed_with_transfers_and_without(peers_run):
     report = Report.from_json(peers_run[1])
     row = next(row for row in report.runtimes if row.name == "pytorch-on-this-cpu")
     assert row.status == "ok", (row.reason, row.detail)
-    assert 0 < row.settings["without_transfers_ms"] < 1000
+    assert row.settings["without_transfers_ms"] > 0
     if not detect_host().gpus:
         told = [note for note in report.warnings if note.startswith("GPU memory and utilisation")]
         assert told == [
@@ -351,11 +354,9 @@ def test_inductors_package_is_made_in_several_forms_and_right(workplace):
     [row] = Report.from_json(done.stdout).runtimes
     assert row.status == "ok", (row.reason, row.detail)
     assert row.accuracy.relative_error < 1e-4
-    assert set(row.settings["forms"]) == {
-        "as it is",
-        "channels last",
-        "channels last, max-autotune",
-    }
+    *plain, autotuned = row.settings["forms"]
+    assert plain == ["as it is", "channels last"]
+    assert autotuned in [f"{name}, max-autotune" for name in plain]
 
 
 def test_several_processes_at_once_are_counted_together(bench, workplace):
@@ -395,7 +396,7 @@ def test_several_inputs_and_nested_outputs_reach_every_runtime_in_order(bench, w
 @pytest.fixture(scope="module")
 def tuned_run(bench, workplace):
     return bench(
-        *("torch.yaml", "--runtimes", "tuned,unscheduled,onnxruntime", "--rounds", "4"),
+        *("torch.yaml", "--runtimes", "tuned,default,unscheduled,onnxruntime", "--rounds", "4"),
         *("--catalogue", "empty.db", "-o", "tuned.json"),
     )
 
@@ -435,8 +436,6 @@ def test_the_tuned_library_runs_in_every_form_and_gives_the_same(bench, tuned_ru
         assert 0 < row.first_run_s < row.to_first_result_s
         assert row.cpu_ms > 0
         assert row.idle_cpu_s >= 0
-    assert rows["tuned-c"].to_first_result_s < rows["tuned"].to_first_result_s
-    assert rows["tuned"].to_first_result_s < rows["tuned-vm"].to_first_result_s
 
 
 def test_what_stands_beside_the_latency_is_shown_in_a_table_of_its_own(tuned_run):
@@ -602,29 +601,40 @@ def test_the_examples_for_continuous_integration_run_as_they_stand(bench, starte
     assert (noise[0], gate[0], report[0]) == ("bench", "bench", "report")
     recipe = CNN.format(callable="vanilla_cnn").replace("small_cnn", "guarded")
     (workplace / "model.yaml").write_text(recipe + "reference: {threads: 1}\n")
-    # How much a turn strays on this machine is not what is tested: both answers are fine.
+    # So few rounds have no interval.
     code, shown, progress = bench(*noise[1:], "--rounds", "2")
-    assert code in (0, 3), shown + progress
-    assert "the same library against itself" in progress
+    assert code == 0, shown + progress
+    assert "cannot tell: the same library against itself" in progress
     code, _, progress = bench(*_without_a_gate(gate), "-o", "baseline.json")
     assert code == 0, progress
     few = [FEW if word == "20" else word for word in gate[1:]]
-    # The same library: how much two runs differ on this machine is not what is tested either.
-    code, _, progress = bench(*["90%" if word == "5%" else word for word in few])
+    baseline = workplace / "baseline.json"
+    measured = baseline.read_text()
+    # How much two runs differ on this machine is not what is tested: far slower, and far faster.
+    baseline.write_text(_slowed(measured, 1000))
+    code, _, progress = bench(*few)
     assert code == 0, progress
-    assert re.search(
-        r"(passed|cannot tell): against onnxruntime .*, allowed 90.0% slower", progress
-    )
-    # One that is made slower on purpose: in a layout that vectors do not like.
-    code, _, progress = bench(*few, "--set", "layout=NCHW")
+    assert re.search(r"passed: against onnxruntime .* faster.*, allowed 5.0% slower", progress)
+    baseline.write_text(_slowed(measured, 1 / 1000))
+    code, _, progress = bench(*few)
     assert code == 3, progress
     assert re.search(
         r"failed: against onnxruntime .*% slower \(.*\), allowed 5.0% slower", progress
     )
     assert re.search(r"passed: accuracy 0.999\d*", progress)
+    baseline.write_text(measured)
     page = starter.start(workplace, workplace / "out", workplace / "err", report)
     assert page.wait() == 0, page.errors
-    assert "What differs" in (workplace / "report.html").read_text()
+    assert "last against first" in (workplace / "report.html").read_text()
+
+
+def _slowed(report, factor):
+    """A report in which a run of the library took so many times as long."""
+    document = json.loads(report)
+    [tuned] = [row for row in document["runtimes"] if row["name"] == "tuned"]
+    for turn in tuned["rounds"]:
+        turn["seconds"] = [factor * seconds for seconds in turn["seconds"]]
+    return json.dumps(document)
 
 
 def _without_a_gate(command):

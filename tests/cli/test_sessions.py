@@ -34,7 +34,10 @@ def ids(tmp_path: Path) -> tuple[str, str]:
     host = detect_host()
     found = []
     with Catalogue.open(tmp_path / "tuning_logs" / "catalogue.db") as catalogue:
-        for name, state in (("first", "finished"), ("second", "interrupted")):
+        for name, state, machine in (
+            ("first", "finished", host.fingerprint),
+            ("second", "interrupted", "another machine"),
+        ):
             session = catalogue.sessions.begin(
                 NewSession(
                     name=name,
@@ -44,7 +47,7 @@ def ids(tmp_path: Path) -> tuple[str, str]:
                     model_name="tiny",
                     target_json='{"kind":"llvm","mcpu":"znver3"}',
                     host=host.as_dict(),
-                    host_fingerprint=host.fingerprint,
+                    host_fingerprint=machine,
                     toolchain={},
                     budget_trials=4,
                     seed=0,
@@ -96,7 +99,7 @@ def test_sessions_are_listed_newest_first_in_every_form(run_warm, ids) -> None:
         (["--state", "running"], []),
         (["--name", "first"], ["first"]),
         (["-n", "1"], ["second"]),
-        (["--here"], ["second", "first"]),
+        (["--here"], ["first"]),
     ],
     ids=" ".join,
 )

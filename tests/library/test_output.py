@@ -11,6 +11,7 @@ import pytest
 
 from tunekit.errors import TunekitError
 from tunekit.library import Library, load_manifest
+from tunekit.library.manifest import SizeEntry
 from tunekit.library.output import EXPLANATION_FILE, library_folder, replacing
 from tunekit.recipe import Recipe, override
 
@@ -46,6 +47,19 @@ def test_of_the_old_library_nothing_stays(folder: Path) -> None:
     assert (folder / manifest.library).read_text() == "other code"
     assert (folder / "bench.json").read_text() == "mine"
     assert load_manifest(folder).standalone is None
+
+
+def test_of_its_sizes_explanations_go_with_them(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    of_size = folder / "library-batch4"
+    shutil.copytree(folder, of_size)
+    entry = SizeEntry(size={"batch": 4}, folder=of_size.name, sha256=manifest.sha256)
+    manifest.model_copy(update={"sizes": (entry,)}).write(folder)
+    with replacing(folder) as new:
+        (new / manifest.library).write_text("other code")
+        manifest.write(new)
+    assert not (of_size / EXPLANATION_FILE).exists()
+    assert (of_size / "bench.json").read_text() == "mine"
 
 
 def test_a_full_disk_is_said_and_the_old_library_stays(folder: Path) -> None:

@@ -172,7 +172,7 @@ def test_good_candidates_among_bad_ones_are_measured(
         assert result.samples_s is not None
         # More where the host was slow meanwhile.
         assert len(result.samples_s) % _REPEAT == 0
-        assert all(0 < seconds < 1 for seconds in result.samples_s)
+        assert all(seconds > 0 for seconds in result.samples_s)
         assert result.build_s > 0
         assert result.measure_s > 0
 

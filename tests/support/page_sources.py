@@ -56,7 +56,7 @@ def session_in(path: Path) -> str:
         return session.id
 
 
-def contested_library() -> Manifest:
+def selected_library() -> Manifest:
     """One that was faster than a variant, of which a third one crashed."""
     variants = (
         VariantEntry(name="tuned", relative_error=1.2e-5, median_ms=4.0, rounds_ms=(4.0,) * 6),

@@ -108,6 +108,16 @@ class Slow(Doubles):
         return super().infer()
 
 
+class Naps(Doubles):
+    """For a millisecond in each run."""
+
+    name = "naps"
+
+    def infer(self):
+        time.sleep(1e-3)
+        return super().infer()
+
+
 class Chatty(Doubles):
     """Prints what looks like a reply, on both outputs, past Python."""
 

@@ -107,8 +107,11 @@ def test_ctrl_c_ends_them_without_waiting_for_their_turn(
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(3)  # most likely in the middle of a turn by then; it must not matter
-        children = psutil.Process(process.pid).children()
+        parent = psutil.Process(process.pid)
+        while len(parent.children()) < 2:
+            time.sleep(0.1)
+        time.sleep(2)  # most likely in the middle of a turn by then; it must not matter
+        children = parent.children()
         process.send_signal(signal.SIGINT)
         # A turn may last for 300 s.
         _, errors = process.communicate(timeout=100)

@@ -206,20 +206,33 @@ def test_what_cannot_be_compiled_stays_with_pytorch_and_says_why(
 
 
 def test_gradients_are_pytorchs(options: dict[str, Any]) -> None:
-    model = _mlp()
+    model, x = _mlp(), torch.randn(2, 16)
+    original = copy.deepcopy(model)
     compiled = torch.compile(model, backend=tunekit_backend, options=options)
     with pytest.warns(UserWarning, match=r"gradients are asked for .*inference_mode"):
-        compiled(torch.randn(2, 16)).sum().backward()
-    assert model.first.weight.grad is not None
+        compiled(x).sum().backward()
+    original(x).sum().backward()
+    for mine, theirs in zip(model.parameters(), original.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
 
 
-def test_sizes_that_vary_are_pytorchs_unless_each_has_a_library(options: dict[str, Any]) -> None:
+def test_sizes_that_vary_are_pytorchs_unless_each_has_a_library(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, x, more = _mlp(), torch.randn(2, 16), torch.randn(5, 16)
     compiled = torch.compile(model, backend=tunekit_backend, options=options)
     with torch.inference_mode():
         compiled(x)
         with pytest.warns(UserWarning, match=r"sizes vary .*dynamic=False"):
             torch.testing.assert_close(compiled(more), model(more))
+        made = _made(monkeypatch)
+        torch.compiler.reset()
+        fixed = torch.compile(model, backend=tunekit_backend, options=options, dynamic=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for given in (x, more):
+                torch.testing.assert_close(fixed(given), model(given), rtol=1e-4, atol=1e-5)
+    assert len({library.path for library in made}) == 2
 
 
 def test_changed_weights_are_noticed(options: dict[str, Any]) -> None:
@@ -230,6 +243,36 @@ def test_changed_weights_are_noticed(options: dict[str, Any]) -> None:
         model.second.bias.add_(1)
         with pytest.warns(UserWarning, match="weights have changed"):
             torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_more_models_of_a_graph_than_have_libraries_are_pytorchs(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunekit.torch_backend.backend._MOST_MODELS", 1)
+    made = _made(monkeypatch)
+    one, x = _mlp(), torch.randn(2, 16)
+    other = copy.deepcopy(one)
+    with torch.no_grad():
+        other.second.bias.add_(1)
+        compiled = [
+            torch.compile(model, backend=tunekit_backend, options=options) for model in (one, other)
+        ]
+        compiled[0](x)
+        with pytest.warns(UserWarning, match="1 models share a graph") as caught:
+            results = [compiled[1](x) for _ in range(2)]
+    assert len(caught) == 1
+    torch.testing.assert_close(results, [other(x)] * 2)
+    assert len(made) == 1
+
+
+def test_what_autocast_chooses_types_for_stays_with_pytorch(options: dict[str, Any]) -> None:
+    model, x = _mlp(), torch.randn(2, 16)
+    compiled = torch.compile(model, backend=tunekit_backend, options=options)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with pytest.warns(UserWarning, match="stays with PyTorch: autocast"):
+            result = compiled(x)
+        assert result.dtype == torch.bfloat16
+        torch.testing.assert_close(result, model(x))
 
 
 def test_models_that_share_a_graph_have_a_library_each(

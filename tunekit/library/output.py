@@ -63,7 +63,9 @@ def replacing(folder: Path) -> Iterator[Path]:
                 old = _files(folder)
                 # Until the new one is there, nobody finds a manifest with another's library.
                 (folder / MANIFEST_FILE).unlink(missing_ok=True)
-                (folder / EXPLANATION_FILE).unlink(missing_ok=True)
+                for file in old:
+                    if file.name == MANIFEST_FILE:
+                        (folder / file).with_name(EXPLANATION_FILE).unlink(missing_ok=True)
                 _move(temporary, folder)
                 _remove(folder, old - _files(folder))
     finally:

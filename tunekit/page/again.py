@@ -25,9 +25,7 @@ def again_section(material: Material) -> Section | None:
     ]
     if not commands:
         return None
-    # Of several of one model the newest.
-    recipes = {report.model.name: report.recipe for report in benchmarks}
-    recipes |= {report.session.name: report.session.recipe_yaml for report in sessions}
+    recipes = _newest_recipes(material)
     lines = "\n".join(dict.fromkeys(commands))
     return Section(
         "How to do it again",
@@ -42,12 +40,30 @@ def again_section(material: Material) -> Section | None:
     )
 
 
+def _newest_recipes(material: Material) -> dict[str, str]:
+    """The text of each recipe by its name, as it was last."""
+    dated = [
+        *(
+            (report.environment.date, report.model.name, report.recipe)
+            for report in material.benchmarks
+        ),
+        *(
+            (report.session.created_at.isoformat(), report.session.name, report.session.recipe_yaml)
+            for report in material.sessions
+        ),
+    ]
+    return {name: text for _, name, text in sorted(dated)}
+
+
 def _tune(report: SessionReport) -> str:
     return f"tunekit tune {report.session.name}.yaml --trials {report.session.budget_trials}"
 
 
 def _bench(report: Report) -> str:
-    names = ",".join(dict.fromkeys(row.runtime for row in report.runtimes))
+    # A page may show rows besides that had no turn in this race.
+    raced = {name for turns in report.order for name in turns}
+    rows = [row for row in report.runtimes if row.name in raced] or report.runtimes
+    names = ",".join(dict.fromkeys(row.runtime for row in rows))
     command = (
         f"tunekit bench {report.model.name}.yaml --rounds {report.protocol.rounds} "
         f"--threads {report.protocol.threads} --runtimes {names}"

@@ -82,9 +82,10 @@ def _title(material: Material) -> str:
     names = [
         *(report.session.name for report in material.sessions),
         *(report.model.name for report in material.benchmarks),
+        *(manifest.name for manifest in material.libraries),
         *(explanation.name for explanation in material.explanations),
     ]
-    different = list(dict.fromkeys(names))
+    different = list(dict.fromkeys(names)) or ["tunekit"]
     return different[0] if len(different) == 1 else f"{len(different)} models"
 
 

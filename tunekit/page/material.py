@@ -113,12 +113,14 @@ def _add_recipe(material: Material, path: Path, catalogue: Catalogue) -> None:
             f"{catalogue.location} has no session and no benchmark of {recipe.name}",
             hint=f"`tunekit tune {path}` and `tunekit bench {path}` make some",
         )
-    if sessions:
-        _add_session(material, sessions[0].id, catalogue)
-        return
-    # Compiled from records that others measured, or with none.
+    session = catalogue.sessions.report(sessions[0].id) if sessions else None
+    if session is not None:
+        material.sessions.append(session)
+    # The session may have been interrupted before it had one, or have been for another machine.
     if compiled:
         _add_library(material, library_folder(recipe))
+    elif session is not None:
+        _add_library_of(material, session)
     _add_benchmarks(material, catalogue, name=recipe.name)
 
 
@@ -126,9 +128,14 @@ def _add_session(material: Material, prefix: str, catalogue: Catalogue) -> None:
     info = catalogue.sessions.find(prefix)
     report = catalogue.sessions.report(info.id)
     material.sessions.append(report)
-    for library in report.libraries[:1]:
-        _add_library(material, Path(library.path).parent)
+    _add_library_of(material, report)
     _add_benchmarks(material, catalogue, name=info.name)
+
+
+def _add_library_of(material: Material, session: SessionReport) -> None:
+    """The newest library that was compiled from a session."""
+    for library in session.libraries[:1]:
+        _add_library(material, Path(library.path).parent)
 
 
 def _add_library(material: Material, folder: Path) -> None:

@@ -17,6 +17,7 @@ from tunekit.page.parts import (
     table_of,
 )
 from tunekit.report.benchmark import columns, costs, footnote
+from tunekit.report.numbers import significant
 from tunekit.timing.statistics import evenly
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def race_section(report: Report, *, label: str = "", of: int = 1) -> Section:
     ratios = [row for row in measured if row.ratio is not None and row.ratio.rounds > 1]
     if ratios:
         parts.append(_ratios(ratios))
-    settings = [(row.name, _in_words(row.settings)) for row in report.runtimes if row.settings]
+    settings = [
+        (row.name, told) for row in report.runtimes if (told := _in_words(row.settings)) != ""
+    ]
     if settings:
         parts.append(Facts(settings, "Settings of the runtimes"))
     parts.append(Facts(_conditions(report), "Conditions and versions" if of > 1 else ""))
@@ -108,7 +111,8 @@ def interval(name: str, ratio: Ratio) -> dict[str, object]:
 def _in_words(value: object) -> str:
     """A setting of a runtime: a word, a number, or several of them by their names."""
     if isinstance(value, Mapping):
-        each = {str(name).replace("_", " "): one for name, one in value.items()}
+        known = {name: one for name, one in value.items() if one not in (None, {}, [])}
+        each = {str(name).replace("_", " "): one for name, one in known.items()}
         return "; ".join(
             f"{name}: ({_in_words(one)})"
             if isinstance(one, Mapping)
@@ -117,6 +121,8 @@ def _in_words(value: object) -> str:
         )
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return significant(value)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

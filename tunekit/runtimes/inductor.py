@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import gc
 import importlib
 import math
@@ -61,10 +63,10 @@ class Inductor(Converted):
         formats = (False, True) if convolves(module) else (False,)
         for channels_last in formats:
             package(channels_last=channels_last)
-        if forms:
+        quickest = _quickest(forms, inputs, folder)
+        if quickest is not None:
             # It takes minutes, and changes what products cost: the format that is slower without
             # is slower with it.
-            quickest = _quickest(forms, inputs, folder)
             package(channels_last=forms[quickest]["channels_last"], autotuned=True)
         if not forms:
             forms = {
@@ -123,26 +125,28 @@ def _package(
 
 def _quickest(
     forms: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Array], folder: Path
-) -> str:
-    """The form whose package has the fastest run, by turns."""
+) -> str | None:
+    """The form whose package has the fastest run, by turns; None where none runs."""
     import torch
 
     inductor: Any = importlib.import_module("torch._inductor")
-    seconds = dict.fromkeys(forms, math.inf)
-    if len(forms) > 1:
-        runs = {
-            name: (
-                inductor.aoti_load_package(str(folder / form["package"])),
-                tensors(inputs, channels_last=form["channels_last"]),
-            )
-            for name, form in forms.items()
-        }
-        with torch.no_grad():
-            for _ in range(_TURNS):
-                for name, (run, arguments) in runs.items():
-                    start = time.perf_counter()
-                    run(*arguments)
-                    seconds[name] = min(seconds[name], time.perf_counter() - start)
+    runs: dict[str, Callable[[], Any]] = {}
+    for name, form in forms.items():
+        # What is wrong with it is told where it is run by itself.
+        with contextlib.suppress(Exception), torch.no_grad():
+            package = inductor.aoti_load_package(str(folder / form["package"]))
+            run = functools.partial(package, *tensors(inputs, channels_last=form["channels_last"]))
+            run()
+            runs[name] = run
+    if len(runs) < 2:
+        return next(iter(runs), None)
+    seconds = dict.fromkeys(runs, math.inf)
+    with torch.no_grad():
+        for _ in range(_TURNS):
+            for name, timed in runs.items():
+                start = time.perf_counter()
+                timed()
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
     return min(seconds, key=lambda name: seconds[name])
 
 

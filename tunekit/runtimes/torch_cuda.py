@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunekit.runtimes.gpu import OnGpu
 from tunekit.runtimes.pytorch import built_module, flat_tensors, module_plan
 from tunekit.runtimes.runtime import Preparation
-from tunekit.runtimes.torchscript import TorchScript, traced_module
+from tunekit.runtimes.torchscript import TorchScript, import_operators, traced_module
 
 if TYPE_CHECKING:
     from tunekit.runtimes.runner import Array
@@ -72,6 +72,10 @@ class TorchScriptCuda(PyTorchCuda):
     @classmethod
     def prepare(cls, preparation: Preparation) -> dict[str, Any]:
         return TorchScript.prepare(preparation)
+
+    def imports(self, plan: Mapping[str, Any]) -> None:
+        super().imports(plan)
+        import_operators(plan)
 
     def on_device(self, plan: Mapping[str, Any]) -> Any:
         import torch

@@ -49,8 +49,7 @@ class TorchScript(Converted):
 
     def imports(self, plan: Mapping[str, Any]) -> None:
         super().imports(plan)
-        for name in plan["operators"]:
-            importlib.import_module(name)
+        import_operators(plan)
 
     def load(
         self, plan: Mapping[str, Any], inputs: Mapping[str, Array], threads: int
@@ -82,6 +81,12 @@ class TorchScriptTraced(TorchScript):
 
     name = "torchscript-traced"
     frozen = False
+
+
+def import_operators(plan: Mapping[str, Any]) -> None:
+    """Loads the packages that define operators which a trace calls."""
+    for name in plan["operators"]:
+        importlib.import_module(name)
 
 
 def traced_module(plan: Mapping[str, Any], device: str) -> Any:
