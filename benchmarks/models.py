@@ -10,7 +10,8 @@ Needs a quiet machine. For each recipe (all but the quickstart, if none is named
    minutes that a recipe has: contestants/RECIPE.json, a row for each
 3. the library, the same without records and the fastest contestants in turns together: RECIPE.json,
    with raw samples and the machine
-4. of one of them what `tunekit report` says of the recipe: a page in docs/results/samples/
+4. of one of them RECIPE.explain.json, and what `tunekit report` says of the recipe: a page in
+   docs/results/samples/
 
 The rest is in benchmarks/results/. What is there is not done again: call it again after an
 interruption. A contestant that did not get its turn for want of time has it then; one that failed,
@@ -102,7 +103,8 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     write_atomically(race, raced(recipe, best, arguments))
     if name in SAMPLE_PAGES:
         # Now that the newest benchmark in the catalogue is this race.
-        subprocess.run([*TUNEKIT, "explain", recipe], check=True, cwd=ROOT)
+        explained = str(RESULTS / f"{name}.explain.json")
+        subprocess.run([*TUNEKIT, "explain", recipe, "-o", explained], check=True, cwd=ROOT)
         write_atomically(SAMPLE_PAGES[name], page_of(recipe))
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import deployment_page
 import detectors_page
+import explain_page
 import forms_page
 import gate_page
 import imports_page
@@ -467,6 +468,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "stages": lambda: detectors_page.stages(_table),
     "forms": lambda: forms_page.forms(_table),
     "weights": lambda: forms_page.weights(_table),
+    "explain": explain_page.page,
     "gate": gate_page.page,
     "instances": lambda: instances_page.page(_table),
     "noise": noise_page.page,
@@ -475,6 +477,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "imports": lambda: imports_page.page(_table),
     "shipped": lambda: zoo_page.shipped(_table),
     "models": lambda: models_page.page(_table),
+    "race": models_page.race,
     "threads": lambda: threads_page.page(_table),
     "zoo": lambda: zoo_page.page(_table),
 }

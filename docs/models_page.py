@@ -20,6 +20,7 @@ from tunekit.benchmark.results import Ratio, Report, RuntimeResult
 from tunekit.page.document import page as html_page
 from tunekit.page.material import Material
 from tunekit.recipe import OWN_RUNTIMES, PEER_RUNTIMES, REFERENCE_RUNTIMES
+from tunekit.report.benchmark import bench_text
 from tunekit.report.numbers import significant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +31,7 @@ ON_THE_README = (
     *("resnet50_x86", "mobilenet_v2_x86", "efficientnet_b4_x86"),
     *("maskrcnn_backbone_x86", "vit_b_16_x86"),
 )
+ON_A_TERMINAL, TERMINAL_WIDTH = "resnet50_x86", 100
 # What the rows of contestants have besides those of a report.
 BESIDES = {"date", "versions"}
 
@@ -98,6 +100,17 @@ def headline(table: Table) -> str:
     titles = ("recipe", "trials", "minutes", "tuned", "best other", "tuned vs best other")
     lines = table(titles, [_short(row) for row in chosen])
     return "\n".join([*lines, "", together(known)])
+
+
+def race() -> str:
+    """A race as on a terminal, without what stands beside the latency."""
+    [row] = [row for row in rows() if row.name == ON_A_TERMINAL]
+    names = ",".join(one.name for one in row.report.runtimes)
+    command = f"$ tunekit bench {row.name}.yaml --rounds {row.report.protocol.rounds}"
+    shown = bench_text(row.report, TERMINAL_WIDTH).plain.split("\n\n")
+    heading, table, verdict = shown[0], shown[1], shown[-1]
+    lines = [f"{command} --runtimes {names}", heading, "", table, "  ...", verdict.strip()]
+    return "\n".join(["```console", *lines, "```"])
 
 
 def caption() -> str:
