@@ -106,7 +106,7 @@ def race() -> str:
     """A race as on a terminal, without what stands beside the latency."""
     [row] = [row for row in rows() if row.name == ON_A_TERMINAL]
     names = ",".join(one.name for one in row.report.runtimes)
-    command = f"$ tunekit bench {row.name}.yaml --rounds {row.report.protocol.rounds}"
+    command = f"$ tunekit bench recipes/{row.name}.yaml --rounds {row.report.protocol.rounds}"
     shown = bench_text(row.report, TERMINAL_WIDTH).plain.split("\n\n")
     heading, table, verdict = shown[0], shown[1], shown[-1]
     lines = [f"{command} --runtimes {names}", heading, "", table, "  ...", verdict.strip()]

@@ -1,7 +1,8 @@
 """Find objects in pictures with a compiled detector: JSON as COCO has it, and boxes drawn.
 
     pip install pillow
-    tunekit tune maskrcnn_resnet50_x86
+    tunekit recipe copy maskrcnn_resnet50_x86
+    tunekit tune maskrcnn_resnet50_x86.yaml
     python examples/06_detect.py artifacts/maskrcnn_resnet50_x86 pictures/ found/
 
 Writes `found/detections.json` and a drawn copy of each picture, and says how many pictures a second

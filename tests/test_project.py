@@ -70,6 +70,9 @@ def test_make_alone_lists_its_targets_without_installing() -> None:
 def test_ci_runs_the_tests_from_any_folder() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
+    assert re.search(
+        r'^cd "\$\(dirname "\$\{BASH_SOURCE\[0\]\}"\)/\.\."$', script.read_text(), re.M
+    )
     assert "make test" in script.read_text()
 
 

@@ -47,7 +47,8 @@ def test_a_new_recipe_is_explained_and_can_be_used(run_warm, model: Path, tmp_pa
     assert run_warm("recipe", "new", "models/net.onnx", *dims, "--force").returncode == 0
     elsewhere = run_warm("recipe", "new", "models/net.onnx", *dims, "-o", "models/r.yaml")
     assert elsewhere.stdout == "models/r.yaml\n"
-    assert load_recipe(tmp_path / "models" / "r.yaml").model == recipe.model
+    other = load_recipe(tmp_path / "models" / "r.yaml")
+    assert (other.name, other.model) == ("r", recipe.model)
 
 
 def test_a_new_recipe_for_a_model_of_code(run_warm, tmp_path: Path) -> None:

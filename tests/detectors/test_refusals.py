@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -116,14 +115,12 @@ def test_suppression_of_boxes_is_for_those_that_leave_it_out() -> None:
     assert "model.detector.nms" in words
 
 
-def test_it_is_refused_in_a_second_before_anything_is_computed(spec: Any) -> None:
+def test_it_is_refused_before_anything_is_computed(spec: Any) -> None:
     module = tiny_detectors.faster_rcnn(
         rpn_anchor_generator=AnchorGenerator(((8,),) * 5, ((1.0,),) * 5)
     )
     module.register_forward_pre_hook(lambda *_: pytest.fail("the module ran"))
-    start = time.perf_counter()
     refusal(module, (1, 3, 97, 128))
-    assert time.perf_counter() - start < 1
     with pytest.raises(ModelFileError, match="the recipe gives 2"):
         load_source(spec("faster_rcnn", shape=(2, 3, 96, 128)))
 

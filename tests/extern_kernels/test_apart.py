@@ -34,4 +34,5 @@ def test_what_stands_apart_is_in_an_object_of_its_own(tmp_path: Path) -> None:
         names = {line.split("__tvm_ffi_")[1] for line in listed.splitlines() if " T " in line}
         kinds.append({name.endswith("in_c") for name in names})
     assert {True} in kinds
+    assert {False} in kinds
     assert all(len(kind) == 1 for kind in kinds)

@@ -154,6 +154,8 @@ def test_networks_stay_blocked_and_give_what_torch_gives(
     module, x = model().eval(), torch.randn(shape)
     converted = convert_layout(convolutions_as_images(imported(module, [x])), "NCHWc", 8)
     names = [operator_name(value) for _, value in bindings_of(converted.module["main"]) or ()]
+    assert "call_tir" in names
+    assert "nn.conv2d" not in names
     assert not any(name.endswith(("1d", "3d", "1d_transpose", "3d_transpose")) for name in names)
     [actual] = execute(converted.module, [x.numpy()])
     assert relative_error(module(x).detach().numpy(), actual) < TOLERANCE

@@ -37,6 +37,21 @@ def _rows(extent: int, dtype: str = "int32") -> tvm.IRModule:
     return schedule.mod
 
 
+def _counting(extent: int) -> tvm.IRModule:
+    """Adds one to each row, rows in parallel."""
+
+    @T.prim_func(s_tir=True)
+    def main(y: T.Buffer((extent, 64), "float32")):
+        T.func_attr({"global_symbol": "main"})
+        for i in T.parallel(extent):
+            for j in range(64):
+                with T.sblock("add"):
+                    row, column = T.axis.remap("SS", [i, j])
+                    y[row, column] = y[row, column] + T.float32(1)
+
+    return tvm.IRModule({"main": main})
+
+
 def _lowered(module: tvm.IRModule, target: tvm.target.Target) -> str:
     """The script of a module as TVM's pipeline leaves it and after `steal_work`."""
     kernels, _, _ = tvm.tirx.get_tir_pipeline("default")
@@ -57,6 +72,15 @@ def test_each_iteration_runs_once(extent: int, cores: int, dtype: str) -> None:
         function(given, result)
         expected = 2 * data + np.arange(extent, dtype=np.float32)[:, None]
         np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("extent", "cores"), [(3, 2), (1001, 2), (5000, 3), (7, 16)])
+def test_no_iteration_runs_twice(extent: int, cores: int) -> None:
+    count = lowering.build(_counting(extent), _target(cores))["main"]
+    counts = tvm.runtime.tensor(np.zeros((extent, 64), np.float32))
+    for _ in range(20):
+        count(counts)
+    np.testing.assert_array_equal(counts.numpy(), 20)
 
 
 _SLOW_ITERATION = """\

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tunekit.errors import UsageError
-from tunekit.library import Library
-from tunekit.library.manifest import TensorEntry
+from tunekit.library import Library, compile_recipe
 from tunekit.models import load_source
-from tunekit.recipe import Recipe
+from tunekit.recipe import Recipe, load_recipe, override
 
 
 def test_a_library_gives_what_the_model_gives(compiled: tuple[Recipe, Library]) -> None:
@@ -29,25 +30,23 @@ def test_a_library_is_opened_from_its_folder(compiled: tuple[Recipe, Library]) -
     assert Library.open(library.folder) == library
 
 
-def test_several_outputs_come_by_name(
-    compiled: tuple[Recipe, Library], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = compiled[1]
-    manifest = library.manifest.model_copy(
-        update={
-            "outputs": tuple(
-                TensorEntry(name=name, shape=(1,), dtype="float32") for name in ("boxes", "scores")
-            )
-        }
+def test_several_outputs_come_by_name(tmp_path: Path) -> None:
+    (tmp_path / "two_outputs.py").write_text(
+        "import torch\n"
+        "class Two(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return {'boxes': x * 2, 'scores': x + 1}\n"
     )
-    detector = Library(library.path, manifest)
-    monkeypatch.setitem(detector.__dict__, "_loaded", lambda _: [np.zeros(1), np.ones(1)])
-    [entry] = manifest.inputs
-    found = detector.run(np.zeros(entry.shape, entry.dtype))
+    (tmp_path / "two.yaml").write_text(
+        "name: two\nmodel: {source: 'python:two_outputs:Two', inputs: [{name: x, shape: [1, 2]}]}\n"
+    )
+    places = {"output": tmp_path / "artifacts", "catalogue": str(tmp_path / "catalogue.db")}
+    recipe = override(load_recipe(tmp_path / "two.yaml"), places)
+    found = compile_recipe(recipe, selection=False).run(np.full((1, 2), 3, np.float32))
     assert isinstance(found, dict)
     assert {name: array.tolist() for name, array in found.items()} == {
-        "boxes": [0.0],
-        "scores": [1.0],
+        "boxes": [[6.0, 6.0]],
+        "scores": [[4.0, 4.0]],
     }
 
 

@@ -60,7 +60,9 @@ def attributes_of(operator: str) -> set[str]:
 
 def test_no_attribute_is_overlooked() -> None:
     overlooked = {}
-    for operator, source in standard_converters():
+    converters = dict(standard_converters())
+    assert {"Conv", "Resize", "LSTM"} <= converters.keys()
+    for operator, source in converters.items():
         known = WITHOUT_EFFECT | set(definitions._UNHEEDED.get(operator, ()))
         if operator in SATURATION:
             known.add("saturate")

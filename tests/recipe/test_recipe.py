@@ -181,7 +181,7 @@ def test_nothing_as_a_value_is_the_default(recipe: Recipe) -> None:
     assert (back.target, back.tuning) == ("native", Tuning())
 
 
-def test_every_key_can_be_set(recipe: Recipe) -> None:
+def test_every_key_may_be_given_with_the_value_that_it_has(recipe: Recipe) -> None:
     for key in recipe_fields():
         value: Any = recipe.model_dump()
         for part in key.split("."):

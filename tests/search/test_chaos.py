@@ -154,7 +154,7 @@ def test_what_a_candidate_leaves_running_ends_with_it(
         list(measurer.measure([wild.candidate(0, wild.good())]))
         servers = marked()
         assert len(servers) == 1
-        outcomes = list(measurer.measure([wild.candidate(0, wild.calling("daemon", 1))]))
-        assert len(outcomes) == 1
+        [outcome] = measurer.measure([wild.candidate(0, wild.calling("daemon", 1))])
+        assert outcome.failure not in (FailureKind.BUILD_ERROR, FailureKind.RUN_ERROR)
         assert marked() == servers
     assert not marked()

@@ -67,6 +67,7 @@ def test_an_evolutionary_search_goes_from_the_fastest_and_gives_nothing_that_is_
 ) -> None:
     memory = _with_results(drawn_from, 12)
     parents = memory.parents()
+    assert parents
     assert parents == [item.point for item in _first_drawn(drawn_from, 12)][: len(parents)]
     model = memory.fit_model()
     assert model is not None

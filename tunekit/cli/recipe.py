@@ -49,7 +49,8 @@ def new(
 ) -> None:
     """Write a recipe for a model, with comments.
 
-    Inputs are what the model's file declares. The recipe's path is printed on standard output.
+    Inputs are what the model's file declares. The recipe, and what is made of it, is called as its
+    file. The recipe's path is printed on standard output.
     """
     from tunekit.models.as_recipe import (
         is_model,
@@ -63,7 +64,12 @@ def new(
 
     if not is_model(model):
         raise UsageError(f"{model} is not a model", hint=f"a model is {SOURCE_FORMS}")
-    recipe = recipe_of_model(model, inputs=parse_inputs(input_ or []), dims=parse_dims(dim or []))
+    recipe = recipe_of_model(
+        model,
+        inputs=parse_inputs(input_ or []),
+        dims=parse_dims(dim or []),
+        name=None if output in (None, _STANDARD_OUTPUT) else output.stem,
+    )
     file = output or Path(f"{recipe.name}.yaml")
     folder = Path.cwd() if file == _STANDARD_OUTPUT else file.parent
     text = commented_recipe(recipe, folder, model, remarks_on_inputs(recipe))

@@ -39,7 +39,11 @@ def is_model(text: str) -> bool:
 
 
 def recipe_of_model(
-    model: str, *, inputs: InputShapes | None = None, dims: Dims | None = None
+    model: str,
+    *,
+    inputs: InputShapes | None = None,
+    dims: Dims | None = None,
+    name: str | None = None,
 ) -> Recipe:
     """A recipe for a model that has none: its name, its inputs, and defaults for the rest.
 
@@ -50,6 +54,7 @@ def recipe_of_model(
             out is what the file declares.
         dims: sizes that the file leaves open, by the names it has for them; several sizes of one
             become an axis.
+        name: of the recipe; the model's where there is none.
 
     Raises:
         UsageError: sizes are open or inputs unknown; the hint has the flags that say them.
@@ -74,7 +79,7 @@ def recipe_of_model(
         path = _existing(model)
         declared = file_kind(suffix).declared_inputs(path)
         model, specs = str(path), _resolved(path.name, declared, inputs, dims)
-    name = model.rpartition(":")[2] if suffix is None else Path(model).stem
+    name = name or (model.rpartition(":")[2] if suffix is None else Path(model).stem)
     return _validated(
         {
             "name": _recipe_name(name),
