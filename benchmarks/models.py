@@ -97,15 +97,20 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     race = RESULTS / f"{name}.json"
     known = Report.from_json(race.read_text("utf-8"), file=race) if race.is_file() else None
     best = finalists(rows)
+    page = SAMPLE_PAGES.get(name)
     if not met and known is not None and {*best} <= {row.name for row in known.runtimes}:
         print(f"{race.name} has all of them", flush=True)
-        return
-    write_atomically(race, raced(recipe, best, arguments))
-    if name in SAMPLE_PAGES:
-        # Now that the newest benchmark in the catalogue is this race.
-        explained = str(RESULTS / f"{name}.explain.json")
-        subprocess.run([*TUNEKIT, "explain", recipe, "-o", explained], check=True, cwd=ROOT)
-        write_atomically(SAMPLE_PAGES[name], page_of(recipe))
+    else:
+        text = raced(recipe, best, arguments)
+        if page is not None:
+            page.unlink(missing_ok=True)  # of the race before
+        write_atomically(race, text)
+    if page is not None and not page.is_file():
+        # The newest benchmark in the catalogue is this race.
+        explained = RESULTS / f"{name}.explain.json"
+        subprocess.run([*TUNEKIT, "explain", recipe, "-o", str(explained)], check=True, cwd=ROOT)
+        write_atomically(explained, without_place(explained.read_text("utf-8")))
+        write_atomically(page, page_of(recipe))
 
 
 def raced(recipe: str, others: Sequence[str], arguments: argparse.Namespace) -> str:

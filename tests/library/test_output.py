@@ -11,7 +11,7 @@ import pytest
 
 from tunekit.errors import TunekitError
 from tunekit.library import Library, load_manifest
-from tunekit.library.manifest import SizeEntry
+from tunekit.library.manifest import MANIFEST_FILE, SizeEntry
 from tunekit.library.output import EXPLANATION_FILE, library_folder, replacing
 from tunekit.recipe import Recipe, override
 
@@ -47,6 +47,15 @@ def test_of_the_old_library_nothing_stays(folder: Path) -> None:
     assert (folder / manifest.library).read_text() == "other code"
     assert (folder / "bench.json").read_text() == "mine"
     assert load_manifest(folder).standalone is None
+
+
+def test_an_explanation_goes_with_a_library_that_another_tunekit_wrote(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    (folder / MANIFEST_FILE).write_text("{}")
+    with replacing(folder) as new:
+        (new / manifest.library).write_text("other code")
+        manifest.write(new)
+    assert not (folder / EXPLANATION_FILE).exists()
 
 
 def test_of_its_sizes_explanations_go_with_them(folder: Path) -> None:

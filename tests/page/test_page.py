@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_a_recipes_library_is_shown_where_no_session_compiled_it(
     assert "the library&#39;s explanation is not shown: " in (tmp_path / "page.html").read_text(
         "utf-8"
     )
+
+
+def test_the_library_of_the_session_is_shown_and_not_another_of_the_recipe(
+    make: Make, tmp_path: Path
+) -> None:
+    _recipe(tmp_path / "small.yaml", "mine.db")
+    session = session_in(tmp_path / "mine.db")
+    folders = {"NCHW": tmp_path / "artifacts" / "small", "NHWC": tmp_path / "elsewhere" / "small"}
+    for layout, folder in folders.items():
+        folder.mkdir(parents=True)
+        selected_library().model_copy(update={"layout": layout}).write(folder)
+    with Catalogue.open(str(tmp_path / "mine.db")) as catalogue:
+        path = str(folders["NHWC"] / "model.so")
+        catalogue.libraries.add(NewLibrary("small", path, "00", "recipe", {}, session))
+    for layout in ("NHWC", "NCHW"):
+        assert make("small.yaml", "-o", "page.html").returncode == 0
+        page = (tmp_path / "page.html").read_text("utf-8")
+        assert f"<dt>layout</dt><dd>{layout}</dd>" in page
+        # Once it is gone, the one that is there.
+        shutil.rmtree(tmp_path / "elsewhere", ignore_errors=True)
 
 
 def test_nothing_is_loaded_from_elsewhere(make: Make, bench_file: Path, tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_ctrl_c_ends_them_without_waiting_for_their_turn(
         process.stdout.readline()
         parent = psutil.Process(process.pid)
         while len(parent.children()) < 2:
+            assert process.poll() is None, process.communicate()
             time.sleep(0.1)
         time.sleep(2)  # most likely in the middle of a turn by then; it must not matter
         children = parent.children()

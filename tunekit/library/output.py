@@ -63,7 +63,8 @@ def replacing(folder: Path) -> Iterator[Path]:
                 old = _files(folder)
                 # Until the new one is there, nobody finds a manifest with another's library.
                 (folder / MANIFEST_FILE).unlink(missing_ok=True)
-                for file in old:
+                # Also where the old manifest cannot be read.
+                for file in {*old, Path(MANIFEST_FILE)}:
                     if file.name == MANIFEST_FILE:
                         (folder / file).with_name(EXPLANATION_FILE).unlink(missing_ok=True)
                 _move(temporary, folder)

@@ -79,7 +79,9 @@ def recipe_of_model(
         path = _existing(model)
         declared = file_kind(suffix).declared_inputs(path)
         model, specs = str(path), _resolved(path.name, declared, inputs, dims)
-    name = name or (model.rpartition(":")[2] if suffix is None else Path(model).stem)
+    own = model.rpartition(":")[2] if suffix is None else Path(model).stem
+    # Of a name in other letters nothing would be left.
+    name = name if name and re.search("[A-Za-z0-9]", name) else own
     return _validated(
         {
             "name": _recipe_name(name),

@@ -116,11 +116,14 @@ def _add_recipe(material: Material, path: Path, catalogue: Catalogue) -> None:
     session = catalogue.sessions.report(sessions[0].id) if sessions else None
     if session is not None:
         material.sessions.append(session)
-    # The session may have been interrupted before it had one, or have been for another machine.
-    if compiled:
+    own = _library_of(session)
+    if own is not None and (own / MANIFEST_FILE).is_file():
+        _add_library(material, own)
+    elif compiled:
+        # There was no session, or it was interrupted before it had a library.
         _add_library(material, library_folder(recipe))
-    elif session is not None:
-        _add_library_of(material, session)
+    elif own is not None:
+        _add_library(material, own)
     _add_benchmarks(material, catalogue, name=recipe.name)
 
 
@@ -128,14 +131,17 @@ def _add_session(material: Material, prefix: str, catalogue: Catalogue) -> None:
     info = catalogue.sessions.find(prefix)
     report = catalogue.sessions.report(info.id)
     material.sessions.append(report)
-    _add_library_of(material, report)
+    folder = _library_of(report)
+    if folder is not None:
+        _add_library(material, folder)
     _add_benchmarks(material, catalogue, name=info.name)
 
 
-def _add_library_of(material: Material, session: SessionReport) -> None:
-    """The newest library that was compiled from a session."""
-    for library in session.libraries[:1]:
-        _add_library(material, Path(library.path).parent)
+def _library_of(session: SessionReport | None) -> Path | None:
+    """The folder of the newest library that was compiled from a session, which may be gone."""
+    if session is None or not session.libraries:
+        return None
+    return Path(session.libraries[0].path).parent
 
 
 def _add_library(material: Material, folder: Path) -> None:
