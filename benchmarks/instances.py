@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunekit.benchmark.results import Report
+from models import bench
+
 from tunekit.machine.host import detect_host
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,19 +40,15 @@ def main() -> None:
         "instances": host.cores,
         "cpu": host.cpu_name,
         "date": datetime.now(UTC).date().isoformat(),
-        "own_cores": bench(recipe, asked),
-        "shared_cores": bench(recipe, [*asked, "--shared"]),
+        "own_cores": rates(recipe, asked),
+        "shared_cores": rates(recipe, [*asked, "--shared"]),
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
-def bench(recipe: Path, words: list[str]) -> dict[str, dict[str, float | None]]:
+def rates(recipe: Path, words: list[str]) -> dict[str, dict[str, float | None]]:
     """Runs a second by runtime: of one process, and of all at once."""
-    with tempfile.TemporaryDirectory(prefix="tunekit-instances-") as folder:
-        file = Path(folder) / "bench.json"
-        command = [sys.executable, "-m", "tunekit", "bench", str(recipe), *words, "-o", str(file)]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        report = Report.from_json(file.read_text("utf-8"), file=file)
+    report = bench(recipe, words, stdout=subprocess.DEVNULL)
     return {
         row.name: {"alone": row.fps, "at_once": row.at_once and row.at_once.fps}
         for row in report.runtimes

@@ -115,13 +115,18 @@ def one(name: str, arguments: argparse.Namespace) -> None:
 
 def raced(recipe: str, others: Sequence[str], arguments: argparse.Namespace) -> str:
     """The report of the race in the end."""
+    words = ["--runtimes", ",".join(["tuned", "default", *others])]
+    words += ["--rounds", str(arguments.rounds), *step_limit(share_s(arguments.minutes))]
+    return without_place(thinned(bench(recipe, words)).to_json())
+
+
+def bench(recipe: str | Path, words: Sequence[str], stdout: int | None = None) -> Report:
+    """The report of `tunekit bench` with these options; `stdout` is the command's."""
     with tempfile.TemporaryDirectory(prefix="tunekit-models-") as folder:
         file = Path(folder) / "bench.json"
-        words = ["bench", recipe, "--runtimes", ",".join(["tuned", "default", *others])]
-        words += ["--rounds", str(arguments.rounds), *step_limit(share_s(arguments.minutes))]
-        subprocess.run([*TUNEKIT, *words, "-o", str(file)], check=True, cwd=ROOT)
-        report = Report.from_json(file.read_text("utf-8"), file=file)
-    return without_place(thinned(report).to_json())
+        command = [*TUNEKIT, "bench", str(recipe), *words, "-o", str(file)]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=stdout)
+        return Report.from_json(file.read_text("utf-8"), file=file)
 
 
 def page_of(recipe: str) -> str:

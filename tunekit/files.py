@@ -64,6 +64,23 @@ def open_to_others(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
+def read_text(path: Path, what: str = "") -> str:
+    """The text of a file that a person named.
+
+    Args:
+        path: the file.
+        what: it is, for the message, such as "the baseline ".
+
+    Raises:
+        UsageError: it cannot be read, or is not text.
+    """
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"{what}{path} cannot be read: {reason}") from error
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes the whole text or nothing: a reader never sees a part of it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tunekit-")

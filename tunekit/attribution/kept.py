@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunekit.attribution.results import Explanation
 from tunekit.errors import UsageError
-from tunekit.files import alone_with, write_atomically
+from tunekit.files import alone_with, read_text, write_atomically
 from tunekit.library.manifest import load_manifest
 from tunekit.library.output import EXPLANATION_FILE
 
@@ -43,10 +43,6 @@ def kept(folder: Path) -> Explanation | None:
         UsageError: there is one that this tunekit does not read.
     """
     file = folder / EXPLANATION_FILE
-    try:
-        text = file.read_text("utf-8")
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from error
-    return Explanation.from_json(text, file=file)
+    return Explanation.from_json(read_text(file), file=file)

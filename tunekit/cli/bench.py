@@ -222,13 +222,9 @@ def _refuse_without(option: str, others: Mapping[str, object]) -> None:
 
 def _read_report(path: Path) -> Report:
     from tunekit.benchmark.results import Report
+    from tunekit.files import read_text
 
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"the baseline {path} cannot be read: {reason}") from error
-    return Report.from_json(text, file=path)
+    return Report.from_json(read_text(path, "the baseline "), file=path)
 
 
 def _one_runtime(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.errors import TunekitError, UsageError
+from tunekit.files import read_text
 
 if TYPE_CHECKING:
     from tunekit.attribution.results import Explanation
@@ -88,11 +89,7 @@ def _add_file(material: Material, path: Path) -> None:
     from tunekit.attribution.results import Explanation
     from tunekit.benchmark.results import Report
 
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"{path} cannot be read: {reason}") from error
+    text = read_text(path)
     if f'"{EXPLANATION}"' in text[:200]:
         material.explanations.append(Explanation.from_json(text, file=path))
     else:
@@ -106,7 +103,8 @@ def _add_recipe(material: Material, path: Path, catalogue: Catalogue) -> None:
 
     recipe = load_recipe(path)
     sessions = catalogue.sessions.list(limit=1, name=recipe.name)
-    compiled = (library_folder(recipe) / MANIFEST_FILE).is_file()
+    default = library_folder(recipe)
+    compiled = (default / MANIFEST_FILE).is_file()
     benchmarked = bool(catalogue.benchmarks.list(name=recipe.name, limit=1))
     if not (sessions or compiled or benchmarked):
         raise UsageError(
@@ -116,14 +114,12 @@ def _add_recipe(material: Material, path: Path, catalogue: Catalogue) -> None:
     session = catalogue.sessions.report(sessions[0].id) if sessions else None
     if session is not None:
         material.sessions.append(session)
-    own = _library_of(session)
-    if own is not None and (own / MANIFEST_FILE).is_file():
-        _add_library(material, own)
-    elif compiled:
-        # There was no session, or it was interrupted before it had a library.
-        _add_library(material, library_folder(recipe))
-    elif own is not None:
-        _add_library(material, own)
+    folder = _library_of(session)
+    if compiled and (folder is None or not (folder / MANIFEST_FILE).is_file()):
+        # There was no session, or it was interrupted before it had a library, or that is gone.
+        folder = default
+    if folder is not None:
+        _add_library(material, folder)
     _add_benchmarks(material, catalogue, name=recipe.name)
 
 
