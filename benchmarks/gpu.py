@@ -111,12 +111,12 @@ def measure(name: str, runtime: str, tune_seconds: float, file: Path, end: float
             left_s = end - time.monotonic()
             if left_s < LEAST_S:
                 return "no time, call this again"
-            ended = run_within(left_s, command)
-            if command[len(TUNEKIT)] == "tune" and not ended.endswith(" 0"):
+            ending = run_within(left_s, command)
+            if command[len(TUNEKIT)] == "tune" and ending.code != 0:
                 # Without records it would be another contestant.
-                return ended
+                return ending.words
         if not new.is_file():
-            return ended
+            return ending.words
         text = without_place(new.read_text("utf-8"))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text)

@@ -32,7 +32,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunekit.benchmark.results import Report, RuntimeResult
 from tunekit.errors import TunekitError
@@ -214,27 +214,36 @@ def alone(recipe: str, name: str, limit_s: float) -> dict[str, Any]:
         file = Path(folder) / "bench.json"
         words = ["bench", recipe, "--runtimes", f"tuned,{name}", "-o", str(file), "--quiet"]
         words += ["--rounds", str(ROUNDS_ALONE), *step_limit(limit_s)]
-        reason = run_within(limit_s, [*TUNEKIT, *words])
+        ending = run_within(limit_s, [*TUNEKIT, *words])
         date = datetime.now(UTC).isoformat(timespec="seconds")
         if not file.is_file():
-            return _kept(RuntimeResult(name=name, status="failed", reason=reason), date, {})
+            failed = RuntimeResult(name=name, status="failed", reason=ending.words)
+            return _kept(failed, date, {})
         report = Report.from_json(file.read_text("utf-8"), file=file)
         [row] = [row for row in report.runtimes if row.name == name]
         return _kept(row, report.environment.date, report.environment.versions)
 
 
-def run_within(limit_s: float, command: Sequence[str]) -> str:
+class Ending(NamedTuple):
+    """How a command ended: its exit code, None of one that was ended, and that in words."""
+
+    code: int | None
+    words: str
+
+
+def run_within(limit_s: float, command: Sequence[str]) -> Ending:
     """Runs a tunekit command, and says how it ended: why there is no result where there is none."""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         try:
-            return f"tunekit {command[len(TUNEKIT)]} ended with {process.wait(limit_s)}"
+            code = process.wait(limit_s)
+            return Ending(code, f"tunekit {command[len(TUNEKIT)]} ended with {code}")
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # which ends what it has started, too
             try:
                 process.wait(ENDING_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-    return f"not done within {counted(round(limit_s / 60), 'minute')}"
+    return Ending(None, f"not done within {counted(round(limit_s / 60), 'minute')}")
 
 
 def _kept(row: RuntimeResult, date: str, versions: Mapping[str, str]) -> dict[str, Any]:

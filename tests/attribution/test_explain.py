@@ -18,6 +18,7 @@ from tunekit.attribution.kept import keep, kept
 from tunekit.errors import UsageError
 from tunekit.library import Library
 from tunekit.library.output import EXPLANATION_FILE, library_folder
+from tunekit.recipe import load_recipe
 from tunekit.report.explanation import explanation_markdown, explanation_text
 from tunekit.report.trace import trace_text
 
@@ -39,6 +40,12 @@ def test_every_kernel_of_the_library_has_its_time_and_its_share_of_the_peak(expl
         assert one.of_peak is None or one.of_peak > 0
         assert one.space == "default"
         assert one.trials == 0
+
+
+def test_an_explanation_has_its_recipe(explanation, recipe, tmp_path):
+    file = tmp_path / "again.yaml"
+    file.write_text(explanation.recipe)
+    assert load_recipe(file) == recipe
 
 
 def test_kernels_say_what_they_compute(explanation):

@@ -300,6 +300,17 @@ def test_the_commands_that_do_it_again_are_of_all_that_is_shown() -> None:
     assert "tunekit explain small.yaml --runtimes none --rounds 5 --threads 2 --sort gain" in again
 
 
+def test_an_explanation_brings_the_recipe_that_its_command_reads() -> None:
+    # Of one size of several nobody has the recipe in a file.
+    of_one_size = explanation().model_copy(
+        update={"name": "small-batch8", "recipe": "name: small-batch8\n"}
+    )
+    again = html.unescape(page_of(Material(explanations=[of_one_size])))
+    again = again[again.index("<h2>How to do it again") :]
+    assert "tunekit explain small-batch8.yaml" in again
+    assert "name: small-batch8" in again
+
+
 def test_what_a_runtime_was_set_to_is_told() -> None:
     settings = {"undelegated": {"aten.any.dim": 6}, "fp16": False, "forms": {"slow": "9 ms"}}
     rows = [

@@ -81,6 +81,7 @@ def explain_recipe(
     from tunekit.cache import ContentCache
     from tunekit.library import tuned_library
     from tunekit.models import load_source, require_one_size
+    from tunekit.recipe import dump_recipe
 
     runtimes = parse_profiled(",".join(runtimes) or "none")
     require_one_size(recipe.model)
@@ -118,6 +119,7 @@ def explain_recipe(
         remarks.append("the library does not say what its stages are: `tunekit compile` again")
     explanation = Explanation(
         name=recipe.name,
+        recipe=dump_recipe(recipe),
         source=recipe.model.source,
         library=str(library.path),
         cpu=str(library.manifest.host.get("cpu_name", "unknown CPU")),

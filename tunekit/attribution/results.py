@@ -158,11 +158,12 @@ class Explanation(_Frozen):
 
     `operators` are sorted by what would gain most; `runtimes` has the library itself first; `trace`
     is the fastest of some inferences by the standalone library, empty where there is none; `stages`
-    is empty of what is no detector.
+    is empty of what is no detector; `recipe` is its text, which older explanations do not have.
     """
 
     schema_: Literal["tunekit.explain/1"] = SCHEMA
     name: str
+    recipe: str = ""
     source: str
     library: str
     cpu: str

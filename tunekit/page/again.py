@@ -43,6 +43,8 @@ def again_section(material: Material) -> Section | None:
 def _newest_recipes(material: Material) -> dict[str, str]:
     """The text of each recipe by its name, as it was last."""
     dated = [
+        # Without a date: what ran it has the same recipe or a newer one.
+        *(("", explanation.name, explanation.recipe) for explanation in material.explanations),
         *(
             (report.environment.date, report.model.name, report.recipe)
             for report in material.benchmarks
@@ -52,7 +54,7 @@ def _newest_recipes(material: Material) -> dict[str, str]:
             for report in material.sessions
         ),
     ]
-    return {name: text for _, name, text in sorted(dated)}
+    return {name: text for _, name, text in sorted(dated) if text}
 
 
 def _tune(report: SessionReport) -> str:
