@@ -43,8 +43,8 @@ def bench_recipe(
     """Runs the recipe's model in each runtime in turn, and compares speed and outputs.
 
     A runtime that is missing or fails gets a row that says why. A model of several sizes has a row
-    for each runtime and size. The report is kept in the recipe's
-    catalogue; where that cannot be, a line says so.
+    for each runtime and size. The report is kept in the recipe's catalogue; where that cannot be, a
+    line says so.
 
     Args:
         recipe: the recipe.

@@ -98,19 +98,13 @@ def run_together(
     threads = instances.threads(settings.threads)
     usable = core_ids()
     say(f"running {instances.count} processes of {entry.name} at once")
-    rates: list[float] = []
-    seconds: list[list[float]] = [[] for _ in range(instances.count)]
     try:
-        with ExitStack() as children, ThreadPoolExecutor(instances.count) as asking:
+        with ExitStack() as children:
             processes = []
             for number in range(instances.count):
+                log = folder / f"{number}.log"
                 process = children.enter_context(
-                    RunnerProcess(
-                        entry.class_path,
-                        threads=threads,
-                        log=folder / f"{number}.log",
-                        apart=True,
-                    )
+                    RunnerProcess(entry.class_path, threads=threads, log=log, apart=True)
                 )
                 if hasattr(os, "sched_setaffinity"):
                     os.sched_setaffinity(process.pid, instances.cores(number, usable))
@@ -123,36 +117,51 @@ def run_together(
                     threads=threads,
                 )
                 processes.append(process)
-
-            def turn(process: RunnerProcess, lasting_s: float, untimed: int) -> dict[str, Any]:
-                return process.ask(
-                    "run",
-                    timeout_s=settings.run_timeout_s,
-                    seconds=lasting_s,
-                    least=1,
-                    most=_MOST_RUNS_A_TURN,
-                    untimed=untimed,
-                )
-
-            def all_at_once(lasting_s: float, untimed: int) -> list[dict[str, Any]]:
-                turns = [asking.submit(turn, each, lasting_s, untimed) for each in processes]
-                return [future.result() for future in turns]
-
-            try:
-                all_at_once(settings.warm_up_s, 1)
-                for _ in range(_ROUNDS):
-                    replies = all_at_once(instances.turn_s, 1)
-                    rates.append(sum(len(reply["seconds"]) / reply["wall_s"] for reply in replies))
-                    for kept, reply in zip(seconds, replies, strict=True):
-                        kept += reply["seconds"]
-            except BaseException:
-                # Threads wait for replies, which end with those that give them.
-                for process in processes:
-                    process.end()
-                raise
+            rates, seconds = _rounds(processes, settings, instances.turn_s)
     except RunnerFailed as failure:
         return Together(threads, [], [], failure.reason)
     except OSError as error:
         # Not as many processes, or as many pipes to them, as were asked for.
         return Together(threads, [], [], error_line(error))
     return Together(threads, rates, seconds)
+
+
+def _rounds(
+    processes: Sequence[RunnerProcess], settings: RoundSettings, turn_s: float
+) -> tuple[list[float], list[list[float]]]:
+    """Runs a second of all processes together in each round, and the seconds of each one's runs.
+
+    On any exception the processes are ended: what waits for their replies would wait for good.
+    """
+    seconds: list[list[float]] = [[] for _ in processes]
+    rates = []
+    with ThreadPoolExecutor(len(processes)) as asking:
+
+        def all_at_once(lasting_s: float) -> list[dict[str, Any]]:
+            turns = [asking.submit(_turn, each, settings, lasting_s) for each in processes]
+            return [future.result() for future in turns]
+
+        try:
+            all_at_once(settings.warm_up_s)
+            for _ in range(_ROUNDS):
+                replies = all_at_once(turn_s)
+                rates.append(sum(len(reply["seconds"]) / reply["wall_s"] for reply in replies))
+                for kept, reply in zip(seconds, replies, strict=True):
+                    kept += reply["seconds"]
+        except BaseException:
+            for process in processes:
+                process.end()
+            raise
+    return rates, seconds
+
+
+def _turn(process: RunnerProcess, settings: RoundSettings, lasting_s: float) -> dict[str, Any]:
+    """What a process replies that runs for some seconds, after one run that is not timed."""
+    return process.ask(
+        "run",
+        timeout_s=settings.run_timeout_s,
+        seconds=lasting_s,
+        least=1,
+        most=_MOST_RUNS_A_TURN,
+        untimed=1,
+    )

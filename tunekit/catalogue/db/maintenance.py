@@ -103,15 +103,7 @@ def backup(
         destination: the copy's; CatalogueError when it is there already and not `force`.
         say: told the pages that are left and the pages in all.
     """
-    if destination.is_dir():
-        raise CatalogueError(f"{destination} is a folder", hint="give the name of a file in it")
-    if destination.exists():
-        if destination.samefile(source):
-            raise CatalogueError(f"{destination} is the catalogue itself", hint="name another file")
-        if not force:
-            raise CatalogueError(
-                f"{destination} exists already", hint="name another file, or add --force"
-            )
+    _refuse_to_replace(destination, source, force=force)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=destination.parent, prefix=".tunekit-backup-")
@@ -123,24 +115,7 @@ def backup(
     os.close(descriptor)
     temporary = Path(name)
     try:
-        with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(name)) as copy:
-            original.execute("PRAGMA busy_timeout = 60000")
-            # A reading transaction holds the moment still: without it a busy writer would make the
-            # copy start again and again.
-            original.execute("BEGIN")
-            original.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            original.backup(
-                copy,
-                pages=_BACKUP_PAGES,
-                progress=None if say is None else lambda _, left, pages: say(left, pages),
-            )
-            original.rollback()
-            (answer,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-            if answer != "ok":
-                raise CatalogueError(
-                    f"the copy is damaged: {answer}",
-                    hint="`tunekit catalogue check` says whether the catalogue itself is",
-                )
+        _copy(source, temporary, say)
         for rest in ("-wal", "-shm"):
             Path(name + rest).unlink(missing_ok=True)
         with temporary.open("rb") as file:
@@ -155,6 +130,44 @@ def backup(
             Path(name + rest).unlink(missing_ok=True)
         raise
     return destination.stat().st_size
+
+
+def _refuse_to_replace(destination: Path, source: str, *, force: bool) -> None:
+    if destination.is_dir():
+        raise CatalogueError(f"{destination} is a folder", hint="give the name of a file in it")
+    if not destination.exists():
+        return
+    if destination.samefile(source):
+        raise CatalogueError(f"{destination} is the catalogue itself", hint="name another file")
+    if not force:
+        raise CatalogueError(
+            f"{destination} exists already", hint="name another file, or add --force"
+        )
+
+
+def _copy(source: str, destination: Path, say: Callable[[int, int], None] | None) -> None:
+    """Copies the database of one moment and reads the copy back."""
+    with (
+        closing(sqlite3.connect(source)) as original,
+        closing(sqlite3.connect(destination)) as copy,
+    ):
+        original.execute("PRAGMA busy_timeout = 60000")
+        # A reading transaction holds the moment still: without it a busy writer would make the
+        # copy start again and again.
+        original.execute("BEGIN")
+        original.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        original.backup(
+            copy,
+            pages=_BACKUP_PAGES,
+            progress=None if say is None else lambda _, left, pages: say(left, pages),
+        )
+        original.rollback()
+        (answer,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if answer != "ok":
+            raise CatalogueError(
+                f"the copy is damaged: {answer}",
+                hint="`tunekit catalogue check` says whether the catalogue itself is",
+            )
 
 
 def vacuum(engine: Engine) -> None:
