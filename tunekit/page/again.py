@@ -43,7 +43,7 @@ def again_section(material: Material) -> Section | None:
 def _newest_recipes(material: Material) -> dict[str, str]:
     """The text of each recipe by its name, as it was last."""
     dated = [
-        # Without a date: what ran it has the same recipe or a newer one.
+        # Explanations have no date: where a benchmark or a session has the recipe, it is theirs.
         *(("", explanation.name, explanation.recipe) for explanation in material.explanations),
         *(
             (report.environment.date, report.model.name, report.recipe)

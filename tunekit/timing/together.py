@@ -129,7 +129,8 @@ def run_together(
 def _rounds(
     processes: Sequence[RunnerProcess], settings: RoundSettings, turn_s: float
 ) -> tuple[list[float], list[list[float]]]:
-    """Runs a second of all processes together in each round, and the seconds of each one's runs.
+    """How many runs all processes together make a second, round by round, and the seconds of each
+    process's runs.
 
     On any exception the processes are ended: what waits for their replies would wait for good.
     """
